@@ -1,0 +1,351 @@
+/* channel.c - see channel.h. The receive buffer exists only while something is in it, so that thousands of
+ * idle connections cost little. */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "ipc/channel.h"
+#include "ipc/fds.h"
+
+#define READ_SIZE 16384u
+#define FIFO_MAX  (2 * PWC_FDS_MAX) /* a frame's own and those of the next one */
+
+struct out {
+    struct out *next;
+    size_t len, sent;
+    unsigned nfds;
+    int fds[PWC_FDS_MAX];
+    uint8_t bytes[];
+};
+
+struct chan {
+    int fd;
+    unsigned accept;
+    fd_closer closer;
+    uint8_t *in;
+    size_t in_start, in_end, in_size;
+    int fifo[FIFO_MAX];
+    unsigned nfifo;
+    struct out *out_head, **out_tail;
+    size_t queued, queue_max;
+    const char *error;
+};
+
+static void close_plain(int fd)
+{
+    close(fd);
+}
+
+struct chan *chan_new(int fd, unsigned accept, fd_closer closer)
+{
+    struct chan *c = xcalloc(1, sizeof *c);
+    c->fd = fd;
+    c->accept = accept;
+    c->closer = closer != NULL ? closer : close_plain;
+    c->out_tail = &c->out_head;
+    c->queue_max = SIZE_MAX;
+    return c;
+}
+
+static void out_free(struct chan *c, struct out *o)
+{
+    for (unsigned i = 0; i < o->nfds; i++)
+        c->closer(o->fds[i]);
+    free(o);
+}
+
+void chan_free(struct chan *c)
+{
+    if (c == NULL)
+        return;
+    for (struct out *o = c->out_head, *next; o != NULL; o = next) {
+        next = o->next;
+        out_free(c, o);
+    }
+    for (unsigned i = 0; i < c->nfifo; i++)
+        c->closer(c->fifo[i]);
+    free(c->in);
+    close(c->fd);
+    free(c);
+}
+
+int chan_fd(const struct chan *c)
+{
+    return c->fd;
+}
+
+const char *chan_error(const struct chan *c)
+{
+    return c->error != NULL ? c->error : "connection closed";
+}
+
+size_t chan_queued(const struct chan *c)
+{
+    return c->queued;
+}
+
+void chan_set_queue_limit(struct chan *c, size_t bytes)
+{
+    c->queue_max = bytes;
+}
+
+bool chan_at_frame_start(const struct chan *c)
+{
+    return c->in_start == c->in_end;
+}
+
+static int broken(struct chan *c, const char *why)
+{
+    c->error = why;
+    return -EPROTO;
+}
+
+/* ---- receiving ---- */
+
+static void in_reserve(struct chan *c, size_t room)
+{
+    if (c->in_start > 0 && c->in_size - c->in_end < room) {
+        memmove(c->in, c->in + c->in_start, c->in_end - c->in_start);
+        c->in_end -= c->in_start;
+        c->in_start = 0;
+    }
+    if (c->in_size - c->in_end < room) {
+        c->in_size = c->in_end + room;
+        c->in = xrealloc(c->in, c->in_size, 1);
+    }
+}
+
+/* Keeps what fits and closes the rest: a truncated control message has already cost us some of them. */
+static int keep_fds(struct chan *c, struct msghdr *mh)
+{
+    bool overflow = (mh->msg_flags & MSG_CTRUNC) != 0;
+    for (struct cmsghdr *cm = CMSG_FIRSTHDR(mh); cm != NULL; cm = CMSG_NXTHDR(mh, cm)) {
+        if (cm->cmsg_level != SOL_SOCKET || cm->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t n = (cm->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < n; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(cm) + i * sizeof fd, sizeof fd);
+            if (c->nfifo < FIFO_MAX) {
+                c->fifo[c->nfifo++] = fd;
+            } else {
+                c->closer(fd);
+                overflow = true;
+            }
+        }
+    }
+    return overflow ? broken(c, "too many descriptors") : 0;
+}
+
+int chan_fill(struct chan *c)
+{
+    in_reserve(c, READ_SIZE);
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * FIFO_MAX)];
+    } control;
+    struct iovec iov = {c->in + c->in_end, c->in_size - c->in_end};
+    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(c->fd, &mh, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (n < 0)
+        return errno == EINTR ? -EAGAIN : -errno;
+    int r = keep_fds(c, &mh);
+    if (r < 0)
+        return r;
+    c->in_end += (size_t)n;
+    return (int)n;
+}
+
+static int check_head(struct chan *c, const struct frame_head *h, const struct msg_desc *desc)
+{
+    if (desc != NULL) {
+        if ((desc->sender & c->accept) == 0)
+            return broken(c, "message from the wrong side");
+        if (h->body > desc->body_max || frame_tail(h) > desc->tail_max || h->nfds > desc->fds_max)
+            return broken(c, "message too large for its type");
+    }
+    if (c->nfifo < h->nfds)
+        return broken(c, "descriptors missing");
+    return 0;
+}
+
+static void frame_fill(struct chan *c, const struct frame_head *h, const struct msg_desc *desc, struct frame *ret)
+{
+    const uint8_t *at = c->in + c->in_start + PWC_HEADER_BYTES;
+    *ret = (struct frame){
+        .type = h->type,
+        .nfds = h->nfds,
+        .tag = h->tag,
+        .desc = desc,
+        .body = at,
+        .body_len = h->body,
+        .tail = at + h->body,
+        .tail_len = frame_tail(h),
+    };
+    memcpy(ret->fds, c->fifo, h->nfds * sizeof(int));
+    c->nfifo -= h->nfds;
+    memmove(c->fifo, c->fifo + h->nfds, c->nfifo * sizeof(int));
+    c->in_start += frame_bytes(h);
+}
+
+int chan_next(struct chan *c, struct frame *ret)
+{
+    size_t have = c->in_end - c->in_start;
+    if (have == 0) {
+        if (c->nfifo > 0)
+            return broken(c, "descriptors without a message");
+        free(c->in);
+        c->in = NULL;
+        c->in_start = c->in_end = c->in_size = 0;
+        return 0;
+    }
+    if (have < PWC_HEADER_BYTES)
+        return c->nfifo > PWC_FDS_MAX ? broken(c, "surplus descriptors") : 0;
+    struct frame_head h;
+    if (frame_get(c->in + c->in_start, &h) < 0)
+        return broken(c, "malformed frame header");
+    const struct msg_desc *desc = msg_find(h.type);
+    int r = check_head(c, &h, desc);
+    if (r < 0)
+        return r;
+    if (have < frame_bytes(&h)) {
+        if (c->nfifo > h.nfds)
+            return broken(c, "surplus descriptors");
+        in_reserve(c, frame_bytes(&h) - have);
+        return 0;
+    }
+    frame_fill(c, &h, desc, ret);
+    return 1;
+}
+
+int frame_take_fd(struct frame *f, unsigned i)
+{
+    return TAKE_FD(f->fds[i]);
+}
+
+void frame_close(const struct chan *c, struct frame *f)
+{
+    for (unsigned i = 0; i < f->nfds; i++)
+        if (f->fds[i] >= 0)
+            c->closer(TAKE_FD(f->fds[i]));
+}
+
+/* ---- sending ---- */
+
+static ssize_t send_some(struct chan *c, const uint8_t *bytes, size_t len, const int *fds, unsigned nfds)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * PWC_FDS_MAX)];
+    } control;
+    struct iovec iov = {(void *)(uintptr_t)bytes, len};
+    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (nfds > 0) {
+        memset(&control, 0, sizeof control);
+        mh.msg_control = &control;
+        mh.msg_controllen = CMSG_SPACE(sizeof(int) * nfds);
+        struct cmsghdr *cm = CMSG_FIRSTHDR(&mh);
+        cm->cmsg_level = SOL_SOCKET;
+        cm->cmsg_type = SCM_RIGHTS;
+        cm->cmsg_len = CMSG_LEN(sizeof(int) * nfds);
+        memcpy(CMSG_DATA(cm), fds, sizeof(int) * nfds);
+    }
+    ssize_t n = sendmsg(c->fd, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return n < 0 ? -errno : n;
+}
+
+int chan_flush(struct chan *c)
+{
+    while (c->out_head != NULL) {
+        struct out *o = c->out_head;
+        ssize_t n = send_some(c, o->bytes + o->sent, o->len - o->sent, o->fds, o->sent == 0 ? o->nfds : 0);
+        if (n == -EAGAIN || n == -EINTR)
+            return 0;
+        if (n < 0)
+            return (int)n;
+        o->sent += (size_t)n;
+        c->queued -= (size_t)n;
+        if (o->sent < o->len)
+            continue;
+        c->out_head = o->next;
+        if (c->out_head == NULL)
+            c->out_tail = &c->out_head;
+        out_free(c, o);
+    }
+    return 0;
+}
+
+/* Appends bytes[sent..] to the queue with duplicates of the descriptors, if they did not go yet. */
+static int enqueue(struct chan *c, const uint8_t *bytes, size_t len, size_t sent, const int *fds, unsigned nfds)
+{
+    struct out *o = xcalloc(1, sizeof *o + len);
+    memcpy(o->bytes, bytes, len);
+    o->len = len;
+    o->sent = sent;
+    for (unsigned i = 0; sent == 0 && i < nfds; i++) {
+        int fd = fd_dup(fds[i]);
+        if (fd < 0) {
+            out_free(c, o);
+            return fd;
+        }
+        o->fds[o->nfds++] = fd;
+    }
+    *c->out_tail = o;
+    c->out_tail = &o->next;
+    c->queued += len - sent;
+    return 0;
+}
+
+int chan_send_full(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCMessage *msg, const void *tail,
+                   size_t tail_len, const int *fds, unsigned nfds)
+{
+    size_t body = msg != NULL ? protobuf_c_message_get_packed_size(msg) : 0;
+    if (body > PWC_BODY_MAX || tail_len > PWC_TAIL_MAX || nfds > PWC_FDS_MAX)
+        return -EMSGSIZE;
+    size_t len = PWC_HEADER_BYTES + body + tail_len;
+    if (c->queued > 0 && len > c->queue_max - MIN(c->queued, c->queue_max))
+        return -ENOBUFS;
+    uint8_t small[2048];
+    AUTO_FREE uint8_t *large = len > sizeof small ? xcalloc(1, len) : NULL;
+    uint8_t *bytes = large != NULL ? large : small;
+    struct frame_head h = {(uint32_t)len - 4, type, (uint16_t)nfds, tag, (uint32_t)body};
+    frame_put(bytes, &h);
+    if (msg != NULL)
+        protobuf_c_message_pack(msg, bytes + PWC_HEADER_BYTES);
+    if (tail_len > 0)
+        memcpy(bytes + PWC_HEADER_BYTES + body, tail, tail_len);
+
+    size_t sent = 0;
+    if (c->out_head == NULL) {
+        ssize_t n = send_some(c, bytes, len, fds, nfds);
+        if (n < 0 && n != -EAGAIN && n != -EINTR)
+            return (int)n;
+        sent = n > 0 ? (size_t)n : 0;
+    }
+    return sent == len ? 0 : enqueue(c, bytes, len, sent, fds, nfds);
+}
+
+int chan_send(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCMessage *msg)
+{
+    return chan_send_full(c, type, tag, msg, NULL, 0, NULL, 0);
+}
+
+int chan_wait(struct chan *c, int timeout_ms)
+{
+    for (;;) {
+        struct pollfd p = {.fd = c->fd, .events = (short)(POLLIN | (c->out_head != NULL ? POLLOUT : 0))};
+        int r = poll(&p, 1, timeout_ms);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            return -errno;
+        if (r == 0)
+            return 0;
+        if ((p.revents & POLLOUT) != 0 && (r = chan_flush(c)) < 0)
+            return r;
+        if ((p.revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+            return 1;
+    }
+}

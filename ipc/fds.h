@@ -1,0 +1,22 @@
+/* fds.h - descriptors: flags, memfds, seals. All are close-on-exec from birth. */
+#ifndef PWC_FDS_H
+#define PWC_FDS_H
+
+#include "ipc/base.h"
+
+int fd_set_nonblock(int fd, bool on);
+int fd_dup(int fd); /* close-on-exec duplicate at 3 or above */
+
+/* A memfd of fixed size: sealed SHRINK|GROW|SEAL; pages are not reserved. */
+int memfd_sized(const char *name, uint64_t bytes, int *ret_fd);
+/* A memfd that holds a copy of data, sealed against every change. */
+int memfd_sealed_copy(const char *name, const void *data, size_t len, int *ret_fd);
+/* True if fd is a memory file that can neither shrink nor (if `write`) be written. */
+bool memfd_is_sealed(int fd, bool write);
+/* A second, read-only open file description of the same object. Needs /proc. */
+int fd_reopen_ro(int fd, int *ret_fd);
+
+int write_all(int fd, const void *data, size_t len);
+int pread_all(int fd, void *data, size_t len, uint64_t offset); /* -ENODATA at an early end */
+
+#endif
