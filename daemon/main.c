@@ -1,1 +1,345 @@
-int main(void){return 0;}
+/*
+ * main.c - pwcd: starts, turns the loop, ends.
+ *
+ * Order of start: configuration, descriptor limit, socket, closer, loop, nursery, spares, catalogue; only then
+ * are clients accepted and readiness told. Order of the end: no new jobs, waiting ones are refused, running ones
+ * have shutdown_grace, then every child is killed and waited for; nothing outlives pwcd.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "daemon/closer.h"
+#include "daemon/deaths.h"
+#include "daemon/dispatch.h"
+#include "daemon/dump.h"
+#include "daemon/job.h"
+#include "daemon/listener.h"
+#include "daemon/pool.h"
+#include "daemon/service.h"
+#include "daemon/session.h"
+#include "daemon/tick.h"
+#include "ipc/log.h"
+
+#define ACCEPTS_A_TURN 16
+#define CLOSER_STOP_MS 500
+
+static struct daemon pwcd;
+static struct listener listener;
+static struct event *accept_evs[LISTENER_MAX], *signal_evs[6], *watchdog_ev;
+static bool serving;
+
+static void serve(struct daemon *d)
+{
+    if (serving || d->stopping || (d->catalogue == NULL && d->pool->restart.in_row < RESTART_GIVE_UP))
+        return;
+    serving = true;
+    for (unsigned i = 0; i < listener.nfds; i++)
+        event_add(accept_evs[i], NULL);
+    service_ready("ready");
+    log_info("ready: %u seats (%s), socket %s", d->seats, d->seats_from,
+             listener.path != NULL ? listener.path : "from the service manager");
+}
+
+static uint32_t jobs_alive(const struct daemon *d)
+{
+    uint32_t n = 0;
+    const struct user *u;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        n += u->jobs;
+    }
+    return n;
+}
+
+void daemon_check_stop(struct daemon *d)
+{
+    if (d->stopping && (jobs_alive(d) == 0 || mono_since(clock_now(), d->stop_by) >= 0))
+        event_base_loopbreak(d->base);
+}
+
+/* Work is handed out here and nowhere else. A turn may change things once more (a stage that cannot be started). */
+void daemon_turn(struct daemon *d)
+{
+    for (int i = 0; d->dirty && i < 4; i++) {
+        d->dirty = false;
+        dispatch_run(d);
+    }
+    tick_arm(d);
+    serve(d);
+    if (d->stopping)
+        daemon_check_stop(d);
+    else
+        service_status("%u of %u seats busy, %u jobs, %lu done, %lu failed", d->seats_busy, d->seats, jobs_alive(d),
+                       (unsigned long)d->totals.done, (unsigned long)d->totals.failed);
+}
+
+/* ---- signals ---- */
+
+static void end_all(struct daemon *d, bool waiting_only)
+{
+    struct user *u;
+    struct job *j, *next;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        for (int i = 0; i < PRIORITIES; i++)
+            while ((j = TAILQ_FIRST(&u->waiting[i])) != NULL)
+                job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN, "the daemon is shutting down");
+        for (j = TAILQ_FIRST(&u->active); j != NULL && !waiting_only; j = next) {
+            next = TAILQ_NEXT(j, link);
+            job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN, "the daemon is shutting down");
+        }
+    }
+}
+
+static void on_stop_time(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    event_base_loopbreak(((struct daemon *)arg)->base);
+}
+
+static void on_term(evutil_socket_t sig, short what, void *arg)
+{
+    (void)what;
+    struct daemon *d = arg;
+    if (d->stopping) {
+        event_base_loopbreak(d->base);
+        return;
+    }
+    log_info("SIG%s: stopping; %u jobs have %ld s to end", sigabbrev_np((int)sig), jobs_alive(d),
+             (long)(d->cfg.shutdown_grace / NS_PER_S));
+    service_stopping("stopping");
+    d->stopping = true;
+    d->stop_by = mono_add(clock_now(), d->cfg.shutdown_grace);
+    for (unsigned i = 0; i < listener.nfds; i++)
+        event_del(accept_evs[i]);
+    end_all(d, true);
+    struct timeval tv = {d->cfg.shutdown_grace / NS_PER_S, d->cfg.shutdown_grace % NS_PER_S / NS_PER_US};
+    evtimer_add(d->stop_ev, &tv);
+    daemon_turn(d);
+    daemon_check_stop(d);
+}
+
+static void on_hup(evutil_socket_t sig, short what, void *arg)
+{
+    (void)sig, (void)what;
+    struct daemon *d = arg;
+    struct config fresh;
+    char *error = NULL, *note = NULL;
+    service_reloading();
+    if (config_reload(&d->cfg, &fresh, &note, &error) < 0) {
+        log_warn("configuration not reloaded: %s", error);
+    } else {
+        config_free(&d->cfg);
+        d->cfg = fresh;
+        log_set_level(d->cfg.log_level);
+        log_info("configuration reloaded%s%s", note != NULL && note[0] != '\0' ? "; " : "", note != NULL ? note : "");
+    }
+    free(error);
+    free(note);
+    service_ready("ready");
+    daemon_turn(d);
+}
+
+static void on_usr1(evutil_socket_t sig, short what, void *arg)
+{
+    (void)sig, (void)what;
+    dump_state(arg);
+}
+
+static void on_watchdog(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+    service_watchdog();
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct daemon *d = arg;
+    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+        struct peer peer;
+        int c = listener_accept(&listener, fd, &peer);
+        if (c == -ECONNABORTED)
+            continue;
+        if (c == -EMFILE)
+            log_warn("out of descriptors: a client was turned away");
+        if (c < 0)
+            break;
+        session_accept(d, c, peer.uid, peer.pid);
+    }
+    daemon_turn(d);
+}
+
+static void watch_signals(struct daemon *d)
+{
+    static const struct {
+        int sig;
+        void (*handle)(evutil_socket_t, short, void *);
+    } table[] = {{SIGTERM, on_term}, {SIGINT, on_term}, {SIGHUP, on_hup}, {SIGUSR1, on_usr1}};
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        signal_evs[i] = evsignal_new(d->base, table[i].sig, table[i].handle, d);
+        event_add(signal_evs[i], NULL);
+    }
+}
+
+/* ---- start and end ---- */
+
+static struct event_base *make_base(void)
+{
+    struct event_config *c = event_config_new();
+    event_config_set_flag(c, EVENT_BASE_FLAG_IGNORE_ENV | EVENT_BASE_FLAG_NOLOCK);
+    struct event_base *b = event_base_new_with_config(c);
+    event_config_free(c);
+    return b;
+}
+
+static int open_socket(struct daemon *d, char **error)
+{
+    listener = LISTENER_NONE;
+    int n = listener_from_service(&listener, error);
+    if (n == 0 && d->cfg.socket[0] != '\0')
+        n = listener_bind(&listener, d->cfg.socket, d->cfg.socket_mode, d->cfg.socket_group, error);
+    else if (n == 0)
+        *error = xstrdup("no socket: none from the service manager, and none configured (--socket PATH)");
+    return *error != NULL ? -EINVAL : n;
+}
+
+static void init_tables(struct daemon *d)
+{
+    TAILQ_INIT(&d->sessions);
+    TAILQ_INIT(&d->users);
+    TAILQ_INIT(&d->history);
+    TAILQ_INIT(&d->deaths);
+    struct cpus cpus = cpus_usable(d->cfg.workers, "");
+    d->seats = cpus.count;
+    d->seats_from = cpus.from;
+    d->started = clock_now();
+    if (getrandom(d->instance, sizeof d->instance, 0) != sizeof d->instance)
+        memcpy(d->instance, &d->started, sizeof d->started);
+}
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit rl;
+    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+        rl.rlim_cur = rl.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &rl);
+    }
+}
+
+static void begin(struct daemon *d)
+{
+    watch_signals(d);
+    for (unsigned i = 0; i < listener.nfds; i++)
+        accept_evs[i] = event_new(d->base, listener.fds[i], EV_READ | EV_PERSIST, on_accept, d);
+    d->stop_ev = evtimer_new(d->base, on_stop_time, d);
+    tick_init(d);
+    d->pool = pool_new(d);
+    nursery_start(d->pool);
+    int64_t ns = service_watchdog_interval();
+    if (ns > 0) {
+        struct timeval tv = {ns / NS_PER_S, ns % NS_PER_S / NS_PER_US};
+        watchdog_ev = event_new(d->base, -1, EV_PERSIST, on_watchdog, d);
+        event_add(watchdog_ev, &tv);
+    }
+    d->dirty = true;
+    daemon_turn(d);
+}
+
+static void drop_event(struct event *ev)
+{
+    if (ev != NULL)
+        event_free(ev);
+}
+
+static void free_users(struct daemon *d)
+{
+    struct user *u;
+    while ((u = TAILQ_FIRST(&d->users)) != NULL) {
+        struct domain *dom;
+        while ((dom = LIST_FIRST(&u->domains)) != NULL) {
+            LIST_REMOVE(dom, link);
+            free(dom);
+        }
+        TAILQ_REMOVE(&d->users, u, link);
+        free(u);
+    }
+}
+
+static void finish(struct daemon *d)
+{
+    end_all(d, false);
+    pool_shutdown(d->pool);
+    while (!TAILQ_EMPTY(&d->sessions)) {
+        chan_flush(TAILQ_FIRST(&d->sessions)->chan);
+        session_free(TAILQ_FIRST(&d->sessions));
+    }
+    struct job *j;
+    while ((j = TAILQ_FIRST(&d->history)) != NULL) {
+        TAILQ_REMOVE(&d->history, j, link);
+        job_free(j);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(accept_evs); i++)
+        drop_event(accept_evs[i]);
+    for (size_t i = 0; i < ARRAY_LEN(signal_evs); i++)
+        drop_event(signal_evs[i]);
+    drop_event(watchdog_ev);
+    drop_event(d->tick_ev);
+    drop_event(d->stop_ev);
+    pool_free(d->pool);
+    deaths_free_all(d);
+    free_users(d);
+    free(d->jobs);
+    catalogue_free(d->catalogue);
+    listener_close(&listener);
+    event_base_free(d->base);
+    if (!closer_stop(CLOSER_STOP_MS))
+        log_warn("%zu descriptors of clients could not be closed in time", closer_pending());
+    config_free(&d->cfg);
+    log_info("stopped");
+}
+
+static int complain(char *error, int code)
+{
+    log_fatal("%s", error);
+    free(error);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct daemon *d = &pwcd;
+    char *error = NULL;
+    log_open("pwcd", LOG_INFO, service_stderr_is_journal());
+    int r = config_parse(&d->cfg, argc, argv, &error);
+    if (r == CONFIG_EXIT)
+        return EXIT_SUCCESS;
+    if (r < 0)
+        return complain(error, EX_CONFIG);
+    log_set_level(d->cfg.debug ? LOG_DBG : d->cfg.log_level);
+    if (d->cfg.check_only) {
+        struct cpus cpus = cpus_usable(d->cfg.workers, "");
+        config_print(&d->cfg, &cpus, stdout);
+        return config_check_paths(&d->cfg, &error) < 0 ? complain(error, EX_CONFIG) : EXIT_SUCCESS;
+    }
+    if (config_check_paths(&d->cfg, &error) < 0)
+        return complain(error, EX_CONFIG);
+    raise_descriptor_limit();
+    init_tables(d);
+    if (open_socket(d, &error) < 0)
+        return complain(error, EX_UNAVAILABLE);
+    d->base = make_base();
+    if (d->base == NULL || closer_start() < 0)
+        return complain(xstrdup("no event loop"), EX_OSERR);
+    begin(d);
+    event_base_dispatch(d->base);
+    finish(d);
+    return EXIT_SUCCESS;
+}

@@ -7,14 +7,16 @@
 #include <unistd.h>
 
 #include "ipc/channel.h"
+#include "ipc/clock.h"
 #include "ipc/fds.h"
 
-#define READ_SIZE 16384u
-#define FIFO_MAX  (2 * PWC_FDS_MAX) /* a frame's own and those of the next one */
+#define READ_SIZE  16384u
+#define HELD_BLOCK 8192u
+#define FIFO_MAX   (2 * PWC_FDS_MAX) /* a frame's own and those of the next one */
 
 struct out {
     struct out *next;
-    size_t len, sent;
+    size_t len, sent, size;
     unsigned nfds;
     int fds[PWC_FDS_MAX];
     uint8_t bytes[];
@@ -30,6 +32,7 @@ struct chan {
     unsigned nfifo;
     struct out *out_head, **out_tail;
     size_t queued, queue_max;
+    bool held;
     const char *error;
 };
 
@@ -91,6 +94,11 @@ void chan_set_queue_limit(struct chan *c, size_t bytes)
     c->queue_max = bytes;
 }
 
+void chan_hold(struct chan *c, bool on)
+{
+    c->held = on;
+}
+
 bool chan_at_frame_start(const struct chan *c)
 {
     return c->in_start == c->in_end;
@@ -117,6 +125,21 @@ static void in_reserve(struct chan *c, size_t room)
     }
 }
 
+static void in_release(struct chan *c)
+{
+    free(c->in);
+    c->in = NULL;
+    c->in_start = c->in_end = c->in_size = 0;
+}
+
+/* Something for chan_next to hand out or to complain about. */
+static bool frame_waits(const struct chan *c)
+{
+    size_t have = c->in_end - c->in_start;
+    struct frame_head h;
+    return have >= PWC_HEADER_BYTES && (frame_get(c->in + c->in_start, &h) < 0 || have >= frame_bytes(&h));
+}
+
 /* Keeps what fits and closes the rest: a truncated control message has already cost us some of them. */
 static int keep_fds(struct chan *c, struct msghdr *mh)
 {
@@ -136,21 +159,28 @@ static int keep_fds(struct chan *c, struct msghdr *mh)
             }
         }
     }
-    return overflow ? broken(c, "too many descriptors") : 0;
+    return overflow ? broken(c, "too many descriptors, or no room for them") : 0;
 }
 
 int chan_fill(struct chan *c)
 {
+    if (frame_waits(c))
+        return (int)(c->in_end - c->in_start);
     in_reserve(c, READ_SIZE);
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int) * FIFO_MAX)];
     } control;
     struct iovec iov = {c->in + c->in_end, c->in_size - c->in_end};
-    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr mh = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     ssize_t n = recvmsg(c->fd, &mh, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    if (n < 0)
-        return errno == EINTR ? -EAGAIN : -errno;
+    if (n < 0) {
+        int r = errno == EINTR ? -EAGAIN : -errno;
+        if (c->in_start == c->in_end)
+            in_release(c);
+        return r;
+    }
     int r = keep_fds(c, &mh);
     if (r < 0)
         return r;
@@ -171,7 +201,8 @@ static int check_head(struct chan *c, const struct frame_head *h, const struct m
     return 0;
 }
 
-static void frame_fill(struct chan *c, const struct frame_head *h, const struct msg_desc *desc, struct frame *ret)
+static void frame_fill(struct chan *c, const struct frame_head *h, const struct msg_desc *desc,
+                       struct frame *ret)
 {
     const uint8_t *at = c->in + c->in_start + PWC_HEADER_BYTES;
     *ret = (struct frame){
@@ -184,7 +215,8 @@ static void frame_fill(struct chan *c, const struct frame_head *h, const struct 
         .tail = at + h->body,
         .tail_len = frame_tail(h),
     };
-    memcpy(ret->fds, c->fifo, h->nfds * sizeof(int));
+    for (unsigned i = 0; i < PWC_FDS_MAX; i++)
+        ret->fds[i] = i < h->nfds ? c->fifo[i] : -1;
     c->nfifo -= h->nfds;
     memmove(c->fifo, c->fifo + h->nfds, c->nfifo * sizeof(int));
     c->in_start += frame_bytes(h);
@@ -196,9 +228,7 @@ int chan_next(struct chan *c, struct frame *ret)
     if (have == 0) {
         if (c->nfifo > 0)
             return broken(c, "descriptors without a message");
-        free(c->in);
-        c->in = NULL;
-        c->in_start = c->in_end = c->in_size = 0;
+        in_release(c);
         return 0;
     }
     if (have < PWC_HEADER_BYTES)
@@ -277,13 +307,32 @@ int chan_flush(struct chan *c)
     return 0;
 }
 
-/* Appends bytes[sent..] to the queue with duplicates of the descriptors, if they did not go yet. */
-static int enqueue(struct chan *c, const uint8_t *bytes, size_t len, size_t sent, const int *fds, unsigned nfds)
+/* Small frames share a block and so a system call; the last block is known by where out_tail points. */
+static bool append(struct chan *c, const uint8_t *bytes, size_t len)
 {
-    struct out *o = xcalloc(1, sizeof *o + len);
+    if (c->out_head == NULL)
+        return false;
+    struct out *o = (struct out *)(void *)((char *)c->out_tail - offsetof(struct out, next));
+    if (o->size - o->len < len)
+        return false;
+    memcpy(o->bytes + o->len, bytes, len);
+    o->len += len;
+    c->queued += len;
+    return true;
+}
+
+/* Appends bytes[sent..] to the queue with duplicates of the descriptors, if they did not go yet. */
+static int enqueue(struct chan *c, const uint8_t *bytes, size_t len, size_t sent, const int *fds,
+                   unsigned nfds)
+{
+    if (nfds == 0 && sent == 0 && append(c, bytes, len))
+        return 0;
+    size_t size = c->held ? MAX(len, HELD_BLOCK) : len;
+    struct out *o = xcalloc(1, sizeof *o + size);
     memcpy(o->bytes, bytes, len);
     o->len = len;
     o->sent = sent;
+    o->size = size;
     for (unsigned i = 0; sent == 0 && i < nfds; i++) {
         int fd = fd_dup(fds[i]);
         if (fd < 0) {
@@ -302,7 +351,8 @@ int chan_send_full(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCM
                    size_t tail_len, const int *fds, unsigned nfds)
 {
     size_t body = msg != NULL ? protobuf_c_message_get_packed_size(msg) : 0;
-    if (body > PWC_BODY_MAX || tail_len > PWC_TAIL_MAX || nfds > PWC_FDS_MAX)
+    const struct msg_desc *desc = msg_find(type);
+    if (desc == NULL || body > desc->body_max || tail_len > desc->tail_max || nfds > desc->fds_max)
         return -EMSGSIZE;
     size_t len = PWC_HEADER_BYTES + body + tail_len;
     if (c->queued > 0 && len > c->queue_max - MIN(c->queued, c->queue_max))
@@ -318,7 +368,7 @@ int chan_send_full(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCM
         memcpy(bytes + PWC_HEADER_BYTES + body, tail, tail_len);
 
     size_t sent = 0;
-    if (c->out_head == NULL) {
+    if (c->out_head == NULL && !c->held) {
         ssize_t n = send_some(c, bytes, len, fds, nfds);
         if (n < 0 && n != -EAGAIN && n != -EINTR)
             return (int)n;
@@ -334,9 +384,11 @@ int chan_send(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCMessag
 
 int chan_wait(struct chan *c, int timeout_ms)
 {
+    const struct mono deadline = mono_add(clock_now(), timeout_ms * NS_PER_MS);
     for (;;) {
         struct pollfd p = {.fd = c->fd, .events = (short)(POLLIN | (c->out_head != NULL ? POLLOUT : 0))};
-        int r = poll(&p, 1, timeout_ms);
+        int64_t left = timeout_ms < 0 ? -1 : MAX(mono_since(deadline, clock_now()), 0);
+        int r = poll(&p, 1, left < 0 ? -1 : (int)((left + NS_PER_MS - 1) / NS_PER_MS));
         if (r < 0 && errno == EINTR)
             continue;
         if (r < 0)
@@ -345,7 +397,7 @@ int chan_wait(struct chan *c, int timeout_ms)
             return 0;
         if ((p.revents & POLLOUT) != 0 && (r = chan_flush(c)) < 0)
             return r;
-        if ((p.revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+        if ((p.revents & (POLLIN | POLLHUP | POLLERR | POLLNVAL)) != 0)
             return 1;
     }
 }

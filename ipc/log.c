@@ -47,7 +47,11 @@ void log_line(enum log_level level, const char *fmt, ...)
     va_start(ap, fmt);
     int m = vsnprintf(line + n, sizeof line - (size_t)n - 1, fmt, ap);
     va_end(ap);
+    /* Peers' words come in here: one that holds a line break must not look like two lines of ours. */
     size_t len = MIN((size_t)n + (size_t)MAX(m, 0), sizeof line - 2);
+    for (size_t i = (size_t)n; i < len; i++)
+        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+            line[i] = ' ';
     line[len] = '\n';
     (void)!write(STDERR_FILENO, line, len + 1);
 }

@@ -2,7 +2,6 @@
  * messages.c - the table made from messages.def, and unpacking with a bounded bump allocator: protobuf-c
  * amplifies hostile bodies about 50-fold, and one free is cheaper than one per field.
  */
-#include <errno.h>
 #include <stdalign.h>
 #include <string.h>
 
@@ -99,7 +98,6 @@ static void pool_free(struct pool *pool)
         free(b);
     }
 }
-
 
 ProtobufCMessage *msg_unpack(const struct msg_desc *desc, const void *body, size_t len)
 {

@@ -10,6 +10,7 @@
 #ifndef PWC_SEGMENT_H
 #define PWC_SEGMENT_H
 
+#include <stdalign.h>
 #include <stdatomic.h>
 
 #include "ipc/base.h"
@@ -60,7 +61,7 @@ struct trace_record {
 
 struct segment {
     uint64_t magic;
-    struct segment_slot slots[SEGMENT_SLOTS];
+    alignas(64) struct segment_slot slots[SEGMENT_SLOTS];
     struct obituary obituary;
     _Atomic uint64_t trace_next; /* records written so far; the ring holds the last TRACE_RECORDS */
     struct trace_record trace[TRACE_RECORDS];

@@ -130,6 +130,13 @@ double op_float(const struct op_job *job, const char *name, double def);
 bool op_bool(const struct op_job *job, const char *name, bool def);
 const char *op_str(const struct op_job *job, const char *name, const char *def); /* strings, enums */
 int op_fd(const struct op_job *job, const char *role); /* borrowed; -1: not given */
+/*
+ * The whole input, read-only, until the job is closed; a fault in it is reported as input-shrank or input-io.
+ * NULL: op_fail was called (an empty input too: check the size in plan). Ask op_input_sparse first: reading a
+ * hole of a memory file through a map allocates it, so such inputs are better read with pread.
+ */
+const void *op_map_input(struct op_job *job, const char *role, uint64_t *ret_len);
+bool op_input_sparse(struct op_job *job, const char *role);
 
 /* ---- what a function may say ---- */
 int op_fail(struct op_job *job, Pwc__Code code, const char *fmt, ...) PRINTF(3, 4); /* returns -1 */

@@ -1,0 +1,162 @@
+/* assembly.c - see assembly.h. */
+#include <unistd.h>
+
+#include "daemon/assembly.h"
+#include "ipc/log.h"
+
+static uint64_t mask(uint32_t place, uint32_t n)
+{
+    uint64_t bits = n >= 64 ? UINT64_MAX : (1ull << n) - 1;
+    return bits << place;
+}
+
+void assembly_init(struct assembly *a, uint64_t result_bytes)
+{
+    *a = (struct assembly){.result_bytes = result_bytes};
+}
+
+static void arena_drop(struct arena *arena)
+{
+    LIST_REMOVE(arena, link);
+    close(arena->fd);
+    free(arena);
+}
+
+static void result_drop(struct result *r)
+{
+    arena_free_places(r->arena, r->place, (uint32_t)r->n);
+    if (r->arena->orphan && r->arena->taken == 0)
+        arena_drop(r->arena);
+    LIST_REMOVE(r, link);
+    free(r);
+}
+
+void assembly_free(struct assembly *a)
+{
+    while (!LIST_EMPTY(&a->results))
+        result_drop(LIST_FIRST(&a->results));
+    while (!LIST_EMPTY(&a->arenas))
+        arena_drop(LIST_FIRST(&a->arenas));
+}
+
+struct arena *arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes)
+{
+    struct arena *arena = xcalloc(1, sizeof *arena);
+    uint64_t places = a->result_bytes > 0 ? bytes / a->result_bytes : 0;
+    *arena = (struct arena){.id = id, .fd = fd, .bytes = bytes, .places = (uint32_t)MIN(places, ARENA_PLACES)};
+    LIST_INSERT_HEAD(&a->arenas, arena, link);
+    return arena;
+}
+
+void arena_release(struct assembly *a, struct arena *arena)
+{
+    (void)a;
+    if (arena == NULL)
+        return;
+    arena->orphan = true;
+    if (arena->taken == 0)
+        arena_drop(arena);
+}
+
+/* The longest run of free places up to `most`, first fit. */
+static uint32_t free_run(const struct arena *arena, uint32_t most, uint32_t *ret_place)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 0; i < arena->places && best < most;) {
+        uint32_t n = 0;
+        while (i + n < arena->places && n < most && (arena->taken >> (i + n) & 1) == 0)
+            n++;
+        if (n > best) {
+            best = n;
+            *ret_place = i;
+        }
+        i += n + 1;
+    }
+    return best;
+}
+
+uint32_t arena_take(const struct assembly *a, struct arena *arena, uint64_t first, uint32_t most, uint32_t *ret_place)
+{
+    uint32_t used = (uint32_t)__builtin_popcountll(arena->taken);
+    uint32_t reserve = first == a->absorbed ? 0 : 1;
+    if (used + reserve >= arena->places)
+        return 0;
+    uint32_t n = free_run(arena, MIN(most, arena->places - used - reserve), ret_place);
+    if (n > 0)
+        arena->taken |= mask(*ret_place, n);
+    return n;
+}
+
+void arena_free_places(struct arena *arena, uint32_t place, uint32_t n)
+{
+    BUG_ON((arena->taken & mask(place, n)) != mask(place, n));
+    arena->taken &= ~mask(place, n);
+}
+
+void assembly_add(struct assembly *a, struct arena *arena, uint64_t first, uint64_t n, uint32_t place)
+{
+    struct result *r = xcalloc(1, sizeof *r);
+    *r = (struct result){.first = first, .n = n, .arena = arena, .place = place};
+    struct result *at, *before = NULL;
+    LIST_FOREACH(at, &a->results, link)
+    {
+        if (at->first > first)
+            break;
+        before = at;
+    }
+    if (before == NULL)
+        LIST_INSERT_HEAD(&a->results, r, link);
+    else
+        LIST_INSERT_AFTER(before, r, link);
+}
+
+static const struct result *result_at(const struct assembly *a, uint64_t chunk)
+{
+    const struct result *r;
+    LIST_FOREACH(r, &a->results, link)
+    {
+        if (chunk >= r->first && chunk < r->first + r->n)
+            return r;
+    }
+    return NULL;
+}
+
+const struct result *assembly_next(struct assembly *a, uint64_t *ret_first, uint64_t *ret_n)
+{
+    const struct result *r = result_at(a, a->sent);
+    if (r == NULL)
+        return NULL;
+    *ret_first = a->sent;
+    *ret_n = r->first + r->n - a->sent;
+    a->sent = r->first + r->n;
+    return r;
+}
+
+bool assembly_absorbed(struct assembly *a, uint64_t upto)
+{
+    if (upto > a->sent || upto < a->absorbed)
+        return false;
+    a->absorbed = upto;
+    struct result *r = LIST_FIRST(&a->results);
+    while (r != NULL && r->first + r->n <= upto) {
+        struct result *next = LIST_NEXT(r, link);
+        result_drop(r);
+        r = next;
+    }
+    return true;
+}
+
+void assembly_restart(struct assembly *a)
+{
+    struct arena *arena;
+    LIST_FOREACH(arena, &a->arenas, link)
+    {
+        arena->known = false;
+    }
+    a->sent = a->absorbed = 0;
+}
+
+bool assembly_holds(const struct assembly *a, uint64_t chunk)
+{
+    return result_at(a, chunk) != NULL;
+}

@@ -1,0 +1,66 @@
+/*
+ * assembly.h - where the results of a job lie and in which order the consumer gets them. Pure bookkeeping.
+ *
+ * An arena is divided into up to 64 places of result_bytes each. A place is taken when a lease is given out
+ * and freed when the consumer has absorbed what lies in it, or when the lease ends without it. One place of
+ * each arena is kept for the lowest chunk not yet absorbed, so that a retried first chunk always finds room,
+ * whatever later results hold. An arena whose stage is gone lives on until its last result was absorbed.
+ */
+#ifndef PWC_ASSEMBLY_H
+#define PWC_ASSEMBLY_H
+
+#include <sys/queue.h>
+
+#include "daemon/iset.h"
+
+#define ARENA_PLACES 64u
+
+struct arena {
+    LIST_ENTRY(arena) link; /* of its job */
+    uint64_t id;
+    int fd; /* owned */
+    uint64_t bytes;
+    uint32_t places;
+    uint64_t taken; /* bit i: place i */
+    bool orphan;    /* its stage is gone or uses another one */
+    bool known;     /* the present consumer has its descriptor */
+};
+
+/* A computed range whose results lie side by side. */
+struct result {
+    LIST_ENTRY(result) link; /* sorted by first */
+    uint64_t first, n;
+    struct arena *arena;
+    uint32_t place;
+};
+
+struct assembly {
+    uint64_t result_bytes;
+    uint64_t sent;     /* chunks below it were handed to the consumer */
+    uint64_t absorbed; /* chunks below it were taken by it */
+    LIST_HEAD(, result) results;
+    LIST_HEAD(arenas, arena) arenas;
+};
+
+void assembly_init(struct assembly *a, uint64_t result_bytes);
+void assembly_free(struct assembly *a);
+
+struct arena *arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes);
+/* The stage no longer writes there: freed now or with its last result. */
+void arena_release(struct assembly *a, struct arena *arena);
+
+/* Room for `most` neighbouring places for chunks from `first` on; returns how many there are and where. */
+uint32_t arena_take(const struct assembly *a, struct arena *arena, uint64_t first, uint32_t most, uint32_t *ret_place);
+void arena_free_places(struct arena *arena, uint32_t place, uint32_t n);
+
+/* Chunks [first, first + n) are done and lie from `place` on. */
+void assembly_add(struct assembly *a, struct arena *arena, uint64_t first, uint64_t n, uint32_t place);
+/* The next results to hand to the consumer, in order; NULL when the next chunk is not there. Moves `sent`. */
+const struct result *assembly_next(struct assembly *a, uint64_t *ret_first, uint64_t *ret_n);
+/* False: the consumer claims more than it was given. */
+bool assembly_absorbed(struct assembly *a, uint64_t upto);
+/* A new consumer starts from nothing: everything that still lies in arenas is to be sent again. */
+void assembly_restart(struct assembly *a);
+bool assembly_holds(const struct assembly *a, uint64_t chunk);
+
+#endif

@@ -1,0 +1,77 @@
+/*
+ * daemon.h - what the parts of pwcd share: the loop, the configuration, the tables.
+ *
+ * pwcd is one thread (and the closer's). Callbacks of the loop end in daemon_turn(), which hands out work if
+ * anything changed: nothing is dispatched from the middle of a handler.
+ */
+#ifndef PWC_DAEMON_H
+#define PWC_DAEMON_H
+
+#include <event2/event.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "daemon/catalogue.h"
+#include "daemon/config.h"
+#include "ipc/clock.h"
+#include "proto/pwc.pb-c.h"
+
+struct stage;
+struct job;
+struct user;
+struct session;
+struct death;
+struct pool;
+
+TAILQ_HEAD(session_list, session);
+TAILQ_HEAD(user_list, user);
+TAILQ_HEAD(job_list, job);
+TAILQ_HEAD(death_list, death);
+
+struct daemon {
+    struct event_base *base;
+    struct config cfg;
+    struct catalogue *catalogue; /* NULL until the first stage has described itself */
+    struct pool *pool;
+    struct mono started;
+    uint8_t instance[16];
+
+    int listen_fd;
+    struct event *listen_ev;
+    struct session_list sessions;
+    uint32_t nsessions;
+
+    struct user_list users;
+    struct job_list history; /* ended jobs, newest last */
+    uint32_t nhistory;
+    uint64_t next_job;
+    uint64_t next_domain;
+    struct job **jobs; /* hash by id, chained through job.hash_next */
+    size_t njobs, jobs_mask;
+
+    struct death_list deaths;
+    uint32_t ndeaths;
+
+    uint32_t seats, seats_busy;
+    const char *seats_from;
+    uint64_t next_lease, next_arena;
+
+    bool dirty;    /* something changed: dispatch at the end of this turn */
+    bool stopping; /* SIGTERM came: no new jobs */
+    struct mono stop_by;
+    struct event *tick_ev; /* armed while something runs: progress, deadlines */
+    struct event *stop_ev;
+
+    struct {
+        uint64_t done, failed, deaths, dropped, steals;
+    } totals;
+};
+
+static inline void daemon_touch(struct daemon *d)
+{
+    d->dirty = true;
+}
+void daemon_turn(struct daemon *d);
+void daemon_check_stop(struct daemon *d);
+
+#endif

@@ -1,0 +1,226 @@
+/*
+ * deaths.c - see deaths.h. The obituary is gossip of a dying process: each field is read once, bounded, and
+ * its text is cut to printable characters before anybody sees it.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "daemon/deaths.h"
+#include "daemon/events.h"
+
+enum cause cause_of(Pwc__Code code)
+{
+    switch (code) {
+    case PWC__CODE__CODE_OOM:
+    case PWC__CODE__CODE_NO_MEMORY:
+        return CAUSE_OOM;
+    case PWC__CODE__CODE_TIMEOUT:
+    case PWC__CODE__CODE_STALLED:
+        return CAUSE_TIMEOUT;
+    case PWC__CODE__CODE_CRASH:
+    case PWC__CODE__CODE_EXIT:
+    case PWC__CODE__CODE_SANDBOX:
+    case PWC__CODE__CODE_PROTOCOL:
+    case PWC__CODE__CODE_INTERNAL:
+        return CAUSE_CRASH;
+    default:
+        return CAUSE_ERROR;
+    }
+}
+
+const char *code_name(Pwc__Code code)
+{
+    const ProtobufCEnumValue *v = protobuf_c_enum_descriptor_get_value(&pwc__code__descriptor, (int)code);
+    return v != NULL ? v->name : "CODE_?";
+}
+
+static void copy_printable(char *to, size_t size, const volatile char *from, size_t len)
+{
+    size_t n = MIN(len, size - 1);
+    for (size_t i = 0; i < n; i++) {
+        char c = from[i];
+        to[i] = (c >= ' ' && c < 0x7f) || c == '\n' ? c : '?';
+    }
+    to[n] = '\0';
+}
+
+/* The first line of an obituary's text may be "syscall: NAME". */
+static void read_obituary(struct death *x, const struct stage *s)
+{
+    if (s->seg == NULL || atomic_load(&s->seg->obituary.ready) != 1)
+        return;
+    const struct obituary *o = &s->seg->obituary;
+    uint32_t len = *(volatile const uint32_t *)&o->text_len;
+    copy_printable(x->stack, sizeof x->stack, o->text, MIN(len, OBITUARY_TEXT));
+    x->cpu_ns = *(volatile const uint64_t *)&o->cpu_ns;
+    uint32_t why = *(volatile const uint32_t *)&o->why;
+    if (why == PWC__CODE__CODE_INPUT_SHRANK || why == PWC__CODE__CODE_INPUT_IO || why == PWC__CODE__CODE_NO_MEMORY)
+        x->code = (Pwc__Code)why;
+    static const char mark[] = "syscall: ";
+    if (strncmp(x->stack, mark, sizeof mark - 1) == 0) {
+        size_t n = strcspn(x->stack + sizeof mark - 1, "\n");
+        snprintf(x->syscall, sizeof x->syscall, "%.*s", (int)n, x->stack + sizeof mark - 1);
+    }
+}
+
+/* The innermost frame that is not the C library's own way of dying. */
+static void culprit(const struct death *x, char *ret, size_t size)
+{
+    static const char *const noise[] = {"libc.so", "linux-vdso", "obituary", "pthread_kill"};
+    ret[0] = '\0';
+    for (const char *line = x->stack; line != NULL && *line != '\0';) {
+        char one[160], name[96];
+        snprintf(one, sizeof one, "%.*s", (int)strcspn(line, "\n"), line);
+        bool skip = false;
+        for (size_t i = 0; i < ARRAY_LEN(noise); i++)
+            skip |= strstr(one, noise[i]) != NULL;
+        if (!skip && sscanf(one, "#%*d %*s %95[^+ (]", name) == 1) {
+            snprintf(ret, size, " in %s", name);
+            return;
+        }
+        line = strchr(line, '\n');
+        line = line != NULL ? line + 1 : NULL;
+    }
+}
+
+static void classify(struct death *x, const struct stage *s, const siginfo_t *info)
+{
+    bool killed = info == NULL || info->si_code != CLD_EXITED;
+    x->signal = killed && info != NULL ? info->si_status : 0;
+    x->exit_status = killed ? 0 : info->si_status;
+    x->code = killed ? PWC__CODE__CODE_CRASH : PWC__CODE__CODE_EXIT;
+    if (x->signal == SIGSYS)
+        x->code = PWC__CODE__CODE_SANDBOX;
+    if (s->kill_code != PWC__CODE__CODE_OK)
+        x->code = s->kill_code;
+    else
+        read_obituary(x, s);
+}
+
+static void describe(struct death *x, const struct stage *s)
+{
+    char how[200], where[128];
+    culprit(x, where, sizeof where);
+    if (s->kill_code != PWC__CODE__CODE_OK)
+        snprintf(how, sizeof how, "killed: %s", s->kill_reason);
+    else if (x->code == PWC__CODE__CODE_INPUT_SHRANK)
+        snprintf(how, sizeof how, "ended: the input became shorter while it was read");
+    else if (x->code == PWC__CODE__CODE_INPUT_IO)
+        snprintf(how, sizeof how, "ended: reading the input failed");
+    else if (x->code == PWC__CODE__CODE_NO_MEMORY)
+        snprintf(how, sizeof how, "ended: no memory or scratch space");
+    else if (x->syscall[0] != '\0')
+        snprintf(how, sizeof how, "killed by the sandbox: system call %s", x->syscall);
+    else if (x->signal != 0)
+        snprintf(how, sizeof how, "killed by SIG%s%s", sigabbrev_np(x->signal), where);
+    else
+        snprintf(how, sizeof how, "exited with status %d", x->exit_status);
+    if (x->in_chunk)
+        snprintf(x->reason, sizeof x->reason, "%s %s, attempt %u of %u", x->covers, how, x->attempt, x->attempts_max);
+    else
+        snprintf(x->reason, sizeof x->reason, "%s %s", x->role, how);
+}
+
+static struct death *death_new(struct stage *s)
+{
+    struct daemon *d = s->d;
+    struct death *x = xcalloc(1, sizeof *x);
+    x->job = s->job != NULL ? s->job->id : 0;
+    x->stage = s->id;
+    x->pid = (uint32_t)s->pid;
+    x->uid = s->uid;
+    x->role = stage_role_name(s);
+    x->at_ns = clock_real_ns();
+    x->elapsed_ns = (uint64_t)mono_since(clock_now(), s->lease.since);
+    memcpy(x->layers, s->layers, sizeof x->layers);
+    TAILQ_INSERT_TAIL(&d->deaths, x, link);
+    if (++d->ndeaths > MAX(d->cfg.deaths_kept, 1u)) {
+        struct death *old = TAILQ_FIRST(&d->deaths);
+        TAILQ_REMOVE(&d->deaths, old, link);
+        d->ndeaths--;
+        events_forget_death(d, old);
+        free(old);
+    }
+    return x;
+}
+
+static void fill_chunk(struct death *x, struct stage *s, uint64_t chunk)
+{
+    struct job *j = s->job;
+    x->chunk = chunk;
+    x->in_chunk = true;
+    char covers[PWC_NAME_MAX * 2];
+    job_covers(j, chunk, covers, sizeof covers);
+    if (covers[0] != '\0')
+        snprintf(x->covers, sizeof x->covers, "chunk %lu (%s)", (unsigned long)chunk, covers);
+    else
+        snprintf(x->covers, sizeof x->covers, "chunk %lu", (unsigned long)chunk);
+    x->attempt = ledger_attempt(&j->ledger, chunk);
+}
+
+struct death *deaths_record(struct stage *s, const siginfo_t *info)
+{
+    struct death *x = death_new(s);
+    classify(x, s, info);
+    uint64_t chunk = stage_slot_chunk(s);
+    bool ours = stage_slot_lease(s) == s->lease.id && s->lease.kind == LEASE_CHUNKS && chunk >= s->lease.first &&
+                chunk < s->lease.end;
+    if (ours) {
+        fill_chunk(x, s, chunk);
+        x->attempts_max = 1 + s->job->budget.retries[cause_of(x->code)];
+    }
+    describe(x, s);
+    if (s->job != NULL) {
+        s->job->last_death = x;
+        s->job->deaths++;
+    }
+    s->d->totals.deaths++;
+    return x;
+}
+
+struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, const char *reason)
+{
+    struct death *x = death_new(s);
+    x->code = code;
+    fill_chunk(x, s, chunk);
+    x->attempts_max = 1 + s->job->budget.retries[cause_of(code)];
+    copy_printable(x->stack, 1, "", 0);
+    snprintf(x->reason, sizeof x->reason, "%s: %.*s", x->covers, (int)sizeof x->reason - 256, reason);
+    return x;
+}
+
+void deaths_pack(const struct death *x, Pwc__Death *ret)
+{
+    pwc__death__init(ret);
+    ret->job = x->job;
+    ret->stage = x->stage;
+    ret->pid = x->pid;
+    ret->role = (char *)(uintptr_t)x->role;
+    ret->chunk = x->chunk;
+    ret->in_chunk = x->in_chunk;
+    ret->covers = (char *)(uintptr_t)x->covers;
+    ret->attempt = x->attempt;
+    ret->attempts_max = x->attempts_max;
+    ret->code = x->code;
+    ret->signal = x->signal;
+    ret->exit_status = x->exit_status;
+    ret->reason = (char *)(uintptr_t)x->reason;
+    ret->stack = (char *)(uintptr_t)x->stack;
+    ret->at_ns = (uint64_t)x->at_ns;
+    ret->cpu_ns = x->cpu_ns;
+    ret->rss_peak = x->rss_peak;
+    ret->layers = (char *)(uintptr_t)x->layers;
+    ret->syscall = (char *)(uintptr_t)x->syscall;
+    ret->elapsed_ns = x->elapsed_ns;
+}
+
+void deaths_free_all(struct daemon *d)
+{
+    struct death *x;
+    while ((x = TAILQ_FIRST(&d->deaths)) != NULL) {
+        TAILQ_REMOVE(&d->deaths, x, link);
+        free(x);
+    }
+    d->ndeaths = 0;
+}

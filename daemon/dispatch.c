@@ -1,0 +1,554 @@
+/* dispatch.c - see dispatch.h. Sizes come from lease_size.c, places from assembly.c, chunks from ledger.c. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/dispatch.h"
+#include "daemon/events.h"
+#include "daemon/flow.h"
+#include "daemon/pool.h"
+#include "ipc/fds.h"
+#include "ipc/log.h"
+
+#define ARENA_TARGET   (16ull << 20) /* results one worker may have waiting */
+#define BATCH_LEASE    8u            /* items a lease: their descriptors must fit one frame */
+#define STEAL_LEAST_NS 1000000.0     /* taking back less than this costs more than it gives */
+#define STATES_BYTES   (PWC_TAIL_MAX - 4096u)
+
+/* ---- beginning and end of a lease ---- */
+
+static void lease_begin(struct job *j, struct stage *s, enum lease_kind kind, bool seat)
+{
+    struct daemon *d = j->d;
+    stage_set_state(s, STAGE_BUSY);
+    s->job = j;
+    s->lease.kind = kind;
+    s->lease.id = ++d->next_lease;
+    s->lease.since = s->lease.seen_since = s->lease.stall_since = clock_now();
+    s->lease.first = s->lease.end = s->lease.nplaces = 0;
+    s->lease.final = false;
+    s->lease.seen_chunk = SLOT_IDLE;
+    s->lease.seen_done = 0;
+    s->seat = seat;
+    s->leases++;
+    atomic_store(&s->control->cancel, 0);
+    atomic_store(&s->control->limit, UINT64_MAX);
+    j->stages_on++;
+    if (j->began.ns == 0)
+        j->began = s->lease.since;
+    if (seat) {
+        d->seats_busy++;
+        j->user->running++;
+        j->workers_on++;
+    }
+}
+
+static void release_seat(struct stage *s)
+{
+    if (!s->seat)
+        return;
+    s->seat = false;
+    s->d->seats_busy--;
+    s->job->user->running--;
+    s->job->workers_on--;
+    s->job->user->used_ns += (uint64_t)mono_since(clock_now(), s->lease.since);
+}
+
+void dispatch_release(struct stage *s, bool keep_states)
+{
+    struct job *j = s->job;
+    release_seat(s);
+    j->stages_on--;
+    struct fold_state *f;
+    while ((f = STAILQ_FIRST(&s->lease.handed)) != NULL) {
+        STAILQ_REMOVE_HEAD(&s->lease.handed, link);
+        if (keep_states)
+            STAILQ_INSERT_TAIL(&j->states, f, link);
+        else
+            free(f);
+    }
+    if (s->lease.nplaces > 0)
+        arena_free_places(s->arena, s->lease.place, s->lease.nplaces);
+    s->lease.nplaces = 0;
+    s->lease.kind = LEASE_NONE;
+    s->job = NULL;
+    daemon_touch(s->d);
+    if (s->state == STAGE_BUSY)
+        stage_set_state(s, STAGE_IDLE);
+}
+
+/* ---- opening a job in a stage ---- */
+
+static void remember_open(struct stage *s, uint64_t job, Stage__Role role)
+{
+    if (s->open[STAGE_OPEN_JOBS - 1].job != 0) {
+        Stage__JobClose m = STAGE__JOB_CLOSE__INIT;
+        m.job = s->open[STAGE_OPEN_JOBS - 1].job;
+        stage_send(s, PWC_MSG_JOB_CLOSE, &m.base);
+    }
+    memmove(&s->open[1], &s->open[0], sizeof s->open[0] * (STAGE_OPEN_JOBS - 1));
+    s->open[0].job = job;
+    s->open[0].role = role;
+}
+
+/* Which of the client's descriptors this role gets: a planner all, a consumer outputs; a worker inputs when
+ * there is no raster, and the output where results are placed. */
+static bool gets_role(const struct job *j, Stage__Role role, bool out)
+{
+    if (j->batch || !j->have_fds)
+        return false;
+    switch (role) {
+    case STAGE__ROLE__ROLE_PLANNER:
+        return true;
+    case STAGE__ROLE__ROLE_PRODUCER:
+        return !out;
+    case STAGE__ROLE__ROLE_CONSUMER:
+        return out;
+    default:
+        return out ? j->absorb == PWC__ABSORB__ABSORB_PLACED : j->raster_fd < 0;
+    }
+}
+
+static void job_open(struct job *j, struct stage *s, Stage__Role role)
+{
+    if (stage_has_open(s, j->id, role))
+        return;
+    flow_forget_open(s, j->id); /* one role at a time */
+    remember_open(s, j->id, role);
+    Stage__JobOpen m = STAGE__JOB_OPEN__INIT;
+    Stage__Budget budget = STAGE__BUDGET__INIT;
+    const struct config *cfg = &j->d->cfg;
+    int fds[PWC_FDS_MAX];
+    char *roles[PWC_ROLES_MAX];
+    unsigned nfds = 0;
+    bool writes = role == STAGE__ROLE__ROLE_PLANNER || role == STAGE__ROLE__ROLE_PRODUCER;
+    int raster = role == STAGE__ROLE__ROLE_CONSUMER ? -1 : writes ? j->scratch_fd : j->raster_fd;
+
+    m.job = j->id;
+    m.op = j->op->name;
+    m.n_params = j->params->n, m.params = j->params->v;
+    m.format = j->format;
+    m.n_save = j->save->n, m.save = j->save->v;
+    m.n_load = j->load->n, m.load = j->load->v;
+    budget.pixels = cfg->max_pixels, budget.bytes = cfg->max_bytes, budget.frames = cfg->max_frames;
+    m.budget = &budget;
+    m.role = role;
+    m.chunks = j->ledger.total;
+    m.result_bytes = j->assembly.result_bytes;
+    m.absorb = j->absorb;
+    m.batch = j->batch;
+    if ((m.has_plan = j->plan_fd >= 0 && role != STAGE__ROLE__ROLE_PLANNER))
+        fds[nfds++] = j->plan_fd;
+    if ((m.has_raster = raster >= 0))
+        fds[nfds++] = raster;
+    m.roles = roles;
+    for (unsigned i = 0; i < j->nroles; i++)
+        if (j->batch || gets_role(j, role, j->roles[i].out)) {
+            roles[m.n_roles++] = j->roles[i].name;
+            if (!j->batch)
+                fds[nfds++] = j->fds[i];
+        }
+    stage_send_full(s, PWC_MSG_JOB_OPEN, &m.base, NULL, 0, fds, nfds);
+}
+
+/* ---- finding a stage ---- */
+
+/* Sends as many spares into the domain as the job could use seats; they come back as idle ones. */
+static void call_stages(struct job *j, uint32_t wanted)
+{
+    uint32_t coming = pool_count(j->d->pool, STAGE_ENTERING, j->domain);
+    while (coming < wanted && pool_enter_spare(j->d->pool, j->domain, (uint32_t)j->user->uid))
+        coming++;
+    daemon_touch(j->d);
+}
+
+static struct stage *find_stage(struct job *j, uint32_t wanted)
+{
+    bool fresh = j->isolation == PWC__ISOLATION__ISOLATION_CHUNK;
+    struct stage *s = pool_idle(j->d->pool, j->domain, fresh, j);
+    if (s == NULL) {
+        call_stages(j, MAX(wanted, 1u));
+        return NULL;
+    }
+    pool_used(j->d->pool, s);
+    return s;
+}
+
+/* ---- arenas ---- */
+
+static bool need_arena(struct job *j, struct stage *s)
+{
+    uint64_t size = j->assembly.result_bytes;
+    if (size == 0 || (s->arena != NULL && s->arena_job == j))
+        return true;
+    flow_release_arena(s);
+    uint64_t places = MIN(MAX(ARENA_TARGET / size, (uint64_t)3), (uint64_t)ARENA_PLACES);
+    int fd;
+    int r = memfd_sized("pwc-arena", places * size, &fd);
+    if (r < 0) {
+        log_warn("cannot make an arena of %lu bytes: %s", (unsigned long)(places * size), strerror(-r));
+        return false;
+    }
+    s->arena = arena_new(&j->assembly, ++j->d->next_arena, fd, places * size);
+    s->arena_job = j;
+    Stage__Arena m = STAGE__ARENA__INIT;
+    m.arena = s->arena->id;
+    m.bytes = s->arena->bytes;
+    stage_send_full(s, PWC_MSG_ARENA, &m.base, NULL, 0, &fd, 1);
+    return true;
+}
+
+/* ---- leases of chunks ---- */
+
+/* Packs pending fold states into the tail of a lease; the stage's lease holds them from then on. */
+static size_t hand_states(struct job *j, struct stage *s, uint8_t *tail)
+{
+    size_t len = 0;
+    struct fold_state *f;
+    while ((f = STAILQ_FIRST(&j->states)) != NULL && len + 4 + f->len <= STATES_BYTES) {
+        uint32_t n = (uint32_t)f->len;
+        memcpy(tail + len, &n, sizeof n);
+        memcpy(tail + len + 4, f->bytes, f->len);
+        len += 4 + f->len;
+        STAILQ_REMOVE_HEAD(&j->states, link);
+        STAILQ_INSERT_TAIL(&s->lease.handed, f, link);
+    }
+    return len;
+}
+
+static unsigned batch_fds(const struct job *j, const struct lease *l, int *fds, uint32_t *counts, size_t *ret_n)
+{
+    unsigned nfds = 0;
+    size_t n = 0;
+    for (uint64_t i = l->first; i < l->end; i++) {
+        const struct item *it = job_find_item(j, i);
+        BUG_ON(it == NULL || nfds + it->nfds > PWC_FDS_MAX);
+        memcpy(fds + nfds, it->fds, it->nfds * sizeof *fds);
+        nfds += it->nfds;
+        counts[n++] = it->nfds;
+    }
+    *ret_n = n;
+    return nfds;
+}
+
+static void send_lease(struct job *j, struct stage *s, bool all_that_is_left)
+{
+    static uint8_t tail[PWC_TAIL_MAX];
+    size_t len = j->absorb == PWC__ABSORB__ABSORB_FOLDED ? hand_states(j, s, tail) : 0;
+    struct lease *l = &s->lease;
+    l->final = j->absorb == PWC__ABSORB__ABSORB_FOLDED && all_that_is_left && STAILQ_EMPTY(&j->states);
+    l->attempt = l->first < l->end ? ledger_attempt(&j->ledger, l->first) : 1;
+    int fds[PWC_FDS_MAX];
+    uint32_t counts[PWC_FDS_MAX];
+    unsigned nfds = 0;
+    Stage__Lease m = STAGE__LEASE__INIT;
+    m.lease = l->id;
+    m.job = j->id;
+    m.first = l->first;
+    m.n = l->end - l->first;
+    m.offset = l->place * j->assembly.result_bytes;
+    m.final = l->final;
+    m.attempt = l->attempt;
+    if (j->batch) {
+        nfds = batch_fds(j, l, fds, counts, &m.n_item_fds);
+        m.item_fds = counts;
+    }
+    j->leases++;
+    stage_send_full(s, PWC_MSG_LEASE, &m.base, tail, len, fds, nfds);
+}
+
+static uint64_t lease_wanted(const struct job *j)
+{
+    uint32_t workers = j->max_workers > 0 ? MIN(j->max_workers, j->d->seats) : j->d->seats;
+    uint64_t n = lease_size(&j->pace, ledger_waiting(&j->ledger), workers);
+    if (j->batch)
+        n = MIN(n, (uint64_t)(j->nroles > 0 ? MIN(BATCH_LEASE, PWC_FDS_MAX / j->nroles) : BATCH_LEASE));
+    return j->isolation == PWC__ISOLATION__ISOLATION_CHUNK ? MIN(n, (uint64_t)1) : n;
+}
+
+static void count_worker(struct job *j, uint64_t stage)
+{
+    uint32_t known = MIN(j->distinct_workers, (uint32_t)ARRAY_LEN(j->worker_ids));
+    for (uint32_t i = 0; i < known; i++)
+        if (j->worker_ids[i] == stage)
+            return;
+    j->worker_ids[j->distinct_workers++ % ARRAY_LEN(j->worker_ids)] = stage;
+}
+
+static bool lease_chunks(struct job *j)
+{
+    uint64_t most = lease_wanted(j), waiting = ledger_waiting(&j->ledger);
+    struct stage *s = find_stage(j, (uint32_t)MIN(waiting, (uint64_t)(j->d->seats - j->d->seats_busy)));
+    if (s == NULL || !need_arena(j, s))
+        return false;
+    uint32_t place = 0, places = 0;
+    if (s->arena_job == j && j->assembly.result_bytes > 0) {
+        uint32_t ask = (uint32_t)MIN(most, (uint64_t)ARENA_PLACES);
+        places = arena_take(&j->assembly, s->arena, ledger_lowest(&j->ledger), ask, &place);
+        if (places == 0)
+            return false;
+        most = places;
+    }
+    uint64_t first, n = ledger_take(&j->ledger, most, &first);
+    if (places > n)
+        arena_free_places(s->arena, place + (uint32_t)n, places - (uint32_t)n);
+    job_open(j, s, STAGE__ROLE__ROLE_WORKER);
+    lease_begin(j, s, LEASE_CHUNKS, true);
+    s->lease.first = first;
+    s->lease.end = first + n;
+    s->lease.place = place;
+    s->lease.nplaces = places > 0 ? (uint32_t)n : 0;
+    count_worker(j, s->id);
+    const struct ledger *l = &j->ledger;
+    send_lease(j, s, l->held.count == n && ledger_waiting(l) == 0 && l->done.count + l->bad.count + n == l->total);
+    return true;
+}
+
+/* All is computed and the states must become results: a lease of no chunks. */
+static bool lease_finish(struct job *j)
+{
+    struct stage *s = find_stage(j, 1);
+    if (s == NULL)
+        return false;
+    job_open(j, s, STAGE__ROLE__ROLE_WORKER);
+    lease_begin(j, s, LEASE_FINISH, true);
+    send_lease(j, s, true);
+    return true;
+}
+
+/* ---- the other roles ---- */
+
+static int open_scratch(struct job *j)
+{
+    if (!j->op->scratch || j->scratch_fd >= 0)
+        return 0;
+    j->scratch_fd = open(j->d->cfg.scratch, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (j->scratch_fd >= 0)
+        return 0;
+    job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "no scratch file in %s: %s", j->d->cfg.scratch,
+            strerror(errno));
+    return -1;
+}
+
+static bool start_plan(struct job *j)
+{
+    struct stage *s = find_stage(j, j->d->seats);
+    if (s == NULL || open_scratch(j) < 0)
+        return false;
+    job_open(j, s, STAGE__ROLE__ROLE_PLANNER);
+    lease_begin(j, s, LEASE_PLAN, true);
+    j->planner = s;
+    if (j->state == PWC__JOB_STATE__JOB_QUEUED) {
+        j->state = PWC__JOB_STATE__JOB_PLANNING;
+        events_state(j);
+    }
+    Stage__Plan m = STAGE__PLAN__INIT;
+    m.job = j->id;
+    m.lease = s->lease.id;
+    m.attempt = 1;
+    for (int i = 0; i < CAUSES; i++)
+        m.attempt += j->plan_charges[i];
+    stage_send(s, PWC_MSG_PLAN, &m.base);
+    return true;
+}
+
+void dispatch_produce(struct job *j, struct stage *s)
+{
+    lease_begin(j, s, LEASE_PRODUCE, false);
+    j->producer = s;
+    Stage__Produce m = STAGE__PRODUCE__INIT;
+    m.job = j->id;
+    m.lease = s->lease.id;
+    stage_send(s, PWC_MSG_PRODUCE, &m.base);
+}
+
+static void start_consumer(struct job *j, struct stage *s)
+{
+    job_open(j, s, STAGE__ROLE__ROLE_CONSUMER);
+    lease_begin(j, s, LEASE_CONSUME, false);
+    j->consumer = s;
+    Stage__Consume m = STAGE__CONSUME__INIT;
+    m.job = j->id;
+    m.lease = s->lease.id;
+    stage_send(s, PWC_MSG_CONSUME, &m.base);
+    flow_feed(j);
+}
+
+/* Roles without a seat: the consumer, and a producer in place of one that died. */
+static void fill_roles(struct job *j)
+{
+    if (j->state != PWC__JOB_STATE__JOB_RUNNING)
+        return;
+    struct stage *s;
+    if (j->absorb == PWC__ABSORB__ABSORB_SERIAL && j->consumer == NULL && !j->consumed &&
+        (s = find_stage(j, j->d->seats + 1)) != NULL)
+        start_consumer(j, s);
+    if (j->producer_needed && !j->produced && j->producer == NULL && (s = find_stage(j, 1)) != NULL) {
+        job_open(j, s, STAGE__ROLE__ROLE_PRODUCER);
+        dispatch_produce(j, s);
+    }
+}
+
+/* ---- choosing ---- */
+
+static bool start_one(struct job *j)
+{
+    if (j->max_workers > 0 && j->workers_on >= j->max_workers)
+        return false;
+    if (j->state == PWC__JOB_STATE__JOB_QUEUED && j->planned && (j->batch || j->items == 0 || j->have_fds)) {
+        j->state = PWC__JOB_STATE__JOB_RUNNING;
+        events_state(j);
+    }
+    if (j->state == PWC__JOB_STATE__JOB_QUEUED || j->state == PWC__JOB_STATE__JOB_PLANNING)
+        return !j->planned && j->planner == NULL && (j->items == 0 || j->have_fds) && start_plan(j);
+    if (j->state != PWC__JOB_STATE__JOB_RUNNING)
+        return false;
+    if (ledger_waiting(&j->ledger) > 0)
+        return lease_chunks(j);
+    bool unfinished = j->absorb == PWC__ABSORB__ABSORB_FOLDED && !j->got_results && ledger_complete(&j->ledger);
+    return unfinished && j->workers_on == 0 && lease_finish(j);
+}
+
+static bool serve_user(struct user *u)
+{
+    struct job *j;
+    TAILQ_FOREACH(j, &u->active, link)
+    {
+        bool started = start_one(j);
+        if (!j->active)
+            return true; /* it ended instead: the list is another one now */
+        if (!started)
+            continue;
+        TAILQ_REMOVE(&u->active, j, link);
+        TAILQ_INSERT_TAIL(&u->active, j, link);
+        return true;
+    }
+    return false;
+}
+
+static bool before(const struct user *a, const struct user *b)
+{
+    return a->running != b->running ? a->running < b->running : a->used_ns < b->used_ns;
+}
+
+/* Users are few; those that were tried and had nothing are passed over until the next turn. */
+static bool serve_fairest(struct daemon *d, uint64_t *tried)
+{
+    struct user *u, *best = NULL;
+    unsigned i = 0, at = 0;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        if (u->nactive > 0 && (i >= 64 || (*tried >> i & 1) == 0) && (best == NULL || before(u, best))) {
+            best = u;
+            at = i;
+        }
+        i++;
+    }
+    if (best == NULL)
+        return false;
+    if (serve_user(best)) {
+        *tried = 0;
+        return true;
+    }
+    if (at < 64)
+        *tried |= 1ull << at;
+    return at < 64;
+}
+
+/* ---- the tail ---- */
+
+/* Chunks of this lease that could be taken back, as time. */
+static double stealable(const struct stage *s, uint64_t *ret_from)
+{
+    const struct lease *l = &s->lease;
+    const struct job *j = s->job;
+    if (l->kind != LEASE_CHUNKS || j->state != PWC__JOB_STATE__JOB_RUNNING || stage_slot_lease(s) != l->id)
+        return 0;
+    if (j->max_workers > 0 && j->workers_on >= j->max_workers)
+        return 0;
+    uint64_t at = stage_slot_chunk(s);
+    if (at < l->first || at >= l->end || l->end - at < 2)
+        return 0;
+    *ret_from = at + 1 + (l->end - at - 1) / 2;
+    return (double)(l->end - *ret_from) * j->pace.ns_per_chunk;
+}
+
+static bool steal(struct daemon *d)
+{
+    struct stage *s, *victim = NULL;
+    uint64_t from = 0, at = 0;
+    double most = STEAL_LEAST_NS;
+    TAILQ_FOREACH(s, &d->pool->stages, link)
+    {
+        double ns = s->state == STAGE_BUSY ? stealable(s, &at) : 0;
+        if (ns > most) {
+            most = ns;
+            victim = s;
+            from = at;
+        }
+    }
+    if (victim == NULL || from >= victim->lease.end)
+        return false;
+    atomic_store(&victim->control->limit, from);
+    ledger_give_back(&victim->job->ledger, from, victim->lease.end);
+    victim->lease.end = from;
+    d->totals.steals++;
+    return true;
+}
+
+/* ---- a spare that is already attached ---- */
+
+/* The job with most left keeps one stage more than it has seats: entered, opened, with its arena. A death costs
+ * then no more than the notice of it. */
+static void keep_reserve(struct daemon *d)
+{
+    struct user *u;
+    struct job *j, *heaviest = NULL;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        TAILQ_FOREACH(j, &u->active, link)
+        {
+            if (j->state == PWC__JOB_STATE__JOB_RUNNING && j->isolation != PWC__ISOLATION__ISOLATION_CHUNK &&
+                j->workers_on > 0 && ledger_waiting(&j->ledger) > 0 &&
+                (heaviest == NULL || ledger_waiting(&j->ledger) > ledger_waiting(&heaviest->ledger)))
+                heaviest = j;
+        }
+    }
+    if (heaviest == NULL)
+        return;
+    struct stage *s = pool_idle(d->pool, heaviest->domain, false, heaviest);
+    if (s == NULL) {
+        if (pool_count(d->pool, STAGE_ENTERING, heaviest->domain) == 0)
+            pool_enter_spare(d->pool, heaviest->domain, (uint32_t)heaviest->user->uid);
+        return;
+    }
+    if (need_arena(heaviest, s))
+        job_open(heaviest, s, STAGE__ROLE__ROLE_WORKER);
+}
+
+void dispatch_run(struct daemon *d)
+{
+    jobs_advance(d);
+    struct user *u;
+    struct job *j;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        TAILQ_FOREACH(j, &u->active, link)
+        {
+            fill_roles(j);
+        }
+    }
+    uint64_t tried = 0;
+    bool stolen = false;
+    while (d->seats_busy < d->seats) {
+        if (serve_fairest(d, &tried))
+            continue;
+        if (stolen || !steal(d))
+            break;
+        stolen = true;
+        tried = 0;
+    }
+    keep_reserve(d);
+    pool_balance(d->pool);
+}

@@ -1,0 +1,19 @@
+/*
+ * dispatch.h - who computes what next: seats to users, users to jobs, jobs to chunks.
+ *
+ * Fair by user, then by job: a free seat goes to the user with fewest seats in use and, among equals, least time
+ * used; within a user the active jobs take turns. When nothing is left to lease, the tail of the longest
+ * lease is taken back from its holder for the idle seat.
+ */
+#ifndef PWC_DISPATCH_H
+#define PWC_DISPATCH_H
+
+#include "daemon/job.h"
+
+void dispatch_run(struct daemon *d);
+/* For flow: the planner's stage goes on as producer. */
+void dispatch_produce(struct job *j, struct stage *s);
+/* The lease is over: seat and job are released. keep: fold states it was handed go back to the job. */
+void dispatch_release(struct stage *s, bool keep_states);
+
+#endif

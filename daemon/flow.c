@@ -1,0 +1,626 @@
+/* flow.c - see flow.h. One handler a message; each checks first that its sender holds what it speaks of. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/closer.h"
+#include "daemon/deaths.h"
+#include "daemon/dispatch.h"
+#include "daemon/events.h"
+#include "daemon/flow.h"
+#include "daemon/pool.h"
+#include "ipc/fds.h"
+#include "ipc/log.h"
+
+#define RESULT_MAX      (64ull << 20) /* an arena must hold three */
+#define IDLE_LOSSES_MAX 10u           /* leases lost in a row with no chunk to blame */
+
+/* ---- arenas ---- */
+
+void flow_release_arena(struct stage *s)
+{
+    if (s->arena != NULL)
+        arena_release(&s->arena_job->assembly, s->arena);
+    s->arena = NULL;
+    s->arena_job = NULL;
+}
+
+void flow_for_stages_of(struct job *j, void (*f)(struct job *, struct stage *))
+{
+    struct stage *s;
+    TAILQ_FOREACH(s, &j->d->pool->stages, link)
+    {
+        if (s->job == j && s->lease.kind != LEASE_NONE && s->control != NULL)
+            f(j, s);
+    }
+}
+
+void flow_forget_open(struct stage *s, uint64_t job)
+{
+    bool had = false;
+    for (int i = 0; i < STAGE_OPEN_JOBS; i++)
+        if (s->open[i].job == job) {
+            s->open[i].job = 0;
+            had = true;
+        }
+    if (!had)
+        return;
+    Stage__JobClose m = STAGE__JOB_CLOSE__INIT;
+    m.job = job;
+    stage_send(s, PWC_MSG_JOB_CLOSE, &m.base);
+}
+
+void flow_close_job(struct job *j)
+{
+    struct stage *s;
+    if (j->d->pool == NULL)
+        return;
+    TAILQ_FOREACH(s, &j->d->pool->stages, link)
+    {
+        if (s->arena_job == j)
+            flow_release_arena(s);
+        flow_forget_open(s, j->id);
+        if (s->state == STAGE_IDLE && s->domain == j->domain && j->isolation != PWC__ISOLATION__ISOLATION_USER)
+            stage_kill(s, PWC__CODE__CODE_OK, "its domain is over");
+    }
+}
+
+void flow_feed(struct job *j)
+{
+    struct stage *c = j->consumer;
+    uint64_t first, n;
+    const struct result *r;
+    while (c != NULL && c->state == STAGE_BUSY && (r = assembly_next(&j->assembly, &first, &n)) != NULL) {
+        Stage__Absorb m = STAGE__ABSORB__INIT;
+        m.job = j->id;
+        m.first = first;
+        m.n = n;
+        m.arena = r->arena->id;
+        m.arena_bytes = r->arena->bytes;
+        m.offset = (r->place + (first - r->first)) * j->assembly.result_bytes;
+        stage_send_full(c, PWC_MSG_ABSORB, &m.base, NULL, 0, &r->arena->fd, r->arena->known ? 0 : 1);
+        r->arena->known = true;
+    }
+}
+
+/* ---- chunks that ended badly ---- */
+
+static void item_gave_up(struct job *j, uint64_t chunk, Pwc__Code code, const char *reason)
+{
+    j->failed_items++;
+    job_item_done(j, chunk, code, reason, ledger_attempt(&j->ledger, chunk) - 1);
+}
+
+static void gave_up(struct job *j, uint64_t chunk, const struct death *x)
+{
+    events_death(j, PWC__EVENT_KIND__EVENT_QUARANTINE, x);
+    events_chunks(j, chunk, 1, x->code, x->attempt, x->reason);
+    bool may_skip = j->absorb == PWC__ABSORB__ABSORB_NONE || j->absorb == PWC__ABSORB__ABSORB_FOLDED;
+    if (j->batch)
+        item_gave_up(j, chunk, x->code, x->reason);
+    else if (j->on_failure == PWC__ON_FAILURE__ON_FAILURE_FAIL || !may_skip)
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "%s", x->reason);
+    if (j->ledger.bad.count > j->max_failures)
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "more than %lu failures; the last: %s",
+                (unsigned long)j->max_failures, x->reason);
+    job_check(j);
+}
+
+/* The chunk is held. The death or error was recorded as x. */
+static void charge(struct job *j, uint64_t chunk, const struct death *x)
+{
+    if (ledger_charge(&j->ledger, chunk, cause_of(x->code), &j->budget))
+        events_death(j, PWC__EVENT_KIND__EVENT_RETRY, x);
+    else
+        gave_up(j, chunk, x);
+}
+
+/* ---- reports ---- */
+
+static void keep_results(struct job *j, Pwc__Param **results, size_t n)
+{
+    Pwc__Finished carrier = PWC__FINISHED__INIT;
+    carrier.results = results;
+    carrier.n_results = n;
+    free(j->results);
+    j->results_len = pwc__finished__get_packed_size(&carrier);
+    j->results = xcalloc(1, j->results_len);
+    pwc__finished__pack(&carrier, j->results);
+    j->got_results = true;
+}
+
+/* One state in the tail: u32 length, bytes. False: malformed. */
+static bool keep_state(struct job *j, const struct frame *f)
+{
+    if (f->tail_len == 0)
+        return true;
+    uint32_t n;
+    if (f->tail_len < sizeof n)
+        return false;
+    memcpy(&n, f->tail, sizeof n);
+    if (n != f->tail_len - sizeof n || n > PWC_STATE_MAX)
+        return false;
+    struct fold_state *st = xcalloc(1, sizeof *st + n);
+    st->len = n;
+    memcpy(st->bytes, f->tail + sizeof n, n);
+    STAILQ_INSERT_TAIL(&j->states, st, link);
+    return true;
+}
+
+static void plan_failed(struct job *j, Pwc__Code code, const char *reason)
+{
+    enum cause c = cause_of(code);
+    if (++j->plan_charges[c] > j->budget.retries[c])
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, code, "%s", reason);
+}
+
+static void report_plan(struct job *j, const Stage__Report *m)
+{
+    if (m->code != PWC__CODE__CODE_OK) {
+        plan_failed(j, m->code, m->reason);
+        return;
+    }
+    ledger_init(&j->ledger, 1, 1);
+    uint64_t first;
+    ledger_take(&j->ledger, 1, &first);
+    ledger_report(&j->ledger, 0, 1);
+    j->state = PWC__JOB_STATE__JOB_RUNNING;
+    j->absorb = PWC__ABSORB__ABSORB_NONE;
+    keep_results(j, m->results, m->n_results);
+    job_check(j);
+}
+
+/* What was computed stays in the arena until the consumer has it; the rest of the lease's places are free. */
+static void keep_in_arena(struct job *j, struct stage *s, uint64_t first, uint64_t done)
+{
+    if (s->lease.nplaces == 0)
+        return;
+    uint32_t kept = (uint32_t)MIN(done, (uint64_t)s->lease.nplaces);
+    if (kept > 0)
+        assembly_add(&j->assembly, s->arena, first, kept, s->lease.place);
+    if (kept < s->lease.nplaces)
+        arena_free_places(s->arena, s->lease.place + kept, s->lease.nplaces - kept);
+    s->lease.nplaces = 0;
+}
+
+static void items_reported(struct job *j, uint64_t first, uint64_t end)
+{
+    for (uint64_t i = first; j->batch && i < end; i++)
+        job_item_done(j, i, PWC__CODE__CODE_OK, "", ledger_attempt(&j->ledger, i));
+}
+
+/* Takes a chunk report apart. Returns false when it covers what the lease no longer holds: then all of it is
+ * dropped and what is still held is done again. */
+static bool report_chunks(struct job *j, struct stage *s, const Stage__Report *m, struct frame *f)
+{
+    struct lease *l = &s->lease;
+    uint64_t end = l->first + m->done;
+    if (m->done > l->end - l->first || (m->code != PWC__CODE__CODE_OK && (m->failed != end || end >= l->end))) {
+        s->d->totals.dropped++;
+        j->ledger.redone += l->end - l->first;
+        ledger_give_back(&j->ledger, l->first, l->end);
+        return false;
+    }
+    uint64_t first = l->first, held_end = l->end;
+    s->chunks += m->done;
+    BUG_ON(!ledger_report(&j->ledger, first, end));
+    pace_update(&j->pace, m->done, m->ns);
+    keep_in_arena(j, s, first, m->done);
+    if (!l->final || m->done < held_end - first || m->code != PWC__CODE__CODE_OK) {
+        if (j->absorb == PWC__ABSORB__ABSORB_FOLDED && !keep_state(j, f))
+            log_warn("job %lu: malformed fold state dropped", (unsigned long)j->id);
+    } else {
+        keep_results(j, m->results, m->n_results);
+    }
+    uint64_t rest = end + (m->code != PWC__CODE__CODE_OK ? 1 : 0);
+    if (rest < held_end)
+        ledger_give_back(&j->ledger, rest, held_end);
+    items_reported(j, first, end);
+    events_chunks(j, first, m->done, PWC__CODE__CODE_OK, l->attempt, "");
+    return true;
+}
+
+static void after_report(struct job *j, const struct stage *s)
+{
+    j->progress_due = true;
+    j->idle_losses = 0;
+    if (j->state == PWC__JOB_STATE__JOB_ENDING) {
+        if (j->stages_on == 0)
+            job_settle(j);
+        return;
+    }
+    (void)s;
+    flow_feed(j);
+    job_check(j);
+}
+
+/* One process a chunk: who has computed one is of no more use. */
+static void retire_if_used(struct stage *s, const struct job *j)
+{
+    if (j->isolation == PWC__ISOLATION__ISOLATION_CHUNK && s->state == STAGE_IDLE)
+        stage_kill(s, PWC__CODE__CODE_OK, "one process a chunk");
+}
+
+static bool lost_final(const struct lease *l, const Stage__Report *m)
+{
+    return l->kind == LEASE_FINISH && m->code != PWC__CODE__CODE_OK;
+}
+
+static void on_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    const Stage__Report *m = (const Stage__Report *)msg;
+    struct job *j = s->job;
+    enum lease_kind kind = s->lease.kind;
+    if (j == NULL || m->lease != s->lease.id || m->job != j->id || kind == LEASE_PRODUCE || kind == LEASE_CONSUME) {
+        s->d->totals.dropped++;
+        return;
+    }
+    bool ending = j->state == PWC__JOB_STATE__JOB_ENDING, keep = false;
+    bool error = m->code != PWC__CODE__CODE_OK;
+    const struct death *x = NULL;
+    if (kind == LEASE_CHUNKS && ending)
+        ledger_give_back(&j->ledger, s->lease.first, s->lease.end);
+    else if (kind == LEASE_CHUNKS && !report_chunks(j, s, m, f))
+        keep = true;
+    else if (kind == LEASE_CHUNKS && error)
+        x = deaths_error(s, m->failed, m->code, m->reason);
+    else if (kind == LEASE_FINISH && !error)
+        keep_results(j, m->results, m->n_results);
+    keep = keep || lost_final(&s->lease, m);
+    if (kind == LEASE_PLAN)
+        j->planner = NULL;
+    dispatch_release(s, keep);
+    if (kind == LEASE_PLAN && !ending)
+        report_plan(j, m);
+    if (kind == LEASE_FINISH && error)
+        plan_failed(j, m->code, m->reason);
+    if (x != NULL)
+        charge(j, m->failed, x);
+    retire_if_used(s, j);
+    if (!job_is_terminal(j))
+        after_report(j, s);
+}
+
+/* ---- planned ---- */
+
+static const char *check_plan(const struct job *j, const Stage__Planned *m, const struct frame *f)
+{
+    if (m->chunks == 0 || m->chunks > PWC_CHUNKS_MAX)
+        return "planned an impossible number of chunks";
+    if (m->result_bytes > RESULT_MAX)
+        return "planned results that are too large";
+    if (m->absorb == PWC__ABSORB__ABSORB_SERIAL && m->result_bytes == 0)
+        return "planned a consumer without results";
+    if (m->has_plan != (f->nfds == 1))
+        return "planned without its plan";
+    if (m->producer && j->scratch_fd < 0)
+        return "planned a raster nobody asked for";
+    return (unsigned)m->absorb > PWC__ABSORB__ABSORB_PLACED ? "planned an unknown way to absorb" : NULL;
+}
+
+static void take_plan(struct job *j, const Stage__Planned *m, struct frame *f)
+{
+    j->planned = true;
+    j->absorb = m->absorb;
+    j->producer_needed = m->producer;
+    if (m->has_plan)
+        j->plan_fd = frame_take_fd(f, 0);
+    snprintf(j->unit, sizeof j->unit, "%s", m->unit);
+    j->unit_size = m->unit_size;
+    j->units = m->units;
+    j->bytes_in = m->bytes_in;
+    ledger_init(&j->ledger, m->chunks, m->producer ? 0 : m->chunks);
+    assembly_init(&j->assembly, m->result_bytes);
+}
+
+static void on_planned(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    const Stage__Planned *m = (const Stage__Planned *)msg;
+    struct job *j = s->job;
+    if (j == NULL || s->lease.kind != LEASE_PLAN || m->job != j->id) {
+        stage_garbage(s, "planned a job it does not hold");
+        return;
+    }
+    const char *wrong = check_plan(j, m, f);
+    if (wrong != NULL) {
+        stage_garbage(s, wrong);
+        return;
+    }
+    j->planner = NULL;
+    dispatch_release(s, false);
+    if (j->state == PWC__JOB_STATE__JOB_ENDING) {
+        after_report(j, s);
+        return;
+    }
+    take_plan(j, m, f);
+    if (m->producer && fd_reopen_ro(j->scratch_fd, &j->raster_fd) < 0) {
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "cannot share the scratch file");
+        return;
+    }
+    j->state = PWC__JOB_STATE__JOB_RUNNING;
+    events_state(j);
+    if (m->producer)
+        dispatch_produce(j, s);
+    else
+        retire_if_used(s, j);
+}
+
+/* ---- producer, consumer ---- */
+
+static void on_announce(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    (void)f;
+    const Stage__Announce *m = (const Stage__Announce *)msg;
+    struct job *j = s->job;
+    if (j == NULL || s->lease.kind != LEASE_PRODUCE || m->job != j->id || m->upto > j->ledger.total) {
+        stage_garbage(s, "announced chunks that are not its own");
+        return;
+    }
+    ledger_set_ready(&j->ledger, m->upto);
+    daemon_touch(s->d);
+}
+
+static void on_produced(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    (void)f;
+    const Stage__Produced *m = (const Stage__Produced *)msg;
+    struct job *j = s->job;
+    if (j == NULL || s->lease.kind != LEASE_PRODUCE || m->job != j->id) {
+        stage_garbage(s, "ended a job it does not produce");
+        return;
+    }
+    j->produced = true;
+    j->producer = NULL;
+    ledger_set_ready(&j->ledger, j->ledger.total);
+    dispatch_release(s, false);
+    retire_if_used(s, j);
+    after_report(j, s);
+}
+
+static void on_absorbed(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    (void)f;
+    const Stage__Absorbed *m = (const Stage__Absorbed *)msg;
+    struct job *j = s->job;
+    if (j == NULL || s->lease.kind != LEASE_CONSUME || m->job != j->id || !assembly_absorbed(&j->assembly, m->upto)) {
+        stage_garbage(s, "absorbed what it was not given");
+        return;
+    }
+    j->progress_due = true;
+    daemon_touch(s->d);
+}
+
+static void on_consumed(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    (void)f;
+    const Stage__Consumed *m = (const Stage__Consumed *)msg;
+    struct job *j = s->job;
+    if (j == NULL || s->lease.kind != LEASE_CONSUME || m->job != j->id) {
+        stage_garbage(s, "ended a job it does not consume");
+        return;
+    }
+    if (j->assembly.sent != j->ledger.total) {
+        stage_garbage(s, "ended before it had everything");
+        return;
+    }
+    j->consumed = true;
+    j->consumer = NULL;
+    j->bytes_out = m->bytes_out;
+    keep_results(j, m->results, m->n_results);
+    dispatch_release(s, false);
+    retire_if_used(s, j);
+    after_report(j, s);
+}
+
+static void on_failed(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    (void)f;
+    const Stage__Failed *m = (const Stage__Failed *)msg;
+    struct job *j = s->job;
+    if (j == NULL || m->job != j->id || (s->lease.kind != LEASE_PRODUCE && s->lease.kind != LEASE_CONSUME)) {
+        stage_garbage(s, "failed a job it does not hold");
+        return;
+    }
+    if (j->producer == s)
+        j->producer = NULL;
+    if (j->consumer == s)
+        j->consumer = NULL;
+    dispatch_release(s, false);
+    retire_if_used(s, j);
+    job_end(j, PWC__JOB_STATE__JOB_FAILED, m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP, "%s", m->reason);
+    if (j->state == PWC__JOB_STATE__JOB_ENDING)
+        after_report(j, s);
+}
+
+/* ---- life of a stage ---- */
+
+static void on_ready(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    (void)f, (void)msg;
+    s->said_ready = true;
+}
+
+static void on_catalogue(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    (void)msg;
+    struct daemon *d = s->d;
+    if (!s->describing || f->nfds != 1) {
+        stage_garbage(s, "described ops unasked");
+        return;
+    }
+    s->describing = false;
+    char *error = NULL;
+    d->catalogue = catalogue_load(f->fds[0], &error);
+    if (d->catalogue == NULL) {
+        log_warn("catalogue refused: %s", error);
+        stage_garbage(s, "its catalogue is malformed");
+        d->pool->described = false;
+    } else {
+        log_info("catalogue: %zu ops and formats", catalogue_len(d->catalogue));
+    }
+    free(error);
+    daemon_touch(d);
+}
+
+static void on_entered(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    (void)f;
+    const Stage__Entered *m = (const Stage__Entered *)msg;
+    if (s->state != STAGE_ENTERING) {
+        stage_garbage(s, "entered twice");
+        return;
+    }
+    snprintf(s->layers, sizeof s->layers, "%s", m->layers);
+    if (s->d->cfg.require_sandbox && m->missing[0] != '\0') {
+        log_warn("stage %lu: sandbox lacks %s, which require_sandbox forbids", (unsigned long)s->id, m->missing);
+        stage_kill(s, PWC__CODE__CODE_START, "the sandbox is not complete");
+        return;
+    }
+    restart_next(&s->d->pool->restart, RESTART_READY, clock_now());
+    stage_set_state(s, STAGE_IDLE);
+}
+
+static const struct {
+    uint16_t type;
+    void (*handle)(struct stage *, struct frame *, const ProtobufCMessage *);
+} handlers[] = {
+    {PWC_MSG_READY, on_ready},       {PWC_MSG_CATALOGUE, on_catalogue}, {PWC_MSG_ENTERED, on_entered},
+    {PWC_MSG_PLANNED, on_planned},   {PWC_MSG_REPORT, on_report},       {PWC_MSG_ANNOUNCE, on_announce},
+    {PWC_MSG_PRODUCED, on_produced}, {PWC_MSG_ABSORBED, on_absorbed},   {PWC_MSG_CONSUMED, on_consumed},
+    {PWC_MSG_FAILED, on_failed},
+};
+
+/* Booting becomes a spare when both words are there: the nursery's (a process) and its own (ready). */
+void flow_maybe_spare(struct stage *s)
+{
+    if (s->state != STAGE_BOOTING || !s->said_ready)
+        return;
+    stage_set_state(s, STAGE_SPARE);
+    if (s->d->catalogue == NULL && !s->d->pool->described) {
+        s->d->pool->described = s->describing = true;
+        Stage__Describe m = STAGE__DESCRIBE__INIT;
+        stage_send(s, PWC_MSG_DESCRIBE, &m.base);
+    }
+}
+
+void flow_frame(struct stage *s, struct frame *f)
+{
+    for (size_t i = 0; i < ARRAY_LEN(handlers); i++) {
+        if (handlers[i].type != f->type)
+            continue;
+        ProtobufCMessage *m = msg_unpack(f->desc, f->body, f->body_len);
+        if (m == NULL) {
+            stage_garbage(s, "sent a message that does not parse");
+            return;
+        }
+        handlers[i].handle(s, f, m);
+        msg_free(m);
+        flow_maybe_spare(s);
+        return;
+    }
+    stage_garbage(s, "sent a message of unknown type");
+}
+
+/* ---- death ---- */
+
+/* Whom does the slot name? Only a chunk of the lease it died with can be charged. */
+static bool guilty_chunk(const struct stage *s, uint64_t *ret)
+{
+    *ret = stage_slot_chunk(s);
+    return stage_slot_lease(s) == s->lease.id && *ret >= s->lease.first && *ret < s->lease.end;
+}
+
+static void lost_chunks(struct job *j, struct stage *s)
+{
+    uint64_t chunk;
+    bool guilty = guilty_chunk(s, &chunk);
+    struct lease l = s->lease;
+    dispatch_release(s, true);
+    j->ledger.redone += l.end - l.first - (guilty ? 1 : 0);
+    if (j->state == PWC__JOB_STATE__JOB_ENDING || !guilty) {
+        ledger_give_back(&j->ledger, l.first, l.end);
+        if (!guilty && ++j->idle_losses > IDLE_LOSSES_MAX)
+            job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_CRASH, "%s",
+                    j->last_death != NULL ? j->last_death->reason : "its workers die between chunks");
+        return;
+    }
+    ledger_give_back(&j->ledger, l.first, chunk);
+    ledger_give_back(&j->ledger, chunk + 1, l.end);
+    charge(j, chunk, j->last_death);
+}
+
+static void role_died(struct job *j, const char *reason)
+{
+    if (++j->role_deaths > j->budget.retries[CAUSE_CRASH])
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_CRASH, "%s", reason);
+    else
+        events_death(j, PWC__EVENT_KIND__EVENT_RETRY, j->last_death);
+}
+
+/* The next consumer starts from nothing: what lies in arenas is sent again, what was absorbed computed again. */
+static void consumer_died(struct job *j, const char *reason)
+{
+    uint64_t absorbed = j->assembly.absorbed;
+    role_died(j, reason);
+    if (j->state != PWC__JOB_STATE__JOB_RUNNING)
+        return;
+    assembly_restart(&j->assembly);
+    for (uint64_t c = 0; c < absorbed; c++)
+        if (!assembly_holds(&j->assembly, c))
+            ledger_forget(&j->ledger, c, c + 1);
+}
+
+static void lost_lease(struct job *j, struct stage *s)
+{
+    enum lease_kind kind = s->lease.kind;
+    bool ending = j->state == PWC__JOB_STATE__JOB_ENDING;
+    const char *reason = j->last_death != NULL ? j->last_death->reason : "a stage died";
+    Pwc__Code code = j->last_death != NULL ? j->last_death->code : PWC__CODE__CODE_CRASH;
+    if (kind == LEASE_CHUNKS) {
+        lost_chunks(j, s);
+        return;
+    }
+    if (j->planner == s)
+        j->planner = NULL;
+    if (j->producer == s)
+        j->producer = NULL;
+    if (j->consumer == s)
+        j->consumer = NULL;
+    dispatch_release(s, true);
+    if (ending)
+        return;
+    if (kind == LEASE_PLAN || kind == LEASE_FINISH) {
+        plan_failed(j, code, reason);
+        if (!job_is_terminal(j) && j->state != PWC__JOB_STATE__JOB_ENDING)
+            events_death(j, PWC__EVENT_KIND__EVENT_RETRY, j->last_death);
+    } else if (kind == LEASE_CONSUME) {
+        consumer_died(j, reason);
+    } else {
+        role_died(j, reason);
+    }
+}
+
+void flow_stage_gone(struct stage *s)
+{
+    struct job *j = s->job;
+    if (j != NULL && s->lease.kind != LEASE_NONE) {
+        lost_lease(j, s);
+        if (!job_is_terminal(j))
+            after_report(j, s);
+    }
+    flow_release_arena(s);
+}
+
+void flow_cannot_start(struct daemon *d, const char *why)
+{
+    struct user *u;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        struct job *j, *next;
+        for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
+            next = TAILQ_NEXT(j, link);
+            if (j->stages_on == 0 && pool_count(d->pool, STAGE_IDLE, j->domain) == 0)
+                job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_START, "no stage can be started: %s", why);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+/*
+ * flow.h - how a job flows through its stages: what stages say, and what their deaths mean.
+ *
+ * dispatch.c gives work out (leases, plans, roles); flow.c takes what comes back. Whatever names a lease that
+ * its sender does not hold is late or a lie: counted and dropped.
+ */
+#ifndef PWC_FLOW_H
+#define PWC_FLOW_H
+
+#include "daemon/job.h"
+
+/* One frame of a stage, by the table of messages. */
+void flow_frame(struct stage *s, struct frame *f);
+/* A stage with a process that has said Ready becomes a spare, whichever came last. */
+void flow_maybe_spare(struct stage *s);
+/* The process is gone: its lease is taken apart. deaths_record() was called before if it held one. */
+void flow_stage_gone(struct stage *s);
+/* Stages die before they are ready, again and again: jobs that wait for one fail with the reason. */
+void flow_cannot_start(struct daemon *d, const char *why);
+void flow_for_stages_of(struct job *j, void (*f)(struct job *, struct stage *));
+/* JobClose to every stage that has it open; arenas are given up. */
+void flow_close_job(struct job *j);
+/* Hands results that are next in order to the consumer. */
+void flow_feed(struct job *j);
+/* JobClose to this stage, if it has the job open. */
+void flow_forget_open(struct stage *s, uint64_t job);
+void flow_release_arena(struct stage *s);
+
+#endif

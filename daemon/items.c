@@ -1,0 +1,126 @@
+/*
+ * items.c - descriptors of jobs: asked for with Want, received with Item, given back with ItemDone.
+ *
+ * A job that is no batch has one item, asked for when the job gets its turn. A batch holds at most
+ * PWC_WANT_WINDOW items at a time, so tens of thousands of files need a few dozen descriptors. Descriptors
+ * that came from a client are closed by the closer only: close(2) of a FUSE file can hang.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/closer.h"
+#include "daemon/events.h"
+#include "daemon/job.h"
+#include "daemon/session.h"
+
+static void send_want(struct job *j, uint64_t first, uint64_t n)
+{
+    Pwc__Want m = PWC__WANT__INIT;
+    m.job = j->id;
+    m.first = first;
+    m.n = (uint32_t)n;
+    j->items_asked = first + n;
+    session_send(j->session, PWC_MSG_WANT, j->tag, &m.base);
+}
+
+void job_want(struct job *j)
+{
+    if (!j->active || j->session == NULL || j->state == PWC__JOB_STATE__JOB_ENDING)
+        return;
+    uint64_t in_hand = j->items_asked - j->items_out;
+    uint64_t left = j->items - j->items_asked;
+    uint64_t room = j->batch ? PWC_WANT_WINDOW - MIN(in_hand, PWC_WANT_WINDOW) : 1;
+    /* Asked for by halves of the window: one message for many items, and never a window run dry. */
+    if (left > 0 && (room >= PWC_WANT_WINDOW / 2 || room >= left || !j->batch))
+        send_want(j, j->items_asked, MIN(left, room));
+}
+
+static void close_fds(const struct job *j, int *fds, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (fds[i] >= 0)
+            closer_close_for(TAKE_FD(fds[i]), j->user->uid);
+}
+
+void job_drop_fds(struct job *j)
+{
+    if (j->have_fds)
+        close_fds(j, j->fds, j->nroles);
+    j->have_fds = false;
+    struct item *it;
+    while ((it = TAILQ_FIRST(&j->item_list)) != NULL) {
+        TAILQ_REMOVE(&j->item_list, it, link);
+        close_fds(j, it->fds, it->nfds);
+        free(it);
+    }
+}
+
+struct item *job_find_item(const struct job *j, uint64_t index)
+{
+    struct item *it;
+    TAILQ_FOREACH(it, &j->item_list, link)
+    {
+        if (it->index == index)
+            return it;
+    }
+    return NULL;
+}
+
+Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, unsigned nfds)
+{
+    if (index != j->items_in || index >= j->items_asked)
+        return PWC__CODE__CODE_STATE;
+    if (nfds != j->nroles)
+        return PWC__CODE__CODE_BAD_DESCRIPTOR;
+    j->items_in++;
+    daemon_touch(j->d);
+    if (!j->batch) {
+        memcpy(j->fds, fds, nfds * sizeof *fds);
+        j->have_fds = true;
+        return PWC__CODE__CODE_OK;
+    }
+    struct item *it = xcalloc(1, sizeof *it);
+    it->index = index;
+    it->nfds = nfds;
+    memcpy(it->fds, fds, nfds * sizeof *fds);
+    snprintf(it->name, sizeof it->name, "%s", name);
+    TAILQ_INSERT_TAIL(&j->item_list, it, link);
+    ledger_set_ready(&j->ledger, index + 1);
+    return PWC__CODE__CODE_OK;
+}
+
+void job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *name, const char *reason)
+{
+    if (index != j->items_in || index >= j->items_asked)
+        return;
+    j->items_in++;
+    if (!j->batch) {
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, code, "%s", reason);
+        return;
+    }
+    (void)name;
+    ledger_reject_next(&j->ledger);
+    job_item_done(j, index, code, reason, 0);
+    job_check(j);
+}
+
+void job_item_done(struct job *j, uint64_t index, Pwc__Code code, const char *reason, uint32_t attempts)
+{
+    struct item *it = job_find_item(j, index);
+    if (it != NULL) {
+        TAILQ_REMOVE(&j->item_list, it, link);
+        close_fds(j, it->fds, it->nfds);
+        free(it);
+    }
+    j->items_out++;
+    if (j->session != NULL) {
+        Pwc__ItemDone m = PWC__ITEM_DONE__INIT;
+        m.job = j->id;
+        m.index = index;
+        m.code = code;
+        m.reason = (char *)(uintptr_t)reason;
+        m.attempts = attempts;
+        session_send(j->session, PWC_MSG_ITEM_DONE, j->tag, &m.base);
+    }
+    job_want(j);
+}

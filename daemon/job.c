@@ -1,0 +1,421 @@
+/* job.c - see job.h: tables, life and counts. Descriptors of batches are in items.c, work in dispatch.c and flow.c. */
+#include <endian.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/closer.h"
+#include "daemon/events.h"
+#include "daemon/flow.h"
+#include "daemon/job.h"
+#include "daemon/session.h"
+#include "ipc/log.h"
+
+/* ---- tables ---- */
+
+static size_t bucket(const struct daemon *d, uint64_t id)
+{
+    return (id * 0x9e3779b97f4a7c15ull >> 20) & d->jobs_mask;
+}
+
+struct job *job_find(struct daemon *d, uint64_t id)
+{
+    if (d->jobs == NULL)
+        return NULL;
+    struct job *j = d->jobs[bucket(d, id)];
+    while (j != NULL && j->id != id)
+        j = j->hash_next;
+    return j;
+}
+
+static void table_grow(struct daemon *d)
+{
+    size_t old = d->jobs != NULL ? d->jobs_mask + 1 : 0, room = old > 0 ? old * 4 : 256;
+    struct job **from = d->jobs;
+    d->jobs = xcalloc(room, sizeof *d->jobs);
+    d->jobs_mask = room - 1;
+    for (size_t i = 0; i < old; i++)
+        for (struct job *j = from[i], *next; j != NULL; j = next) {
+            next = j->hash_next;
+            j->hash_next = d->jobs[bucket(d, j->id)];
+            d->jobs[bucket(d, j->id)] = j;
+        }
+    free(from);
+}
+
+static void table_add(struct daemon *d, struct job *j)
+{
+    if (d->jobs == NULL || d->njobs > d->jobs_mask)
+        table_grow(d);
+    j->hash_next = d->jobs[bucket(d, j->id)];
+    d->jobs[bucket(d, j->id)] = j;
+    d->njobs++;
+}
+
+static void table_remove(struct daemon *d, const struct job *j)
+{
+    struct job **at = &d->jobs[bucket(d, j->id)];
+    while (*at != j)
+        at = &(*at)->hash_next;
+    *at = j->hash_next;
+    d->njobs--;
+}
+
+struct user *user_get(struct daemon *d, uid_t uid)
+{
+    struct user *u;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        if (u->uid == uid)
+            return u;
+    }
+    u = xcalloc(1, sizeof *u);
+    u->uid = uid;
+    for (int i = 0; i < PRIORITIES; i++)
+        TAILQ_INIT(&u->waiting[i]);
+    TAILQ_INIT(&u->active);
+    TAILQ_INSERT_TAIL(&d->users, u, link);
+    return u;
+}
+
+uint64_t job_new_domain(struct daemon *d)
+{
+    return ++d->next_domain;
+}
+
+static uint64_t domain_of(struct daemon *d, struct user *u, const char *label)
+{
+    struct domain *dom;
+    LIST_FOREACH(dom, &u->domains, link)
+    {
+        if (strcmp(dom->label, label) == 0)
+            return dom->id;
+    }
+    dom = xcalloc(1, sizeof *dom);
+    dom->id = job_new_domain(d);
+    snprintf(dom->label, sizeof dom->label, "%s", label);
+    LIST_INSERT_HEAD(&u->domains, dom, link);
+    return dom->id;
+}
+
+bool job_is_terminal(const struct job *j)
+{
+    return j->state >= PWC__JOB_STATE__JOB_DONE;
+}
+
+const char *job_state_name(Pwc__JobState s)
+{
+    static const char *const names[] = {"unknown", "queued", "planning", "running", "ending",
+                                        "done",    "failed", "cancelled", "partial"};
+    return (unsigned)s < ARRAY_LEN(names) ? names[s] : "unknown";
+}
+
+/* ---- birth ---- */
+
+static uint32_t retries(int32_t given, bool set, uint32_t def)
+{
+    return set && given >= 0 ? (uint32_t)given : def;
+}
+
+static void take_policy(struct job *j, const Pwc__Policy *p, const struct config *cfg)
+{
+    static const Pwc__Policy none = PWC__POLICY__INIT;
+    bool set = p != NULL && p->set;
+    if (!set)
+        p = &none;
+    j->budget.retries[CAUSE_ERROR] = retries(p->retries_error, set, cfg->retries_error);
+    j->budget.retries[CAUSE_CRASH] = retries(p->retries_crash, set, cfg->retries_crash);
+    j->budget.retries[CAUSE_OOM] = retries(p->retries_oom, set, cfg->retries_oom);
+    j->budget.retries[CAUSE_TIMEOUT] = retries(p->retries_timeout, set, cfg->retries_timeout);
+    j->chunk_timeout_ns = p->chunk_timeout_ns != 0 ? p->chunk_timeout_ns : (uint64_t)cfg->chunk_timeout;
+    j->job_timeout_ns = p->job_timeout_ns;
+    j->on_failure = p->on_failure;
+    j->max_failures = p->max_failures != 0 ? p->max_failures : 1000;
+}
+
+static void take_roles(struct job *j, const Pwc__Submit *m)
+{
+    for (size_t i = 0; i < m->n_roles && i < PWC_ROLES_MAX; i++) {
+        snprintf(j->roles[i].name, sizeof j->roles[i].name, "%s", m->roles[i]->name);
+        for (size_t k = 0; k < j->op->n_roles; k++)
+            if (strcmp(j->op->roles[k]->name, m->roles[i]->name) == 0)
+                j->roles[i].out = j->op->roles[k]->dir == PWC__ROLE_DIR__ROLE_OUT;
+        j->nroles++;
+    }
+}
+
+static void take_fields(struct job *j, const Pwc__Submit *m)
+{
+    snprintf(j->format, sizeof j->format, "%s", m->format);
+    snprintf(j->label, sizeof j->label, "%s", m->domain);
+    j->items = m->items;
+    j->records = m->records;
+    j->on_disconnect = m->on_disconnect;
+    j->linger_ns = m->linger_ns;
+    j->isolation = MAX(m->isolation, j->d->cfg.isolation);
+    j->max_workers = m->max_workers;
+    j->priority = m->priority;
+    j->key_len = MIN(m->request_key.len, sizeof j->key);
+    if (j->key_len > 0)
+        memcpy(j->key, m->request_key.data, j->key_len);
+}
+
+struct job *job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m)
+{
+    struct job *j = xcalloc(1, sizeof *j);
+    j->d = d;
+    j->id = ++d->next_job;
+    j->user = user;
+    j->op = sub->op->info;
+    j->params = TAKE_PTR(sub->params);
+    j->save = TAKE_PTR(sub->save);
+    j->load = TAKE_PTR(sub->load);
+    j->batch = sub->batch;
+    j->absorb = j->op->absorb;
+    j->plan_fd = j->scratch_fd = j->raster_fd = -1;
+    TAILQ_INIT(&j->item_list);
+    STAILQ_INIT(&j->states);
+    take_fields(j, m);
+    take_roles(j, m);
+    take_policy(j, m->policy, &d->cfg);
+    j->domain = j->isolation == PWC__ISOLATION__ISOLATION_USER ? domain_of(d, user, j->label) : job_new_domain(d);
+    j->state = PWC__JOB_STATE__JOB_QUEUED;
+    j->born = clock_now();
+    if (j->op->split == PWC__SPLIT__SPLIT_COUNT || j->batch) {
+        j->planned = true;
+        ledger_init(&j->ledger, sub->chunks, j->batch ? 0 : sub->chunks);
+        j->units = sub->chunks;
+    }
+    if (j->batch)
+        j->absorb = PWC__ABSORB__ABSORB_NONE;
+    table_add(d, j);
+    user->jobs++;
+    TAILQ_INSERT_TAIL(&user->waiting[MIN(MAX(j->priority + 20, 0), PRIORITIES - 1)], j, link);
+    daemon_touch(d);
+    return j;
+}
+
+void job_activate(struct job *j)
+{
+    TAILQ_REMOVE(&j->user->waiting[MIN(MAX(j->priority + 20, 0), PRIORITIES - 1)], j, link);
+    TAILQ_INSERT_TAIL(&j->user->active, j, link);
+    j->user->nactive++;
+    j->active = true;
+    job_want(j);
+    /* Nothing to compute: a count or a batch of none. */
+    if (j->planned && j->ledger.total == 0)
+        job_check(j);
+}
+
+void jobs_advance(struct daemon *d)
+{
+    struct user *u;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        uint32_t most = 2 * d->seats + 2;
+        for (int i = 0; i < PRIORITIES && u->nactive < most; i++) {
+            struct job *j;
+            while (u->nactive < most && (j = TAILQ_FIRST(&u->waiting[i])) != NULL)
+                job_activate(j);
+        }
+    }
+}
+
+/* ---- the end ---- */
+
+static void call_back(struct job *j, struct stage *s)
+{
+    atomic_store(&s->control->limit, 0);
+    atomic_store(&s->control->cancel, 1);
+    /* Producer and consumer wait inside libraries; they are cheap to replace. */
+    if (s->lease.kind == LEASE_PRODUCE || s->lease.kind == LEASE_CONSUME)
+        stage_kill(s, PWC__CODE__CODE_OK, "its job has ended");
+    else
+        j->kill_at = mono_add(clock_now(), j->d->cfg.cancel_grace);
+}
+
+void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *fmt, ...)
+{
+    if (j->state == PWC__JOB_STATE__JOB_ENDING || job_is_terminal(j))
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(j->reason, sizeof j->reason, fmt, ap);
+    va_end(ap);
+    j->outcome = outcome;
+    j->code = code;
+    j->state = PWC__JOB_STATE__JOB_ENDING;
+    flow_for_stages_of(j, call_back);
+    daemon_touch(j->d);
+    if (j->stages_on == 0)
+        job_settle(j);
+}
+
+static void drop_work(struct job *j)
+{
+    flow_close_job(j);
+    assembly_free(&j->assembly);
+    ledger_free(&j->ledger);
+    struct fold_state *f;
+    while ((f = STAILQ_FIRST(&j->states)) != NULL) {
+        STAILQ_REMOVE_HEAD(&j->states, link);
+        free(f);
+    }
+    job_drop_fds(j);
+    closer_close_for(TAKE_FD(j->plan_fd), j->user->uid);
+    closer_close_for(TAKE_FD(j->scratch_fd), j->user->uid);
+    closer_close_for(TAKE_FD(j->raster_fd), j->user->uid);
+    params_free(TAKE_PTR(j->params));
+    params_free(TAKE_PTR(j->save));
+    params_free(TAKE_PTR(j->load));
+}
+
+static void leave_queue(struct job *j)
+{
+    struct user *u = j->user;
+    if (j->active) {
+        TAILQ_REMOVE(&u->active, j, link);
+        u->nactive--;
+        j->active = false;
+    } else {
+        TAILQ_REMOVE(&u->waiting[MIN(MAX(j->priority + 20, 0), PRIORITIES - 1)], j, link);
+    }
+    u->jobs--;
+}
+
+void job_settle(struct job *j)
+{
+    struct daemon *d = j->d;
+    BUG_ON(j->state != PWC__JOB_STATE__JOB_ENDING || j->stages_on > 0);
+    j->ended = clock_now();
+    job_counts(j, &j->last_counts);
+    j->state = j->outcome;
+    if (j->outcome == PWC__JOB_STATE__JOB_DONE || j->outcome == PWC__JOB_STATE__JOB_PARTIAL)
+        d->totals.done++;
+    else
+        d->totals.failed++;
+    events_finished(j);
+    leave_queue(j);
+    drop_work(j);
+    if (j->linger_ev != NULL)
+        event_free(TAKE_PTR(j->linger_ev));
+    if (j->session != NULL) {
+        session_job_ended(j->session, j);
+        j->session = NULL;
+    }
+    log_debug("job %lu %s: %s", (unsigned long)j->id, job_state_name(j->state), j->reason);
+    TAILQ_INSERT_TAIL(&d->history, j, link);
+    if (++d->nhistory > d->cfg.history) {
+        struct job *old = TAILQ_FIRST(&d->history);
+        TAILQ_REMOVE(&d->history, old, link);
+        d->nhistory--;
+        job_free(old);
+    }
+    daemon_touch(d);
+}
+
+void job_free(struct job *j)
+{
+    table_remove(j->d, j);
+    free(j->results);
+    free(j);
+}
+
+static void partial_or_done(struct job *j)
+{
+    uint64_t bad = j->ledger.bad.count;
+    if (bad == 0)
+        job_end(j, PWC__JOB_STATE__JOB_DONE, PWC__CODE__CODE_OK, "%s", "");
+    else
+        job_end(j, PWC__JOB_STATE__JOB_PARTIAL, PWC__CODE__CODE_OP, "%lu of %lu %s failed", (unsigned long)bad,
+                (unsigned long)j->ledger.total, j->batch ? "items" : "chunks");
+}
+
+void job_check(struct job *j)
+{
+    bool active = j->state == PWC__JOB_STATE__JOB_RUNNING ||
+                  (j->state == PWC__JOB_STATE__JOB_QUEUED && j->planned && j->ledger.total == 0);
+    if (!active || !ledger_complete(&j->ledger))
+        return;
+    daemon_touch(j->d);
+    if (j->absorb == PWC__ABSORB__ABSORB_FOLDED && !j->got_results)
+        return;
+    if (j->absorb == PWC__ABSORB__ABSORB_SERIAL && !j->consumed)
+        return;
+    partial_or_done(j);
+}
+
+static void on_linger(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct job *j = arg;
+    struct daemon *d = j->d;
+    job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_CLIENT_GONE, "its client went away");
+    daemon_turn(d);
+}
+
+void job_session_gone(struct job *j)
+{
+    bool needs_client = j->items_in < j->items;
+    j->session = NULL;
+    if (j->on_disconnect == PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH && !needs_client)
+        return;
+    if (j->on_disconnect == PWC__ON_DISCONNECT__ON_DISCONNECT_LINGER && !needs_client) {
+        struct timeval tv = {(time_t)(j->linger_ns / NS_PER_S), (suseconds_t)(j->linger_ns % NS_PER_S / NS_PER_US)};
+        j->linger_ev = evtimer_new(j->d->base, on_linger, j);
+        event_add(j->linger_ev, &tv);
+        return;
+    }
+    job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_CLIENT_GONE, "its client went away");
+}
+
+/* ---- what people see ---- */
+
+void job_covers(const struct job *j, uint64_t chunk, char *text, size_t size)
+{
+    text[0] = '\0';
+    if (j->batch) {
+        const struct item *it = job_find_item(j, chunk);
+        if (it != NULL)
+            snprintf(text, size, "%s", it->name);
+    } else if (j->unit[0] != '\0' && j->unit_size > 0) {
+        uint64_t from = chunk * j->unit_size, to = MIN(from + j->unit_size, MAX(j->units, from + 1));
+        snprintf(text, size, "%s %lu to %lu", j->unit, (unsigned long)from, (unsigned long)to - 1);
+    }
+}
+
+void job_counts(const struct job *j, Pwc__Counts *ret)
+{
+    if (job_is_terminal(j)) {
+        *ret = j->last_counts;
+        return;
+    }
+    pwc__counts__init(ret);
+    const struct ledger *l = &j->ledger;
+    ret->total = l->total;
+    ret->done = l->done.count;
+    ret->absorbed = j->absorb == PWC__ABSORB__ABSORB_SERIAL ? j->assembly.absorbed : l->done.count;
+    ret->failed = l->bad.count;
+    ret->retried = l->retried;
+    ret->redone = l->redone;
+    ret->deaths = j->deaths;
+    ret->workers = j->distinct_workers;
+    ret->leases = j->leases;
+    ret->bytes_in = j->bytes_in;
+    ret->bytes_out = j->bytes_out;
+}
+
+const char *job_waiting_for(const struct job *j)
+{
+    if (job_is_terminal(j) || j->stages_on > 0)
+        return "";
+    if (j->d->catalogue == NULL || j->d->pool == NULL)
+        return "stages";
+    if (!j->active)
+        return "seats";
+    if (j->items > 0 && !j->batch && !j->have_fds)
+        return "descriptors";
+    if (j->batch && ledger_waiting(&j->ledger) == 0)
+        return "descriptors";
+    return j->d->seats_busy >= j->d->seats ? "seats" : "stages";
+}

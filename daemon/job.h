@@ -1,0 +1,166 @@
+/*
+ * job.h - a job and its owner, in the supervisor's tables.
+ *
+ *   QUEUED    accepted; waits for its turn, then for descriptors        -> PLANNING, RUNNING, ENDING
+ *   PLANNING  a stage reads the input's header and decides              -> RUNNING, ENDING
+ *   RUNNING   chunks are leased, computed, absorbed                     -> ENDING
+ *   ENDING    outcome known; stages are being called back               -> terminal
+ *   DONE, FAILED, CANCELLED, PARTIAL  terminal: kept in the history without its descriptors and tables
+ *
+ * A user has jobs that wait (a queue by priority) and a few that are active: only those hold descriptors and
+ * get seats, in turn.
+ *
+ * Owns its descriptors (closed by the closer, they came from a client), its parameters, ledger, assembly and
+ * fold states. Borrows its session, which tells it when it goes, and stages, which tell it when they die.
+ */
+#ifndef PWC_JOB_H
+#define PWC_JOB_H
+
+#include "daemon/assembly.h"
+#include "daemon/daemon.h"
+#include "daemon/lease_size.h"
+#include "daemon/ledger.h"
+#include "daemon/params.h"
+#include "daemon/stage.h"
+
+#define PRIORITIES 40 /* -20 to 19 */
+
+struct user {
+    TAILQ_ENTRY(user) link;
+    uid_t uid;
+    uint32_t jobs, clients;
+    uint32_t nactive, running; /* jobs with a turn; seats in use */
+    uint64_t used_ns;          /* time in seats: who used less comes first */
+    struct job_list waiting[PRIORITIES];
+    struct job_list active; /* the head has waited longest for a lease */
+    LIST_HEAD(, domain) domains;
+};
+
+/* (uid, label) -> number. */
+struct domain {
+    LIST_ENTRY(domain) link;
+    uint64_t id;
+    char label[PWC_LABEL_MAX + 1];
+};
+
+/* One item of a batch whose descriptors are here. */
+struct item {
+    TAILQ_ENTRY(item) link;
+    uint64_t index;
+    unsigned nfds;
+    int fds[PWC_ROLES_MAX];
+    char name[PWC_NAME_MAX * 2];
+};
+TAILQ_HEAD(item_list, item);
+
+struct job {
+    TAILQ_ENTRY(job) link;    /* of its user's queue or active list, later of the history */
+    struct job *hash_next;
+    TAILQ_ENTRY(job) by_session;
+    struct daemon *d;
+    uint64_t id;
+    struct user *user;
+    struct session *session; /* NULL: nobody listens */
+    uint64_t tag;            /* of the Submit */
+
+    const Pwc__OpInfo *op; /* of the catalogue */
+    struct params *params, *save, *load;
+    char format[PWC_NAME_MAX + 1];
+    unsigned nroles;
+    struct {
+        char name[PWC_NAME_MAX + 1];
+        bool out;
+    } roles[PWC_ROLES_MAX];
+    uint64_t items;
+    bool batch, active, records, want_sent;
+    int fds[PWC_ROLES_MAX]; /* of a job that is no batch */
+    bool have_fds;
+    struct item_list item_list; /* batch: in hand, by index */
+    uint64_t items_asked, items_in, items_out;
+
+    struct budget budget;
+    Pwc__OnFailure on_failure;
+    Pwc__OnDisconnect on_disconnect;
+    Pwc__Isolation isolation;
+    uint64_t linger_ns, chunk_timeout_ns, job_timeout_ns, max_failures;
+    uint32_t max_workers;
+    int priority;
+    uint64_t domain;
+    char label[PWC_LABEL_MAX + 1];
+    uint8_t key[32];
+    size_t key_len;
+
+    Pwc__JobState state, outcome; /* outcome: what ENDING leads to */
+    Pwc__Code code;
+    char reason[PWC_TEXT_MAX];
+    struct mono born, began, ended, kill_at;
+    struct event *linger_ev;
+
+    /* planned */
+    bool planned, producer_needed, produced, has_plan, got_results, consumed;
+    uint32_t plan_charges[CAUSES], role_deaths;
+    Pwc__Absorb absorb;
+    int plan_fd, scratch_fd, raster_fd;
+    char unit[16];
+    uint64_t unit_size, units;
+
+    struct ledger ledger;
+    struct lease_pace pace;
+    struct assembly assembly;
+    struct fold_list states;
+    struct stage *planner, *producer, *consumer;
+    uint32_t stages_on; /* stages that hold a lease of it */
+    uint32_t workers_on;
+    uint32_t idle_losses; /* leases lost with nobody to blame, in a row */
+
+    uint8_t *results; /* packed Finished with nothing but results */
+    size_t results_len;
+
+    /* told to clients */
+    uint64_t seq, gap_from; /* gap_from: first event the client missed; 0 none */
+    bool progress_due;
+    uint64_t leases, deaths, failed_items, bytes_in, bytes_out;
+    uint64_t worker_ids[64]; /* ring of the last distinct workers */
+    uint32_t distinct_workers;
+    struct death *last_death;
+    uint32_t credit; /* chunk records the client will take */
+    Pwc__Counts last_counts; /* terminal: what the tables said before they went */
+};
+
+/* ---- tables ---- */
+struct job *job_find(struct daemon *d, uint64_t id);
+struct user *user_get(struct daemon *d, uid_t uid);
+bool job_is_terminal(const struct job *j);
+const char *job_state_name(Pwc__JobState s);
+
+/* ---- life ---- */
+/* Takes over what submit_check made. The job waits in its user's queue. */
+struct job *job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m);
+void job_activate(struct job *j);
+/* Gives users' waiting jobs their turn while there is room. */
+void jobs_advance(struct daemon *d);
+/* Sets the outcome and calls back its stages; terminal as soon as none holds a lease of it. */
+void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *fmt, ...) PRINTF(4, 5);
+/* ENDING and nothing left: tells the client, moves it to the history. */
+void job_settle(struct job *j);
+/* Everything computed: is it over? Called after every change of ledger, results or consumer. */
+void job_check(struct job *j);
+void job_free(struct job *j);
+void job_session_gone(struct job *j);
+uint64_t job_new_domain(struct daemon *d);
+
+/* ---- descriptors ---- */
+void job_want(struct job *j);
+void job_drop_fds(struct job *j);
+/* Takes the descriptors. 0, or a code that says why the item cannot be used. */
+Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, unsigned nfds);
+void job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *name, const char *reason);
+void job_item_done(struct job *j, uint64_t index, Pwc__Code code, const char *reason, uint32_t attempts);
+struct item *job_find_item(const struct job *j, uint64_t index);
+
+/* ---- what a chunk is, for people ---- */
+void job_covers(const struct job *j, uint64_t chunk, char *text, size_t size);
+void job_counts(const struct job *j, Pwc__Counts *ret);
+const char *job_waiting_for(const struct job *j);
+
+#endif

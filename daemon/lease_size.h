@@ -1,0 +1,24 @@
+/*
+ * lease_size.h - how many chunks one lease should hold. Pure.
+ *
+ * A message a chunk costs 3 to 18 us, so leases grow until one takes about 5 ms: then the messages cost well
+ * under one per cent, and what a death or a cancel throws away stays small. Growth is by powers of four from one
+ * chunk on; near the end a lease takes its fair part of half of what is left, so that nobody ends long after
+ * the others.
+ */
+#ifndef PWC_LEASE_SIZE_H
+#define PWC_LEASE_SIZE_H
+
+#include "ipc/base.h"
+
+#define LEASE_TARGET_NS 5000000.0
+
+struct lease_pace {
+    double ns_per_chunk; /* moving average; 0: nothing measured yet */
+    uint64_t last;       /* chunks in the largest lease measured */
+};
+
+void pace_update(struct lease_pace *p, uint64_t chunks, uint64_t ns);
+uint64_t lease_size(const struct lease_pace *p, uint64_t waiting, uint32_t workers);
+
+#endif

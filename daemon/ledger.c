@@ -1,0 +1,170 @@
+/* ledger.c - see ledger.h. */
+#include <string.h>
+
+#include "daemon/ledger.h"
+#include "ipc/log.h"
+
+void ledger_init(struct ledger *l, uint64_t total, uint64_t ready)
+{
+    *l = (struct ledger){.total = total, .ready = MIN(ready, total)};
+}
+
+void ledger_free(struct ledger *l)
+{
+    iset_free(&l->back);
+    iset_free(&l->alone);
+    iset_free(&l->held);
+    iset_free(&l->done);
+    iset_free(&l->bad);
+    free(l->charges);
+    *l = (struct ledger){0};
+}
+
+void ledger_set_ready(struct ledger *l, uint64_t ready)
+{
+    l->ready = MAX(l->ready, MIN(ready, l->total));
+}
+
+uint64_t ledger_waiting(const struct ledger *l)
+{
+    return (l->ready > l->fresh ? l->ready - l->fresh : 0) + l->back.count + l->alone.count;
+}
+
+uint64_t ledger_lowest(const struct ledger *l)
+{
+    uint64_t low = l->fresh < l->ready ? l->fresh : UINT64_MAX;
+    if (l->back.n > 0)
+        low = MIN(low, l->back.ranges[0].from);
+    if (l->alone.n > 0)
+        low = MIN(low, l->alone.ranges[0].from);
+    return low;
+}
+
+uint64_t ledger_take(struct ledger *l, uint64_t most, uint64_t *ret_first)
+{
+    uint64_t first = ledger_lowest(l), n;
+    if (first == UINT64_MAX || most == 0)
+        return 0;
+    if (l->alone.n > 0 && l->alone.ranges[0].from == first) {
+        n = 1;
+        iset_remove(&l->alone, first, first + 1);
+    } else if (l->back.n > 0 && l->back.ranges[0].from == first) {
+        n = MIN(most, l->back.ranges[0].to - first);
+        iset_remove(&l->back, first, first + n);
+    } else {
+        n = MIN(most, l->ready - first);
+        l->fresh = first + n;
+    }
+    iset_add(&l->held, first, first + n);
+    *ret_first = first;
+    return n;
+}
+
+/* A chunk with charges waits alone, so that whoever dies next to it is not suspected with it. */
+static void put_waiting(struct ledger *l, uint64_t from, uint64_t to)
+{
+    iset_add(&l->back, from, to);
+    for (size_t i = 0; i < l->ncharges; i++) {
+        uint64_t c = l->charges[i].chunk;
+        if (c >= from && c < to) {
+            iset_remove(&l->back, c, c + 1);
+            iset_add(&l->alone, c, c + 1);
+        }
+    }
+}
+
+void ledger_give_back(struct ledger *l, uint64_t from, uint64_t to)
+{
+    uint64_t n = iset_remove(&l->held, from, to);
+    BUG_ON(n != to - from);
+    put_waiting(l, from, to);
+}
+
+bool ledger_report(struct ledger *l, uint64_t from, uint64_t to)
+{
+    if (from == to)
+        return true;
+    const struct range *r = iset_after(&l->held, from);
+    if (from > to || r == NULL || r->from > from || r->to < to)
+        return false;
+    iset_remove(&l->held, from, to);
+    iset_add(&l->done, from, to);
+    return true;
+}
+
+void ledger_forget(struct ledger *l, uint64_t from, uint64_t to)
+{
+    for (;;) {
+        const struct range *r = iset_after(&l->done, from);
+        if (r == NULL || r->from >= to)
+            return;
+        uint64_t a = MAX(r->from, from), b = MIN(r->to, to);
+        iset_remove(&l->done, a, b);
+        l->redone += b - a;
+        put_waiting(l, a, b);
+    }
+}
+
+static size_t charge_index(const struct ledger *l, uint64_t chunk)
+{
+    size_t lo = 0, hi = l->ncharges;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (l->charges[mid].chunk < chunk)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static struct charge *charge_of(struct ledger *l, uint64_t chunk)
+{
+    size_t at = charge_index(l, chunk);
+    if (at < l->ncharges && l->charges[at].chunk == chunk)
+        return &l->charges[at];
+    if (l->ncharges == l->room) {
+        l->room = l->room * 2 + 4;
+        l->charges = xrealloc(l->charges, l->room, sizeof *l->charges);
+    }
+    memmove(l->charges + at + 1, l->charges + at, (l->ncharges - at) * sizeof *l->charges);
+    l->ncharges++;
+    l->charges[at] = (struct charge){.chunk = chunk};
+    return &l->charges[at];
+}
+
+bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget)
+{
+    BUG_ON(iset_remove(&l->held, chunk, chunk + 1) != 1);
+    struct charge *c = charge_of(l, chunk);
+    if (++c->by[cause] <= budget->retries[cause]) {
+        iset_add(&l->alone, chunk, chunk + 1);
+        l->retried++;
+        return true;
+    }
+    iset_add(&l->bad, chunk, chunk + 1);
+    return false;
+}
+
+void ledger_reject_next(struct ledger *l)
+{
+    BUG_ON(l->ready >= l->total);
+    put_waiting(l, l->fresh, l->ready);
+    iset_add(&l->bad, l->ready, l->ready + 1);
+    l->fresh = ++l->ready;
+}
+
+uint32_t ledger_attempt(const struct ledger *l, uint64_t chunk)
+{
+    size_t at = charge_index(l, chunk);
+    uint32_t n = 1;
+    if (at < l->ncharges && l->charges[at].chunk == chunk)
+        for (int i = 0; i < CAUSES; i++)
+            n += l->charges[at].by[i];
+    return n;
+}
+
+bool ledger_complete(const struct ledger *l)
+{
+    return l->done.count + l->bad.count == l->total;
+}

@@ -1,0 +1,65 @@
+/*
+ * ledger.h - the chunks of one job: which are waiting, held, done, given up. Pure: no clock, loop or I/O.
+ *
+ *   waiting --take--> held --report--> done --forget--> waiting   (a consumer that starts again)
+ *      ^               |  \--charge--> waiting (alone) or bad (quarantined)
+ *      +---give_back---+
+ *
+ * Every chunk is in exactly one of waiting, held, done, bad. Who holds a range is the caller's business: the
+ * ledger only checks that what comes back was out. Chunks at or past `ready` exist but cannot be taken yet.
+ */
+#ifndef PWC_LEDGER_H
+#define PWC_LEDGER_H
+
+#include "daemon/iset.h"
+
+enum cause { CAUSE_ERROR, CAUSE_CRASH, CAUSE_OOM, CAUSE_TIMEOUT, CAUSES };
+
+/* Further attempts after the first, by cause. */
+struct budget {
+    uint32_t retries[CAUSES];
+};
+
+struct charge {
+    uint64_t chunk;
+    uint32_t by[CAUSES];
+};
+
+struct ledger {
+    uint64_t total, ready;
+    uint64_t fresh;     /* chunks at or past it were never taken */
+    struct iset back;   /* taken and given back, waiting */
+    struct iset alone;  /* waiting, each to be taken alone: they were charged before */
+    struct iset held, done, bad;
+    struct charge *charges; /* sorted by chunk */
+    size_t ncharges, room;
+    uint64_t retried, redone;
+};
+
+void ledger_init(struct ledger *l, uint64_t total, uint64_t ready);
+void ledger_free(struct ledger *l);
+void ledger_set_ready(struct ledger *l, uint64_t ready); /* only grows */
+
+/* How many chunks could be taken now. */
+uint64_t ledger_waiting(const struct ledger *l);
+/* The lowest chunk that could be taken, or UINT64_MAX. */
+uint64_t ledger_lowest(const struct ledger *l);
+/* Takes up to `most` chunks from the lowest waiting one on; a charged one comes alone. Returns how many. */
+uint64_t ledger_take(struct ledger *l, uint64_t most, uint64_t *ret_first);
+void ledger_give_back(struct ledger *l, uint64_t from, uint64_t to);
+/* held -> done. Returns false, changing nothing, unless all of the range is held. */
+bool ledger_report(struct ledger *l, uint64_t from, uint64_t to);
+/* done -> waiting: their results are gone. */
+void ledger_forget(struct ledger *l, uint64_t from, uint64_t to);
+
+/* A held chunk's attempt ended badly. True: it waits for another attempt; false: it is bad now. */
+bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
+/* Attempts at a chunk so far, for messages: 1 + charges while it is held. */
+uint32_t ledger_attempt(const struct ledger *l, uint64_t chunk);
+
+/* The chunk that would become ready next is bad before anybody took it: an item that cannot be had. */
+void ledger_reject_next(struct ledger *l);
+
+bool ledger_complete(const struct ledger *l); /* all chunks done or bad */
+
+#endif

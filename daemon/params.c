@@ -1,0 +1,173 @@
+/* params.c - a list of named values against an op's declarations. See params.h. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/nearest.h"
+#include "daemon/params.h"
+#include "daemon/values.h"
+
+/* "sigma" in messages about parameters, "save.Q" in those about options. */
+static void shown_name(const char *prefix, const char *name, char *out, size_t size)
+{
+    char clean[PWC_NAME_MAX];
+    printable(name, clean, sizeof clean);
+    if (strcmp(prefix, "params") == 0)
+        snprintf(out, size, "%s", clean);
+    else
+        snprintf(out, size, "%s.%s", prefix, clean);
+}
+
+static int refuse(struct refusal *why, Pwc__Code code, const char *prefix, const char *name, const char *fmt, ...)
+    PRINTF(5, 6);
+static int refuse(struct refusal *why, Pwc__Code code, const char *prefix, const char *name, const char *fmt, ...)
+{
+    char clean[PWC_NAME_MAX];
+    va_list ap;
+    snprintf(why->field, sizeof why->field, "%s.%s", prefix, printable(name, clean, sizeof clean));
+    va_start(ap, fmt);
+    vsnprintf(why->reason, sizeof why->reason, fmt, ap);
+    va_end(ap);
+    why->code = code;
+    return -EINVAL;
+}
+
+static const char *thing(const char *prefix)
+{
+    return strcmp(prefix, "params") == 0 ? "parameter" : "option";
+}
+
+static const Pwc__ParamInfo *find_info(const Pwc__OpInfo *op, const char *name)
+{
+    for (size_t i = 0; i < op->n_params; i++)
+        if (strcmp(op->params[i]->name, name) == 0)
+            return op->params[i];
+    return NULL;
+}
+
+static void list_params(const Pwc__OpInfo *op, char *out, size_t size)
+{
+    size_t n = 0;
+    *out = '\0';
+    for (size_t i = 0; i < op->n_params; i++) {
+        int m = snprintf(out + n, size - n, "%s%s", i > 0 ? ", " : "", op->params[i]->name);
+        if (m < 0 || (size_t)m >= size - n)
+            return;
+        n += (size_t)m;
+    }
+}
+
+static int unknown(const Pwc__OpInfo *op, const char *prefix, const char *name, struct refusal *why)
+{
+    char shown[2 * PWC_NAME_MAX], all[400];
+    struct nearest near = nearest_to(name);
+    for (size_t i = 0; i < op->n_params; i++)
+        nearest_try(&near, op->params[i]->name);
+    shown_name(prefix, name, shown, sizeof shown);
+    list_params(op, all, sizeof all);
+    if (near.best != NULL)
+        return refuse(why, PWC__CODE__CODE_NO_SUCH_PARAM, prefix, name, "%s: %s has no such %s; did you mean %s?",
+                      shown, op->name, thing(prefix), near.best);
+    if (op->n_params == 0)
+        return refuse(why, PWC__CODE__CODE_NO_SUCH_PARAM, prefix, name, "%s: %s takes no %ss", shown, op->name,
+                      thing(prefix));
+    return refuse(why, PWC__CODE__CODE_NO_SUCH_PARAM, prefix, name, "%s: %s has no such %s; it has %s", shown,
+                  op->name, thing(prefix), all);
+}
+
+static int add(struct params *p, const Pwc__ParamInfo *info, Pwc__Value *value)
+{
+    Pwc__Param *param = xcalloc(1, sizeof *param);
+    pwc__param__init(param);
+    param->name = xstrdup(info->name);
+    param->value = value;
+    p->v[p->n++] = param;
+    return 0;
+}
+
+static int check_one(const Pwc__OpInfo *op, const Pwc__Param *given, const char *prefix, struct params *p,
+                     struct refusal *why)
+{
+    const Pwc__ParamInfo *info = find_info(op, given->name);
+    char shown[2 * PWC_NAME_MAX];
+    struct value_error error;
+    Pwc__Value *value;
+    if (info == NULL)
+        return unknown(op, prefix, given->name, why);
+    shown_name(prefix, given->name, shown, sizeof shown);
+    if (params_get(p, given->name) != NULL)
+        return refuse(why, PWC__CODE__CODE_BAD_PARAM, prefix, given->name, "%s: is given twice", shown);
+    if (value_check(info, given->value, &value, &error) < 0)
+        return refuse(why, error.code, prefix, given->name, "%s: %s", shown, error.text);
+    return add(p, info, value);
+}
+
+static int check_required(const Pwc__OpInfo *op, const char *prefix, const struct params *p, struct refusal *why)
+{
+    char shown[2 * PWC_NAME_MAX];
+    for (size_t i = 0; i < op->n_params; i++) {
+        const Pwc__ParamInfo *info = op->params[i];
+        if (!info->required || params_get(p, info->name) != NULL)
+            continue;
+        shown_name(prefix, info->name, shown, sizeof shown);
+        return refuse(why, PWC__CODE__CODE_BAD_PARAM, prefix, info->name, "%s: is missing; %s needs %s", shown,
+                      op->name, param_type_name(info->type));
+    }
+    return 0;
+}
+
+static int check_size(const char *prefix, const struct params *p, struct refusal *why)
+{
+    size_t sum = 0, max = strcmp(prefix, "params") == 0 ? PARAMS_PACKED_MAX : OPTIONS_PACKED_MAX;
+    for (size_t i = 0; i < p->n; i++)
+        sum += pwc__param__get_packed_size(p->v[i]) + 4; /* its key and length in the message around it */
+    if (sum <= max)
+        return 0;
+    return refuse(why, PWC__CODE__CODE_BAD_PARAM, prefix, p->n > 0 ? p->v[0]->name : "",
+                  "%s: all values together take %zu bytes; at most %zu fit a job", prefix, sum, max);
+}
+
+int params_check(const Pwc__OpInfo *op, Pwc__Param **given, size_t n, const char *prefix, struct params **ret,
+                 struct refusal *ret_why)
+{
+    if (n > PWC_PARAMS_MAX)
+        return refuse(ret_why, PWC__CODE__CODE_BAD_PARAM, prefix, given[PWC_PARAMS_MAX]->name,
+                      "%s: %zu are given; at most %u are taken", prefix, n, PWC_PARAMS_MAX);
+    struct params *p = xcalloc(1, sizeof *p);
+    p->v = xcalloc(n, sizeof(Pwc__Param *));
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = check_one(op, given[i], prefix, p, ret_why);
+    if (r == 0)
+        r = check_required(op, prefix, p, ret_why);
+    if (r == 0)
+        r = check_size(prefix, p, ret_why);
+    if (r < 0) {
+        params_free(p);
+        return r;
+    }
+    *ret = p;
+    return 0;
+}
+
+void params_free(struct params *p)
+{
+    if (p == NULL)
+        return;
+    for (size_t i = 0; i < p->n; i++) {
+        value_free(p->v[i]->value);
+        free(p->v[i]->name);
+        free(p->v[i]);
+    }
+    free(p->v);
+    free(p);
+}
+
+const Pwc__Value *params_get(const struct params *p, const char *name)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (strcmp(p->v[i]->name, name) == 0)
+            return p->v[i]->value;
+    return NULL;
+}

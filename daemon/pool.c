@@ -1,0 +1,243 @@
+/* pool.c - see pool.h. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/deaths.h"
+#include "daemon/flow.h"
+#include "daemon/job.h"
+#include "daemon/pool.h"
+#include "ipc/log.h"
+
+/* Spares in stock: the first job of a new domain finds a worker a seat and one more for its producer. */
+static uint32_t spares_wanted(const struct daemon *d)
+{
+    return d->seats + 1;
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct pool *p = arg;
+    daemon_touch(p->d);
+    daemon_turn(p->d);
+}
+
+struct pool *pool_new(struct daemon *d)
+{
+    struct pool *p = xcalloc(1, sizeof *p);
+    p->d = d;
+    p->nursery_pidfd = -1;
+    p->next_id = 1;
+    TAILQ_INIT(&p->stages);
+    p->retry_ev = evtimer_new(d->base, on_retry, p);
+    return p;
+}
+
+void pool_free(struct pool *p)
+{
+    if (p == NULL)
+        return;
+    BUG_ON(!TAILQ_EMPTY(&p->stages));
+    event_free(p->retry_ev);
+    free(p);
+}
+
+/* After this nothing runs: the loop is over, so deaths are waited for here, each SIGKILLed before. A process
+ * that survives SIGKILL (uninterruptible) is left to PDEATHSIG. */
+void pool_shutdown(struct pool *p)
+{
+    nursery_stop(p);
+    struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        stage_kill(s, PWC__CODE__CODE_SHUTDOWN, "shutdown");
+    }
+    struct mono until = mono_add(clock_now(), 2 * NS_PER_S);
+    while ((s = TAILQ_FIRST(&p->stages)) != NULL) {
+        siginfo_t info = {0};
+        while (s->pidfd >= 0 && waitid(P_PIDFD, (id_t)s->pidfd, &info, WEXITED | WNOHANG | __WALL) == 0 &&
+               info.si_pid == 0 && mono_since(until, clock_now()) > 0) {
+            struct timeval tick = {0, 1000};
+            select(0, NULL, NULL, NULL, &tick);
+        }
+        flow_stage_gone(s);
+        TAILQ_REMOVE(&p->stages, s, link);
+        p->n--;
+        stage_free(s);
+    }
+}
+
+struct stage *pool_find(struct pool *p, uint64_t id)
+{
+    struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        if (s->id == id)
+            return s;
+    }
+    return NULL;
+}
+
+uint32_t pool_count(const struct pool *p, enum stage_state state, uint64_t domain)
+{
+    uint32_t n = 0;
+    const struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        n += s->state == state && (domain == 0 || s->domain == domain);
+    }
+    return n;
+}
+
+void pool_used(struct pool *p, struct stage *s)
+{
+    TAILQ_REMOVE(&p->stages, s, link);
+    TAILQ_INSERT_TAIL(&p->stages, s, link);
+}
+
+/* The most recently used is the warmest, one that has the job open already warmer still. */
+struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struct job *prefer)
+{
+    struct stage *s, *found = NULL;
+    TAILQ_FOREACH_REVERSE(s, &p->stages, stage_list, link)
+    {
+        if (s->state != STAGE_IDLE || s->domain != domain || (fresh && s->leases > 0))
+            continue;
+        if (prefer != NULL && stage_has_open(s, prefer->id, STAGE__ROLE__ROLE_WORKER))
+            return s;
+        if (found == NULL)
+            found = s;
+    }
+    return found;
+}
+
+/* ---- stock ---- */
+
+static int spawn_one(struct pool *p)
+{
+    int sv[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+        return -errno;
+    struct stage *s = stage_new(p->d, p->next_id++, sv[0]);
+    TAILQ_INSERT_TAIL(&p->stages, s, link);
+    p->n++;
+    int r = nursery_spawn(p, s, sv[1]);
+    close(sv[1]);
+    if (r < 0) {
+        snprintf(p->last_words, sizeof p->last_words, "cannot start %s: %s", p->d->cfg.stage_program, strerror(-r));
+        pool_stage_gone(p, s, NULL);
+    }
+    return r;
+}
+
+/* Least recently used, idle, and of no use to the domain that asks. */
+static bool evict_one(struct pool *p, uint64_t keep_domain)
+{
+    struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        if (s->state == STAGE_IDLE && s->domain != keep_domain) {
+            stage_kill(s, PWC__CODE__CODE_OK, "retired");
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint32_t alive(const struct pool *p)
+{
+    return p->n - pool_count(p, STAGE_DYING, 0);
+}
+
+bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid)
+{
+    struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        if (s->state == STAGE_SPARE && !s->describing)
+            return stage_enter(s, domain, uid) == 0;
+    }
+    if (alive(p) >= config_stages_max(&p->d->cfg, p->d->seats))
+        evict_one(p, domain);
+    return false;
+}
+
+static void retire_idle(struct pool *p)
+{
+    struct mono now = clock_now();
+    struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        if (s->state == STAGE_IDLE && mono_since(now, s->since) > p->d->cfg.idle_stage_timeout)
+            stage_kill(s, PWC__CODE__CODE_OK, "idle");
+        else if ((s->state == STAGE_SPAWNING || s->state == STAGE_BOOTING || s->state == STAGE_ENTERING) &&
+                 mono_since(now, s->since) > p->d->cfg.ready_timeout)
+            stage_kill(s, PWC__CODE__CODE_START, "not ready in time");
+    }
+}
+
+void pool_balance(struct pool *p)
+{
+    struct daemon *d = p->d;
+    retire_idle(p);
+    uint32_t stock = pool_count(p, STAGE_SPARE, 0) + pool_count(p, STAGE_BOOTING, 0) + pool_count(p, STAGE_SPAWNING, 0);
+    uint32_t most = config_stages_max(&d->cfg, d->seats);
+    while (!d->stopping && stock < spares_wanted(d) && alive(p) < most) {
+        int64_t wait = restart_wait(&p->restart, clock_now());
+        if (wait > 0) {
+            struct timeval tv = {wait / NS_PER_S, wait % NS_PER_S / NS_PER_US + 1};
+            event_add(p->retry_ev, &tv);
+            return;
+        }
+        if (spawn_one(p) < 0)
+            return;
+        stock++;
+    }
+}
+
+/* ---- death ---- */
+
+static const char *how(const siginfo_t *info, char *text, size_t size)
+{
+    if (info == NULL)
+        snprintf(text, size, "was never made");
+    else if (info->si_code == CLD_EXITED)
+        snprintf(text, size, "exited with status %d", info->si_status);
+    else
+        snprintf(text, size, "was killed by SIG%s", sigabbrev_np(info->si_status));
+    return text;
+}
+
+void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
+{
+    char text[64];
+    bool early = s->state <= STAGE_BOOTING || s->state == STAGE_ENTERING ||
+                 (s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_START) || s->describing;
+    bool wanted = s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_OK;
+    if (wanted)
+        log_debug("stage %lu (pid %d) retired", (unsigned long)s->id, s->pid);
+    else
+        log_info("stage %lu (pid %d, %s) %s", (unsigned long)s->id, s->pid, stage_role_name(s),
+                 how(info, text, sizeof text));
+    if (early && info != NULL)
+        snprintf(p->last_words, sizeof p->last_words, "pwc-stage %s before it was ready", how(info, text, sizeof text));
+    if (early && !p->d->stopping && !wanted)
+        restart_next(&p->restart, RESTART_DIED_BEFORE_READY, clock_now());
+    else if (!wanted)
+        restart_next(&p->restart, RESTART_DIED_LATER, clock_now());
+    if (s->describing)
+        p->described = false;
+    if (s->lease.kind != LEASE_NONE)
+        deaths_record(s, info);
+    flow_stage_gone(s);
+    TAILQ_REMOVE(&p->stages, s, link);
+    p->n--;
+    stage_free(s);
+    if (p->restart.in_row >= RESTART_GIVE_UP)
+        flow_cannot_start(p->d, p->last_words);
+    daemon_touch(p->d);
+}

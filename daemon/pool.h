@@ -1,0 +1,59 @@
+/*
+ * pool.h - all stages, and the nursery that makes them.
+ *
+ * The pool keeps a few spares in stock, starts no more than `stages_max` in all, and reconciles from the
+ * truth: what is wanted minus what is alive, at every turn. Deaths before a stage is ready slow it down
+ * (restart.h); they never end the daemon.
+ */
+#ifndef PWC_POOL_H
+#define PWC_POOL_H
+
+#include <signal.h>
+
+#include "daemon/restart.h"
+#include "daemon/stage.h"
+
+TAILQ_HEAD(stage_list, stage);
+
+struct pool {
+    struct daemon *d;
+    struct stage_list stages; /* least recently used first */
+    uint32_t n;
+    uint64_t next_id;
+    struct restart_state restart; /* of stages */
+    struct event *retry_ev;       /* start again after a delay */
+    char last_words[160];         /* why the last stage did not get ready */
+
+    /* the nursery */
+    struct chan *nursery;
+    struct event *nursery_ev, *nursery_write_ev, *nursery_exit_ev;
+    pid_t nursery_pid;
+    int nursery_pidfd;
+    bool nursery_ready;
+    struct restart_state nursery_restart;
+    struct event *nursery_retry_ev;
+    bool described; /* a stage was asked for the catalogue */
+};
+
+struct pool *pool_new(struct daemon *d);
+/* SIGKILL to everything and a bounded wait for it. */
+void pool_shutdown(struct pool *p);
+void pool_free(struct pool *p);
+
+void pool_balance(struct pool *p); /* starts what is missing, ends what has idled too long */
+void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info);
+struct stage *pool_find(struct pool *p, uint64_t id);
+/* An idle stage of this domain; NULL: none. fresh: one that never held a lease. */
+struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struct job *prefer);
+/* Sends a spare into this domain, making room if the pool is full. False: none is there yet. */
+bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid);
+uint32_t pool_count(const struct pool *p, enum stage_state state, uint64_t domain); /* domain 0: any */
+void pool_used(struct pool *p, struct stage *s); /* most recently used from now on */
+
+/* nursery.c */
+int nursery_start(struct pool *p);
+void nursery_stop(struct pool *p);
+/* Asks for a process for this stage, from the nursery or by exec. 0 or -errno. */
+int nursery_spawn(struct pool *p, struct stage *s, int child_fd);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * restart.h - when may the next stage be started after one died? Pure: the caller brings events and time.
+ *
+ * One state per kind of process that can fail to start: the nursery, the stages. READY is the moment from
+ * which a death is the work's fault and not the program's: the nursery's NurseryReady, a stage's Entered.
+ *
+ *   state        DIED_BEFORE_READY           READY           HEALTHY              DIED_LATER
+ *   well         failing, wait 100 ms        well            well                 well
+ *   failing      failing, wait twice as      probation       failing (nothing     failing, the wait goes on
+ *                long, at most 30 s                          is up: ignored)
+ *   probation    failing, wait twice as      probation       well, if it lasted   the same as HEALTHY
+ *                long as the last time                       60 s; else nothing
+ *
+ * So a death in work costs no delay (chunks have budgets of their own), a program that cannot start is tried
+ * ever more slowly, and one short success does not make it forget. `in_row` counts deaths before ready
+ * without a success between them: at RESTART_GIVE_UP the caller fails the jobs that wait, and goes on trying.
+ */
+#ifndef PWC_DAEMON_RESTART_H
+#define PWC_DAEMON_RESTART_H
+
+#include "ipc/base.h"
+#include "ipc/clock.h"
+
+#define RESTART_FIRST_NS   (100 * NS_PER_MS) /* first delay; doubled at each further failure */
+#define RESTART_LONGEST_NS (30 * NS_PER_S)
+#define RESTART_HEALTHY_NS (60 * NS_PER_S)
+#define RESTART_GIVE_UP    5u /* failures in a row after which waiting jobs fail */
+
+enum restart_event { RESTART_DIED_BEFORE_READY, RESTART_READY, RESTART_HEALTHY, RESTART_DIED_LATER, RESTART_EVENTS };
+enum restart_phase { RESTART_WELL, RESTART_FAILING, RESTART_PROBATION, RESTART_PHASES };
+
+/* Zero is a good beginning. */
+struct restart_state {
+    enum restart_phase phase;
+    unsigned in_row;       /* deaths before ready since the last READY */
+    int64_t delay_ns;      /* the last one; doubles; 0 when well */
+    struct mono ready_at;  /* probation: since when */
+    struct mono not_before; /* no start before this */
+};
+
+/* Takes one event. The delay in ns from now until the next start may be tried. */
+int64_t restart_next(struct restart_state *s, enum restart_event event, struct mono now);
+
+/* How long a start must still wait, 0: go. */
+int64_t restart_wait(const struct restart_state *s, struct mono now);
+
+const char *restart_phase_name(enum restart_phase phase);
+
+#endif

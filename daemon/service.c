@@ -1,0 +1,91 @@
+/* service.c - see service.h. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "daemon/service.h"
+#include "ipc/clock.h"
+
+static char last_status[256];
+
+/* A line break in a status would begin another assignment. */
+static void one_line(char *text)
+{
+    for (; *text != '\0'; text++)
+        if (*text == '\n')
+            *text = ' ';
+}
+
+static bool status_changed(const char *status)
+{
+    char text[sizeof last_status];
+    snprintf(text, sizeof text, "%s", status);
+    one_line(text);
+    if (strcmp(text, last_status) == 0)
+        return false;
+    memcpy(last_status, text, sizeof text);
+    return true;
+}
+
+void service_ready(const char *status)
+{
+    (void)status_changed(status);
+    sd_notifyf(0, "READY=1\nSTATUS=%s", last_status);
+}
+
+void service_status(const char *fmt, ...)
+{
+    char text[sizeof last_status];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (status_changed(text))
+        sd_notifyf(0, "STATUS=%s", last_status);
+}
+
+/* Newer managers wait for a READY=1 later than this time; older ones ignore it. */
+void service_reloading(void)
+{
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64 "\nSTATUS=reading the configuration again",
+               (int64_t)(clock_now().ns / NS_PER_US));
+    last_status[0] = '\0';
+}
+
+void service_stopping(const char *status)
+{
+    (void)status_changed(status);
+    sd_notifyf(0, "STOPPING=1\nSTATUS=%s", last_status);
+}
+
+int64_t service_watchdog_interval(void)
+{
+    uint64_t usec = 0;
+    if (sd_watchdog_enabled(0, &usec) <= 0 || usec > INT64_MAX / NS_PER_US)
+        return 0;
+    return (int64_t)usec * NS_PER_US / 2;
+}
+
+void service_watchdog(void)
+{
+    sd_notify(0, "WATCHDOG=1");
+}
+
+bool service_journal_matches(const char *journal_stream, dev_t dev, ino_t ino)
+{
+    uint64_t d, i;
+    int end = 0;
+    if (journal_stream == NULL || sscanf(journal_stream, "%" SCNu64 ":%" SCNu64 "%n", &d, &i, &end) != 2)
+        return false;
+    return journal_stream[end] == '\0' && d == (uint64_t)dev && i == (uint64_t)ino;
+}
+
+bool service_stderr_is_journal(void)
+{
+    struct stat st;
+    return fstat(STDERR_FILENO, &st) == 0 && service_journal_matches(getenv("JOURNAL_STREAM"), st.st_dev, st.st_ino);
+}

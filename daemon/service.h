@@ -1,0 +1,28 @@
+/*
+ * service.h - words to the service manager. Without one ($NOTIFY_SOCKET unset) they cost nothing and do nothing.
+ *
+ * sd_notify(3) sends one datagram to PID 1, which always drains its socket: the one blocking call that the
+ * supervisor allows itself.
+ */
+#ifndef PWC_DAEMON_SERVICE_H
+#define PWC_DAEMON_SERVICE_H
+
+#include <sys/types.h>
+
+#include "ipc/base.h"
+
+void service_ready(const char *status);
+void service_status(const char *fmt, ...) PRINTF(1, 2); /* sent only when the text has changed */
+void service_reloading(void); /* close it with service_ready() */
+void service_stopping(const char *status);
+
+/* How often service_watchdog() must be called: half of what the manager allows, in ns; 0: never. */
+int64_t service_watchdog_interval(void);
+void service_watchdog(void);
+
+/* Is stderr the journal? Then lines carry syslog priorities. */
+bool service_stderr_is_journal(void);
+/* The pure part: does $JOURNAL_STREAM's "device:inode" name this file? */
+bool service_journal_matches(const char *journal_stream, dev_t dev, ino_t ino);
+
+#endif

@@ -1,0 +1,262 @@
+/* session.c - see session.h. What requests mean is in requests.c. */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/closer.h"
+#include "daemon/session.h"
+#include "ipc/log.h"
+
+#define HANDSHAKE_S   10
+#define FRAMES_A_TURN 32
+#define LIST_QUEUE    (64u * 1024u) /* a list goes on while less than this waits to be read */
+
+static void watch_writes(struct session *s)
+{
+    if (chan_queued(s->chan) > 0)
+        event_add(s->write_ev, NULL);
+    else
+        event_del(s->write_ev);
+}
+
+void session_doom(struct session *s, const char *why)
+{
+    if (s->doomed)
+        return;
+    s->doomed = true;
+    s->why = why;
+    event_active(s->read_ev, EV_READ, 0);
+}
+
+void session_send(struct session *s, uint16_t type, uint64_t tag, const ProtobufCMessage *m)
+{
+    if (s->doomed)
+        return;
+    int r = chan_send(s->chan, type, tag, m);
+    if (r == -ENOBUFS)
+        session_doom(s, "reads too slowly");
+    else if (r < 0)
+        session_doom(s, "hung up");
+    else
+        watch_writes(s);
+}
+
+void session_error(struct session *s, uint64_t tag, uint16_t type, Pwc__Code code, const char *text)
+{
+    Pwc__Error m = PWC__ERROR__INIT;
+    m.code = code;
+    m.text = (char *)(uintptr_t)text;
+    m.type = type;
+    session_send(s, PWC_MSG_ERROR, tag, &m.base);
+}
+
+void session_event(struct session *s, struct job *j, const Pwc__Event *m)
+{
+    bool skippable = m->kind == PWC__EVENT_KIND__EVENT_PROGRESS;
+    size_t queued = chan_queued(s->chan);
+    if (queued > PWC_SEND_QUEUE_MAX / 2 || (skippable && queued > PWC_SEND_QUEUE_MAX / 4)) {
+        if (j->gap_from == 0)
+            j->gap_from = m->seq;
+        return;
+    }
+    if (j->gap_from != 0) {
+        Pwc__Gap gap = PWC__GAP__INIT;
+        gap.job = j->id;
+        gap.from = j->gap_from;
+        gap.to = m->seq - 1;
+        j->gap_from = 0;
+        session_send(s, PWC_MSG_GAP, j->tag, &gap.base);
+    }
+    session_send(s, PWC_MSG_EVENT, j->tag, &m->base);
+}
+
+void session_add_job(struct session *s, struct job *j)
+{
+    j->session = s;
+    TAILQ_INSERT_TAIL(&s->jobs, j, by_session);
+}
+
+/* A half-closed peer asks no more; it is done when its last job is. */
+void session_job_ended(struct session *s, struct job *j)
+{
+    TAILQ_REMOVE(&s->jobs, j, by_session);
+    if (s->half_closed && TAILQ_EMPTY(&s->jobs) && chan_queued(s->chan) == 0)
+        session_doom(s, "done");
+}
+
+bool session_may_see(const struct session *s, const struct job *j)
+{
+    return s->uid == 0 || j->user->uid == s->uid;
+}
+
+/* ---- lists ---- */
+
+static void list_pump(struct session *s)
+{
+    while (s->list.step != NULL && !s->doomed && chan_queued(s->chan) < LIST_QUEUE) {
+        if (s->list.step(s, &s->list.position)) {
+            s->list.count++;
+            continue;
+        }
+        s->list.step = NULL;
+        Pwc__End m = PWC__END__INIT;
+        m.count = s->list.count;
+        session_send(s, PWC_MSG_END, s->list.tag, &m.base);
+    }
+}
+
+void session_list(struct session *s, uint64_t tag, list_step step, uint64_t filter)
+{
+    s->list.step = step;
+    s->list.position = s->list.count = 0;
+    s->list.tag = tag;
+    s->list.filter = filter;
+    list_pump(s);
+    if (s->list.step != NULL)
+        event_del(s->read_ev); /* until the list is through */
+}
+
+/* ---- receiving ---- */
+
+static void one_frame(struct session *s, struct frame *f)
+{
+    const struct msg_desc *desc = f->desc;
+    if (desc == NULL) {
+        session_error(s, f->tag, f->type, PWC__CODE__CODE_UNKNOWN_MESSAGE, "unknown message type");
+        return;
+    }
+    if ((desc->states & (s->open ? MSG_IN_OPEN : MSG_IN_NEW)) == 0) {
+        session_error(s, f->tag, f->type, PWC__CODE__CODE_STATE,
+                      s->open ? "Hello comes first and once" : "Hello is the first message");
+        session_doom(s, "spoke out of turn");
+        return;
+    }
+    request_handle(s, f);
+}
+
+static void frames_in(struct session *s)
+{
+    for (int i = 0; i < FRAMES_A_TURN && !s->doomed && s->list.step == NULL; i++) {
+        struct frame f;
+        int r = chan_next(s->chan, &f);
+        if (r < 0) {
+            session_error(s, 0, 0, PWC__CODE__CODE_MALFORMED, chan_error(s->chan));
+            session_doom(s, chan_error(s->chan));
+        }
+        if (r <= 0)
+            return;
+        one_frame(s, &f);
+        frame_close(s->chan, &f);
+    }
+    /* Frames may be left in the buffer, for which the socket will not become readable again. */
+    if (!s->doomed && s->list.step == NULL)
+        event_active(s->read_ev, EV_READ, 0);
+}
+
+/* The peer asks no more. It may still read: then it gets what it asked for, and goes. */
+static void hung_up(struct session *s)
+{
+    event_del(s->read_ev);
+    s->half_closed = true;
+    if (TAILQ_EMPTY(&s->jobs) && chan_queued(s->chan) == 0 && s->list.step == NULL)
+        session_doom(s, "hung up");
+    else
+        session_check_peer(s);
+}
+
+void session_check_peer(struct session *s)
+{
+    struct pollfd p = {.fd = chan_fd(s->chan)};
+    if (s->half_closed && poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR)) != 0)
+        session_doom(s, "hung up");
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    struct session *s = arg;
+    struct daemon *d = s->d;
+    uid_t before = closer_as(s->uid);
+    if ((what & EV_TIMEOUT) != 0 && !s->open)
+        session_doom(s, "said no Hello");
+    int r = s->doomed || s->list.step != NULL ? -EAGAIN : chan_fill(s->chan);
+    if (r < 0 && r != -EAGAIN) {
+        session_doom(s, chan_error(s->chan));
+    } else if (!s->doomed) {
+        frames_in(s);
+        if (r == 0 && !s->doomed)
+            hung_up(s);
+    }
+    if (s->doomed)
+        session_free(s);
+    closer_as(before);
+    daemon_turn(d);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct session *s = arg;
+    struct daemon *d = s->d;
+    uid_t before = closer_as(s->uid);
+    bool listing = s->list.step != NULL;
+    if (chan_flush(s->chan) < 0) {
+        session_doom(s, "hung up");
+    } else {
+        list_pump(s);
+        watch_writes(s);
+        if (listing && s->list.step == NULL && !s->half_closed) {
+            event_add(s->read_ev, NULL);
+            event_active(s->read_ev, EV_READ, 0);
+        }
+        if (s->half_closed && TAILQ_EMPTY(&s->jobs) && chan_queued(s->chan) == 0)
+            session_doom(s, "done");
+    }
+    closer_as(before);
+    daemon_turn(d);
+}
+
+/* ---- life ---- */
+
+void session_accept(struct daemon *d, int fd, uid_t uid, pid_t pid)
+{
+    struct user *u = user_get(d, uid);
+    if (d->nsessions >= d->cfg.clients_max || u->clients >= d->cfg.clients_per_user) {
+        log_warn("client of uid %u turned away: too many connections", (unsigned)uid);
+        close(fd);
+        return;
+    }
+    struct session *s = xcalloc(1, sizeof *s);
+    s->d = d;
+    s->user = u;
+    s->uid = uid;
+    s->pid = pid;
+    TAILQ_INIT(&s->jobs);
+    s->chan = chan_new(fd, MSG_FROM_CLIENT, closer_close);
+    chan_set_queue_limit(s->chan, PWC_SEND_QUEUE_MAX);
+    s->read_ev = event_new(d->base, fd, EV_READ | EV_PERSIST, on_readable, s);
+    s->write_ev = event_new(d->base, fd, EV_WRITE | EV_PERSIST, on_writable, s);
+    struct timeval tv = {HANDSHAKE_S, 0};
+    event_add(s->read_ev, &tv);
+    TAILQ_INSERT_TAIL(&d->sessions, s, link);
+    d->nsessions++;
+    u->clients++;
+}
+
+void session_free(struct session *s)
+{
+    log_debug("client pid %d (uid %u): %s", s->pid, (unsigned)s->uid, s->why != NULL ? s->why : "closed");
+    struct job *j;
+    while ((j = TAILQ_FIRST(&s->jobs)) != NULL) {
+        TAILQ_REMOVE(&s->jobs, j, by_session);
+        job_session_gone(j);
+    }
+    TAILQ_REMOVE(&s->d->sessions, s, link);
+    s->d->nsessions--;
+    s->user->clients--;
+    event_free(s->read_ev);
+    event_free(s->write_ev);
+    chan_free(s->chan);
+    free(s);
+}

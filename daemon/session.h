@@ -1,0 +1,58 @@
+/*
+ * session.h - one client's connection.
+ *
+ *   NEW   Hello is due within HANDSHAKE_S              -> OPEN
+ *   OPEN  requests in, answers and events out
+ *   doomed: broke the rules, reads too slowly, or hung up; freed at the next turn of the loop
+ *
+ * Owns its channel. Its jobs point to it and are told when it goes. While a list is being sent, requests wait
+ * in the socket: lists are long, and the queue of what a client has not read yet is bounded.
+ */
+#ifndef PWC_SESSION_H
+#define PWC_SESSION_H
+
+#include "daemon/job.h"
+#include "ipc/channel.h"
+
+struct session;
+
+/* Called for each item of a list with a position that only grows; false: the end. */
+typedef bool (*list_step)(struct session *s, uint64_t *position);
+
+struct session {
+    TAILQ_ENTRY(session) link;
+    struct daemon *d;
+    struct user *user;
+    uid_t uid;
+    pid_t pid;
+    struct chan *chan;
+    struct event *read_ev, *write_ev;
+    bool open, doomed, half_closed;
+    const char *why; /* doomed: for the log */
+    TAILQ_HEAD(, job) jobs;
+    struct {
+        list_step step;
+        uint64_t position, count, tag, filter;
+        char name[PWC_NAME_MAX + 1];
+    } list;
+};
+
+void session_accept(struct daemon *d, int fd, uid_t uid, pid_t pid);
+void session_free(struct session *s);
+void session_doom(struct session *s, const char *why);
+
+void session_send(struct session *s, uint16_t type, uint64_t tag, const ProtobufCMessage *m);
+/* Progress may be skipped for a slow reader; what is skipped is named by a Gap before the next event. */
+void session_event(struct session *s, struct job *j, const Pwc__Event *m);
+void session_error(struct session *s, uint64_t tag, uint16_t type, Pwc__Code code, const char *text);
+void session_add_job(struct session *s, struct job *j);
+void session_job_ended(struct session *s, struct job *j);
+/* A half-closed peer that is gone altogether shows only when looked at. */
+void session_check_peer(struct session *s);
+bool session_may_see(const struct session *s, const struct job *j);
+void session_list(struct session *s, uint64_t tag, list_step step, uint64_t filter);
+
+/* requests.c: one frame of an open session. */
+void request_handle(struct session *s, struct frame *f);
+
+#endif

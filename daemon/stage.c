@@ -1,0 +1,306 @@
+/* stage.c - see stage.h. Frames go to flow.c, which knows jobs; here a stage is only a process with a channel. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/flow.h"
+#include "daemon/pool.h"
+#include "daemon/stage.h"
+#include "ipc/fds.h"
+#include "ipc/log.h"
+
+/* One peer may not keep the loop busy: after so many frames or reads the others have their turn. */
+#define FRAMES_A_TURN 64
+#define LAST_READS    64
+
+static const char *const state_names[] = {
+    [STAGE_SPAWNING] = "spawning", [STAGE_BOOTING] = "booting", [STAGE_SPARE] = "spare", [STAGE_ENTERING] = "entering",
+    [STAGE_IDLE] = "idle",         [STAGE_BUSY] = "busy",       [STAGE_DYING] = "dying",
+};
+
+#define TO(s) (1u << STAGE_##s)
+static const unsigned edges[] = {
+    [STAGE_SPAWNING] = TO(BOOTING) | TO(DYING), [STAGE_BOOTING] = TO(SPARE) | TO(DYING),
+    [STAGE_SPARE] = TO(ENTERING) | TO(DYING),   [STAGE_ENTERING] = TO(IDLE) | TO(DYING),
+    [STAGE_IDLE] = TO(BUSY) | TO(DYING),        [STAGE_BUSY] = TO(IDLE) | TO(DYING),
+    [STAGE_DYING] = 0,
+};
+_Static_assert(ARRAY_LEN(edges) == ARRAY_LEN(state_names), "every state has a name and its edges");
+
+const char *stage_state_name(enum stage_state s)
+{
+    return state_names[s];
+}
+
+const char *stage_role_name(const struct stage *s)
+{
+    static const char *const names[] = {
+        [LEASE_NONE] = "parked",   [LEASE_PLAN] = "planner",     [LEASE_CHUNKS] = "worker",
+        [LEASE_FINISH] = "worker", [LEASE_PRODUCE] = "producer", [LEASE_CONSUME] = "consumer",
+    };
+    return s->domain == 0 ? "spare" : names[s->lease.kind];
+}
+
+void stage_set_state(struct stage *s, enum stage_state to)
+{
+    if (s->state == to && to == STAGE_DYING)
+        return;
+    BUG_ON((edges[s->state] & (1u << to)) == 0);
+    log_debug("stage %lu: %s -> %s", (unsigned long)s->id, state_names[s->state], state_names[to]);
+    s->state = to;
+    s->since = clock_now();
+    daemon_touch(s->d);
+}
+
+/* ---- the channel ---- */
+
+static void watch_writes(struct stage *s)
+{
+    if (chan_queued(s->chan) > 0)
+        event_add(s->write_ev, NULL);
+    else
+        event_del(s->write_ev);
+}
+
+static void frames_in(struct stage *s, int most)
+{
+    for (int i = 0; i < most && s->state != STAGE_DYING; i++) {
+        struct frame f;
+        int r = chan_next(s->chan, &f);
+        if (r == 0)
+            return;
+        if (r < 0) {
+            stage_garbage(s, chan_error(s->chan));
+            return;
+        }
+        flow_frame(s, &f);
+        frame_close(s->chan, &f);
+    }
+    /* Whole frames are left in the buffer: the socket need not become readable again for them. */
+    if (s->state != STAGE_DYING)
+        event_active(s->read_ev, EV_READ, 0);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct stage *s = arg;
+    struct daemon *d = s->d;
+    int r = chan_fill(s->chan);
+    if (r == 0 || (r < 0 && r != -EAGAIN)) {
+        /* The channel is gone: the process is dead or must be. Its pidfd tells the rest. */
+        event_del(s->read_ev);
+        if (r < 0 && r != -ECONNRESET)
+            stage_garbage(s, chan_error(s->chan));
+        else if (s->pidfd >= 0)
+            syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
+    } else {
+        frames_in(s, FRAMES_A_TURN);
+    }
+    daemon_turn(d);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct stage *s = arg;
+    struct daemon *d = s->d;
+    if (chan_flush(s->chan) == 0)
+        watch_writes(s);
+    else
+        event_del(s->write_ev);
+    daemon_turn(d);
+}
+
+void stage_send_full(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail, size_t tail_len,
+                     const int *fds, unsigned nfds)
+{
+    if (s->state == STAGE_DYING)
+        return;
+    int r = chan_send_full(s->chan, type, 0, msg, tail, tail_len, fds, nfds);
+    if (r < 0 && r != -EPIPE && r != -ECONNRESET) {
+        log_warn("stage %lu (pid %d): cannot send %s: %s", (unsigned long)s->id, s->pid, msg_name(type), strerror(-r));
+        stage_kill(s, PWC__CODE__CODE_INTERNAL, "cannot be sent to");
+        return;
+    }
+    watch_writes(s);
+}
+
+void stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg)
+{
+    stage_send_full(s, type, msg, NULL, 0, NULL, 0);
+}
+
+/* ---- birth ---- */
+
+struct stage *stage_new(struct daemon *d, uint64_t id, int channel_fd)
+{
+    struct stage *s = xcalloc(1, sizeof *s);
+    s->d = d;
+    s->id = id;
+    s->pidfd = -1;
+    s->born = s->since = clock_now();
+    s->chan = chan_new(channel_fd, MSG_FROM_STAGE, NULL);
+    STAILQ_INIT(&s->lease.handed);
+    s->read_ev = event_new(d->base, channel_fd, EV_READ | EV_PERSIST, on_readable, s);
+    s->write_ev = event_new(d->base, channel_fd, EV_WRITE | EV_PERSIST, on_writable, s);
+    event_add(s->read_ev, NULL);
+    return s;
+}
+
+/* What the stage sent before it died still counts; so does only that. */
+static void read_last_words(struct stage *s)
+{
+    for (int i = 0; i < LAST_READS && s->state != STAGE_DYING; i++) {
+        int r = chan_fill(s->chan);
+        if (r <= 0)
+            return;
+        frames_in(s, FRAMES_A_TURN);
+    }
+}
+
+static void on_exit_event(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct stage *s = arg;
+    struct daemon *d = s->d;
+    siginfo_t info = {0};
+    if (waitid(P_PIDFD, (id_t)s->pidfd, &info, WEXITED | WNOHANG | __WALL) < 0 || info.si_pid == 0)
+        return;
+    read_last_words(s);
+    pool_stage_gone(d->pool, s, &info);
+    daemon_turn(d);
+}
+
+void stage_got_process(struct stage *s, pid_t pid, int pidfd)
+{
+    s->pid = pid;
+    s->pidfd = pidfd;
+    s->exit_ev = event_new(s->d->base, pidfd, EV_READ | EV_PERSIST, on_exit_event, s);
+    event_add(s->exit_ev, NULL);
+    if (s->state == STAGE_DYING) {
+        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+        return;
+    }
+    stage_set_state(s, STAGE_BOOTING);
+    flow_maybe_spare(s);
+}
+
+static int make_memory(struct stage *s, int fds[2])
+{
+    int control = -1, ro = -1, seg = -1;
+    int r = memfd_sized("pwc-control", CONTROL_BYTES, &control);
+    if (r == 0)
+        r = fd_reopen_ro(control, &ro);
+    if (r == 0)
+        r = memfd_sized("pwc-segment", SEGMENT_BYTES, &seg);
+    if (r == 0) {
+        s->control = segment_map(control, CONTROL_BYTES, true);
+        s->seg = segment_map(seg, SEGMENT_BYTES, false);
+        if (s->control == NULL || s->seg == NULL)
+            r = -errno;
+    }
+    fd_close_(&control);
+    if (r < 0) {
+        fd_close_(&ro);
+        fd_close_(&seg);
+        return r;
+    }
+    fds[0] = ro;
+    fds[1] = seg;
+    return 0;
+}
+
+int stage_enter(struct stage *s, uint64_t domain, uint32_t uid)
+{
+    int fds[2];
+    int r = make_memory(s, fds);
+    if (r < 0) {
+        stage_kill(s, PWC__CODE__CODE_NO_MEMORY, "no memory for its segment");
+        return r;
+    }
+    s->domain = domain;
+    s->uid = uid;
+    stage_set_state(s, STAGE_ENTERING);
+    Stage__Enter m = STAGE__ENTER__INIT;
+    m.stage = s->id;
+    m.domain = domain;
+    m.memory = s->d->cfg.memory;
+    m.require = s->d->cfg.require_sandbox ? 1 : 0;
+    stage_send_full(s, PWC_MSG_ENTER, &m.base, NULL, 0, fds, 2);
+    close(fds[0]);
+    close(fds[1]);
+    return 0;
+}
+
+/* ---- death ---- */
+
+void stage_kill(struct stage *s, Pwc__Code code, const char *reason)
+{
+    if (s->state == STAGE_DYING)
+        return;
+    s->kill_code = code;
+    s->kill_reason = reason;
+    stage_set_state(s, STAGE_DYING);
+    if (s->pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
+}
+
+void stage_garbage(struct stage *s, const char *what)
+{
+    if (s->state == STAGE_DYING)
+        return;
+    log_warn("stage %lu (pid %d, %s): %s; killed", (unsigned long)s->id, s->pid, stage_role_name(s), what);
+    stage_kill(s, PWC__CODE__CODE_PROTOCOL, what);
+}
+
+static void event_drop(struct event **ev)
+{
+    if (*ev != NULL)
+        event_free(*ev);
+    *ev = NULL;
+}
+
+void stage_free(struct stage *s)
+{
+    if (s == NULL)
+        return;
+    BUG_ON(s->lease.kind != LEASE_NONE);
+    event_drop(&s->read_ev);
+    event_drop(&s->write_ev);
+    event_drop(&s->exit_ev);
+    chan_free(s->chan);
+    fd_close_(&s->pidfd);
+    segment_unmap(s->control, CONTROL_BYTES);
+    segment_unmap((void *)(uintptr_t)s->seg, SEGMENT_BYTES);
+    free(s);
+}
+
+/* ---- looking ---- */
+
+bool stage_has_open(const struct stage *s, uint64_t job, Stage__Role role)
+{
+    for (int i = 0; i < STAGE_OPEN_JOBS; i++)
+        if (s->open[i].job == job && s->open[i].role == role)
+            return true;
+    return false;
+}
+
+uint64_t stage_slot_chunk(const struct stage *s)
+{
+    return s->seg != NULL ? atomic_load(&s->seg->slots[0].chunk) : SLOT_IDLE;
+}
+
+uint64_t stage_slot_lease(const struct stage *s)
+{
+    return s->seg != NULL ? atomic_load(&s->seg->slots[0].lease) : 0;
+}
+
+uint64_t stage_slot_done(const struct stage *s)
+{
+    return s->seg != NULL ? atomic_load(&s->seg->slots[0].done) : 0;
+}

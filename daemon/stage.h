@@ -1,0 +1,113 @@
+/*
+ * stage.h - the life of one stage process, as the supervisor sees it.
+ *
+ *   SPAWNING  asked for; no pid yet             -> BOOTING
+ *   BOOTING   runs, has not said Ready          -> SPARE
+ *   SPARE     knows no client                   -> ENTERING
+ *   ENTERING  enters its sandbox for a domain   -> IDLE
+ *   IDLE      of a domain, holds nothing        -> BUSY
+ *   BUSY      holds one lease, in one role      -> IDLE
+ *   DYING     was sent SIGKILL                  (from every state)
+ *   gone      its pidfd was readable: the struct is freed
+ *
+ * stage_set_state() is the only place that changes the state, and refuses any other edge. What comes from a
+ * stage is gossip: garbage kills it, and the job goes on with another.
+ *
+ * The stage owns its channel, its pidfd, the two mappings and, while it works, its lease. Its arena belongs to the job.
+ */
+#ifndef PWC_STAGE_H
+#define PWC_STAGE_H
+
+#include "daemon/assembly.h"
+#include "daemon/daemon.h"
+#include "ipc/channel.h"
+#include "ipc/segment.h"
+
+enum stage_state { STAGE_SPAWNING, STAGE_BOOTING, STAGE_SPARE, STAGE_ENTERING, STAGE_IDLE, STAGE_BUSY, STAGE_DYING };
+enum lease_kind { LEASE_NONE, LEASE_PLAN, LEASE_CHUNKS, LEASE_FINISH, LEASE_PRODUCE, LEASE_CONSUME };
+
+/* A fold state a worker sent: opaque bytes, held until it was folded into another. */
+struct fold_state {
+    STAILQ_ENTRY(fold_state) link;
+    size_t len;
+    uint8_t bytes[];
+};
+STAILQ_HEAD(fold_list, fold_state);
+
+struct lease {
+    enum lease_kind kind;
+    uint64_t id;
+    uint64_t first, end; /* what it holds; `end` moves down when its tail is taken back */
+    uint32_t place, nplaces; /* in the stage's arena */
+    bool final;
+    uint32_t attempt; /* of the first chunk */
+    struct mono since;
+    struct fold_list handed; /* states to be folded in: back to the job if the holder dies */
+    uint64_t seen_chunk, seen_done; /* watch: the slot when it was last looked at, and since when */
+    struct mono seen_since, stall_since;
+    uint64_t seen_cpu; /* clock ticks, when first suspected */
+};
+
+#define STAGE_OPEN_JOBS 8
+
+struct stage {
+    TAILQ_ENTRY(stage) link;
+    struct daemon *d;
+    uint64_t id;
+    pid_t pid;
+    int pidfd;
+    struct chan *chan;
+    struct event *read_ev, *write_ev, *exit_ev;
+    enum stage_state state;
+    struct mono born, since; /* since: of the present state */
+    bool said_ready, describing;
+
+    uint64_t domain; /* 0: none yet */
+    uint32_t uid;
+    struct control_page *control;
+    const struct segment *seg;
+    char layers[128];
+
+    struct job *job; /* BUSY: whose lease */
+    struct lease lease;
+    bool seat; /* its lease occupies one */
+    struct {
+        uint64_t job;
+        Stage__Role role;
+    } open[STAGE_OPEN_JOBS];
+    struct arena *arena;
+    struct job *arena_job;
+    uint64_t chunks, leases; /* computed and held in its life */
+
+    Pwc__Code kill_code; /* DYING: why we killed it; OK: it was retired */
+    const char *kill_reason;
+};
+
+const char *stage_state_name(enum stage_state s);
+const char *stage_role_name(const struct stage *s);
+void stage_set_state(struct stage *s, enum stage_state to);
+
+struct stage *stage_new(struct daemon *d, uint64_t id, int channel_fd);
+void stage_got_process(struct stage *s, pid_t pid, int pidfd);
+/* Creates control page and segment and sends Enter. 0 or -errno (the stage is killed then). */
+int stage_enter(struct stage *s, uint64_t domain, uint32_t uid);
+
+/* Sends; on failure kills the stage. Descriptors are borrowed. */
+void stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg);
+void stage_send_full(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail, size_t tail_len,
+                     const int *fds, unsigned nfds);
+
+/* SIGKILL. code OK: retired, nobody's fault. */
+void stage_kill(struct stage *s, Pwc__Code code, const char *reason);
+/* A stage broke the protocol: logged and killed. */
+void stage_garbage(struct stage *s, const char *what);
+/* Frees a stage whose process is gone or never was. */
+void stage_free(struct stage *s);
+
+bool stage_has_open(const struct stage *s, uint64_t job, Stage__Role role);
+/* What the slot says now. */
+uint64_t stage_slot_chunk(const struct stage *s);
+uint64_t stage_slot_lease(const struct stage *s);
+uint64_t stage_slot_done(const struct stage *s);
+
+#endif

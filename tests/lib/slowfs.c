@@ -1,0 +1,153 @@
+/*
+ * slowfs.c - a FUSE file system whose server can be told to stop answering: the trap of DESIGN 3.2.
+ *
+ *   slowfs DIRECTORY FILE
+ *
+ * DIRECTORY gets one file, "slow", with the bytes of FILE. Lines on standard input, each answered by "ok":
+ *
+ *   shut NAME...    requests of these kinds wait: getattr read flush
+ *   open            all go on
+ *
+ * "ready" on standard output says that it is mounted, "waiting NAME" that a request has come to a shut gate.
+ * At the end of standard input the gates open, and the file system is unmounted.
+ */
+#define FUSE_USE_VERSION 31
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse.h>
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ipc/base.h"
+
+enum gate { GETATTR, READ, FLUSH, GATES };
+static const char *const gate_names[GATES] = {"getattr", "read", "flush"};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t opened;
+    bool shut[GATES];
+    int fd;
+    struct fuse *fuse;
+} fs = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, {false}, -1, NULL};
+
+static void pass(enum gate g)
+{
+    pthread_mutex_lock(&fs.lock);
+    if (fs.shut[g]) {
+        printf("waiting %s\n", gate_names[g]);
+        fflush(stdout);
+    }
+    while (fs.shut[g])
+        pthread_cond_wait(&fs.opened, &fs.lock);
+    pthread_mutex_unlock(&fs.lock);
+}
+
+static int slow_getattr(const char *path, struct stat *st, struct fuse_file_info *fi)
+{
+    (void)fi;
+    memset(st, 0, sizeof *st);
+    if (strcmp(path, "/") == 0) {
+        st->st_mode = S_IFDIR | 0755;
+        st->st_nlink = 2;
+        return 0;
+    }
+    if (strcmp(path, "/slow") != 0)
+        return -ENOENT;
+    pass(GETATTR);
+    if (fstat(fs.fd, st) < 0)
+        return -errno;
+    st->st_mode = S_IFREG | 0644;
+    return 0;
+}
+
+static int slow_open(const char *path, struct fuse_file_info *fi)
+{
+    if (strcmp(path, "/slow") != 0)
+        return -ENOENT;
+    fi->direct_io = 0;
+    return (fi->flags & O_ACCMODE) == O_RDONLY ? 0 : -EACCES;
+}
+
+static int slow_read(const char *path, char *buf, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+    (void)path;
+    (void)fi;
+    pass(READ);
+    ssize_t n = pread(fs.fd, buf, size, offset);
+    return n < 0 ? -errno : (int)n;
+}
+
+static int slow_flush(const char *path, struct fuse_file_info *fi)
+{
+    (void)path;
+    (void)fi;
+    pass(FLUSH);
+    return 0;
+}
+
+/* Nothing is cached: each fstat of a client comes to the gate. */
+static void *slow_init(struct fuse_conn_info *conn, struct fuse_config *cfg)
+{
+    (void)conn;
+    cfg->attr_timeout = 0;
+    cfg->entry_timeout = 0;
+    puts("ready");
+    fflush(stdout);
+    return NULL;
+}
+
+static const struct fuse_operations operations = {
+    .getattr = slow_getattr, .open = slow_open, .read = slow_read, .flush = slow_flush, .init = slow_init};
+
+static void obey(char *line)
+{
+    pthread_mutex_lock(&fs.lock);
+    char *save = NULL, *word = strtok_r(line, " \n", &save);
+    bool shut = word != NULL && strcmp(word, "shut") == 0;
+    if (!shut)
+        memset(fs.shut, 0, sizeof fs.shut);
+    while (shut && (word = strtok_r(NULL, " \n", &save)) != NULL)
+        for (size_t i = 0; i < GATES; i++)
+            if (strcmp(word, gate_names[i]) == 0)
+                fs.shut[i] = true;
+    pthread_cond_broadcast(&fs.opened);
+    puts("ok");
+    fflush(stdout);
+    pthread_mutex_unlock(&fs.lock);
+}
+
+static void *control(void *arg)
+{
+    char line[256], open[] = "open";
+    while (fgets(line, sizeof line, stdin) != NULL)
+        obey(line);
+    obey(open);
+    /* The session loop waits for a request; unmounting ends it. */
+    fuse_exit(fs.fuse);
+    fuse_unmount(fs.fuse);
+    return arg;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3 || (fs.fd = open(argv[2], O_RDONLY | O_CLOEXEC)) < 0)
+        return fputs("usage: slowfs DIRECTORY FILE\n", stderr), 64;
+    char opts[] = "-osubtype=slowfs,fsname=slowfs", allow[] = "-oallow_other";
+    char *av[] = {argv[0], opts, geteuid() == 0 ? allow : opts, NULL};
+    struct fuse_args args = FUSE_ARGS_INIT(3, av);
+    fs.fuse = fuse_new(&args, &operations, sizeof operations, NULL);
+    if (fs.fuse == NULL || fuse_mount(fs.fuse, argv[1]) < 0)
+        return fputs("slowfs: cannot mount\n", stderr), 70;
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, control, NULL) != 0)
+        return 70;
+    fuse_loop_mt(fs.fuse, 0);
+    pthread_join(thread, NULL);
+    fuse_destroy(fs.fuse);
+    return 0;
+}

@@ -1,0 +1,325 @@
+# shellcheck shell=bash
+# lib.sh - the harness of the scenario tests: a real pwcd on a socket in a folder of the test's own.
+#
+# A script sources this file, defines functions test_NAME, and ends with `run_tests "$@"`. Each test runs in a
+# shell of its own (set -eu) with a folder of its own:
+#
+#   $T          harness: socket $S, log, scratch/        $T/w   the test's working directory
+#
+# What a test can rely on when it ends: pwcd was stopped with SIGTERM and must have exited with 0; no process,
+# no socket, no scratch file, no hidden file may be left; pwcd must hold no descriptor of a client; its log must
+# have no line at warning or above that the test did not announce with expect_log. Nothing sleeps: waits are
+# for lines of a pipe, for processes, or poll a condition until a deadline.
+#
+# Usage: SCRIPT [test_NAME...]       PWC_BUILD: top of the build tree (default: the current directory)
+#        PWC_KEEP=1: keep the folders of tests that failed
+
+set -u
+export LC_ALL=C
+
+PWC_BUILD=$(cd "${PWC_BUILD:-.}" && pwd)
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck disable=SC2034 # for the scripts
+PWC_SRC=$(cd "$HERE/../.." && pwd)
+TOOLS=$PWC_BUILD/tests/lib
+PWCD=$PWC_BUILD/pwcd
+PWCCTL=$PWC_BUILD/pwcctl
+STAGE=${PWC_STAGE:-$PWC_BUILD/pwc-stage-test}
+# Seconds for one test and for one wait in it. Sanitized builds and busy machines are slow; nothing waits this
+# long unless something is broken.
+TEST_LIMIT=${PWC_TEST_LIMIT:-300}
+WAIT_LIMIT=${PWC_WAIT_LIMIT:-60}
+
+# ---- verdicts ----
+
+fail() {
+    printf 'FAIL: %s\n' "$*" >&2
+    exit 1
+}
+
+skip() {
+    printf '%s\n' "$*" >"$T/skipped"
+    exit 77
+}
+
+need_root() {
+    [[ $EUID -eq 0 ]] || skip "needs root"
+}
+
+need_vips() {
+    [[ -n $(type -P vips) ]] || skip "needs the vips command (Debian package libvips-tools)"
+    grep -q "^#define HAVE_VIPS 1" "$PWC_BUILD/config.h" || skip "built without libvips"
+}
+
+# equal WHAT EXPECTED ACTUAL
+equal() {
+    [[ $2 == "$3" ]] || fail "$1: expected '$2', got '$3'"
+}
+
+# same FILE FILE: byte for byte
+same() {
+    cmp -s "$1" "$2" || fail "$1 and $2 differ: $(cmp "$1" "$2" 2>&1)"
+}
+
+# Nothing else lies in the working directory than the names given.
+files_are() {
+    local want have
+    want=$(printf '%s\n' "$@" | sort)
+    have=$(find . -mindepth 1 -maxdepth 1 -printf '%f\n' | sort)
+    equal "files in the working directory" "${want//$'\n'/ }" "${have//$'\n'/ }"
+}
+
+# ---- waiting ----
+
+exec {NEVER}<> <(:)
+
+# A short pause of a poll; no process is started for it.
+tick() {
+    read -r -t 0.02 -u "$NEVER" _ || :
+}
+
+# until_true WHAT COMMAND...: polls until COMMAND succeeds.
+until_true() {
+    local what=$1 end=$((SECONDS + WAIT_LIMIT))
+    shift
+    until "$@"; do
+        ((SECONDS < end)) || fail "waited ${WAIT_LIMIT} s for: $what"
+        tick
+    done
+}
+
+# await_line FILE PATTERN: until the file has a line that matches (grep -E); prints the first.
+await_line() {
+    until_true "a line '$2' in $1" grep -qsE -- "$2" "$1"
+    grep -m1 -E -- "$2" "$1"
+}
+
+# in_background NAME COMMAND...: as from an interactive shell (SIGINT is not ignored), output to NAME.out and
+# NAME.err. Sets BG to the process; finish_background takes its status.
+in_background() {
+    local name=$1
+    shift
+    set -m
+    "$@" >"$name.out" 2>"$name.err" </dev/null &
+    # shellcheck disable=SC2034 # for the caller
+    BG=$!
+    set +m
+}
+
+# finish_background PID: its exit status in RC.
+finish_background() {
+    RC=0
+    local end=$((SECONDS + WAIT_LIMIT))
+    while kill -0 "$1" 2>/dev/null; do
+        ((SECONDS < end)) || fail "process $1 did not end within ${WAIT_LIMIT} s"
+        tick
+    done
+    wait "$1" || RC=$?
+}
+
+# ---- the daemon ----
+
+# A daemon gone wild writes megabytes.
+log_tail() {
+    tail -n 8 "$T/log" 2>/dev/null | cut -c1-300
+}
+
+# start_pwcd [ARGUMENT...]: returns when it is ready. PREFIX=(command...) goes before the program.
+start_pwcd() {
+    mkdir -p "$T/scratch"
+    [[ $EUID -ne 0 || -z ${DAEMON_USER-} ]] || chown "$DAEMON_USER" "$T" "$T/scratch"
+    mkfifo "$T/mind"
+    "$TOOLS/mind" "$T/log" "${PREFIX[@]}" "$PWCD" --socket "$S" --stage "$STAGE" --scratch "$T/scratch" "$@" \
+        >"$T/mind" 2>&1 &
+    MIND=$!
+    exec {MINDFD}<"$T/mind"
+    rm "$T/mind"
+    local word
+    read -r -t "$WAIT_LIMIT" -u "$MINDFD" word PID || fail "pwcd says nothing: $(log_tail)"
+    [[ $word == ready ]] || fail "pwcd did not get ready ($word ${PID-}): $(log_tail)"
+}
+
+# The next line of mind must begin with these words.
+mind_says() {
+    local line
+    read -r -t "$WAIT_LIMIT" -u "$MINDFD" line || fail "pwcd did not end within ${WAIT_LIMIT} s"
+    [[ $line == "$1"* ]] || fail "pwcd: expected '$1', got '$line'"
+}
+
+# Clients' files are closed by a thread of pwcd, a moment after the job.
+no_client_descriptors() {
+    ! find "/proc/$PID/fd" -type l -lname "$T/w/*" 2>/dev/null | grep -q .
+}
+
+count_fds() {
+    find "/proc/$PID/fd" -type l 2>/dev/null | wc -l
+}
+
+count_fds_is() {
+    [[ $(count_fds) -eq $1 ]]
+}
+
+stop_pwcd() {
+    until_true "pwcd to close the clients' descriptors" no_client_descriptors
+    kill -TERM "$PID"
+    mind_says "exit 0"
+    mind_says "left 0"
+    end_pwcd
+    [[ ! -e $S ]] || fail "pwcd left its socket behind"
+}
+
+# kill -9 of the daemon itself: the stages must notice and end.
+crash_pwcd() {
+    kill -KILL "$PID"
+    mind_says "signal 9"
+    mind_says "left"
+    mind_says "stayed 0"
+    wait "$MIND" || :
+    unset PID
+    exec {MINDFD}<&-
+    rm -f "$S"
+}
+
+end_pwcd() {
+    mind_says "stayed 0"
+    wait "$MIND" || :
+    unset PID
+    exec {MINDFD}<&-
+}
+
+# expect_log PATTERN: warnings that match (grep -E) belong to the test.
+expect_log() {
+    printf '%s\n' "$1" >>"$T/expected"
+}
+
+# Each announced pattern must have come, and no other line.
+check_log() {
+    [[ -e $T/log ]] || return 0
+    local pattern
+    grep -aE '^[a-z-]+: (bug|fatal|warning): |^<[0-4]>|runtime error: |Sanitizer' "$T/log" >"$T/bad" || :
+    while read -r pattern; do
+        grep -qaE -- "$pattern" "$T/bad" || fail "the log has no line like: $pattern"
+        grep -avE -- "$pattern" "$T/bad" >"$T/bad2" || :
+        mv "$T/bad2" "$T/bad"
+    done <"$T/expected"
+    [[ ! -s $T/bad ]] || fail "unexpected in the log: $(head -n 5 "$T/bad")"
+}
+
+check_nothing_left() {
+    local left
+    left=$(find "$T/scratch" -mindepth 1 2>/dev/null | head -n 3)
+    [[ -z $left ]] || fail "scratch files left: $left"
+    left=$(find "$T/w" -name '.?*' | head -n 3)
+    [[ -z $left ]] || fail "hidden files left: $left"
+    left=$(find /dev/shm -maxdepth 1 -name '*pwc*' 2>/dev/null | head -n 3)
+    [[ -z $left ]] || fail "left in /dev/shm: $left"
+}
+
+# ---- jobs ----
+
+# run ARGUMENT...: `pwcctl run`, output in out, messages in err, status in RC.
+run() {
+    RC=0
+    "$PWCCTL" run "$@" >"$T/out" 2>"$T/err" </dev/null || RC=$?
+}
+
+# run_ok ARGUMENT...: the same, and it must succeed.
+run_ok() {
+    run "$@"
+    [[ $RC -eq 0 ]] || fail "pwcctl run $*: exit $RC: $(<"$T/err")"
+}
+
+# refused RC PATTERN ARGUMENT...: it must end with this status and one line of reason that matches (grep -iE).
+refused() {
+    local rc=$1 pattern=$2 lines
+    shift 2
+    run "$@"
+    [[ $RC -eq $rc ]] || fail "pwcctl run $*: expected exit $rc, got $RC: $(<"$T/err")"
+    lines=$(grep -c . "$T/err") || :
+    [[ $lines -eq 1 ]] || fail "pwcctl run $*: $lines lines of reason instead of one: $(<"$T/err")"
+    grep -qiE -- "$pattern" "$T/err" || fail "pwcctl run $*: no '$pattern' in: $(<"$T/err")"
+}
+
+# ctl_json WORD... : pwcctl WORD --json through jq, the last argument the filter.
+ctl_json() {
+    "$PWCCTL" "${@:1:$#-1}" --json | jq -r "${@: -1}"
+}
+
+daemon_alive() {
+    "$PWCCTL" ping >/dev/null || fail "pwcd does not answer"
+}
+
+# stage_pid FILTER: pids of the stages that jq's FILTER chooses, one a line.
+stage_pid() {
+    ctl_json workers ".workers[] | select($1) | .pid" 2>/dev/null | grep . || return 1
+}
+
+# ---- running them ----
+
+finish_test() {
+    local rc=$?
+    trap - EXIT
+    if [[ $rc -eq 0 ]]; then
+        (
+            set -eu
+            [[ -z ${PID-} ]] || stop_pwcd
+            check_log
+            check_nothing_left
+        ) || rc=1
+    elif [[ $rc -ne 77 && -s $T/log ]]; then
+        printf -- '--- the end of the log:\n'
+        tail -n 20 "$T/log"
+    fi
+    # mind kills what is left when this shell ends
+    [[ -z ${MINDFD-} ]] || exec {MINDFD}<&- 2>/dev/null || :
+    exit "$rc"
+}
+
+run_one() {
+    set -eu
+    T=$1
+    S=$T/s
+    mkdir "$T/w"
+    cd "$T/w"
+    : >"$T/expected"
+    export PWC_SOCKET=$S
+    PREFIX=()
+    trap finish_test EXIT
+    if declare -F setup >/dev/null; then setup; fi
+    "$2"
+}
+
+run_tests() {
+    if [[ ${1-} == --one ]]; then
+        run_one "$2" "$3"
+        exit
+    fi
+    local passed=0 failed=0 skipped=0 name dir rc
+    local -a names=("$@")
+    [[ $# -gt 0 ]] || mapfile -t names < <(compgen -A function test_)
+    for name in "${names[@]}"; do
+        dir=$(mktemp -d "${TMPDIR:-/tmp}/pwc-XXXXXX")
+        chmod 755 "$dir"
+        rc=0
+        timeout --foreground -k 10 "$TEST_LIMIT" bash "$0" --one "$dir" "$name" >"$dir/output" 2>&1 || rc=$?
+        case $rc in
+        0) passed=$((passed + 1)) && printf 'ok: %s\n' "$name" ;;
+        77) skipped=$((skipped + 1)) && printf 'skip: %s: %s\n' "$name" "$(<"$dir/skipped")" ;;
+        *)
+            failed=$((failed + 1))
+            [[ $rc -ne 124 ]] || printf 'no end within %d s\n' "$TEST_LIMIT" >>"$dir/output"
+            printf 'FAILED: %s (%d)\n' "$name" "$rc"
+            tail -n 60 "$dir/output" | cut -c1-400 | sed 's|^|    |'
+            ;;
+        esac
+        if [[ $rc -ne 0 && $rc -ne 77 && -n ${PWC_KEEP-} ]]; then
+            printf '    kept: %s\n' "$dir"
+        else
+            rm -rf "$dir"
+        fi
+    done
+    printf '%d passed, %d failed\n' "$passed" "$failed"
+    [[ $failed -eq 0 && $((passed + skipped)) -gt 0 ]] || exit 1
+    [[ $passed -gt 0 ]] || exit 77
+    exit 0
+}

@@ -1,0 +1,728 @@
+/* test_client.c - libpwc against a fake daemon on a real socket: handshakes, jobs, batches, threads, bad
+ * peers. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/pwc.h"
+#include "tests/unit/runner.h"
+#include "tests/unit/test_client_fake.h"
+
+#define LONG 20000 /* ms: a deadline for what takes no time */
+
+static char dir[64], path[96];
+static struct fake *fake;
+static struct pwc *conn;
+
+static void with_greeting(enum fake_greeting greeting)
+{
+    strcpy(dir, "/tmp/pwc-test-client-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/sock", dir);
+    fake = fake_start(path, greeting);
+}
+
+static void setup(void)
+{
+    with_greeting(FAKE_WELCOME);
+    ck_assert_msg(pwc_connect(path, LONG, &conn) == PWC_OK, "%s", pwc_error());
+}
+
+static void teardown(void)
+{
+    pwc_close(conn);
+    conn = NULL;
+    fake_stop(fake);
+    rmdir(dir);
+}
+
+static struct pwc_job *submit(struct pwc_spec *spec)
+{
+    struct pwc_job *job;
+    ck_assert_msg(pwc_submit(conn, spec, &job) == PWC_OK, "%s", pwc_error());
+    return job;
+}
+
+static struct pwc_job *submit_op(const char *op)
+{
+    struct pwc_spec *spec = pwc_spec_new(op);
+    struct pwc_job *job = submit(spec);
+    pwc_spec_free(spec);
+    return job;
+}
+
+static int count_fds(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+static int temp_file(const char *text)
+{
+    int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    return fd;
+}
+
+/* ---- handshakes ---- */
+
+START_TEST(welcome)
+{
+    const struct pwc_daemon *d = pwc_daemon(conn);
+    ck_assert_str_eq(d->server, "pwcd fake");
+    ck_assert_str_eq(d->path, path);
+    ck_assert_uint_eq(d->workers, 2);
+    ck_assert_uint_eq(d->uid, 1000);
+    ck_assert_int_eq(pwc_ping(conn, LONG), PWC_OK);
+}
+END_TEST
+
+static const struct {
+    enum fake_greeting greeting;
+    int timeout_ms, code;
+    const char *text;
+} bad_greetings[] = {
+    {FAKE_SILENT, 50, PWC_E_PROTOCOL, "no welcome within 50 ms"},
+    {FAKE_CLOSES, LONG, PWC_E_PROTOCOL, "closed the connection"},
+    {FAKE_HTTP, LONG, PWC_E_PROTOCOL, "not pwcd"},
+    {FAKE_VERSION, LONG, PWC_VERSION, "versions 7 to 9"},
+    {FAKE_NEWER, LONG, PWC_VERSION, "version 99"},
+    {FAKE_BUSY, LONG, PWC_BUSY, "too many clients"},
+};
+
+START_TEST(bad_greeting)
+{
+    struct pwc *c = NULL;
+    with_greeting(bad_greetings[_i].greeting);
+    int fds = count_fds();
+    ck_assert_int_eq(pwc_connect(path, bad_greetings[_i].timeout_ms, &c), bad_greetings[_i].code);
+    ck_assert_msg(strstr(pwc_error(), bad_greetings[_i].text) != NULL, "%s", pwc_error());
+    ck_assert_ptr_null(c);
+    fake_stop(fake);
+    ck_assert_int_le(count_fds(), fds);
+    rmdir(dir);
+}
+END_TEST
+
+START_TEST(no_daemon)
+{
+    struct pwc *c;
+    ck_assert_int_eq(pwc_connect("/nonexistent/sock", LONG, &c), PWC_E_UNREACHABLE);
+    ck_assert_str_eq(pwc_error(), "/nonexistent/sock: No such file or directory");
+    ck_assert_int_eq(pwc_connect("/dev/null", LONG, &c), PWC_E_UNREACHABLE);
+    char longer[200];
+    memset(longer, 'x', sizeof longer - 1);
+    longer[sizeof longer - 1] = '\0';
+    ck_assert_int_eq(pwc_connect(longer, LONG, &c), PWC_E_ARGUMENT);
+    setenv("PWC_SOCKET", "/nonexistent/env", 1);
+    ck_assert_int_eq(pwc_connect(NULL, LONG, &c), PWC_E_UNREACHABLE);
+    ck_assert_str_eq(pwc_error(), "/nonexistent/env: No such file or directory");
+    unsetenv("PWC_SOCKET");
+    setenv("XDG_RUNTIME_DIR", "/nonexistent", 1);
+    int r = pwc_connect(NULL, LONG, &c); /* a system daemon may run here */
+    if (r == PWC_OK)
+        pwc_close(c);
+    else
+        ck_assert_ptr_nonnull(strstr(pwc_error(), "/nonexistent/pwcd.sock"));
+}
+END_TEST
+
+/* ---- jobs ---- */
+
+START_TEST(results_of_all_types)
+{
+    double f[2] = {0.1, 1e300};
+    int64_t n[3] = {-1, 0, INT64_MAX};
+    struct pwc_spec *spec = pwc_spec_new("echo");
+    pwc_spec_param(spec, "text", "first");
+    pwc_spec_param(spec, "text", "hello"); /* the same name replaces */
+    pwc_spec_i64(spec, "i", INT64_MIN);
+    pwc_spec_f64(spec, "f", 0.1);
+    pwc_spec_value(spec, PWC_PARAM, "u", &(struct pwc_value){.type = PWC_U64, .u.u64 = UINT64_MAX});
+    pwc_spec_value(spec, PWC_PARAM, "min", &(struct pwc_value){.type = PWC_I128, .u.i128 = {0, INT64_MIN}});
+    pwc_spec_value(spec, PWC_PARAM, "m1", &(struct pwc_value){.type = PWC_I128, .u.i128 = {UINT64_MAX, -1}});
+    pwc_spec_value(spec, PWC_PARAM, "flag", &(struct pwc_value){.type = PWC_FLAG, .u.flag = 1});
+    pwc_spec_value(spec, PWC_PARAM, "blob", &(struct pwc_value){.type = PWC_BLOB, .u.blob = {"\x00\xff", 2}});
+    pwc_spec_value(spec, PWC_PARAM, "fs", &(struct pwc_value){.type = PWC_F64S, .u.f64s = {f, 2}});
+    pwc_spec_value(spec, PWC_PARAM, "ns", &(struct pwc_value){.type = PWC_I64S, .u.i64s = {n, 3}});
+    struct pwc_job *job = submit(spec);
+    ck_assert_int_eq(pwc_wait(job, LONG), PWC_OK);
+    static const char *const want[][2] = {
+        {"text", "hello"},
+        {"i", "-9223372036854775808"},
+        {"f", "0.1"},
+        {"u", "18446744073709551615"},
+        {"min", "-170141183460469231731687303715884105728"},
+        {"m1", "-1"},
+        {"flag", "true"},
+        {"blob", "00ff"},
+        {"fs", "0.1 1e+300"},
+        {"ns", "-1 0 9223372036854775807"},
+        {"bytes", "0"},
+    };
+    ck_assert_uint_eq(pwc_results(job), 11);
+    for (size_t i = 0; i < 11; i++) {
+        const char *name;
+        struct pwc_value v;
+        char text[64];
+        ck_assert_int_eq(pwc_result(job, i, &name, &v), PWC_OK);
+        pwc_value_text(&v, text, sizeof text);
+        ck_assert_str_eq(name, want[i][0]);
+        ck_assert_str_eq(text, want[i][1]);
+    }
+    int64_t i64;
+    double f64;
+    const char *str;
+    ck_assert_int_eq(pwc_result_i64(job, "m1", &i64), PWC_OK);
+    ck_assert_int_eq(i64, -1);
+    ck_assert_int_eq(pwc_result_i64(job, "min", &i64), PWC_E_ARGUMENT);
+    ck_assert_int_eq(pwc_result_i64(job, "u", &i64), PWC_E_ARGUMENT);
+    ck_assert_int_eq(pwc_result_f64(job, "min", &f64), PWC_OK);
+    ck_assert_double_eq(f64, -170141183460469231731687303715884105728.0);
+    ck_assert_int_eq(pwc_result_str(job, "text", &str), PWC_OK);
+    ck_assert_str_eq(str, "hello");
+    ck_assert_int_eq(pwc_result_str(job, "nothing", &str), PWC_E_ARGUMENT);
+    pwc_job_free(job);
+    pwc_spec_free(spec);
+}
+END_TEST
+
+START_TEST(value_text_is_cut)
+{
+    char small[4];
+    struct pwc_value v = {.type = PWC_I64, .u.i64 = 1234567};
+    ck_assert_uint_eq(pwc_value_text(&v, small, sizeof small), 7);
+    ck_assert_str_eq(small, "123");
+    ck_assert_uint_eq(pwc_value_text(&v, NULL, 0), 7);
+}
+END_TEST
+
+static const struct {
+    const char *op;
+    int code;
+    enum pwc_job_state state;
+    const char *text;
+} endings[] = {
+    {"refuse", PWC_BAD_PARAM, PWC_JOB_REFUSED, "0.01 to 1000"},
+    {"busy", PWC_BUSY, PWC_JOB_REFUSED, "queue is full"},
+    {"fail", PWC_BAD_INPUT, PWC_JOB_FAILED, "not an image"},
+    {"partial", PWC_E_PARTIAL, PWC_JOB_PARTIAL, "given up"},
+    {"crash", PWC_CRASH, PWC_JOB_FAILED, "SIGSEGV"},
+    {"lose", PWC_E_GONE, PWC_JOB_LOST, "is lost"},
+    {"garbage", PWC_E_GONE, PWC_JOB_LOST, "broke the protocol"},
+    {"shutdown", PWC_E_GONE, PWC_JOB_LOST, "shutting down"},
+};
+
+START_TEST(ending)
+{
+    struct pwc_job *job = submit_op(endings[_i].op);
+    ck_assert_int_eq(pwc_wait(job, LONG), endings[_i].code);
+    ck_assert_msg(strstr(pwc_error(), endings[_i].text) != NULL, "%s", pwc_error());
+    ck_assert_int_eq(pwc_job_state(job), endings[_i].state);
+    if (endings[_i].state == PWC_JOB_REFUSED)
+        ck_assert_int_eq(pwc_wait_accepted(job, LONG), endings[_i].code);
+    if (strcmp(endings[_i].op, "refuse") == 0)
+        ck_assert_str_eq(pwc_job_field(job), "params.sigma");
+    struct pwc_death death;
+    ck_assert_int_eq(pwc_job_death(job, &death), endings[_i].code == PWC_CRASH);
+    if (endings[_i].code == PWC_CRASH)
+        ck_assert_int_eq(death.signal, 11);
+    struct pwc_job *second = NULL;
+    struct pwc_spec *spec = pwc_spec_new("echo");
+    int r = pwc_submit(conn, spec, &second);
+    if (endings[_i].state == PWC_JOB_LOST) {
+        ck_assert_int_ne(r, PWC_OK);
+        ck_assert_int_ne(pwc_ping(conn, LONG), PWC_OK);
+    } else {
+        ck_assert_int_eq(pwc_wait(second, LONG), PWC_OK);
+    }
+    pwc_spec_free(spec);
+    pwc_job_free(second);
+    pwc_job_free(job);
+}
+END_TEST
+
+START_TEST(descriptors)
+{
+    int fds = count_fds(), in = temp_file("twelve bytes"), out = temp_file("");
+    struct pwc_spec *spec = pwc_spec_new("echo");
+    pwc_spec_fd(spec, "in", in);
+    pwc_spec_fd(spec, "out", out);
+    for (int i = 0; i < 3; i++) {
+        struct pwc_job *job = submit(spec);
+        int64_t n;
+        ck_assert_int_eq(pwc_wait(job, LONG), PWC_OK);
+        ck_assert_int_eq(pwc_result_i64(job, "bytes", &n), PWC_OK);
+        ck_assert_int_eq(n, 12);
+        pwc_job_free(job);
+    }
+    char text[32] = "";
+    ck_assert_int_eq(pread(out, text, sizeof text - 1, 0), 12);
+    ck_assert_str_eq(text, "twelve bytes");
+    pwc_spec_free(spec);
+    close(in);
+    close(out);
+    ck_assert_int_eq(count_fds(), fds);
+}
+END_TEST
+
+START_TEST(mistakes)
+{
+    struct pwc_job *job = NULL;
+    struct pwc_spec *spec = pwc_spec_new("echo");
+    pwc_spec_fd(spec, "in", 900);
+    ck_assert_int_eq(pwc_submit(conn, spec, &job), PWC_E_ARGUMENT);
+    pwc_spec_fd(spec, "in", -1);
+    ck_assert_int_eq(pwc_submit(conn, spec, &job), PWC_E_ARGUMENT);
+    pwc_spec_free(spec);
+    spec = pwc_spec_new("echo");
+    char *large = malloc(20001);
+    memset(large, 'x', 20000);
+    large[20000] = '\0';
+    pwc_spec_param(spec, "large", large);
+    ck_assert_int_eq(pwc_submit(conn, spec, &job), PWC_E_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(pwc_error(), "larger than 16384"));
+    ck_assert_ptr_null(job);
+    free(large);
+    pwc_spec_free(spec);
+    ck_assert_int_eq(pwc_ping(conn, LONG), PWC_OK); /* nothing of it was sent */
+}
+END_TEST
+
+START_TEST(cancelled)
+{
+    struct pwc_job *early = submit_op("hang"), *late = submit_op("hang");
+    ck_assert_int_eq(pwc_wait(late, 0), PWC_E_TIMEOUT);
+    ck_assert_int_eq(pwc_cancel(early), PWC_OK); /* perhaps before it has an id */
+    ck_assert_int_eq(pwc_wait(early, LONG), PWC_CANCELLED);
+    ck_assert_int_eq(pwc_wait_accepted(late, LONG), PWC_OK);
+    ck_assert_uint_ne(pwc_job_id(late), 0);
+    ck_assert_int_eq(pwc_cancel_id(conn, pwc_job_id(late), LONG), PWC_OK);
+    ck_assert_int_eq(pwc_wait(late, LONG), PWC_CANCELLED);
+    ck_assert_int_eq(pwc_cancel_id(conn, 77, LONG), PWC_NO_SUCH_JOB);
+    ck_assert_int_eq(pwc_cancel(late), PWC_OK);
+    pwc_job_free(early);
+    pwc_job_free(late);
+}
+END_TEST
+
+START_TEST(closed_under_jobs)
+{
+    struct pwc_job *job = submit_op("hang");
+    ck_assert_int_eq(pwc_wait_accepted(job, LONG), PWC_OK);
+    pwc_close(conn);
+    conn = NULL;
+    ck_assert_int_eq(pwc_wait(job, LONG), PWC_E_GONE);
+    ck_assert_int_eq(pwc_cancel(job), PWC_OK);
+    pwc_job_free(job);
+}
+END_TEST
+
+START_TEST(bytewise_frames)
+{
+    struct pwc_job *job = submit_op("tiny");
+    ck_assert_int_eq(pwc_wait(job, LONG), PWC_OK);
+    ck_assert_uint_eq(pwc_results(job), 1);
+    pwc_job_free(job);
+}
+END_TEST
+
+START_TEST(attached)
+{
+    struct pwc_job *job;
+    int64_t sum;
+    ck_assert_int_eq(pwc_attach(conn, 901, NULL, NULL, LONG, &job), PWC_OK);
+    ck_assert_int_eq(pwc_wait(job, LONG), PWC_OK);
+    ck_assert_int_eq(pwc_result_i64(job, "sum", &sum), PWC_OK);
+    ck_assert_int_eq(sum, -42);
+    pwc_job_free(job);
+    ck_assert_int_eq(pwc_attach(conn, 5, NULL, NULL, LONG, &job), PWC_NO_SUCH_JOB);
+    struct pwc_spec *spec = pwc_spec_new("hang");
+    job = submit(spec);
+    ck_assert_int_eq(pwc_detach(job, LONG), PWC_E_ARGUMENT);
+    pwc_job_free(job);
+    pwc_spec_on_disconnect(spec, PWC_ON_DISCONNECT_DETACH, 0);
+    job = submit(spec);
+    ck_assert_int_eq(pwc_detach(job, LONG), PWC_OK);
+    pwc_job_free(job);
+    pwc_spec_free(spec);
+}
+END_TEST
+
+/* ---- callbacks ---- */
+
+struct heard {
+    unsigned progress, deaths, given_up, records, failed, finished;
+    uint64_t done;
+    int inner;
+};
+
+static void on_progress(struct pwc_job *job, enum pwc_job_state state, const struct pwc_counts *counts,
+                        const char *waiting, void *user)
+{
+    struct heard *h = user;
+    h->progress++;
+    h->done = counts->done;
+    ck_assert_int_eq(state, PWC_JOB_RUNNING);
+    ck_assert_str_eq(waiting, "");
+    if (counts->done == 400)
+        ck_assert_int_eq(pwc_cancel(job), PWC_OK);
+}
+
+static void on_death(struct pwc_job *job, const struct pwc_death *death, int given_up, void *user)
+{
+    struct heard *h = user;
+    h->deaths++;
+    h->given_up += given_up != 0;
+    ck_assert_int_eq(death->signal, 11);
+    ck_assert_str_eq(death->covers, "rows 2176 to 2303");
+    (void)job;
+    h->inner = pwc_ping(conn, PWC_FOREVER); /* must say no, not hang */
+}
+
+static void on_record(struct pwc_job *job, const struct pwc_record *record, void *user)
+{
+    (void)job;
+    struct heard *h = user;
+    ck_assert_uint_eq(record->first, h->records);
+    h->records++;
+    h->failed += record->code != PWC_OK;
+}
+
+static void on_finished(struct pwc_job *job, void *user)
+{
+    ck_assert_int_ge(pwc_job_state(job), PWC_JOB_DONE);
+    ((struct heard *)user)->finished++;
+}
+
+static const struct pwc_callbacks all = {on_progress, on_death, on_record, on_finished};
+
+START_TEST(callbacks)
+{
+    struct heard h = {0};
+    struct pwc_spec *spec = pwc_spec_new("slow");
+    pwc_spec_callbacks(spec, &all, &h);
+    struct pwc_job *job = submit(spec);
+    ck_assert_int_eq(pwc_wait(job, LONG), PWC_CANCELLED);
+    ck_assert_uint_eq(h.progress, 4);
+    ck_assert_uint_eq(h.done, 400);
+    ck_assert_uint_eq(h.finished, 1);
+    pwc_job_free(job);
+    pwc_spec_free(spec);
+
+    spec = pwc_spec_new("crash");
+    pwc_spec_callbacks(spec, &all, &h);
+    job = submit(spec);
+    ck_assert_int_eq(pwc_wait(job, LONG), PWC_CRASH);
+    ck_assert_uint_eq(h.deaths, 2);
+    ck_assert_uint_eq(h.given_up, 1);
+    ck_assert_int_eq(h.inner, PWC_E_ARGUMENT);
+    ck_assert_uint_eq(h.finished, 2);
+    pwc_job_free(job);
+    pwc_spec_free(spec);
+}
+END_TEST
+
+START_TEST(records)
+{
+    struct heard h = {0};
+    struct pwc_spec *spec = pwc_spec_new("records");
+    pwc_spec_callbacks(spec, &all, &h);
+    pwc_spec_records(spec, 3); /* the fake sends no more than the credit: ten need several */
+    struct pwc_job *job = submit(spec);
+    ck_assert_int_eq(pwc_wait(job, LONG), PWC_OK);
+    ck_assert_uint_eq(h.records, 10);
+    ck_assert_uint_eq(h.failed, 1);
+    pwc_job_free(job);
+    pwc_spec_free(spec);
+}
+END_TEST
+
+static void free_it(struct pwc_job *job, void *user)
+{
+    (*(int *)user)++;
+    pwc_job_free(job);
+}
+
+START_TEST(freed_in_a_callback)
+{
+    int n = 0;
+    struct pwc_spec *spec = pwc_spec_new("echo");
+    pwc_spec_callbacks(spec, &(struct pwc_callbacks){.finished = free_it}, &n);
+    submit(spec);
+    submit(spec);
+    while (n < 2)
+        ck_assert_int_eq(pwc_dispatch(conn, LONG), PWC_OK);
+    pwc_spec_free(spec);
+}
+END_TEST
+
+START_TEST(event_loop)
+{
+    int n = 0;
+    struct pwc_spec *spec = pwc_spec_new("echo");
+    pwc_spec_callbacks(spec, &(struct pwc_callbacks){.finished = free_it}, &n);
+    for (int i = 0; i < 1000; i++)
+        submit(spec);
+    while (n < 1000) {
+        struct pollfd p = {.fd = pwc_fd(conn), .events = pwc_events(conn)};
+        ck_assert_int_eq(poll(&p, 1, LONG), 1);
+        ck_assert_int_eq(pwc_dispatch(conn, 0), PWC_OK);
+    }
+    pwc_spec_free(spec);
+}
+END_TEST
+
+/* ---- batches ---- */
+
+struct items {
+    unsigned opened, done, failed, open, most;
+    int fds[20000];
+};
+
+static int open_item(struct pwc_job *job, uint64_t index, struct pwc_item *item, void *user)
+{
+    (void)job;
+    struct items *b = user;
+    b->opened++;
+    if (index % 1000 == 999) {
+        item->error = "cannot open it";
+        return PWC_BAD_INPUT;
+    }
+    item->fds[0] = temp_file(index % 1000 == 500 ? "bad" : "good");
+    item->fds[1] = temp_file("");
+    b->fds[index] = dup(item->fds[1]);
+    b->open++;
+    b->most = b->open > b->most ? b->open : b->most;
+    item->name = "x";
+    return PWC_OK;
+}
+
+static void item_done(struct pwc_job *job, uint64_t index, int code, const char *reason, uint32_t attempts,
+                      void *user)
+{
+    (void)job;
+    (void)attempts;
+    struct items *b = user;
+    char text[8] = "";
+    b->done++;
+    if (index % 1000 == 999)
+        ck_assert_str_eq(reason, "cannot open it");
+    b->failed += code != PWC_OK;
+    if (code == PWC_OK) {
+        ck_assert_int_eq(pread(b->fds[index], text, 4, 0), 4);
+        ck_assert_str_eq(text, "good");
+    }
+    if (index % 1000 != 999) {
+        close(b->fds[index]);
+        b->open--;
+    }
+}
+
+START_TEST(batch_of_thousands)
+{
+    static struct items b;
+    int fds = count_fds();
+    struct rlimit few = {256, 4096};
+    setrlimit(RLIMIT_NOFILE, &few); /* shared with the fake */
+    const char *const roles[] = {"in", "out"};
+    struct pwc_spec *spec = pwc_spec_new("batch");
+    pwc_spec_batch(spec, &(struct pwc_batch){20000, roles, 2, open_item, item_done, &b});
+    struct pwc_job *job = submit(spec);
+    ck_assert_int_eq(pwc_wait(job, 8 * LONG), PWC_E_PARTIAL);
+    ck_assert_uint_eq(b.opened, 20000);
+    ck_assert_uint_eq(b.done, 20000);
+    ck_assert_uint_eq(b.failed, 40);
+    ck_assert_uint_eq(b.open, 0);
+    ck_assert_uint_le(b.most, 40);
+    ck_assert_uint_eq(fake_most_items(fake), 32);
+    pwc_job_free(job);
+    pwc_spec_free(spec);
+    ck_assert_int_eq(count_fds(), fds);
+}
+END_TEST
+
+/* A Want for everything at once must not open everything at once: unsent descriptors stay open. */
+START_TEST(batch_with_huge_window)
+{
+    static struct items b;
+    const char *const roles[] = {"in", "out"};
+    struct pwc_spec *spec = pwc_spec_new("batch");
+    pwc_spec_param(spec, "window", "3000");
+    pwc_spec_batch(spec, &(struct pwc_batch){3000, roles, 2, open_item, item_done, &b});
+    struct pwc_job *job = submit(spec);
+    ck_assert_int_eq(pwc_wait(job, 4 * LONG), PWC_E_PARTIAL);
+    ck_assert_uint_eq(b.done, 3000);
+    pwc_job_free(job);
+    pwc_spec_free(spec);
+}
+END_TEST
+
+/* ---- many, and many threads ---- */
+
+START_TEST(pipelined)
+{
+    enum { N = 100000 };
+    struct pwc_job **jobs = calloc(N, sizeof *jobs);
+    struct pwc_spec *spec = pwc_spec_new("echo");
+    for (int i = 0; i < N; i++)
+        jobs[i] = submit(spec);
+    for (int i = 0; i < N; i++) {
+        ck_assert_int_eq(pwc_wait(jobs[i], LONG), PWC_OK);
+        pwc_job_free(jobs[i]);
+    }
+    pwc_spec_free(spec);
+    free(jobs);
+}
+END_TEST
+
+static atomic_int thread_jobs;
+
+static void *submitter(void *arg)
+{
+    struct pwc_job *shared = arg;
+    for (int i = 0; i < 500; i++) {
+        struct pwc_job *job = submit_op("echo");
+        ck_assert_int_eq(pwc_wait(job, LONG), PWC_OK);
+        if (i % 50 == 0)
+            ck_assert_int_eq(pwc_ping(conn, LONG), PWC_OK);
+        pwc_job_free(job);
+        atomic_fetch_add(&thread_jobs, 1);
+    }
+    ck_assert_int_eq(pwc_wait(shared, LONG), PWC_CANCELLED);
+    return NULL;
+}
+
+START_TEST(threads)
+{
+    pthread_t t[8];
+    struct pwc_job *shared = submit_op("hang");
+    for (int i = 0; i < 8; i++)
+        ck_assert_int_eq(pthread_create(&t[i], NULL, submitter, shared), 0);
+    while (atomic_load(&thread_jobs) < 4000)
+        ck_assert_int_eq(pwc_dispatch(conn, 10), PWC_OK);
+    ck_assert_int_eq(pwc_cancel(shared), PWC_OK);
+    for (int i = 0; i < 8; i++)
+        pthread_join(t[i], NULL);
+    pwc_job_free(shared);
+}
+END_TEST
+
+static void *waiter(void *arg)
+{
+    return (void *)(intptr_t)pwc_wait(arg, LONG);
+}
+
+START_TEST(threads_see_the_end)
+{
+    pthread_t t[4];
+    struct pwc_job *job = submit_op("hang");
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(pthread_create(&t[i], NULL, waiter, job), 0);
+    submit_op("lose");
+    for (int i = 0; i < 4; i++) {
+        void *r;
+        pthread_join(t[i], &r);
+        ck_assert_int_eq((intptr_t)r, PWC_E_GONE);
+    }
+    pwc_job_free(job);
+}
+END_TEST
+
+/* ---- questions ---- */
+
+static void see_status(const struct pwc_status *s, void *user)
+{
+    (*(int *)user)++;
+    ck_assert_str_eq(s->workers_from, "affinity");
+    ck_assert_str_eq(s->health, "ok");
+}
+static void see_job(const struct pwc_job_info *j, void *user)
+{
+    (*(int *)user)++;
+    ck_assert_uint_eq(j->job, 901);
+    ck_assert_uint_eq(j->counts.total, 10);
+}
+static void see_stage(const struct pwc_stage_info *s, void *user)
+{
+    ck_assert_uint_eq(s->pid, (unsigned)(1000 + (*(int *)user)++));
+}
+static void see_death(const struct pwc_death *d, void *user)
+{
+    (*(int *)user)++;
+    ck_assert_uint_eq(d->attempts_max, 3);
+}
+static void see_op(const struct pwc_op_info *op, void *user)
+{
+    (*(int *)user)++;
+    ck_assert_uint_eq(op->nparams, 1);
+    ck_assert_str_eq(op->params[0].unit, "pixels");
+}
+
+START_TEST(questions)
+{
+    int n = 0;
+    ck_assert_int_eq(pwc_get_status(conn, LONG, see_status, &n), PWC_OK);
+    ck_assert_int_eq(n, 1);
+    ck_assert_int_eq(pwc_list_jobs(conn, 0, LONG, see_job, &n), PWC_OK);
+    ck_assert_int_eq(n, 2);
+    ck_assert_int_eq(pwc_list_jobs(conn, 5, LONG, see_job, &n), PWC_NO_SUCH_JOB);
+    n = 0;
+    ck_assert_int_eq(pwc_list_stages(conn, LONG, see_stage, &n), PWC_OK);
+    ck_assert_int_eq(n, 3);
+    n = 0;
+    ck_assert_int_eq(pwc_list_deaths(conn, 0, LONG, see_death, &n), PWC_OK);
+    ck_assert_int_eq(n, 1);
+    n = 0;
+    ck_assert_int_eq(pwc_list_ops(conn, NULL, LONG, see_op, &n), PWC_OK);
+    ck_assert_int_gt(n, 10);
+    n = 0;
+    ck_assert_int_eq(pwc_list_ops(conn, "echo", LONG, see_op, &n), PWC_OK);
+    ck_assert_int_eq(n, 1);
+    ck_assert_int_eq(pwc_list_ops(conn, "ecko", LONG, see_op, &n), PWC_NO_SUCH_OP);
+    ck_assert_ptr_nonnull(strstr(pwc_error(), "did you mean 'echo'"));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("client");
+    TCase *plain = tcase_create("plain"), *tc = tcase_create("connected");
+    tcase_set_timeout(plain, 60);
+    tcase_set_timeout(tc, 180);
+    tcase_add_loop_test(plain, bad_greeting, 0, sizeof bad_greetings / sizeof *bad_greetings);
+    tcase_add_test(plain, no_daemon);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, welcome);
+    tcase_add_test(tc, results_of_all_types);
+    tcase_add_test(tc, value_text_is_cut);
+    tcase_add_loop_test(tc, ending, 0, sizeof endings / sizeof *endings);
+    tcase_add_test(tc, descriptors);
+    tcase_add_test(tc, mistakes);
+    tcase_add_test(tc, cancelled);
+    tcase_add_test(tc, closed_under_jobs);
+    tcase_add_test(tc, bytewise_frames);
+    tcase_add_test(tc, attached);
+    tcase_add_test(tc, callbacks);
+    tcase_add_test(tc, records);
+    tcase_add_test(tc, freed_in_a_callback);
+    tcase_add_test(tc, event_loop);
+    tcase_add_test(tc, batch_of_thousands);
+    tcase_add_test(tc, batch_with_huge_window);
+    tcase_add_test(tc, pipelined);
+    tcase_add_test(tc, threads);
+    tcase_add_test(tc, threads_see_the_end);
+    tcase_add_test(tc, questions);
+    suite_add_tcase(s, plain);
+    suite_add_tcase(s, tc);
+    return run_suite(s);
+}

@@ -1,0 +1,712 @@
+/* test_client_fake.c - see test_client_fake.h. One thread a connection; blocking, but for the stop pipe. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "ipc/channel.h"
+#include "ipc/fds.h"
+#include "tests/unit/test_client_fake.h"
+
+#define MUST(cond)                                                                                           \
+    do {                                                                                                     \
+        if (!(cond)) {                                                                                       \
+            fprintf(stderr, "fake: %s:%d: %s: %s\n", __FILE__, __LINE__, #cond, strerror(errno));            \
+            abort();                                                                                         \
+        }                                                                                                    \
+    } while (0)
+
+#define TEXT(s) ((char *)(uintptr_t)(s)) /* protobuf-c's fields are not const */
+
+struct fake {
+    int listener, stop[2];
+    enum fake_greeting greeting;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t idle;
+    unsigned connections;
+    atomic_uint most_items;
+    atomic_ullong next_job;
+    char path[108];
+};
+
+struct job {
+    uint64_t id, tag, items, wanted, answered, failed;
+    char op[64], key[40];
+    Pwc__Submit *submit;
+    uint32_t credit, records;
+    unsigned window;
+    struct job *next;
+};
+
+struct conn {
+    struct fake *f;
+    struct chan *chan;
+    struct job *jobs;
+    bool open, end;
+};
+
+/* ---- sending ---- */
+
+static void send_msg(struct conn *c, uint16_t type, uint64_t tag, const ProtobufCMessage *msg)
+{
+    if (chan_send(c->chan, type, tag, msg) < 0)
+        c->end = true;
+}
+
+/* Goes round the channel: one byte a packet, so that the client sees every possible cut. */
+static void send_bytewise(struct conn *c, uint16_t type, uint64_t tag, const ProtobufCMessage *msg)
+{
+    uint8_t bytes[4096];
+    size_t body = protobuf_c_message_get_packed_size(msg);
+    MUST(body < sizeof bytes - PWC_HEADER_BYTES);
+    struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES + body - 4), type, 0, tag, (uint32_t)body};
+    frame_put(bytes, &h);
+    protobuf_c_message_pack(msg, bytes + PWC_HEADER_BYTES);
+    for (size_t i = 0; i < PWC_HEADER_BYTES + body; i++)
+        if (send(chan_fd(c->chan), bytes + i, 1, MSG_NOSIGNAL) != 1)
+            c->end = true;
+}
+
+static void send_error(struct conn *c, uint64_t tag, Pwc__Code code, const char *text)
+{
+    Pwc__Error e = PWC__ERROR__INIT;
+    e.code = code;
+    e.text = TEXT(text);
+    send_msg(c, PWC_MSG_ERROR, tag, &e.base);
+}
+
+static void send_ok(struct conn *c, uint64_t tag, uint64_t job)
+{
+    Pwc__Ok ok = PWC__OK__INIT;
+    ok.job = job;
+    send_msg(c, PWC_MSG_OK, tag, &ok.base);
+}
+
+static void send_end(struct conn *c, uint64_t tag, uint64_t n)
+{
+    Pwc__End end = PWC__END__INIT;
+    end.count = n;
+    send_msg(c, PWC_MSG_END, tag, &end.base);
+}
+
+/* ---- jobs ---- */
+
+static struct job *job_find(struct conn *c, uint64_t id)
+{
+    for (struct job *j = c->jobs; j != NULL; j = j->next)
+        if (j->id == id)
+            return j;
+    return NULL;
+}
+
+static void job_drop(struct conn *c, struct job *job)
+{
+    struct job **at = &c->jobs;
+    while (*at != job)
+        at = &(*at)->next;
+    *at = job->next;
+    msg_free(&job->submit->base);
+    free(job);
+}
+
+struct result {
+    Pwc__Param param;
+    Pwc__Value value;
+};
+
+static void finish(struct conn *c, struct job *job, Pwc__JobState state, Pwc__Code code, const char *reason,
+                   uint64_t bytes)
+{
+    Pwc__Finished fin = PWC__FINISHED__INIT;
+    Pwc__Counts counts = PWC__COUNTS__INIT;
+    Pwc__Death death = PWC__DEATH__INIT;
+    Pwc__Param extra = PWC__PARAM__INIT, *results[PWC_PARAMS_MAX + 1];
+    Pwc__Value value = PWC__VALUE__INIT;
+    extra.name = TEXT("bytes");
+    extra.value = &value;
+    value.kind_case = PWC__VALUE__KIND_U64;
+    value.u64 = bytes;
+    if (state == PWC__JOB_STATE__JOB_DONE) {
+        for (; fin.n_results < job->submit->n_params; fin.n_results++)
+            results[fin.n_results] = job->submit->params[fin.n_results];
+        results[fin.n_results++] = &extra;
+        fin.results = results;
+    }
+    counts.total = counts.done = job->items > 0 ? job->items : 1;
+    counts.failed = job->failed;
+    counts.workers = 2;
+    if (code == PWC__CODE__CODE_CRASH) {
+        death.chunk = 17;
+        death.in_chunk = true;
+        death.covers = TEXT("rows 2176 to 2303");
+        death.signal = 11;
+        death.code = code;
+        death.attempt = death.attempts_max = 2;
+        counts.deaths = 2;
+        fin.death = &death;
+    }
+    fin.job = job->id;
+    fin.state = state;
+    fin.code = code;
+    fin.reason = TEXT(reason);
+    fin.counts = &counts;
+    fin.run_ns = 5000000;
+    if (strcmp(job->op, "tiny") == 0)
+        send_bytewise(c, PWC_MSG_FINISHED, 0, &fin.base);
+    else
+        send_msg(c, PWC_MSG_FINISHED, 0, &fin.base);
+    job_drop(c, job);
+}
+
+static void want(struct conn *c, struct job *job)
+{
+    uint64_t n = MIN(job->window - (job->wanted - job->answered), job->items - job->wanted);
+    if (n == 0)
+        return;
+    Pwc__Want w = PWC__WANT__INIT;
+    w.job = job->id;
+    w.first = job->wanted;
+    w.n = (uint32_t)n;
+    job->wanted += n;
+    send_msg(c, PWC_MSG_WANT, 0, &w.base);
+    unsigned out = (unsigned)(job->wanted - job->answered), most = atomic_load(&c->f->most_items);
+    while (out > most && !atomic_compare_exchange_weak(&c->f->most_items, &most, out))
+        continue;
+}
+
+static void send_death(struct conn *c, struct job *job, Pwc__EventKind kind, uint32_t attempt)
+{
+    Pwc__Event e = PWC__EVENT__INIT;
+    Pwc__Death d = PWC__DEATH__INIT;
+    d.chunk = 17;
+    d.in_chunk = true;
+    d.covers = TEXT("rows 2176 to 2303");
+    d.signal = 11;
+    d.code = PWC__CODE__CODE_CRASH;
+    d.role = TEXT("worker");
+    d.pid = 4711;
+    d.attempt = attempt;
+    d.attempts_max = 2;
+    e.job = job->id;
+    e.kind = kind;
+    e.state = PWC__JOB_STATE__JOB_RUNNING;
+    e.death = &d;
+    send_msg(c, PWC_MSG_EVENT, 0, &e.base);
+}
+
+static void send_progress(struct conn *c, struct job *job, uint64_t done)
+{
+    Pwc__Event e = PWC__EVENT__INIT;
+    Pwc__Counts n = PWC__COUNTS__INIT;
+    n.total = 800;
+    n.done = done;
+    n.retried = 1;
+    e.job = job->id;
+    e.kind = PWC__EVENT_KIND__EVENT_PROGRESS;
+    e.state = PWC__JOB_STATE__JOB_RUNNING;
+    e.counts = &n;
+    send_msg(c, PWC_MSG_EVENT, 0, &e.base);
+}
+
+static void send_records(struct conn *c, struct job *job)
+{
+    for (; job->credit > 0 && job->records < 10; job->credit--, job->records++) {
+        Pwc__ChunkDone d = PWC__CHUNK_DONE__INIT;
+        d.job = job->id;
+        d.first = job->records;
+        d.n = 1;
+        d.attempt = 1;
+        d.code = job->records == 5 ? PWC__CODE__CODE_CRASH : PWC__CODE__CODE_OK;
+        send_msg(c, PWC_MSG_CHUNK_DONE, 0, &d.base);
+    }
+    if (job->records == 10)
+        finish(c, job, PWC__JOB_STATE__JOB_DONE, PWC__CODE__CODE_OK, "", 0);
+}
+
+static void start_job(struct conn *c, struct job *job)
+{
+    const char *op = job->op;
+    if (strcmp(op, "hang") == 0)
+        return;
+    if (strcmp(op, "lose") == 0) {
+        c->end = true;
+    } else if (strcmp(op, "garbage") == 0) {
+        c->end = send(chan_fd(c->chan), "\xff\xff\xff\xff garbage garbage garbage", 28, MSG_NOSIGNAL) < 0;
+    } else if (strcmp(op, "shutdown") == 0) {
+        send_error(c, 0, PWC__CODE__CODE_SHUTDOWN, "shutting down");
+        c->end = true;
+    } else if (strcmp(op, "slow") == 0) {
+        for (uint64_t i = 100; i <= 400; i += 100)
+            send_progress(c, job, i);
+    } else if (strcmp(op, "records") == 0) {
+        send_records(c, job);
+    } else if (strcmp(op, "fail") == 0) {
+        finish(c, job, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_BAD_INPUT, "not an image", 0);
+    } else if (strcmp(op, "partial") == 0) {
+        job->failed = 1;
+        finish(c, job, PWC__JOB_STATE__JOB_PARTIAL, PWC__CODE__CODE_OK, "1 chunk was given up", 0);
+    } else if (strcmp(op, "crash") == 0) {
+        send_death(c, job, PWC__EVENT_KIND__EVENT_DEATH, 1);
+        send_death(c, job, PWC__EVENT_KIND__EVENT_QUARANTINE, 2);
+        finish(c, job, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_CRASH, "chunk 17 killed by SIGSEGV", 0);
+    } else if (job->items > 0) {
+        want(c, job);
+    } else {
+        finish(c, job, PWC__JOB_STATE__JOB_DONE, PWC__CODE__CODE_OK, "", 0);
+    }
+}
+
+/* ---- requests ---- */
+
+static unsigned param_window(const Pwc__Submit *s)
+{
+    for (size_t i = 0; i < s->n_params; i++)
+        if (strcmp(s->params[i]->name, "window") == 0 &&
+            s->params[i]->value->kind_case == PWC__VALUE__KIND_STR)
+            return (unsigned)atoi(s->params[i]->value->str);
+    return PWC_WANT_WINDOW;
+}
+
+static void on_submit(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    Pwc__Submit *s = (void *)msg;
+    if (strcmp(s->op, "refuse") == 0 || strcmp(s->op, "busy") == 0) {
+        Pwc__Rejected r = PWC__REJECTED__INIT;
+        bool busy = strcmp(s->op, "busy") == 0;
+        r.code = busy ? PWC__CODE__CODE_BUSY : PWC__CODE__CODE_BAD_PARAM;
+        r.field = TEXT(busy ? "" : "params.sigma");
+        r.reason = TEXT(busy ? "the queue is full" : "sigma is 'x': a number from 0.01 to 1000");
+        send_msg(c, PWC_MSG_REJECTED, f->tag, &r.base);
+        msg_free(msg);
+        return;
+    }
+    struct job *job = xcalloc(1, sizeof *job);
+    snprintf(job->op, sizeof job->op, "%s", s->op);
+    job->id = atomic_fetch_add(&c->f->next_job, 1);
+    job->items = s->items;
+    job->submit = s;
+    job->window = param_window(s);
+    job->next = c->jobs;
+    c->jobs = job;
+    Pwc__Accepted a = PWC__ACCEPTED__INIT;
+    a.job = job->id;
+    if (strcmp(s->op, "tiny") == 0)
+        send_bytewise(c, PWC_MSG_ACCEPTED, f->tag, &a.base);
+    else
+        send_msg(c, PWC_MSG_ACCEPTED, f->tag, &a.base);
+    start_job(c, job);
+}
+
+/* The work: in to out. Returns the size of in; *bad when it says so. */
+static uint64_t copy_item(const struct frame *f, bool *ret_bad)
+{
+    struct stat st;
+    char text[256];
+    uint64_t size = 0;
+    if (f->nfds > 0) {
+        MUST(fstat(f->fds[0], &st) == 0);
+        size = (uint64_t)st.st_size;
+        ssize_t n = pread(f->fds[0], text, sizeof text, 0);
+        *ret_bad = n >= 3 && memcmp(text, "bad", 3) == 0;
+        for (off_t at = 0; f->nfds > 1 && n > 0; n = pread(f->fds[0], text, sizeof text, at)) {
+            MUST(pwrite(f->fds[1], text, (size_t)n, at) == n);
+            at += n;
+        }
+    }
+    return size;
+}
+
+static void item_done(struct conn *c, struct job *job, uint64_t index, Pwc__Code code, const char *why)
+{
+    Pwc__ItemDone d = PWC__ITEM_DONE__INIT;
+    d.job = job->id;
+    d.index = index;
+    d.code = code;
+    d.reason = TEXT(why);
+    d.attempts = 1;
+    job->failed += code != 0;
+    send_msg(c, PWC_MSG_ITEM_DONE, 0, &d.base);
+}
+
+static void on_item(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    const Pwc__Item *item = (const void *)msg;
+    struct job *job = job_find(c, item->job);
+    bool bad = false;
+    uint64_t size = item->code == 0 ? copy_item(f, &bad) : 0;
+    if (job == NULL) {
+        msg_free(msg);
+        return;
+    }
+    job->answered++;
+    if (!job->submit->batch) {
+        finish(c, job, item->code == 0 ? PWC__JOB_STATE__JOB_DONE : PWC__JOB_STATE__JOB_FAILED, item->code,
+               item->reason, size);
+    } else {
+        Pwc__Code code = bad ? PWC__CODE__CODE_BAD_INPUT : item->code;
+        item_done(c, job, item->index, code, bad ? "not an image" : item->reason);
+        want(c, job);
+        if (job->answered == job->items)
+            finish(c, job, job->failed ? PWC__JOB_STATE__JOB_PARTIAL : PWC__JOB_STATE__JOB_DONE, 0, "", size);
+    }
+    msg_free(msg);
+}
+
+static void on_cancel(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    uint64_t id = ((const Pwc__Cancel *)(const void *)msg)->job;
+    struct job *job = job_find(c, id);
+    if (job == NULL && id < 900) {
+        send_error(c, f->tag, PWC__CODE__CODE_NO_SUCH_JOB, "there is no such job");
+    } else {
+        send_ok(c, f->tag, id);
+        if (job != NULL)
+            finish(c, job, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_CANCELLED, "cancelled", 0);
+    }
+    msg_free(msg);
+}
+
+/* Job 901 ended long ago with a result; 902 was cancelled. */
+static void on_attach(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    uint64_t id = ((const Pwc__Attach *)(const void *)msg)->job;
+    msg_free(msg);
+    if (id != 901 && id != 902) {
+        send_error(c, f->tag, PWC__CODE__CODE_NO_SUCH_JOB, "there is no such job");
+        return;
+    }
+    send_ok(c, f->tag, id);
+    Pwc__Finished fin = PWC__FINISHED__INIT;
+    Pwc__Param sum = PWC__PARAM__INIT, *results = &sum;
+    Pwc__Value v = PWC__VALUE__INIT;
+    sum.name = TEXT("sum");
+    sum.value = &v;
+    v.kind_case = PWC__VALUE__KIND_I64;
+    v.i64 = -42;
+    fin.job = id;
+    fin.state = id == 901 ? PWC__JOB_STATE__JOB_DONE : PWC__JOB_STATE__JOB_CANCELLED;
+    fin.code = id == 901 ? PWC__CODE__CODE_OK : PWC__CODE__CODE_CANCELLED;
+    fin.results = &results;
+    fin.n_results = id == 901 ? 1 : 0;
+    send_msg(c, PWC_MSG_FINISHED, 0, &fin.base);
+}
+
+static void on_detach(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    send_ok(c, f->tag, ((const Pwc__Detach *)(const void *)msg)->job);
+    msg_free(msg);
+}
+
+static void on_credit(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    (void)f;
+    const Pwc__ChunkCredit *cc = (const void *)msg;
+    struct job *job = job_find(c, cc->job);
+    if (job != NULL) {
+        job->credit += cc->n;
+        send_records(c, job);
+    }
+    msg_free(msg);
+}
+
+static void on_ping(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    Pwc__Pong pong = PWC__PONG__INIT;
+    msg_free(msg);
+    send_msg(c, PWC_MSG_PONG, f->tag, &pong.base);
+}
+
+static void on_status(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    Pwc__Status s = PWC__STATUS__INIT;
+    msg_free(msg);
+    s.server = TEXT("pwcd fake");
+    s.pid = 123;
+    s.workers = 2;
+    s.workers_from = TEXT("affinity");
+    s.health = TEXT("ok");
+    s.layers = TEXT("no_new_privs seccomp");
+    send_msg(c, PWC_MSG_STATUS, f->tag, &s.base);
+}
+
+static void on_list_jobs(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    uint64_t only = ((const Pwc__ListJobs *)(const void *)msg)->job;
+    msg_free(msg);
+    if (only == 0 || only == 901) {
+        Pwc__JobInfo j = PWC__JOB_INFO__INIT;
+        Pwc__Counts n = PWC__COUNTS__INIT;
+        j.job = 901;
+        j.op = TEXT("array.sum");
+        j.state = PWC__JOB_STATE__JOB_DONE;
+        n.total = n.done = 10;
+        j.counts = &n;
+        send_msg(c, PWC_MSG_JOB_INFO, f->tag, &j.base);
+    }
+    send_end(c, f->tag, 1);
+}
+
+static void on_list_stages(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    msg_free(msg);
+    for (uint32_t i = 0; i < 3; i++) {
+        Pwc__StageInfo s = PWC__STAGE_INFO__INIT;
+        s.stage = i + 1;
+        s.pid = 1000 + i;
+        s.role = TEXT(i == 2 ? "spare" : "worker");
+        s.state = TEXT("idle");
+        send_msg(c, PWC_MSG_STAGE_INFO, f->tag, &s.base);
+    }
+    send_end(c, f->tag, 3);
+}
+
+static void on_list_deaths(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    msg_free(msg);
+    Pwc__Death d = PWC__DEATH__INIT;
+    d.job = 901;
+    d.chunk = 17;
+    d.in_chunk = true;
+    d.covers = TEXT("rows 2176 to 2303");
+    d.role = TEXT("worker");
+    d.signal = 11;
+    d.code = PWC__CODE__CODE_CRASH;
+    d.attempt = 1;
+    d.attempts_max = 3;
+    send_msg(c, PWC_MSG_DEATH, f->tag, &d.base);
+    send_end(c, f->tag, 1);
+}
+
+static void send_op(struct conn *c, uint64_t tag, const char *name, bool in, bool out)
+{
+    Pwc__OpInfo op = PWC__OP_INFO__INIT;
+    Pwc__ParamInfo sigma = PWC__PARAM_INFO__INIT, *params[1] = {&sigma};
+    Pwc__RoleInfo rin = PWC__ROLE_INFO__INIT, rout = PWC__ROLE_INFO__INIT, mask = PWC__ROLE_INFO__INIT,
+                  *roles[3];
+    op.name = TEXT(name);
+    op.version = TEXT("1");
+    op.summary = TEXT("a pretended op");
+    sigma.name = TEXT("sigma");
+    sigma.type = PWC__PARAM_TYPE__PARAM_FLOAT;
+    sigma.summary = TEXT("how much");
+    sigma.required = true;
+    sigma.min = 0.01;
+    sigma.max = 1000;
+    sigma.unit = TEXT("pixels");
+    op.params = params;
+    op.n_params = 1;
+    op.roles = roles;
+    rin.name = TEXT("in");
+    rout.name = TEXT("out");
+    rout.dir = PWC__ROLE_DIR__ROLE_OUT;
+    mask.name = TEXT("mask");
+    mask.optional = true;
+    if (in)
+        roles[op.n_roles++] = &rin;
+    if (out)
+        roles[op.n_roles++] = &rout;
+    if (in)
+        roles[op.n_roles++] = &mask;
+    op.formats = out;
+    op.whole = in && out;
+    send_msg(c, PWC_MSG_OP_INFO, tag, &op.base);
+}
+
+static const struct {
+    const char *name;
+    bool in, out;
+} ops[] = {
+    {"batch", true, true},     {"busy", false, false},   {"crash", false, false},
+    {"echo", true, true},      {"fail", false, false},   {"garbage", false, false},
+    {"hang", true, true},      {"lose", false, false},   {"partial", false, false},
+    {"records", false, false}, {"refuse", false, false}, {"shutdown", false, false},
+    {"size", true, false},     {"slow", false, false},   {"tiny", false, false},
+};
+
+static void on_list_ops(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    const char *name = ((const Pwc__ListOps *)(const void *)msg)->name;
+    uint64_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+        if (name[0] == '\0' || strcmp(name, ops[i].name) == 0) {
+            send_op(c, f->tag, ops[i].name, ops[i].in, ops[i].out);
+            n++;
+        }
+    if (n == 0)
+        send_error(c, f->tag, PWC__CODE__CODE_NO_SUCH_OP, "there is no such op: did you mean 'echo'?");
+    else
+        send_end(c, f->tag, n);
+    msg_free(msg);
+}
+
+static void on_hello(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    msg_free(msg);
+    c->open = true;
+    if (c->f->greeting == FAKE_VERSION || c->f->greeting == FAKE_BUSY) {
+        bool busy = c->f->greeting == FAKE_BUSY;
+        send_error(c, f->tag, busy ? PWC__CODE__CODE_BUSY : PWC__CODE__CODE_VERSION,
+                   busy ? "too many clients" : "this daemon speaks versions 7 to 9");
+        c->end = true;
+        return;
+    }
+    Pwc__Welcome w = PWC__WELCOME__INIT;
+    uint8_t instance[16] = "sixteen bytes..";
+    w.version = c->f->greeting == FAKE_NEWER ? 99 : 1;
+    w.instance.data = instance;
+    w.instance.len = sizeof instance;
+    w.server = TEXT("pwcd fake");
+    w.workers = 2;
+    w.uid = 1000;
+    send_msg(c, PWC_MSG_WELCOME, f->tag, &w.base);
+}
+
+static const struct {
+    uint16_t type;
+    void (*handler)(struct conn *, const struct frame *, ProtobufCMessage *);
+} handlers[] = {
+    {PWC_MSG_HELLO, on_hello},
+    {PWC_MSG_PING, on_ping},
+    {PWC_MSG_SUBMIT, on_submit},
+    {PWC_MSG_ITEM, on_item},
+    {PWC_MSG_CANCEL, on_cancel},
+    {PWC_MSG_ATTACH, on_attach},
+    {PWC_MSG_DETACH, on_detach},
+    {PWC_MSG_CHUNK_CREDIT, on_credit},
+    {PWC_MSG_GET_STATUS, on_status},
+    {PWC_MSG_LIST_JOBS, on_list_jobs},
+    {PWC_MSG_LIST_STAGES, on_list_stages},
+    {PWC_MSG_LIST_DEATHS, on_list_deaths},
+    {PWC_MSG_LIST_OPS, on_list_ops},
+};
+
+/* ---- connections ---- */
+
+static void handle(struct conn *c, struct frame *f)
+{
+    for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
+        if (handlers[i].type == f->type) {
+            ProtobufCMessage *msg = msg_unpack(f->desc, f->body, f->body_len);
+            MUST(msg != NULL);
+            handlers[i].handler(c, f, msg);
+            frame_close(c->chan, f);
+            return;
+        }
+    MUST(!"a message that the client may not send");
+}
+
+static bool wait_readable(const struct conn *c)
+{
+    struct pollfd p[2] = {
+        {.fd = chan_fd(c->chan), .events = (short)(POLLIN | (chan_queued(c->chan) > 0 ? POLLOUT : 0))},
+        {.fd = c->f->stop[0], .events = POLLIN},
+    };
+    MUST(poll(p, 2, -1) >= 0 || errno == EINTR);
+    return p[1].revents == 0;
+}
+
+static void serve(struct conn *c)
+{
+    struct frame f;
+    while (!c->end && wait_readable(c)) {
+        if (chan_flush(c->chan) < 0)
+            return;
+        int r = chan_fill(c->chan);
+        if (r == -EAGAIN)
+            continue;
+        if (r <= 0)
+            return;
+        while (!c->end && (r = chan_next(c->chan, &f)) > 0)
+            handle(c, &f);
+        MUST(r >= 0);
+    }
+}
+
+static void *connection(void *arg)
+{
+    struct conn *c = arg;
+    struct fake *f = c->f;
+    if (f->greeting == FAKE_SILENT)
+        (void)wait_readable(c), (void)poll(&(struct pollfd){.fd = f->stop[0], .events = POLLIN}, 1, -1);
+    else if (f->greeting == FAKE_HTTP)
+        MUST(write(chan_fd(c->chan), "HTTP/1.1 400 Bad Request\r\n\r\n", 28) == 28);
+    else if (f->greeting != FAKE_CLOSES)
+        serve(c);
+    while (c->jobs != NULL)
+        job_drop(c, c->jobs);
+    chan_free(c->chan);
+    free(c);
+    pthread_mutex_lock(&f->lock);
+    f->connections--;
+    pthread_cond_signal(&f->idle);
+    pthread_mutex_unlock(&f->lock);
+    return NULL;
+}
+
+static void *listening(void *arg)
+{
+    struct fake *f = arg;
+    for (;;) {
+        struct pollfd p[2] = {{.fd = f->listener, .events = POLLIN}, {.fd = f->stop[0], .events = POLLIN}};
+        MUST(poll(p, 2, -1) >= 0 || errno == EINTR);
+        if (p[1].revents != 0)
+            return NULL;
+        int fd = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC);
+        if (fd < 0)
+            continue;
+        struct conn *c = xcalloc(1, sizeof *c);
+        c->f = f;
+        c->chan = chan_new(fd, MSG_FROM_CLIENT, NULL);
+        pthread_mutex_lock(&f->lock);
+        f->connections++;
+        pthread_mutex_unlock(&f->lock);
+        pthread_t t;
+        MUST(pthread_create(&t, NULL, connection, c) == 0);
+        pthread_detach(t);
+    }
+}
+
+struct fake *fake_start(const char *path, enum fake_greeting greeting)
+{
+    struct fake *f = xcalloc(1, sizeof *f);
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    snprintf(f->path, sizeof f->path, "%s", path);
+    snprintf(sa.sun_path, sizeof sa.sun_path, "%s", path);
+    f->greeting = greeting;
+    f->next_job = 1;
+    pthread_mutex_init(&f->lock, NULL);
+    pthread_cond_init(&f->idle, NULL);
+    MUST(pipe2(f->stop, O_CLOEXEC) == 0);
+    MUST((f->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) >= 0);
+    MUST(bind(f->listener, (struct sockaddr *)&sa, sizeof sa) == 0 && listen(f->listener, 16) == 0);
+    MUST(pthread_create(&f->thread, NULL, listening, f) == 0);
+    return f;
+}
+
+void fake_stop(struct fake *f)
+{
+    MUST(write(f->stop[1], "x", 1) == 1);
+    pthread_join(f->thread, NULL);
+    pthread_mutex_lock(&f->lock);
+    while (f->connections > 0)
+        pthread_cond_wait(&f->idle, &f->lock);
+    pthread_mutex_unlock(&f->lock);
+    close(f->listener);
+    close(f->stop[0]);
+    close(f->stop[1]);
+    unlink(f->path);
+    free(f);
+}
+
+unsigned fake_most_items(const struct fake *f)
+{
+    return atomic_load(&f->most_items);
+}

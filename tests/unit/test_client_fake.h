@@ -1,0 +1,42 @@
+/*
+ * test_client_fake.h - a daemon of a few hundred lines for the client's tests: it speaks the real protocol
+ * over a real socket, does the work of a job itself, and misbehaves on request. What a job does is said by
+ * its op:
+ *
+ *   echo     results: each parameter back, typed; bytes: the size of the "in" descriptor. Copies in to out.
+ *   refuse   Rejected BAD_PARAM on params.sigma
+ *   fail     BAD_INPUT     partial  PARTIAL with one failed    crash  two deaths, the second final
+ *   hang     runs until cancelled
+ *   lose     the connection ends after Accepted
+ *   garbage  bytes that are no frame after Accepted
+ *   shutdown Error{SHUTDOWN} and the end of the connection
+ *   slow     progress events until cancelled
+ *   records  ten ChunkDone, never more than the credit
+ *   tiny     like echo, but every frame is sent byte by byte
+ *   batch    wants its items in windows of `window`; item i fails if its file says "bad"; else in to out
+ */
+#ifndef PWC_TESTS_FAKE_H
+#define PWC_TESTS_FAKE_H
+
+#include <stdbool.h>
+
+struct fake;
+
+enum fake_greeting {
+    FAKE_WELCOME,
+    FAKE_SILENT,  /* accepts and says nothing */
+    FAKE_CLOSES,  /* closes at once */
+    FAKE_HTTP,    /* something else's greeting */
+    FAKE_VERSION, /* Error{VERSION} */
+    FAKE_BUSY,    /* Error{BUSY} */
+    FAKE_NEWER,   /* a Welcome with a version nobody offered */
+};
+
+/* Listens on PATH in a thread of its own. Aborts on failure: it is a test. */
+struct fake *fake_start(const char *path, enum fake_greeting greeting);
+/* Ends all connections and the thread. */
+void fake_stop(struct fake *f);
+/* Most descriptors of items held at one time by any batch; most items wanted and not answered. */
+unsigned fake_most_items(const struct fake *f);
+
+#endif

@@ -1,0 +1,138 @@
+/* test_restart.c - the backoff of restart.h, cell by cell and through a million random events. */
+#include "daemon/restart.h"
+#include "tests/unit/runner.h"
+
+static struct mono at(double seconds)
+{
+    return (struct mono){(int64_t)(seconds * 1e9)};
+}
+
+static int64_t boot_failure(struct restart_state *s, double t)
+{
+    return restart_next(s, RESTART_DIED_BEFORE_READY, at(t));
+}
+
+START_TEST(doubles_to_thirty_seconds)
+{
+    struct restart_state s = {0};
+    static const int64_t ms[] = {100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000};
+    double now = 1;
+    for (size_t i = 0; i < ARRAY_LEN(ms); i++) {
+        ck_assert_int_eq(boot_failure(&s, now), ms[i] * NS_PER_MS);
+        ck_assert_uint_eq(s.in_row, i + 1);
+        ck_assert_int_eq(s.phase, RESTART_FAILING);
+        ck_assert_int_eq(restart_wait(&s, at(now)), ms[i] * NS_PER_MS);
+        now += 100;
+        ck_assert_int_eq(restart_wait(&s, at(now)), 0);
+    }
+}
+END_TEST
+
+START_TEST(death_in_work_costs_nothing)
+{
+    struct restart_state s = {0};
+    for (int i = 0; i < 100; i++) {
+        ck_assert_int_eq(restart_next(&s, RESTART_READY, at(i)), 0);
+        ck_assert_int_eq(restart_next(&s, RESTART_DIED_LATER, at(i)), 0);
+    }
+    ck_assert_int_eq(s.phase, RESTART_WELL);
+    ck_assert_int_eq(boot_failure(&s, 200), RESTART_FIRST_NS);
+}
+END_TEST
+
+START_TEST(ready_ends_the_row_but_not_the_memory)
+{
+    struct restart_state s = {0};
+    for (int i = 0; i < 4; i++)
+        boot_failure(&s, i);
+    ck_assert_uint_eq(s.in_row, 4);
+    ck_assert_int_eq(restart_next(&s, RESTART_READY, at(10)), 0);
+    ck_assert_int_eq(s.phase, RESTART_PROBATION);
+    ck_assert_uint_eq(s.in_row, 0);
+    ck_assert_int_eq(boot_failure(&s, 11), 1600 * NS_PER_MS);
+    ck_assert_uint_eq(s.in_row, 1);
+}
+END_TEST
+
+START_TEST(a_minute_of_health_forgives)
+{
+    struct restart_state s = {0};
+    boot_failure(&s, 1);
+    boot_failure(&s, 2);
+    restart_next(&s, RESTART_READY, at(10));
+    restart_next(&s, RESTART_READY, at(40)); /* another stage: probation counts from the first */
+    restart_next(&s, RESTART_HEALTHY, at(69.9));
+    ck_assert_int_eq(s.phase, RESTART_PROBATION);
+    restart_next(&s, RESTART_HEALTHY, at(70));
+    ck_assert_int_eq(s.phase, RESTART_WELL);
+    ck_assert_int_eq(boot_failure(&s, 80), RESTART_FIRST_NS);
+}
+END_TEST
+
+START_TEST(a_late_death_after_a_minute_forgives_too)
+{
+    struct restart_state s = {0};
+    boot_failure(&s, 1);
+    restart_next(&s, RESTART_READY, at(2));
+    ck_assert_int_eq(restart_next(&s, RESTART_DIED_LATER, at(30)), 0);
+    ck_assert_int_eq(s.phase, RESTART_PROBATION);
+    ck_assert_int_eq(restart_next(&s, RESTART_DIED_LATER, at(62)), 0);
+    ck_assert_int_eq(s.phase, RESTART_WELL);
+}
+END_TEST
+
+/* While others fail to start, an old stage's death or health changes nothing about when the next may start. */
+START_TEST(failing_ignores_the_old_ones)
+{
+    struct restart_state s = {0};
+    boot_failure(&s, 1);
+    boot_failure(&s, 2);
+    ck_assert_int_eq(restart_next(&s, RESTART_DIED_LATER, at(2.05)), 150 * NS_PER_MS);
+    ck_assert_int_eq(restart_next(&s, RESTART_HEALTHY, at(2.1)), 100 * NS_PER_MS);
+    ck_assert_uint_eq(s.in_row, 2);
+    ck_assert_int_eq(s.phase, RESTART_FAILING);
+}
+END_TEST
+
+/* Whatever happens: waits stay within bounds, the row counts what it says. */
+START_TEST(random_walk)
+{
+    struct restart_state s = {0};
+    struct mono now = at(1);
+    unsigned row = 0, seed = 1;
+    for (int i = 0; i < 1000000; i++) {
+        seed = seed * 1103515245u + 12345u;
+        enum restart_event e = (seed >> 16) % RESTART_EVENTS;
+        now = mono_add(now, (seed >> 8) % (20 * NS_PER_S));
+        int64_t wait = restart_next(&s, e, now);
+        row = e == RESTART_DIED_BEFORE_READY ? row + 1 : e == RESTART_READY ? 0 : row;
+        ck_assert(wait >= 0 && wait <= RESTART_LONGEST_NS);
+        ck_assert_uint_eq(s.in_row, row);
+        ck_assert((s.phase == RESTART_WELL) == (s.delay_ns == 0));
+        ck_assert(e != RESTART_DIED_BEFORE_READY || wait >= RESTART_FIRST_NS);
+    }
+}
+END_TEST
+
+START_TEST(phases_have_names)
+{
+    ck_assert_str_eq(restart_phase_name(RESTART_PROBATION), "probation");
+    ck_assert_str_eq(restart_phase_name(RESTART_PHASES), "?");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("restart");
+    TCase *t = tcase_create("restart");
+    tcase_add_test(t, doubles_to_thirty_seconds);
+    tcase_add_test(t, death_in_work_costs_nothing);
+    tcase_add_test(t, ready_ends_the_row_but_not_the_memory);
+    tcase_add_test(t, a_minute_of_health_forgives);
+    tcase_add_test(t, a_late_death_after_a_minute_forgives_too);
+    tcase_add_test(t, failing_ignores_the_old_ones);
+    tcase_add_test(t, random_walk);
+    tcase_add_test(t, phases_have_names);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}

@@ -1,0 +1,60 @@
+/*
+ * batch.c - a lease of a batch: each chunk is an item with descriptors of its own, which one call of the op's
+ * `whole` turns into its output. An item's descriptors are closed as soon as it has ended.
+ */
+#include "worker/job.h"
+
+/* Binds `n` descriptors from the frame, beginning at `at`, to the first n roles. */
+static int bind_item(struct op_job *job, struct frame *f, unsigned at, uint32_t n)
+{
+    struct op_job_private *p = job->priv;
+    if (n > p->nroles || at + n > f->nfds)
+        return op_fail(job, CODE(PROTOCOL), "an item with %u descriptors where %u can be", n, p->nroles);
+    for (unsigned i = 0; i < n; i++)
+        p->roles[i].fd = frame_take_fd(f, at + i);
+    return descriptors_check(job);
+}
+
+static int run_item(struct op_job *job, struct frame *f, unsigned at, uint32_t n)
+{
+    int r = bind_item(job, f, at, n);
+    if (r == 0)
+        r = descriptors_truncate(job);
+    if (r == 0)
+        r = job->op->whole(job);
+    descriptors_close(job);
+    return r;
+}
+
+static bool must_stop(const struct stage *s, uint64_t chunk)
+{
+    return chunk >= atomic_load_explicit(&s->control->limit, memory_order_relaxed);
+}
+
+void batch_lease(struct stage *s, struct op_job *job, const Stage__Lease *lease, struct frame *frame,
+                 Stage__Report *report)
+{
+    unsigned at = 0;
+    s->busy = true;
+    for (uint64_t i = 0; i < lease->n && report->code == CODE(OK); i++) {
+        uint64_t chunk = lease->first + i;
+        uint32_t n = i < lease->n_item_fds ? lease->item_fds[i] : 0;
+        stage_slot(s, lease->lease, chunk);
+        if (must_stop(s, chunk))
+            break;
+        job_reset(job); /* only the last item's results go with the report */
+        job->item = chunk;
+        int r = op_cancelled(job) ? op_fail(job, CODE(CANCELLED), "cancelled") : run_item(job, frame, at, n);
+        if (r < 0) {
+            report->code = job_failure(job)->code;
+            report->failed = chunk;
+            break;
+        }
+        at += n;
+        job->attempt = 1;
+        report->done++;
+        s->done++;
+        atomic_store_explicit(&s->segment->slots[0].done, s->done, memory_order_relaxed);
+    }
+    s->busy = false;
+}

@@ -1,0 +1,274 @@
+/*
+ * lease.c - a worker's lease: the loop that every chunk goes through, and fold states.
+ *
+ * The loop is what the project's speed rests on: a store that says which chunk this is, two loads that say
+ * whether to stop, a call through the op's pointer. No clock, no system call, no lock. Clocks are read once a
+ * lease, and once a chunk only in leases so short that nobody notices.
+ *
+ * The slot is stored before `limit` is looked at: the supervisor, which lowers the limit and then reads the
+ * slot, may see a chunk that is not started after all, or miss one that is. Both only mean that a chunk is
+ * computed twice, so there is no fence.
+ */
+#include <string.h>
+
+#include "worker/job.h"
+
+#define TRACED_LEASE 64u /* longer leases leave one trace record, not one a chunk */
+
+enum stop { STOP_END, STOP_LIMIT, STOP_CANCEL, STOP_FAILED };
+
+struct run {
+    uint64_t at, end; /* chunks */
+    uint8_t *result;  /* of chunk `at`; NULL when results go elsewhere */
+    size_t stride;
+    enum stop stop;
+};
+
+static void run_chunks(struct stage *s, struct op_job *job, struct run *run)
+{
+    int (*const process)(struct op_job *, uint64_t, void *) = job->op->process;
+    struct segment_slot *slot = &s->segment->slots[0];
+    const struct control_page *control = s->control;
+    uint8_t *result = run->result;
+    const uint64_t end = run->end, before = s->done - run->at;
+    uint64_t at = run->at;
+    enum stop stop = STOP_END;
+    for (; at < end; at++, result += run->stride) {
+        atomic_store_explicit(&slot->chunk, at, memory_order_relaxed);
+        if (__builtin_expect(at >= atomic_load_explicit(&control->limit, memory_order_relaxed), 0)) {
+            stop = STOP_LIMIT;
+            break;
+        }
+        if (__builtin_expect(atomic_load_explicit(&control->cancel, memory_order_relaxed) != 0, 0)) {
+            stop = STOP_CANCEL;
+            break;
+        }
+        if (__builtin_expect(process(job, at, result) < 0, 0)) {
+            stop = STOP_FAILED;
+            break;
+        }
+        atomic_store_explicit(&slot->done, before + at + 1, memory_order_relaxed);
+    }
+    s->done = before + at;
+    run->at = at;
+    run->result = result;
+    run->stop = stop;
+}
+
+static void trace(struct stage *s, uint64_t lease, uint64_t chunk, struct mono from, struct mono to)
+{
+    struct segment *g = s->segment;
+    uint64_t n = atomic_load_explicit(&g->trace_next, memory_order_relaxed);
+    g->trace[n % TRACE_RECORDS] = (struct trace_record){lease, chunk, (uint64_t)from.ns, (uint64_t)to.ns};
+    atomic_store_explicit(&g->trace_next, n + 1, memory_order_release);
+}
+
+/* Returns the time of the lease's end, which the last record needed anyway. */
+static struct mono run_traced(struct stage *s, struct op_job *job, struct run *run, uint64_t lease, struct mono from)
+{
+    const uint64_t end = run->end;
+    while (run->at < end && run->stop == STOP_END) {
+        run->end = run->at + 1;
+        run_chunks(s, job, run);
+        if (run->stop != STOP_END)
+            break;
+        struct mono now = clock_now();
+        trace(s, lease, run->at - 1, from, now);
+        from = now;
+        job->attempt = 1;
+    }
+    return from;
+}
+
+/* The attempt belongs to the first chunk: one that was charged is always leased alone. */
+static struct mono run_lease(struct stage *s, struct op_job *job, struct run *run, uint64_t lease, struct mono from)
+{
+    if (run->end - run->at <= TRACED_LEASE)
+        return run_traced(s, job, run, lease, from);
+    const uint64_t first = run->at, end = run->end;
+    run->end = first + 1;
+    run_chunks(s, job, run);
+    job->attempt = 1;
+    if (run->stop == STOP_END) {
+        run->end = end;
+        run_chunks(s, job, run);
+    }
+    struct mono now = clock_now();
+    trace(s, lease, first, from, now);
+    return now;
+}
+
+/* ---- fold states ---- */
+
+static uint32_t get_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static int fold_states(struct op_job *job, const uint8_t *tail, size_t len)
+{
+    while (len > 0) {
+        uint32_t n = len >= 4 ? get_u32(tail) : UINT32_MAX;
+        if (n > job->op->fold_bytes || n > len - 4)
+            return op_fail(job, CODE(PROTOCOL), "a fold state of impossible length");
+        if (job->op->fold(job, tail + 4, n) < 0)
+            return -1;
+        tail += 4 + n;
+        len -= 4 + n;
+    }
+    return 0;
+}
+
+static int fold_start(struct op_job *job, const struct frame *f)
+{
+    if (job->fold == NULL)
+        return f->tail_len == 0 ? 0 : op_fail(job, CODE(PROTOCOL), "%s does not fold", job->op->name);
+    memset(job->fold, 0, job->op->fold_bytes);
+    job->op->fold_init(job);
+    return fold_states(job, f->tail, f->tail_len);
+}
+
+static size_t fold_tail(const struct op_job *job, uint8_t tail[PWC_STATE_MAX + 4])
+{
+    size_t n = job->op->fold_bytes;
+    for (unsigned i = 0; i < 4; i++)
+        tail[i] = (uint8_t)(n >> (8 * i));
+    memcpy(tail + 4, job->fold, n);
+    return n + 4;
+}
+
+/* ---- the lease ---- */
+
+/* Where its results go; false: op_fail was called. */
+static bool place_results(struct stage *s, struct op_job *job, const Stage__Lease *lease, struct run *run)
+{
+    uint64_t bytes, end;
+    if (job->result_bytes == 0)
+        return true;
+    if (s->arena.base == NULL) {
+        op_fail(job, s->arena.error != 0 ? CODE(NO_MEMORY) : CODE(PROTOCOL), "%llu bytes of arena: %s",
+                (unsigned long long)s->arena.bytes,
+                s->arena.error != 0 ? strerror(-s->arena.error) : "there is none");
+        return false;
+    }
+    if (!mul_u64(lease->n, job->result_bytes, &bytes) || !add_u64(lease->offset, bytes, &end) ||
+        end > s->arena.bytes) {
+        op_fail(job, CODE(PROTOCOL), "the lease does not fit the arena");
+        return false;
+    }
+    run->result = s->arena.base + lease->offset;
+    run->stride = job->result_bytes;
+    return true;
+}
+
+static void report_stop(struct op_job *job, const struct run *run, Stage__Report *report)
+{
+    if (run->stop == STOP_CANCEL)
+        op_fail(job, CODE(CANCELLED), "cancelled");
+    if (run->stop != STOP_FAILED && run->stop != STOP_CANCEL)
+        return;
+    report->code = job_failure(job)->code;
+    report->failed = run->at;
+}
+
+static void report_failure(struct op_job *job, const Stage__Lease *lease, Stage__Report *report)
+{
+    report->code = job_failure(job)->code;
+    report->failed = lease->first;
+}
+
+/* Computes the chunks; true: a fold state or the results must go with the report. */
+static bool chunk_lease(struct stage *s, struct op_job *job, const Stage__Lease *lease, const struct frame *f,
+                        Stage__Report *report, struct mono *ret_end, struct mono start)
+{
+    struct run run = {.at = lease->first};
+    if (!add_u64(lease->first, lease->n, &run.end) || run.end > PWC_CHUNKS_MAX) {
+        op_fail(job, CODE(PROTOCOL), "a lease past the last possible chunk");
+        report_failure(job, lease, report);
+        return false;
+    }
+    if (!place_results(s, job, lease, &run) || fold_start(job, f) < 0) {
+        report_failure(job, lease, report);
+        return false;
+    }
+    *ret_end = run_lease(s, job, &run, lease->lease, start);
+    report->done = run.at - lease->first;
+    report_stop(job, &run, report);
+    return job->fold != NULL && (report->done > 0 || f->tail_len > 0 || lease->final);
+}
+
+/* The last lease turns the state into results, if it got to its end; else the state goes back. */
+static size_t fold_end(struct op_job *job, const Stage__Lease *lease, Stage__Report *report,
+                       uint8_t tail[PWC_STATE_MAX + 4])
+{
+    if (!lease->final || report->code != CODE(OK) || report->done < lease->n)
+        return fold_tail(job, tail);
+    if (job->op->finish(job) == 0)
+        return 0;
+    report->code = job_failure(job)->code;
+    report->failed = lease->first + lease->n;
+    return fold_tail(job, tail);
+}
+
+static int send_report(struct stage *s, struct op_job *job, Stage__Report *report, const uint8_t *tail, size_t len)
+{
+    static char none[1] = "";
+    AUTO_FREE Pwc__Param **results = NULL;
+    report->reason = none;
+    if (job != NULL && report->code == CODE(OK)) {
+        results = job_results(job);
+        report->results = results;
+        report->n_results = job->priv->nresults;
+    }
+    if (stage__report__get_packed_size(report) > PWC_BODY_MAX - PWC_TEXT_MAX) {
+        op_fail(job, CODE(OP), "the results do not fit a message of %u bytes", PWC_BODY_MAX);
+        report->code = job_failure(job)->code;
+        report->n_results = 0;
+    }
+    if (job != NULL && report->code != CODE(OK))
+        report->reason = job->priv->failure.text;
+    return stage_send(s, PWC_MSG_REPORT, &report->base, tail, len, NULL, 0);
+}
+
+static int refuse_lease(struct stage *s, Stage__Report *report)
+{
+    static char text[] = "a lease of a job that is not open";
+    report->code = CODE(PROTOCOL);
+    report->reason = text;
+    return stage_send(s, PWC_MSG_REPORT, &report->base, NULL, 0, NULL, 0);
+}
+
+int on_lease(struct stage *s, struct incoming *in)
+{
+    const Stage__Lease *lease = (const Stage__Lease *)in->msg;
+    struct op_job *job = job_find(s, lease->job);
+    Stage__Report report = STAGE__REPORT__INIT;
+    uint8_t tail[PWC_STATE_MAX + 4];
+    size_t tail_len = 0;
+    report.lease = lease->lease;
+    report.job = lease->job;
+    if (job == NULL || job->priv->open->role != STAGE__ROLE__ROLE_WORKER) {
+        report.failed = lease->first;
+        return refuse_lease(s, &report);
+    }
+    int64_t cpu = clock_cpu_ns();
+    struct mono start = clock_now(), end = start;
+    stage_slot(s, lease->lease, SLOT_IDLE);
+    atomic_store_explicit(&s->segment->slots[0].fresh, (uint64_t)start.ns, memory_order_relaxed);
+    if (job->priv->broken) {
+        report_failure(job, lease, &report);
+    } else {
+        job_reset(job);
+        job->attempt = MAX(lease->attempt, 1u);
+        if (job->batch)
+            batch_lease(s, job, lease, in->frame, &report);
+        else if (chunk_lease(s, job, lease, in->frame, &report, &end, start))
+            tail_len = fold_end(job, lease, &report, tail);
+        if (job->batch)
+            end = clock_now();
+    }
+    report.ns = (uint64_t)mono_since(end, start);
+    report.cpu_ns = (uint64_t)(clock_cpu_ns() - cpu);
+    stage_slot(s, lease->lease, SLOT_IDLE);
+    return send_report(s, job, &report, tail, tail_len);
+}

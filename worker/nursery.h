@@ -1,0 +1,17 @@
+/*
+ * nursery.h - the process that makes stages: libraries are started once in it, no op ever runs in it.
+ */
+#ifndef PWC_WORKER_NURSERY_H
+#define PWC_WORKER_NURSERY_H
+
+#include "worker/optable.h"
+
+/* Signals, environment, allocator, libraries, sandbox program, rights: common to nursery and direct stages.
+ * Aborts with a line when something essential cannot be had. */
+void process_prepare(struct optable *ops);
+/* Dies with its parent; false: the parent is gone already. parent 0: whoever it is. */
+bool process_bind(uint32_t parent);
+
+_Noreturn void nursery_main(int fd, const struct optable *ops);
+
+#endif

@@ -1,0 +1,386 @@
+/*
+ * fault.c - ops that misbehave, in test builds only: each does its worst at chunk `at`, while the attempt is
+ * not past `attempts`. Attempts are known for the first chunk of a lease only; a chunk that was charged is
+ * always leased alone, so a fault inside a longer lease counts as the first.
+ *
+ * All of them fold: the job's result says how many chunks were computed and the sum of their numbers, so a
+ * test sees that each counted exactly once, whatever died meanwhile.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ipc/clock.h"
+#include "proto/limits.h"
+#include "worker/job.h"
+#include "worker/mappings.h"
+
+extern const struct op fault_copy; /* fault_copy.c */
+
+struct count {
+    uint64_t chunks, sum;
+};
+
+struct fault {
+    int (*act)(struct op_job *job);
+};
+
+/* Keeps the optimizer from knowing that something always fails. */
+static volatile uintptr_t opaque;
+
+static int act_none(struct op_job *job)
+{
+    (void)job;
+    return 0;
+}
+
+static int act_segv(struct op_job *job)
+{
+    (void)job;
+    *(volatile int *)opaque = 1;
+    return 0;
+}
+
+static int act_abort(struct op_job *job)
+{
+    (void)job;
+    abort();
+}
+
+static int act_hang(struct op_job *job)
+{
+    (void)job;
+    while (opaque == 0)
+        ;
+    return 0;
+}
+
+static int act_stop(struct op_job *job)
+{
+    (void)job;
+    raise(SIGSTOP);
+    return 0;
+}
+
+/* Until an allocation fails; then like most programs: it aborts. */
+static int act_leak(struct op_job *job)
+{
+    const size_t step = 4 << 20;
+    uint64_t limit = (uint64_t)op_int(job, "bytes", INT64_MAX);
+    for (uint64_t n = 0; n < limit; n += step) {
+        char *p = malloc(step);
+        if (p == NULL)
+            abort();
+        memset(p, 1, step);
+        opaque = (uintptr_t)p;
+        opaque = 0;
+    }
+    return 0;
+}
+
+static int act_exit(struct op_job *job)
+{
+    _exit((int)op_int(job, "status", 3));
+}
+
+/* A header that promises more than a frame may have. */
+static int act_garbage(struct op_job *job)
+{
+    (void)job;
+    char bytes[256];
+    memset(bytes, 0xee, sizeof bytes);
+    return send(STAGE_CHANNEL, bytes, sizeof bytes, MSG_NOSIGNAL) < 0 ? -1 : 0;
+}
+
+/* Over slots, obituary and trace, then it dies: nothing of what is there is true. */
+static int act_scribble(struct op_job *job)
+{
+    struct segment *g = job->priv->stage->segment;
+    memset((void *)g, 0xa5, sizeof *g);
+    raise(SIGKILL);
+    return 0;
+}
+
+static int act_error(struct op_job *job)
+{
+    return op_fail(job, CODE(OP), "this chunk always fails");
+}
+
+/* A frame of valid form: a report for a lease that it never had. */
+static int act_lie(struct op_job *job)
+{
+    Stage__Report m = STAGE__REPORT__INIT;
+    m.job = job->id;
+    m.lease = UINT64_MAX - 7;
+    m.done = 1000000;
+    return stage_send(job->priv->stage, PWC_MSG_REPORT, &m.base, NULL, 0, NULL, 0);
+}
+
+static int act_bus(struct op_job *job)
+{
+    uint64_t len;
+    volatile const uint8_t *p = op_map_input(job, "in", &len);
+    if (p == NULL)
+        return -1;
+    unsigned sum = 0;
+    for (uint64_t i = 0; i < len; i += 512)
+        sum += p[i];
+    op_result_u64(job, "sum", sum);
+    return 0;
+}
+
+/* ---- forbidden calls ---- */
+
+static void *thread_main(void *arg)
+{
+    return arg;
+}
+
+static long call_thread(void)
+{
+    pthread_t t;
+    int r = pthread_create(&t, NULL, thread_main, NULL);
+    if (r == 0)
+        pthread_join(t, NULL);
+    errno = r;
+    return r == 0 ? 0 : -1;
+}
+
+static long call_open(void)
+{
+    return open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+}
+static long call_socket(void)
+{
+    return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+static long call_exec(void)
+{
+    char name[] = "/bin/true", *argv[] = {name, NULL};
+    return execv(name, argv);
+}
+static long call_fork(void)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    return pid;
+}
+static long call_vfork(void)
+{
+    return syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0); /* what fork is, without the library */
+}
+static long call_ptrace(void)
+{
+    return ptrace(PTRACE_ATTACH, getppid(), NULL, NULL);
+}
+static long call_kill(void)
+{
+    return kill(getppid(), 0);
+}
+static long call_killall(void)
+{
+    return kill(-1, 0);
+}
+static long call_readmem(void)
+{
+    return syscall(SYS_process_vm_readv, getppid(), NULL, 0, NULL, 0, 0);
+}
+static long call_setfl(void)
+{
+    return fcntl(STAGE_CHANNEL, F_SETFL, O_APPEND);
+}
+static long call_mount(void)
+{
+    return syscall(SYS_mount, "none", "/", "tmpfs", 0, NULL);
+}
+
+/* A mutex knows its owner by the thread id that glibc has cached: in a cloned stage it must be the right one. */
+static long call_tid(void)
+{
+    pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&m);
+    bool right = m.__data.__owner == (int)syscall(SYS_gettid);
+    pthread_mutex_unlock(&m);
+    errno = ESRCH;
+    return right ? 0 : -1;
+}
+
+static const struct call {
+    const char *name;
+    long (*call)(void);
+} calls[] = {
+    {"open", call_open},       {"socket", call_socket}, {"exec", call_exec},   {"fork", call_fork},
+    {"clone", call_vfork},     {"ptrace", call_ptrace}, {"kill", call_kill},   {"killall", call_killall},
+    {"readmem", call_readmem}, {"setfl", call_setfl},   {"mount", call_mount}, {"thread", call_thread},
+    {"tid", call_tid},
+};
+
+static int act_syscall(struct op_job *job)
+{
+    const char *name = op_str(job, "call", "mount");
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+        if (strcmp(calls[i].name, name) == 0) {
+            if (calls[i].call() >= 0)
+                return 0;
+            return op_fail(job, CODE(OP), "%s: %s", name, strerror(errno));
+        }
+    return op_fail(job, CODE(BAD_PARAM), "no such call: %s", name);
+}
+
+/* ---- the op around them ---- */
+
+static void pause_ms(const struct op_job *job, int64_t ms)
+{
+    for (; ms > 0 && !op_cancelled(job); ms -= 10) {
+        struct timespec t = {.tv_nsec = (long)(MIN(ms, 10) * NS_PER_MS)};
+        nanosleep(&t, NULL);
+    }
+}
+
+static int fault_process(struct op_job *job, uint64_t chunk, void *result)
+{
+    const struct fault *f = job->op->family;
+    (void)result;
+    pause_ms(job, op_int(job, "ms", 0));
+    if (chunk == (uint64_t)op_int(job, "at", 0) && job->attempt <= op_int(job, "attempts", 1) && f->act(job) < 0)
+        return -1;
+    struct count *c = job->fold;
+    if (c != NULL) {
+        c->chunks++;
+        c->sum += chunk;
+    }
+    return 0;
+}
+
+static void fault_fold_init(struct op_job *job)
+{
+    *(struct count *)job->fold = (struct count){0};
+}
+
+static int fault_fold(struct op_job *job, const void *state, size_t len)
+{
+    struct count more, *c = job->fold;
+    if (len != sizeof more)
+        return op_fail(job, CODE(PROTOCOL), "a state of %zu bytes", len);
+    memcpy(&more, state, sizeof more);
+    c->chunks += more.chunks;
+    c->sum += more.sum;
+    return 0;
+}
+
+static int fault_finish(struct op_job *job)
+{
+    const struct count *c = job->fold;
+    op_result_u64(job, "chunks", c->chunks);
+    op_result_u64(job, "sum", c->sum);
+    return 0;
+}
+
+static int slow_open(struct op_job *job)
+{
+    pause_ms(job, op_int(job, "start_ms", 0));
+    return 0;
+}
+
+/* Between Ready and the first chunk: an op whose preparation takes long. */
+static int slow_start_open(struct op_job *job)
+{
+    pause_ms(job, op_int(job, "ms", 0));
+    return 0;
+}
+
+static int slow_start_process(struct op_job *job, uint64_t chunk, void *result)
+{
+    (void)result;
+    struct count *c = job->fold;
+    c->chunks++;
+    c->sum += chunk;
+    return 0;
+}
+
+static int map_plan(struct op_job *job, struct op_plan *plan)
+{
+    (void)job;
+    plan->whole = true;
+    return 0;
+}
+
+#define NUMBER(n, text, d)                                                                                   \
+    {                                                                                                        \
+        .name = n, .type = PWC__PARAM_TYPE__PARAM_UINT, .summary = text, .max = (double)PWC_CHUNKS_MAX, .def = d \
+    }
+static const struct op_param params[] = {
+    {.name = "n",
+     .type = PWC__PARAM_TYPE__PARAM_UINT,
+     .summary = "Number of chunks",
+     .required = true,
+     .min = 1,
+     .max = (double)PWC_CHUNKS_MAX},
+    NUMBER("at", "The chunk that misbehaves", "0"),
+    NUMBER("attempts", "How many attempts at it do", "1"),
+    NUMBER("ms", "How long each chunk takes", "0"),
+    NUMBER("start_ms", "How long the op takes to open", "0"),
+    NUMBER("bytes", "leak: how much", "4611686018427387904"),
+    NUMBER("status", "exit: the status", "3"),
+    {.name = "call", .type = PWC__PARAM_TYPE__PARAM_STRING, .summary = "syscall: which", .def = "mount"},
+};
+static const struct op_role in_role[] = {{"in", PWC__ROLE_DIR__ROLE_IN, false, "A file that becomes shorter"}};
+
+#define FAULT(n, text)                                                                                       \
+    {                                                                                                        \
+        .name = "fault." #n, .version = "1", .summary = text, .params = params, .nparams = ARRAY_LEN(params), \
+        .count_param = "n", .absorb = PWC__ABSORB__ABSORB_FOLDED, .fold_bytes = sizeof(struct count),        \
+        .family = &(const struct fault){act_##n}, .open = slow_open, .process = fault_process,               \
+        .fold_init = fault_fold_init, .fold = fault_fold, .finish = fault_finish                             \
+    }
+
+static const struct op faults[] = {
+    FAULT(none, "Chunks that do nothing but count"),
+    FAULT(segv, "Writes where nothing is"),
+    FAULT(abort, "Aborts"),
+    FAULT(hang, "Computes for ever"),
+    FAULT(stop, "Stops itself"),
+    FAULT(leak, "Takes memory until there is none"),
+    FAULT(exit, "Exits"),
+    FAULT(garbage, "Writes garbage to the supervisor"),
+    FAULT(lie, "Reports a lease it never had"),
+    FAULT(scribble, "Overwrites its segment and dies"),
+    FAULT(error, "Returns an error"),
+    FAULT(syscall, "Calls what the sandbox forbids"),
+    {.name = "fault.slow_start",
+     .version = "1",
+     .summary = "Takes long to open",
+     .params = params,
+     .nparams = ARRAY_LEN(params),
+     .count_param = "n",
+     .absorb = PWC__ABSORB__ABSORB_FOLDED,
+     .fold_bytes = sizeof(struct count),
+     .open = slow_start_open,
+     .process = slow_start_process,
+     .fold_init = fault_fold_init,
+     .fold = fault_fold,
+     .finish = fault_finish},
+    {.name = "fault.bus",
+     .version = "1",
+     .summary = "Reads a mapped input, which may shrink meanwhile",
+     .roles = in_role,
+     .nroles = 1,
+     .plan = map_plan,
+     .whole = act_bus},
+};
+
+void ops_fault(struct optable *t)
+{
+    optable_add(t, &fault_copy);
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+        optable_add(t, &faults[i]);
+}

@@ -1,0 +1,178 @@
+/*
+ * fault_copy.c - fault.copy, in test builds only: copies its input the long way, through every role there is
+ * (plan, producer, workers, consumer; whole for small inputs and batches), so that tests can kill any of them
+ * and compare the output with the input. `in` names the role that misbehaves at chunk `at`.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ipc/clock.h"
+#include "ipc/fds.h"
+#include "worker/op.h"
+
+#define CODE(name) PWC__CODE__CODE_##name
+
+/* What the plan's blob holds. */
+struct copy_plan {
+    uint64_t bytes, chunk;
+};
+
+static void pause_ms(int64_t ms)
+{
+    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000 * NS_PER_MS)};
+    if (ms > 0)
+        nanosleep(&t, NULL);
+}
+
+static void misbehave(const struct op_job *job, const char *role, uint64_t chunk)
+{
+    pause_ms(strcmp(role, op_str(job, "slow", "")) == 0 ? op_int(job, "ms", 0) : 0);
+    if (strcmp(op_str(job, "die", "none"), role) == 0 && chunk == (uint64_t)op_int(job, "at", 0) &&
+        job->attempt <= op_int(job, "attempts", 1))
+        raise(SIGKILL);
+}
+
+static uint64_t chunk_len(const struct copy_plan *p, uint64_t chunk)
+{
+    return MIN(p->chunk, p->bytes - chunk * p->chunk);
+}
+
+static int input_size(struct op_job *job, uint64_t *ret)
+{
+    struct stat st;
+    if (fstat(op_fd(job, "in"), &st) < 0)
+        return op_fail(job, CODE(BAD_INPUT), "in: %s", strerror(errno));
+    if (st.st_size == 0)
+        return op_fail(job, CODE(BAD_INPUT), "in: is empty");
+    *ret = (uint64_t)st.st_size;
+    return 0;
+}
+
+static int copy_plan(struct op_job *job, struct op_plan *plan)
+{
+    struct copy_plan p = {.chunk = (uint64_t)op_int(job, "chunk", 65536)};
+    if (input_size(job, &p.bytes) < 0)
+        return -1;
+    misbehave(job, "plan", (uint64_t)op_int(job, "at", 0));
+    plan->whole = p.bytes <= p.chunk;
+    plan->chunks = (p.bytes + p.chunk - 1) / p.chunk;
+    plan->result_bytes = p.chunk;
+    plan->raster_bytes = p.bytes;
+    plan->producer = true;
+    plan->absorb = PWC__ABSORB__ABSORB_SERIAL;
+    plan->unit = "bytes";
+    plan->unit_size = p.chunk;
+    plan->units = p.bytes;
+    plan->blob = xcalloc(1, sizeof p);
+    plan->blob_len = sizeof p;
+    memcpy(plan->blob, &p, sizeof p);
+    return 0;
+}
+
+static int copy_produce(struct op_job *job)
+{
+    const struct copy_plan *p = job->plan;
+    for (uint64_t i = 0; i < job->chunks; i++) {
+        uint64_t at = i * p->chunk;
+        misbehave(job, "produce", i);
+        int r = pread_all(op_fd(job, "in"), (char *)job->raster + at, chunk_len(p, i), at);
+        if (r < 0)
+            return op_fail(job, CODE(BAD_INPUT), "in: %s", strerror(-r));
+        if (op_announce(job, i + 1) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int copy_process(struct op_job *job, uint64_t chunk, void *result)
+{
+    const struct copy_plan *p = job->plan;
+    misbehave(job, "process", chunk);
+    memcpy(result, (const char *)job->raster + chunk * p->chunk, chunk_len(p, chunk));
+    return 0;
+}
+
+static int put(struct op_job *job, const void *from, uint64_t len, uint64_t at)
+{
+    while (len > 0) {
+        ssize_t n = pwrite(op_fd(job, "out"), from, len, (off_t)at);
+        if (n < 0)
+            return op_fail(job, CODE(OUTPUT), "out: %s", strerror(errno));
+        from = (const char *)from + n;
+        len -= (uint64_t)n;
+        at += (uint64_t)n;
+    }
+    op_wrote(job, at);
+    return 0;
+}
+
+static int copy_merge(struct op_job *job)
+{
+    const struct copy_plan *p = job->plan;
+    uint64_t chunk;
+    for (uint64_t i = 0; i < job->chunks; i++) {
+        misbehave(job, "merge", i);
+        const void *from = op_next(job, &chunk);
+        if (from == NULL || put(job, from, chunk_len(p, chunk), chunk * p->chunk) < 0 ||
+            op_absorbed(job, chunk + 1) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int copy_whole(struct op_job *job)
+{
+    AUTO_FREE char *buffer = xcalloc(1, 65536);
+    uint64_t bytes;
+    if (input_size(job, &bytes) < 0)
+        return -1;
+    misbehave(job, "whole", job->item);
+    for (uint64_t at = 0, n; at < bytes; at += n) {
+        n = MIN(bytes - at, 65536u);
+        int r = pread_all(op_fd(job, "in"), buffer, n, at);
+        if (r < 0)
+            return op_fail(job, CODE(BAD_INPUT), "in: %s", strerror(-r));
+        if (put(job, buffer, n, at) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+#define NUMBER(n, text, from, d)                                                                             \
+    {                                                                                                        \
+        .name = n, .type = PWC__PARAM_TYPE__PARAM_UINT, .summary = text, .min = from, .max = 1e9, .def = d   \
+    }
+static const struct op_choice who[] = {{"none", "nobody"},        {"plan", "the planner"}, {"produce", "the producer"},
+                                       {"process", "a worker"},   {"merge", "the consumer"},
+                                       {"whole", "all in one"},   {NULL, NULL}};
+static const struct op_param params[] = {
+    NUMBER("chunk", "Bytes a chunk", 1, "65536"),
+    {.name = "die", .type = PWC__PARAM_TYPE__PARAM_ENUM, .summary = "Who is killed", .def = "none", .choices = who},
+    NUMBER("at", "At which chunk", 0, "0"),
+    NUMBER("attempts", "How many attempts at it", 0, "1"),
+    {.name = "slow", .type = PWC__PARAM_TYPE__PARAM_ENUM, .summary = "Who is slow", .def = "none", .choices = who},
+    NUMBER("ms", "How slow, a chunk", 0, "0"),
+};
+static const struct op_role roles[] = {{"in", PWC__ROLE_DIR__ROLE_IN, false, "What is copied"},
+                                       {"out", PWC__ROLE_DIR__ROLE_OUT, false, "The copy"}};
+
+const struct op fault_copy = {
+    .name = "fault.copy",
+    .version = "1",
+    .summary = "Copies a file through every role",
+    .params = params,
+    .nparams = ARRAY_LEN(params),
+    .roles = roles,
+    .nroles = ARRAY_LEN(roles),
+    .absorb = PWC__ABSORB__ABSORB_SERIAL,
+    .scratch = true,
+    .plan = copy_plan,
+    .produce = copy_produce,
+    .process = copy_process,
+    .merge = copy_merge,
+    .whole = copy_whole,
+};

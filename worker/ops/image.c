@@ -1,0 +1,95 @@
+/*
+ * image.c - libvips' start-up, registration, and what every role of an image job needs.
+ *
+ * ops_image_start runs in the nursery, which forks: VIPS_INIT leaves one thread, and no pipeline may run there,
+ * because a child of a process that ran one inherits a thread pool without its threads.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "worker/ops/image.h"
+
+/* Below this the codec processes cost more than they overlap. */
+uint64_t img_whole_bytes = 8u << 20;
+/* Big enough to hide a lease's cost and the margins, small enough that several fit an arena. */
+uint64_t img_strip_bytes = 3u << 20;
+
+/* Libraries' chatter about doubtful files is not ours to print; what stops a job comes back as its reason. */
+static void swallow(const gchar *domain, GLogLevelFlags level, const gchar *message, gpointer user)
+{
+    if (level & (G_LOG_FLAG_FATAL | G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL))
+        g_log_default_handler(domain, level, message, user);
+}
+
+void ops_image_start(void)
+{
+    if (VIPS_INIT("pwc-stage") != 0)
+        vips_error_exit("libvips does not start");
+    g_log_set_default_handler(swallow, NULL);
+    /* The processes are the parallelism. */
+    vips_concurrency_set(1);
+    vips_cache_set_max(0);
+    vips_block_untrusted_set(TRUE);
+}
+
+void ops_image(struct optable *t)
+{
+    img_table(t);
+}
+
+void img_message(char *out, size_t size)
+{
+    const char *text = vips_error_buffer();
+    size_t n = 0, last = 0;
+    /* Lines become clauses; libvips repeats itself, so a line that only prefixes another is kept once. */
+    for (; *text != '\0' && n + 3 < size; text++) {
+        if (*text != '\n') {
+            out[n++] = *text;
+            continue;
+        }
+        if (n > last && text[1] != '\0' && strncmp(out + last, text + 1, n - last) != 0) {
+            out[n++] = ';';
+            out[n++] = ' ';
+            last = n;
+        } else if (text[1] != '\0') {
+            n = last;
+        }
+    }
+    out[n] = '\0';
+    if (n == 0)
+        snprintf(out, size, "libvips failed and gave no reason");
+    vips_error_clear();
+}
+
+struct img *img_state(struct op_job *job)
+{
+    if (!job->state)
+        job->state = xcalloc(1, sizeof(struct img));
+    return job->state;
+}
+
+int img_load_plan(struct op_job *job, struct img *s)
+{
+    if (img_plan_parse(job->plan, job->plan_len, &s->plan) < 0)
+        return op_fail(job, PWC__CODE__CODE_PROTOCOL, "the plan of this job is damaged");
+    const char *second = img_family(job)->second;
+    if (!second)
+        return 0;
+    return img_mask_parse(job, second, s->plan.mask, s->plan.mask_len, &s->second);
+}
+
+void img_close(struct op_job *job)
+{
+    struct img *s = job->state;
+    if (!s)
+        return;
+    g_clear_object(&s->region);
+    g_clear_object(&s->out);
+    g_clear_object(&s->second);
+    g_clear_object(&s->view.pixels);
+    img_input_close(&s->in);
+    free(s->mask);
+    free(s->strip);
+    free(s);
+    job->state = NULL;
+}

@@ -1,0 +1,134 @@
+/* image_geometry.c - see image_geometry.h. */
+#include <math.h>
+
+#include "worker/ops/image_geometry.h"
+
+/* A strip recomputes its margins: below four times their size that costs more than a quarter. */
+#define MARGIN_FACTOR 4u
+/* Results wait in arenas that hold a few of them. */
+#define STRIP_MOST (12u << 20)
+/* So that two workers, a producer and a consumer overlap at all. */
+#define CHUNKS_LEAST 8u
+/* Encoders and JPEG's blocks like multiples. */
+#define ROWS_STEP 16u
+
+void geometry_cut(struct geometry *g, uint64_t line, uint32_t margin, uint64_t bytes)
+{
+    uint64_t row = line > 0 ? line : 1;
+    uint64_t rows = bytes / row;
+    uint64_t least = (uint64_t)MARGIN_FACTOR * margin / 2;
+    if (rows < least)
+        rows = MIN(least, STRIP_MOST / row);
+    if (rows > g->out_rows / CHUNKS_LEAST)
+        rows = g->out_rows / CHUNKS_LEAST;
+    if (rows > ROWS_STEP)
+        rows -= rows % ROWS_STEP;
+    if (rows < 1)
+        rows = 1;
+    g->rows = (uint32_t)MIN(rows, g->out_rows);
+    g->chunks = (g->out_rows + (uint64_t)g->rows - 1) / g->rows;
+}
+
+size_t geometry_samples(uint32_t out_rows, uint32_t *rows, size_t max)
+{
+    /* Uneven places, so that a pattern that repeats every so many rows shows. */
+    static const double at[] = {0, 0.131, 0.25, 0.467, 0.613, 0.75, 0.897, 1};
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(at) && n < max; i++) {
+        uint32_t row = (uint32_t)(at[i] * (out_rows - 1));
+        if (n == 0 || row > rows[n - 1])
+            rows[n++] = row;
+    }
+    return n;
+}
+
+static bool inner(const struct geometry *g, const struct demand *d)
+{
+    return d->bottom > 0 && d->top > 0 && d->bottom < g->in_rows;
+}
+
+/* The slope between the outermost samples that no image border clips; false: fewer than two. */
+static bool fit_slope(struct geometry *g, const struct demand *d, size_t n)
+{
+    size_t a = n, b = n;
+    for (size_t i = 0; i < n; i++)
+        if (inner(g, &d[i])) {
+            a = a == n ? i : a;
+            b = i;
+        }
+    if (a == b || d[a].row == d[b].row)
+        return false;
+    g->slope = ((double)d[b].bottom - d[a].bottom) / ((double)d[b].row - d[a].row);
+    return g->slope >= 0;
+}
+
+uint32_t geometry_fit(struct geometry *g, const struct demand *d, size_t n)
+{
+    uint32_t span = 0;
+    for (size_t i = 0; i < n; i++)
+        if (d[i].bottom > 0)
+            span = MAX(span, d[i].bottom - d[i].top);
+    g->all = true;
+    g->slope = g->shift = 0;
+    if (span > g->in_rows / 2 || !fit_slope(g, d, n))
+        return span > 1 ? span - 1 : 0;
+    uint32_t own = g->slope > 1 ? (uint32_t)g->slope : 1;
+    double high = -HUGE_VAL, low = HUGE_VAL;
+    for (size_t i = 0; i < n; i++) {
+        if (d[i].bottom == 0)
+            continue;
+        double shift = d[i].bottom - g->slope * d[i].row;
+        high = MAX(high, shift);
+        if (inner(g, &d[i]))
+            low = MIN(low, shift);
+    }
+    /* Demands off the line by more than a margin's worth do not follow it. */
+    double slack = MAX(8.0, span / 2.0);
+    if (high - low <= slack) {
+        g->all = false;
+        g->shift = high + slack;
+    }
+    return span > own ? span - own : 0;
+}
+
+uint32_t geometry_need(const struct geometry *g, uint64_t chunk)
+{
+    if (g->all)
+        return g->in_rows;
+    uint64_t last = chunk * g->rows + geometry_rows_of(g, chunk) - 1;
+    double need = ceil(g->slope * (double)last + g->shift);
+    if (need >= g->in_rows)
+        return g->in_rows;
+    return need < 1 ? 1 : (uint32_t)need;
+}
+
+uint64_t geometry_ready(const struct geometry *g, uint32_t rows)
+{
+    if (rows >= g->in_rows)
+        return g->chunks;
+    if (g->all)
+        return 0;
+    /* need grows with the chunk: bisect */
+    uint64_t lo = 0, hi = g->chunks;
+    while (lo < hi) {
+        uint64_t mid = lo + (hi - lo) / 2;
+        if (geometry_need(g, mid) <= rows)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+uint32_t geometry_rows_of(const struct geometry *g, uint64_t chunk)
+{
+    uint64_t first = chunk * g->rows;
+    return (uint32_t)MIN((uint64_t)g->rows, g->out_rows - first);
+}
+
+bool geometry_valid(const struct geometry *g)
+{
+    return g->in_rows > 0 && g->out_width > 0 && g->out_rows > 0 && g->rows > 0 && g->rows <= g->out_rows &&
+           g->chunks == (g->out_rows + (uint64_t)g->rows - 1) / g->rows && isfinite(g->slope) && g->slope >= 0 &&
+           isfinite(g->shift);
+}

@@ -1,0 +1,185 @@
+/*
+ * image_plan.c - the planner: header, budget, demand, grid.
+ *
+ * Whether and how an operation can be cut is not looked up in a list: it is built over an image that records what is
+ * asked of it. Reading while being built means that the result depends on all pixels; else single rows of the
+ * output tell which input rows they need. Grid and probe depend on the job alone, never on timing, so that a chunk
+ * is the same in every attempt.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "worker/ops/image.h"
+
+#define SAMPLES 8
+
+/* Evaluates one row of the output; 0, or libvips' failure. */
+static int sample(VipsImage *out, struct img_probe *probe, uint32_t row, struct demand *ret)
+{
+    /* A region of its own: libvips answers from what an earlier one still holds. */
+    VipsRegion *r = vips_region_new(out);
+    VipsRect rect = {0, (int)row, out->Xsize, 1};
+    probe->top = probe->bottom = 0;
+    int result = r ? vips_region_prepare(r, &rect) : -1;
+    g_clear_object(&r);
+    *ret = (struct demand){row, probe->top, probe->bottom};
+    return result;
+}
+
+/* Which input rows the output needs. False: no telling. */
+static bool fit(VipsImage *out, struct img_probe *probe, struct geometry *g, uint32_t *ret_margin)
+{
+    uint32_t rows[SAMPLES];
+    struct demand d[SAMPLES];
+    size_t n = geometry_samples(g->out_rows, rows, SAMPLES);
+    probe->open = true;
+    for (size_t i = 0; i < n; i++)
+        if (sample(out, probe, rows[i], &d[i]) != 0) {
+            vips_error_clear();
+            return false;
+        }
+    *ret_margin = geometry_fit(g, d, n);
+    return true;
+}
+
+/* The output is known, and `plan` says whole or not. */
+static int measure(struct op_job *job, struct img *s, VipsImage *out, struct img_probe *probe, struct op_plan *plan)
+{
+    struct geometry *g = &s->plan.geo;
+    uint32_t margin = 0;
+    if (img_budget(job, "out", out) < 0)
+        return -1;
+    *g = (struct geometry){.in_rows = (uint32_t)s->plan.head.height,
+                           .out_width = (uint32_t)out->Xsize,
+                           .out_rows = (uint32_t)out->Ysize};
+    s->plan.out_line = img_line(out);
+    plan->whole = img_family(job)->caches || !fit(out, probe, g, &margin);
+    if (plan->whole)
+        return 0;
+    geometry_cut(g, s->plan.out_line, margin, img_strip_bytes);
+    plan->whole = g->chunks < 2;
+    return 0;
+}
+
+static int probe(struct op_job *job, struct img *s, struct op_plan *plan)
+{
+    struct img_probe probe = {0};
+    VipsImage *out = NULL, *in = img_probe_new(&s->plan, &probe);
+    VipsObject *op = NULL;
+    if (!in)
+        return img_fail(job, PWC__CODE__CODE_INTERNAL, NULL);
+    int r = img_build(job, in, s->second, &out, &op);
+    if (r > 0 && probe.read) {
+        vips_error_clear();
+        plan->whole = true;
+        r = 0;
+    } else if (r > 0) {
+        r = img_fail(job, PWC__CODE__CODE_OP, NULL);
+    } else if (r == 0) {
+        r = measure(job, s, out, &probe, plan);
+    }
+    g_clear_object(&out);
+    if (op) {
+        vips_object_unref_outputs(op);
+        g_object_unref(op);
+    }
+    g_object_unref(in);
+    return r;
+}
+
+/* A plan whose metadata are packed, so that the probe sees exactly what the workers will see. */
+static int pack(struct op_job *job, struct img *s, struct op_plan *plan)
+{
+    free(plan->blob);
+    plan->blob = NULL;
+    if (img_plan_pack(&s->plan, s->in.image, &plan->blob, &plan->blob_len) < 0)
+        return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "the plan does not fit memory");
+    return 0;
+}
+
+static int read_second(struct op_job *job, struct img *s)
+{
+    const char *role = img_family(job)->second;
+    if (!role)
+        return 0;
+    if (img_mask_read(job, role, &s->mask, &s->plan.mask_len) < 0)
+        return -1;
+    s->plan.mask = s->mask;
+    return img_mask_parse(job, role, s->mask, s->plan.mask_len, &s->second);
+}
+
+/* Workers write into the output at once, so it must have its size, and room. */
+static int reserve_output(struct op_job *job, const struct img_plan *p)
+{
+    int fd = op_fd(job, "out");
+    uint64_t bytes = p->out_line * p->geo.out_rows;
+    if (fd < 0)
+        return op_fail(job, PWC__CODE__CODE_BAD_DESCRIPTOR, "out: no file was given");
+    int error = ftruncate(fd, 0) < 0 || fallocate(fd, 0, 0, (off_t)bytes) < 0 ? errno : 0;
+    if (error == EOPNOTSUPP)
+        error = ftruncate(fd, (off_t)bytes) < 0 ? errno : 0;
+    return error ? op_fail(job, PWC__CODE__CODE_OUTPUT, "out: %s", strerror(error)) : 0;
+}
+
+static int fill(struct op_job *job, struct img *s, struct op_plan *plan)
+{
+    const struct geometry *g = &s->plan.geo;
+    bool raw = img_is_raw(job);
+    plan->chunks = g->chunks;
+    plan->result_bytes = raw ? 0 : g->rows * s->plan.out_line;
+    plan->raster_bytes = s->plan.line * g->in_rows;
+    plan->producer = true;
+    plan->absorb = raw ? PWC__ABSORB__ABSORB_PLACED : PWC__ABSORB__ABSORB_SERIAL;
+    plan->unit = "rows";
+    plan->unit_size = g->rows;
+    plan->units = g->out_rows;
+    if (raw && job->nsave > 0)
+        return op_fail(job, PWC__CODE__CODE_NO_SUCH_PARAM, "save.%s: raw pixels have no options", job->save[0]->name);
+    return raw ? reserve_output(job, &s->plan) : 0;
+}
+
+static int plan_cut(struct op_job *job, struct img *s, struct op_plan *plan)
+{
+    s->plan.line = img_line(s->in.image);
+    img_header_of(s->in.image, &s->plan.head);
+    if (read_second(job, s) < 0)
+        return -1;
+    /* Packed once for the probe, whose geometry is not known yet, and again for the workers. */
+    struct img_plan *p = &s->plan;
+    p->geo = (struct geometry){.in_rows = (uint32_t)p->head.height, .out_width = 1, .out_rows = 1, .rows = 1, .chunks = 1};
+    struct img_plan parsed;
+    if (pack(job, s, plan) < 0)
+        return -1;
+    if (img_plan_parse(plan->blob, plan->blob_len, &parsed) < 0)
+        return op_fail(job, PWC__CODE__CODE_INTERNAL, "in: its header cannot be planned with");
+    p->meta = parsed.meta;
+    p->meta_end = parsed.meta_end;
+    if (probe(job, s, plan) < 0)
+        return -1;
+    if (plan->whole)
+        return 0;
+    return pack(job, s, plan) < 0 ? -1 : fill(job, s, plan);
+}
+
+int img_plan(struct op_job *job, struct op_plan *plan)
+{
+    struct img *s = img_state(job);
+    if (img_check_format(job) < 0)
+        return -1;
+    plan->whole = img_family(job)->source;
+    if (plan->whole)
+        return 0;
+    if (img_input_open(job, &s->in) < 0)
+        return -1;
+    plan->whole = img_bytes(s->in.image) <= img_whole_bytes;
+    if (plan->whole)
+        return 0;
+    int r = plan_cut(job, s, plan);
+    if (r < 0 || plan->whole) {
+        free(TAKE_PTR(plan->blob));
+        plan->blob_len = 0;
+    }
+    return r;
+}

@@ -1,0 +1,95 @@
+/*
+ * image_produce.c - the producer: decodes from the first row to the last into the raster and says which chunks
+ * can be computed. Rows go through pwrite: a write through the map costs a fault a page.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "worker/ops/image.h"
+
+/* Decoded at a time: stays in the second-level cache until it is written. */
+uint64_t img_read_bytes = 256u << 10;
+
+static int rows_at_once(const VipsImage *im)
+{
+    uint64_t rows = img_read_bytes / MAX((uint64_t)1, img_line(im));
+    rows -= rows % 16;
+    return rows < 16 ? 16 : (int)MIN(rows, (uint64_t)4096);
+}
+
+/* libvips' regions may have padding between rows only when they are parts of something wider. */
+static int take_region(struct op_job *job, VipsRegion *r, const VipsRect *rect, img_rows_fn take, void *arg)
+{
+    size_t line = img_line(r->im);
+    if ((size_t)r->bpl == line)
+        return take(job, (uint32_t)rect->top, (uint32_t)rect->height, img_addr(r, 0, rect->top), arg);
+    for (int y = 0; y < rect->height; y++)
+        if (take(job, (uint32_t)(rect->top + y), 1, img_addr(r, 0, rect->top + y), arg) < 0)
+            return -1;
+    return 0;
+}
+
+int img_read_rows(struct op_job *job, struct img_input *in, img_rows_fn take, void *arg)
+{
+    VipsImage *im = in->image;
+    VipsRegion *r = vips_region_new(im);
+    if (!r)
+        return img_fail(job, PWC__CODE__CODE_NO_MEMORY, NULL);
+    int step = rows_at_once(im), result = 0;
+    for (int y = 0; y < im->Ysize && result == 0; y += step) {
+        VipsRect rect = {0, y, im->Xsize, MIN(step, im->Ysize - y)};
+        if (op_cancelled(job))
+            result = op_fail(job, PWC__CODE__CODE_CANCELLED, "cancelled");
+        else if (vips_region_prepare(r, &rect) != 0)
+            result = img_fail(job, PWC__CODE__CODE_BAD_INPUT, in->source);
+        else
+            result = take_region(job, r, &rect, take, arg);
+    }
+    g_object_unref(r);
+    return result;
+}
+
+static int write_rows(struct op_job *job, uint64_t line, uint32_t first, uint32_t n, const void *data)
+{
+    const char *p = data;
+    uint64_t at = first * line, left = n * line;
+    while (left > 0) {
+        ssize_t w = pwrite(job->raster_fd, p, left, (off_t)at);
+        if (w < 0 && errno == EINTR)
+            continue;
+        if (w < 0)
+            return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "scratch file: %s", strerror(errno));
+        p += w;
+        at += (uint64_t)w;
+        left -= (uint64_t)w;
+    }
+    return 0;
+}
+
+static int produced(struct op_job *job, uint32_t first, uint32_t n, const void *data, void *arg)
+{
+    struct img *s = job->state;
+    uint64_t *announced = arg;
+    if (write_rows(job, s->plan.line, first, n, data) < 0)
+        return -1;
+    uint64_t ready = geometry_ready(&s->plan.geo, first + n);
+    if (ready <= *announced)
+        return 0;
+    *announced = ready;
+    return op_announce(job, ready);
+}
+
+int img_produce(struct op_job *job)
+{
+    struct img *s = img_state(job);
+    uint64_t announced = 0;
+    if (img_plan_parse(job->plan, job->plan_len, &s->plan) < 0)
+        return op_fail(job, PWC__CODE__CODE_PROTOCOL, "the plan of this job is damaged");
+    /* A producer that is asked again reads again. */
+    if (!s->in.image && img_input_open(job, &s->in) < 0)
+        return -1;
+    int r = img_read_rows(job, &s->in, produced, &announced);
+    img_input_close(&s->in);
+    return r;
+}

@@ -1,0 +1,121 @@
+/*
+ * image_save.c - the output: one of libvips' savers, or bare pixels.
+ *
+ * The saver converts colours and formats as it does for the `vips` command, and pulls rows from the top: an image
+ * whose rows come from other processes works as well as one in memory.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "worker/ops/image.h"
+
+static const struct {
+    const char *format, *nick;
+} savers[] = {
+    {"png", "pngsave_target"},
+    {"jpeg", "jpegsave_target"},
+    {"tiff", "tiffsave_target"},
+    {"webp", "webpsave_target"},
+};
+
+bool img_is_raw(const struct op_job *job)
+{
+    return strcmp(job->format, "raw") == 0;
+}
+
+static const char *saver_of(const char *format)
+{
+    for (size_t i = 0; i < ARRAY_LEN(savers); i++)
+        if (strcmp(savers[i].format, format) == 0)
+            return savers[i].nick;
+    return NULL;
+}
+
+int img_check_format(struct op_job *job)
+{
+    const char *f = job->format ? job->format : "";
+    if (saver_of(f) || img_is_raw(job))
+        return 0;
+    return op_fail(job, PWC__CODE__CODE_BAD_FORMAT, "format: \"%s\" cannot be written; png, jpeg, tiff, webp and raw can", f);
+}
+
+static int fail_errno(struct op_job *job, int error)
+{
+    return op_fail(job, PWC__CODE__CODE_OUTPUT, "out: %s", strerror(error));
+}
+
+int img_pwrite(struct op_job *job, const void *data, size_t len, uint64_t offset)
+{
+    const char *p = data;
+    while (len > 0) {
+        ssize_t n = pwrite(op_fd(job, "out"), p, len, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail_errno(job, errno);
+        p += n;
+        offset += (uint64_t)n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* vips_sink_disc hands over full-width areas from the top. */
+static int raw_area(VipsRegion *region, VipsRect *area, void *a)
+{
+    struct op_job *job = a;
+    size_t line = img_line(region->im);
+    for (int y = area->top; y < area->top + area->height; y++)
+        if (img_pwrite(job, img_addr(region, 0, y), line, (uint64_t)y * line) < 0)
+            return -1;
+    return 0;
+}
+
+static int save_raw(struct op_job *job, VipsImage *im, VipsSource *blame)
+{
+    if (job->nsave > 0)
+        return op_fail(job, PWC__CODE__CODE_NO_SUCH_PARAM, "save.%s: raw pixels have no options", job->save[0]->name);
+    if (vips_sink_disc(im, raw_area, job) != 0)
+        return img_fail(job, PWC__CODE__CODE_OP, blame);
+    op_wrote(job, img_bytes(im));
+    return 0;
+}
+
+static int run_saver(struct op_job *job, VipsObject *o, VipsTarget *target, VipsSource *blame)
+{
+    if (img_set_args(job, o, job->save, job->nsave, "save") < 0)
+        return -1;
+    if (vips_object_build(o) != 0) {
+        if (img_target_errno(target) == 0)
+            return img_fail(job, PWC__CODE__CODE_OP, blame);
+        vips_error_clear();
+        return fail_errno(job, img_target_errno(target));
+    }
+    op_wrote(job, img_target_bytes(target));
+    return 0;
+}
+
+int img_save(struct op_job *job, VipsImage *im, VipsSource *blame)
+{
+    int fd = op_fd(job, "out");
+    if (fd < 0)
+        return op_fail(job, PWC__CODE__CODE_BAD_DESCRIPTOR, "out: no file was given");
+    /* A consumer before us may have died halfway. */
+    if (ftruncate(fd, 0) < 0 && errno != EINVAL)
+        return fail_errno(job, errno);
+    if (img_is_raw(job))
+        return save_raw(job, im, blame);
+    VipsTarget *target = img_target_new(fd);
+    VipsOperation *o = target ? vips_operation_new(saver_of(job->format)) : NULL;
+    if (!o) {
+        g_clear_object(&target);
+        return img_fail(job, PWC__CODE__CODE_BAD_FORMAT, NULL);
+    }
+    g_object_set(o, "in", im, "target", target, NULL);
+    int r = run_saver(job, VIPS_OBJECT(o), target, blame);
+    vips_object_unref_outputs(VIPS_OBJECT(o));
+    g_object_unref(o);
+    g_object_unref(target);
+    return r;
+}

@@ -1,0 +1,46 @@
+/*
+ * sandbox.h - what a stage may still do once it may see a client's bytes: use its memory, its descriptors and
+ * threads. It opens, executes, signals and connects to nothing.
+ *
+ * Prepared once, in the nursery, while libraries may still read files: the seccomp program is compiled there
+ * and each stage only loads it.
+ */
+#ifndef PWC_WORKER_SANDBOX_H
+#define PWC_WORKER_SANDBOX_H
+
+#include "ipc/base.h"
+
+/* Bits of Entered.layer_bits and Enter.require. */
+enum sandbox_layer {
+    LAYER_NO_NEW_PRIVS = 1,
+    LAYER_SECCOMP = 2,
+    LAYER_LANDLOCK = 4,
+    LAYER_NOFILE = 8,
+    LAYER_NOCORE = 16,
+    LAYER_NOCAPS = 32,
+};
+#define SANDBOX_LAYERS_TEXT 128
+
+/* Compiles the filter and the table of system call names. 0 or -errno. */
+int sandbox_prepare(void);
+/* From root to the user "pwcd", else nobody; nothing for others. Then the process cannot be dumped. */
+int sandbox_drop_root(void);
+
+struct sandbox_result {
+    unsigned bits;
+    char layers[SANDBOX_LAYERS_TEXT];  /* "no_new_privs seccomp landlock-6 nofile nocore nocaps" */
+    char missing[SANDBOX_LAYERS_TEXT]; /* "landlock: Function not implemented"; "" nothing */
+};
+/* memory: RLIMIT_DATA in bytes, 0 none. Enters as many layers as the kernel gives and says which. */
+void sandbox_enter(uint64_t memory, struct sandbox_result *ret);
+
+/* Async-signal-safe; "?" for a number that was unknown at start. */
+const char *sandbox_syscall_name(int nr);
+
+/* filter.c: the seccomp program. */
+struct sock_filter;
+int filter_build(struct sock_filter **ret_program, size_t *ret_len);
+/* Loads it with this process's pid in the places where only its own is allowed. */
+int filter_load(const struct sock_filter *program, size_t len);
+
+#endif

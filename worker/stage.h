@@ -1,0 +1,79 @@
+/*
+ * stage.h - what the files of the stage runtime share. Ops include op.h only.
+ *
+ * A stage is SPARE until Enter has put it into the sandbox, then ENTERED until its channel ends. While an op
+ * runs (`busy`) only messages that start no op may come in: a consumer reads its references from inside merge.
+ *
+ * Who owns what: the stage owns its jobs, its arena mapping and the two shared pages; a job owns the message
+ * that opened it, its descriptors and mappings, and what the op said (failure, results). An op owns job->state.
+ */
+#ifndef PWC_WORKER_STAGE_H
+#define PWC_WORKER_STAGE_H
+
+#include "ipc/channel.h"
+#include "ipc/clock.h"
+#include "ipc/segment.h"
+#include "worker/op.h"
+#include "worker/optable.h"
+
+#define CODE(name) PWC__CODE__CODE_##name
+
+#define STAGE_JOBS 8u     /* jobs a stage may have open: the supervisor keeps count */
+#define STAGE_CHANNEL 3   /* where a stage and the nursery find their channel */
+#define STAGE_EXIT_PROTOCOL 76 /* EX_PROTOCOL: the supervisor sent what it must not */
+#define STAGE_EXIT_SANDBOX  77 /* EX_NOPERM: a required layer is missing */
+
+enum stage_state { STAGE_SPARE = 1, STAGE_ENTERED = 2 };
+
+struct arena {
+    uint64_t id, bytes;
+    uint8_t *base; /* NULL: none */
+    int error;     /* -errno: its pages could not be reserved; reported with the next lease */
+};
+
+struct stage {
+    struct chan *chan;
+    const struct optable *ops;
+    enum stage_state state;
+    bool busy;
+    int ended; /* negative: the channel broke or ended while an op was reading it */
+    uint64_t number, domain;
+    const struct control_page *control;
+    struct segment *segment;
+    uint64_t done; /* chunks since the stage began */
+    struct arena arena;
+    struct op_job *jobs[STAGE_JOBS];
+};
+
+/* A message that came in. Handlers borrow it; JobOpen takes msg. */
+struct incoming {
+    struct frame *frame;
+    ProtobufCMessage *msg;
+};
+
+/* Never returns: serves the channel until it ends, then exits. */
+_Noreturn void stage_main(int fd, const struct optable *ops);
+/* 0, or the channel's error: the caller gives up. Waits until the socket took everything. */
+int stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail, size_t tail_len,
+               const int *fds, unsigned nfds);
+/* Waits for one message and handles it. 0, or negative: the stage must end. */
+int stage_turn(struct stage *s);
+/* A job-level error in any role but worker: tells the supervisor what the op said. */
+int stage_failed(struct stage *s, struct op_job *job);
+/* What the slot says from now on. */
+void stage_slot(struct stage *s, uint64_t lease, uint64_t chunk);
+
+/* ---- handlers, by role (stage.c has the table) ---- */
+int on_job_open(struct stage *s, struct incoming *in);
+int on_job_close(struct stage *s, struct incoming *in);
+int on_plan(struct stage *s, struct incoming *in);
+int on_produce(struct stage *s, struct incoming *in);
+int on_lease(struct stage *s, struct incoming *in);
+int on_consume(struct stage *s, struct incoming *in);
+int on_absorb(struct stage *s, struct incoming *in);
+
+/* A lease of a batch: each chunk an item with descriptors of its own. Sets report's done, code, failed. */
+void batch_lease(struct stage *s, struct op_job *job, const Stage__Lease *lease, struct frame *frame,
+                 Stage__Report *report);
+
+#endif
