@@ -164,8 +164,11 @@ struct death *deaths_record(struct stage *s, const siginfo_t *info)
     struct death *x = death_new(s);
     classify(x, s, info);
     uint64_t chunk = stage_slot_chunk(s);
-    bool ours = stage_slot_lease(s) == s->lease.id && s->lease.kind == LEASE_CHUNKS && chunk >= s->lease.first &&
-                chunk < s->lease.end;
+    bool alone = s->lease.end - s->lease.first == 1;
+    if (alone && (s->kill_code == PWC__CODE__CODE_PROTOCOL || chunk != SLOT_IDLE))
+        chunk = s->lease.first; /* whatever the slot says, it can only have been this one */
+    bool ours = s->lease.kind == LEASE_CHUNKS && (alone || stage_slot_lease(s) == s->lease.id) &&
+                chunk >= s->lease.first && chunk < s->lease.end;
     if (ours) {
         fill_chunk(x, s, chunk);
         x->attempts_max = 1 + s->job->budget.retries[cause_of(x->code)];

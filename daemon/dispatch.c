@@ -123,6 +123,7 @@ static void job_open(struct job *j, struct stage *s, Stage__Role role)
     char *roles[PWC_ROLES_MAX];
     unsigned nfds = 0;
     bool writes = role == STAGE__ROLE__ROLE_PLANNER || role == STAGE__ROLE__ROLE_PRODUCER;
+    log_debug("job %lu: opened in stage %lu, role %d", (unsigned long)j->id, (unsigned long)s->id, (int)role);
     int raster = role == STAGE__ROLE__ROLE_CONSUMER ? -1 : writes ? j->scratch_fd : j->raster_fd;
 
     m.job = j->id;

@@ -205,6 +205,8 @@ static bool report_chunks(struct job *j, struct stage *s, const Stage__Report *m
     s->chunks += m->done;
     BUG_ON(!ledger_report(&j->ledger, first, end));
     pace_update(&j->pace, m->done, m->ns);
+    if (m->done > 0)
+        j->idle_losses = 0;
     keep_in_arena(j, s, first, m->done);
     if (!l->final || m->done < held_end - first || m->code != PWC__CODE__CODE_OK) {
         if (j->absorb == PWC__ABSORB__ABSORB_FOLDED && !keep_state(j, f))
@@ -220,16 +222,14 @@ static bool report_chunks(struct job *j, struct stage *s, const Stage__Report *m
     return true;
 }
 
-static void after_report(struct job *j, const struct stage *s)
+static void after_report(struct job *j)
 {
     j->progress_due = true;
-    j->idle_losses = 0;
     if (j->state == PWC__JOB_STATE__JOB_ENDING) {
         if (j->stages_on == 0)
             job_settle(j);
         return;
     }
-    (void)s;
     flow_feed(j);
     job_check(j);
 }
@@ -278,7 +278,7 @@ static void on_report(struct stage *s, struct frame *f, const ProtobufCMessage *
         charge(j, m->failed, x);
     retire_if_used(s, j);
     if (!job_is_terminal(j))
-        after_report(j, s);
+        after_report(j);
 }
 
 /* ---- planned ---- */
@@ -329,7 +329,7 @@ static void on_planned(struct stage *s, struct frame *f, const ProtobufCMessage 
     j->planner = NULL;
     dispatch_release(s, false);
     if (j->state == PWC__JOB_STATE__JOB_ENDING) {
-        after_report(j, s);
+        after_report(j);
         return;
     }
     take_plan(j, m, f);
@@ -374,7 +374,7 @@ static void on_produced(struct stage *s, struct frame *f, const ProtobufCMessage
     ledger_set_ready(&j->ledger, j->ledger.total);
     dispatch_release(s, false);
     retire_if_used(s, j);
-    after_report(j, s);
+    after_report(j);
 }
 
 static void on_absorbed(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
@@ -409,7 +409,7 @@ static void on_consumed(struct stage *s, struct frame *f, const ProtobufCMessage
     keep_results(j, m->results, m->n_results);
     dispatch_release(s, false);
     retire_if_used(s, j);
-    after_report(j, s);
+    after_report(j);
 }
 
 static void on_failed(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
@@ -429,7 +429,7 @@ static void on_failed(struct stage *s, struct frame *f, const ProtobufCMessage *
     retire_if_used(s, j);
     job_end(j, PWC__JOB_STATE__JOB_FAILED, m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP, "%s", m->reason);
     if (j->state == PWC__JOB_STATE__JOB_ENDING)
-        after_report(j, s);
+        after_report(j);
 }
 
 /* ---- life of a stage ---- */
@@ -523,30 +523,48 @@ void flow_frame(struct stage *s, struct frame *f)
 
 /* ---- death ---- */
 
-/* Whom does the slot name? Only a chunk of the lease it died with can be charged. */
-static bool guilty_chunk(const struct stage *s, uint64_t *ret)
+/* Whom does the slot name? Only a chunk of the lease it died with can be charged. A stage that broke the
+ * protocol may have written anything there. */
+enum verdict { VERDICT_CHUNK, VERDICT_NOBODY, VERDICT_UNKNOWN };
+
+static enum verdict who_did_it(const struct stage *s, uint64_t *ret)
 {
+    const struct lease *l = &s->lease;
     *ret = stage_slot_chunk(s);
-    return stage_slot_lease(s) == s->lease.id && *ret >= s->lease.first && *ret < s->lease.end;
+    bool believed = s->kill_code != PWC__CODE__CODE_PROTOCOL;
+    if (believed && stage_slot_lease(s) == l->id && *ret >= l->first && *ret < l->end)
+        return VERDICT_CHUNK;
+    if (believed && *ret == SLOT_IDLE)
+        return VERDICT_NOBODY;
+    *ret = l->first;
+    return l->end - l->first == 1 ? VERDICT_CHUNK : VERDICT_UNKNOWN;
+}
+
+static void lost_to_nobody(struct job *j)
+{
+    if (++j->idle_losses > IDLE_LOSSES_MAX)
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_CRASH, "%s",
+                j->last_death != NULL ? j->last_death->reason : "its workers die between chunks");
 }
 
 static void lost_chunks(struct job *j, struct stage *s)
 {
     uint64_t chunk;
-    bool guilty = guilty_chunk(s, &chunk);
+    enum verdict verdict = who_did_it(s, &chunk);
     struct lease l = s->lease;
     dispatch_release(s, true);
-    j->ledger.redone += l.end - l.first - (guilty ? 1 : 0);
-    if (j->state == PWC__JOB_STATE__JOB_ENDING || !guilty) {
+    j->ledger.redone += l.end - l.first - (verdict == VERDICT_CHUNK ? 1 : 0);
+    if (j->state == PWC__JOB_STATE__JOB_ENDING || l.first == l.end || verdict == VERDICT_NOBODY) {
         ledger_give_back(&j->ledger, l.first, l.end);
-        if (!guilty && ++j->idle_losses > IDLE_LOSSES_MAX)
-            job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_CRASH, "%s",
-                    j->last_death != NULL ? j->last_death->reason : "its workers die between chunks");
-        return;
+        if (verdict == VERDICT_NOBODY)
+            lost_to_nobody(j);
+    } else if (verdict == VERDICT_UNKNOWN) {
+        ledger_suspect(&j->ledger, l.first, l.end);
+    } else {
+        ledger_give_back(&j->ledger, l.first, chunk);
+        ledger_give_back(&j->ledger, chunk + 1, l.end);
+        charge(j, chunk, j->last_death);
     }
-    ledger_give_back(&j->ledger, l.first, chunk);
-    ledger_give_back(&j->ledger, chunk + 1, l.end);
-    charge(j, chunk, j->last_death);
 }
 
 static void role_died(struct job *j, const char *reason)
@@ -606,7 +624,7 @@ void flow_stage_gone(struct stage *s)
     if (j != NULL && s->lease.kind != LEASE_NONE) {
         lost_lease(j, s);
         if (!job_is_terminal(j))
-            after_report(j, s);
+            after_report(j);
     }
     flow_release_arena(s);
 }

@@ -16,6 +16,7 @@ void ledger_free(struct ledger *l)
     iset_free(&l->held);
     iset_free(&l->done);
     iset_free(&l->bad);
+    iset_free(&l->suspect);
     free(l->charges);
     *l = (struct ledger){0};
 }
@@ -40,6 +41,34 @@ uint64_t ledger_lowest(const struct ledger *l)
     return low;
 }
 
+/* A chunk with charges waits alone, so that whoever dies next to it is not suspected with it. */
+static void put_waiting(struct ledger *l, uint64_t from, uint64_t to)
+{
+    iset_add(&l->back, from, to);
+    for (size_t i = 0; i < l->ncharges; i++) {
+        uint64_t c = l->charges[i].chunk;
+        if (c >= from && c < to) {
+            iset_remove(&l->back, c, c + 1);
+            iset_add(&l->alone, c, c + 1);
+        }
+    }
+}
+
+/* A lease holds suspects only, few of them, or none: how much of [first, first + n) goes back to waiting. */
+static uint64_t beyond_suspicion(struct ledger *l, uint64_t first, uint64_t n)
+{
+    const struct range *r = iset_after(&l->suspect, first);
+    uint64_t most = n;
+    if (r != NULL && r->from <= first)
+        most = MIN(l->suspect_most, r->to - first);
+    else if (r != NULL)
+        most = r->from - first;
+    if (most >= n)
+        return 0;
+    put_waiting(l, first + most, first + n);
+    return n - most;
+}
+
 uint64_t ledger_take(struct ledger *l, uint64_t most, uint64_t *ret_first)
 {
     uint64_t first = ledger_lowest(l), n;
@@ -55,22 +84,10 @@ uint64_t ledger_take(struct ledger *l, uint64_t most, uint64_t *ret_first)
         n = MIN(most, l->ready - first);
         l->fresh = first + n;
     }
+    n -= beyond_suspicion(l, first, n);
     iset_add(&l->held, first, first + n);
     *ret_first = first;
     return n;
-}
-
-/* A chunk with charges waits alone, so that whoever dies next to it is not suspected with it. */
-static void put_waiting(struct ledger *l, uint64_t from, uint64_t to)
-{
-    iset_add(&l->back, from, to);
-    for (size_t i = 0; i < l->ncharges; i++) {
-        uint64_t c = l->charges[i].chunk;
-        if (c >= from && c < to) {
-            iset_remove(&l->back, c, c + 1);
-            iset_add(&l->alone, c, c + 1);
-        }
-    }
 }
 
 void ledger_give_back(struct ledger *l, uint64_t from, uint64_t to)
@@ -78,6 +95,14 @@ void ledger_give_back(struct ledger *l, uint64_t from, uint64_t to)
     uint64_t n = iset_remove(&l->held, from, to);
     BUG_ON(n != to - from);
     put_waiting(l, from, to);
+}
+
+void ledger_suspect(struct ledger *l, uint64_t from, uint64_t to)
+{
+    uint64_t half = MAX((to - from) / 2, (uint64_t)1);
+    l->suspect_most = l->suspect.count > 0 ? MIN(l->suspect_most, half) : half;
+    iset_add(&l->suspect, from, to);
+    ledger_give_back(l, from, to);
 }
 
 bool ledger_report(struct ledger *l, uint64_t from, uint64_t to)
@@ -89,6 +114,7 @@ bool ledger_report(struct ledger *l, uint64_t from, uint64_t to)
         return false;
     iset_remove(&l->held, from, to);
     iset_add(&l->done, from, to);
+    iset_remove(&l->suspect, from, to);
     return true;
 }
 
@@ -137,6 +163,7 @@ bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const str
 {
     BUG_ON(iset_remove(&l->held, chunk, chunk + 1) != 1);
     struct charge *c = charge_of(l, chunk);
+    iset_remove(&l->suspect, chunk, chunk + 1);
     if (++c->by[cause] <= budget->retries[cause]) {
         iset_add(&l->alone, chunk, chunk + 1);
         l->retried++;

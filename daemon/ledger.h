@@ -31,6 +31,8 @@ struct ledger {
     struct iset back;   /* taken and given back, waiting */
     struct iset alone;  /* waiting, each to be taken alone: they were charged before */
     struct iset held, done, bad;
+    struct iset suspect;   /* waiting or held: one of them killed a lease and nobody knows which */
+    uint64_t suspect_most; /* how many of them one lease may hold: halved by each such death */
     struct charge *charges; /* sorted by chunk */
     size_t ncharges, room;
     uint64_t retried, redone;
@@ -47,6 +49,11 @@ uint64_t ledger_lowest(const struct ledger *l);
 /* Takes up to `most` chunks from the lowest waiting one on; a charged one comes alone. Returns how many. */
 uint64_t ledger_take(struct ledger *l, uint64_t most, uint64_t *ret_first);
 void ledger_give_back(struct ledger *l, uint64_t from, uint64_t to);
+/*
+ * A lease of these died and its slot did not say where. They wait, to be leased in halves: after a few more
+ * deaths the guilty one stands alone, and can be charged.
+ */
+void ledger_suspect(struct ledger *l, uint64_t from, uint64_t to);
 /* held -> done. Returns false, changing nothing, unless all of the range is held. */
 bool ledger_report(struct ledger *l, uint64_t from, uint64_t to);
 /* done -> waiting: their results are gone. */

@@ -71,8 +71,8 @@ static bool absorb_fits(const struct op_job *job, const Stage__Absorb *m, const 
 {
     uint64_t bytes, end, last;
     return m->n > 0 && m->first >= job->priv->consumer.next && add_u64(m->first, m->n, &last) &&
-           last <= job->chunks && mul_u64(m->n, job->result_bytes, &bytes) && add_u64(m->offset, bytes, &end) &&
-           end <= arena->bytes;
+           last <= job->chunks && mul_u64(m->n, job->result_bytes, &bytes) &&
+           add_u64(m->offset, bytes, &end) && end <= arena->bytes;
 }
 
 int on_absorb(struct stage *s, struct incoming *in)
@@ -92,7 +92,8 @@ int on_absorb(struct stage *s, struct incoming *in)
         arena = arena_find(c, m->arena);
     }
     if (arena == NULL || !absorb_fits(job, m, arena)) {
-        log_warn("absorb of chunk %llu: unknown arena, out of order or out of bounds", (unsigned long long)m->first);
+        log_warn("absorb of chunk %llu: unknown arena, out of order or out of bounds",
+                 (unsigned long long)m->first);
         return -EPROTO;
     }
     queue_push(c, (struct absorb){m->first, m->n, arena->base + m->offset});

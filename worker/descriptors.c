@@ -34,7 +34,8 @@ static int check_flags(struct op_job *job, const struct role_fd *r, int flags)
 {
     int mode = flags & O_ACCMODE;
     if ((flags & O_PATH) != 0)
-        return op_fail(job, CODE(BAD_DESCRIPTOR), "%s: opened with O_PATH, it must be open for reading", r->name);
+        return op_fail(job, CODE(BAD_DESCRIPTOR), "%s: opened with O_PATH, it must be open for reading",
+                       r->name);
     if (r->dir == PWC__ROLE_DIR__ROLE_IN && mode == O_WRONLY)
         return op_fail(job, CODE(BAD_DESCRIPTOR), "%s: is not open for reading", r->name);
     if ((flags & O_DIRECT) != 0)
@@ -78,8 +79,8 @@ static int check_aliases(struct op_job *job)
             if (i == k || out->dir != PWC__ROLE_DIR__ROLE_OUT || out->fd < 0 || other->fd < 0)
                 continue;
             if (out->dev == other->dev && out->ino == other->ino)
-                return op_fail(job, CODE(BAD_DESCRIPTOR), "%s: is the same file as %s, name another", out->name,
-                               other->name);
+                return op_fail(job, CODE(BAD_DESCRIPTOR), "%s: is the same file as %s, name another",
+                               out->name, other->name);
         }
     return 0;
 }

@@ -6,9 +6,11 @@
  * looking for a file (ICC profiles, locale, /proc, /sys), a terminal, a scheduling policy. They get an error.
  *
  * Executable memory: anonymous private mappings may be executable, files and shared memory never, and no
- * existing mapping may become so. libvips computes 8-bit convolutions with code that liborc makes at run time,
- * and without it the pixels differ from those of the `vips` command. A stage that runs foreign code is in the
- * same cage with or without it: the cage is the rest of this list.
+ * existing mapping may become so. libvips computes 8-bit convolutions with code that liborc makes at run
+ * time, and without it the pixels differ from those of the `vips` command. A stage that runs foreign code is
+ * in the same cage with or without it: the cage is the rest of this list.
+ *
+ * Built with sanitizers, files may be opened, because their run-time reads /proc/self/maps whenever it likes.
  *
  * Own pid: kill and tgkill compare with OWN_PID, which filter_load replaces, because the program is compiled
  * once in the nursery.
@@ -32,48 +34,138 @@
 
 #define SYS(name) SCMP_SYS(name)
 
-/* What a computing process needs. Numbers below 0 do not exist on this architecture; libseccomp skips them. */
+/* What a computing process needs. Numbers below 0 do not exist on this architecture; libseccomp skips them.
+ */
 static const int allowed[] = {
     /* memory */
-    SYS(munmap), SYS(mremap), SYS(madvise), SYS(brk), SYS(msync), SYS(mincore), SYS(memfd_create),
+    SYS(munmap),
+    SYS(mremap),
+    SYS(madvise),
+    SYS(brk),
+    SYS(msync),
+    SYS(mincore),
+    SYS(memfd_create),
     SYS(membarrier),
     /* descriptors it has */
-    SYS(read), SYS(write), SYS(pread64), SYS(pwrite64), SYS(readv), SYS(writev), SYS(preadv), SYS(pwritev),
-    SYS(preadv2), SYS(pwritev2), SYS(lseek), SYS(fstat), SYS(fstatfs), SYS(ftruncate), SYS(fallocate), SYS(fsync),
-    SYS(fdatasync), SYS(sync_file_range), SYS(fadvise64), SYS(readahead), SYS(close), SYS(dup), SYS(dup2), SYS(dup3),
-    SYS(pipe2), SYS(eventfd2), SYS(poll), SYS(ppoll), SYS(recvmsg), SYS(sendmsg), SYS(recvfrom), SYS(sendto),
+    SYS(read),
+    SYS(write),
+    SYS(pread64),
+    SYS(pwrite64),
+    SYS(readv),
+    SYS(writev),
+    SYS(preadv),
+    SYS(pwritev),
+    SYS(preadv2),
+    SYS(pwritev2),
+    SYS(lseek),
+    SYS(fstat),
+    SYS(fstatfs),
+    SYS(ftruncate),
+    SYS(fallocate),
+    SYS(fsync),
+    SYS(fdatasync),
+    SYS(sync_file_range),
+    SYS(fadvise64),
+    SYS(readahead),
+    SYS(close),
+    SYS(dup),
+    SYS(dup2),
+    SYS(dup3),
+    SYS(pipe2),
+    SYS(eventfd2),
+    SYS(poll),
+    SYS(ppoll),
+    SYS(recvmsg),
+    SYS(sendmsg),
+    SYS(recvfrom),
+    SYS(sendto),
     SYS(shutdown),
     /* threads */
-    SYS(futex), SYS(set_robust_list), SYS(get_robust_list), SYS(rseq), SYS(sched_yield), SYS(sched_getaffinity),
-    SYS(sched_getparam), SYS(sched_getscheduler), SYS(sched_get_priority_max), SYS(sched_get_priority_min),
-    SYS(sched_getattr), SYS(getpriority), SYS(getcpu), SYS(gettid), SYS(exit), SYS(exit_group),
+    SYS(futex),
+    SYS(set_robust_list),
+    SYS(get_robust_list),
+    SYS(rseq),
+    SYS(sched_yield),
+    SYS(sched_getaffinity),
+    SYS(sched_getparam),
+    SYS(sched_getscheduler),
+    SYS(sched_get_priority_max),
+    SYS(sched_get_priority_min),
+    SYS(sched_getattr),
+    SYS(getpriority),
+    SYS(getcpu),
+    SYS(gettid),
+    SYS(exit),
+    SYS(exit_group),
     /* time */
-    SYS(clock_gettime), SYS(clock_getres), SYS(clock_nanosleep), SYS(nanosleep), SYS(gettimeofday), SYS(time),
-    SYS(times), SYS(alarm), SYS(setitimer), SYS(getitimer),
+    SYS(clock_gettime),
+    SYS(clock_getres),
+    SYS(clock_nanosleep),
+    SYS(nanosleep),
+    SYS(gettimeofday),
+    SYS(time),
+    SYS(times),
+    SYS(alarm),
+    SYS(setitimer),
+    SYS(getitimer),
     /* signals to itself (kill, tgkill: below) */
-    SYS(rt_sigaction), SYS(rt_sigprocmask), SYS(rt_sigreturn), SYS(rt_sigsuspend), SYS(rt_sigpending),
-    SYS(rt_sigtimedwait), SYS(sigaltstack), SYS(pause), SYS(restart_syscall),
+    SYS(rt_sigaction),
+    SYS(rt_sigprocmask),
+    SYS(rt_sigreturn),
+    SYS(rt_sigsuspend),
+    SYS(rt_sigpending),
+    SYS(rt_sigtimedwait),
+    SYS(sigaltstack),
+    SYS(pause),
+    SYS(restart_syscall),
     /* what it is */
-    SYS(getpid), SYS(getppid), SYS(getpgrp), SYS(getpgid), SYS(getsid), SYS(getuid), SYS(geteuid), SYS(getgid),
-    SYS(getegid), SYS(getgroups), SYS(getresuid), SYS(getresgid), SYS(getrusage), SYS(getrlimit), SYS(sysinfo), SYS(uname),
-    SYS(umask), SYS(getrandom)};
+    SYS(getpid),
+    SYS(getppid),
+    SYS(getpgrp),
+    SYS(getpgid),
+    SYS(getsid),
+    SYS(getuid),
+    SYS(geteuid),
+    SYS(getgid),
+    SYS(getegid),
+    SYS(getgroups),
+    SYS(getresuid),
+    SYS(getresgid),
+    SYS(getrusage),
+    SYS(getrlimit),
+    SYS(sysinfo),
+    SYS(uname),
+    SYS(umask),
+    SYS(getrandom),
+#ifdef PWC_SANITIZED
+    SYS(open),
+    SYS(openat),
+    SYS(readlink),
+#endif
+};
 
 /* Names of files and sockets: looked up in passing, the answer is always no. */
 static const int no_access[] = {
-    SYS(open), SYS(openat), SYS(openat2), SYS(creat), SYS(stat), SYS(lstat), SYS(access), SYS(faccessat),
-    SYS(faccessat2), SYS(readlink), SYS(readlinkat), SYS(statfs), SYS(getcwd), SYS(chdir), SYS(fchdir), SYS(mkdir),
-    SYS(mkdirat), SYS(rmdir), SYS(unlink), SYS(unlinkat), SYS(rename), SYS(renameat), SYS(renameat2), SYS(link),
-    SYS(linkat), SYS(symlink), SYS(symlinkat), SYS(chmod), SYS(fchmod), SYS(fchmodat), SYS(chown), SYS(fchown),
-    SYS(lchown), SYS(fchownat), SYS(truncate), SYS(utimensat), SYS(getdents), SYS(getdents64), SYS(flock),
-    SYS(inotify_init), SYS(inotify_init1), SYS(getxattr), SYS(fgetxattr), SYS(lgetxattr), SYS(socket),
-    SYS(socketpair), SYS(connect), SYS(bind), SYS(listen), SYS(accept), SYS(accept4), SYS(getsockopt),
-    SYS(setsockopt), SYS(getsockname), SYS(getpeername)};
+#ifndef PWC_SANITIZED
+    SYS(open),         SYS(openat),        SYS(readlink),
+#endif
+    SYS(openat2),      SYS(creat),         SYS(stat),        SYS(lstat),      SYS(access),     SYS(faccessat),
+    SYS(faccessat2),   SYS(readlinkat),    SYS(statfs),      SYS(getcwd),     SYS(chdir),      SYS(fchdir),
+    SYS(mkdir),        SYS(mkdirat),       SYS(rmdir),       SYS(unlink),     SYS(unlinkat),   SYS(rename),
+    SYS(renameat),     SYS(renameat2),     SYS(link),        SYS(linkat),     SYS(symlink),    SYS(symlinkat),
+    SYS(chmod),        SYS(fchmod),        SYS(fchmodat),    SYS(chown),      SYS(fchown),     SYS(lchown),
+    SYS(fchownat),     SYS(truncate),      SYS(utimensat),   SYS(getdents),   SYS(getdents64), SYS(flock),
+    SYS(inotify_init), SYS(inotify_init1), SYS(getxattr),    SYS(fgetxattr),  SYS(lgetxattr),  SYS(socket),
+    SYS(socketpair),   SYS(connect),       SYS(bind),        SYS(listen),     SYS(accept),     SYS(accept4),
+    SYS(getsockopt),   SYS(setsockopt),    SYS(getsockname), SYS(getpeername)};
 
 /* Rights over itself that it has not got. */
 static const int no_permission[] = {
-    SYS(sched_setattr), SYS(sched_setscheduler), SYS(sched_setparam), SYS(sched_setaffinity), SYS(setpriority),
-    SYS(ioprio_set), SYS(ioprio_get), SYS(mlock), SYS(mlock2), SYS(mlockall), SYS(munlock), SYS(munlockall),
-    SYS(get_mempolicy), SYS(set_mempolicy), SYS(mbind), SYS(capget), SYS(capset), SYS(setrlimit)};
+    SYS(sched_setattr), SYS(sched_setscheduler), SYS(sched_setparam), SYS(sched_setaffinity),
+    SYS(setpriority),   SYS(ioprio_set),         SYS(ioprio_get),     SYS(mlock),
+    SYS(mlock2),        SYS(mlockall),           SYS(munlock),        SYS(munlockall),
+    SYS(get_mempolicy), SYS(set_mempolicy),      SYS(mbind),          SYS(capget),
+    SYS(capset),        SYS(setrlimit)};
 
 /* Calls that depend on an argument; what no rule covers traps. */
 static const struct rule {
@@ -81,10 +173,17 @@ static const struct rule {
     uint32_t action;
     struct scmp_arg_cmp when;
 } rules[] = {
-#define IS(arg, value)         {arg, SCMP_CMP_EQ, value, 0}
-#define BITS(arg, mask, value) {arg, SCMP_CMP_MASKED_EQ, mask, value}
+#define IS(arg, value)                                                                                       \
+    {                                                                                                        \
+        arg, SCMP_CMP_EQ, value, 0                                                                           \
+    }
+#define BITS(arg, mask, value)                                                                               \
+    {                                                                                                        \
+        arg, SCMP_CMP_MASKED_EQ, mask, value                                                                 \
+    }
     {SYS(mmap), SCMP_ACT_ALLOW, BITS(2, PROT_EXEC, 0)},
-    {SYS(mmap), SCMP_ACT_ALLOW, BITS(3, MAP_SHARED | MAP_PRIVATE | MAP_ANONYMOUS, MAP_PRIVATE | MAP_ANONYMOUS)},
+    {SYS(mmap), SCMP_ACT_ALLOW,
+     BITS(3, MAP_SHARED | MAP_PRIVATE | MAP_ANONYMOUS, MAP_PRIVATE | MAP_ANONYMOUS)},
     {SYS(mprotect), SCMP_ACT_ALLOW, BITS(2, PROT_EXEC, 0)},
     {SYS(clone), SCMP_ACT_ALLOW, BITS(0, CLONE_THREAD, CLONE_THREAD)},
     {SYS(clone), SCMP_ACT_ERRNO(EPERM), BITS(0, CLONE_THREAD, 0)},

@@ -1,8 +1,8 @@
 /*
  * job.c - opening and closing jobs in a stage: JobOpen's message and descriptors become an op_job.
  *
- * JobOpen has no answer. So a job that cannot run (a descriptor of the wrong kind, an op that refuses) is kept
- * as `broken` with its failure, which the first Plan, Lease, Produce or Consume reports.
+ * JobOpen has no answer. So a job that cannot run (a descriptor of the wrong kind, an op that refuses) is
+ * kept as `broken` with its failure, which the first Plan, Lease, Produce or Consume reports.
  */
 #include <errno.h>
 #include <string.h>
@@ -131,7 +131,7 @@ static int worker_open(struct op_job *job)
     if (op->process == NULL)
         return op_fail(job, CODE(PROTOCOL), "%s has no chunks", op->name);
     if (job->absorb == PWC__ABSORB__ABSORB_FOLDED) {
-        if (op->fold == NULL || op->fold_init == NULL || op->finish == NULL || op->fold_bytes == 0)
+        if (op->fold == NULL || op->finish == NULL || op->fold_bytes == 0)
             return op_fail(job, CODE(PROTOCOL), "%s does not fold", op->name);
         job->fold = xcalloc(1, op->fold_bytes);
     }
@@ -148,8 +148,8 @@ struct op_job *job_new(struct stage *s, struct incoming *in)
     Stage__JobOpen *m = (Stage__JobOpen *)in->msg;
     const struct op *op = optable_find(s->ops, m->op);
     if (op == NULL || expected_fds(m) != in->frame->nfds) {
-        log_warn("job %llu: op %s is unknown or has %u descriptors instead of %u", (unsigned long long)m->job, m->op,
-                 in->frame->nfds, expected_fds(m));
+        log_warn("job %llu: op %s is unknown or has %u descriptors instead of %u", (unsigned long long)m->job,
+                 m->op, in->frame->nfds, expected_fds(m));
         return NULL;
     }
     struct op_job *job = xcalloc(1, sizeof *job);

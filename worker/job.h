@@ -47,7 +47,7 @@ struct op_job_private {
     Stage__JobOpen *open;
     struct role_fd roles[PWC_ROLES_MAX];
     unsigned nroles;
-    bool broken; /* it cannot run: `failure` tells why, to whatever is asked first */
+    bool broken;  /* it cannot run: `failure` tells why, to whatever is asked first */
     bool closing; /* JobClose came while an op runs */
     struct failure failure;
     struct result *results, **results_tail;

@@ -19,7 +19,7 @@ enum stop { STOP_END, STOP_LIMIT, STOP_CANCEL, STOP_FAILED };
 
 struct run {
     uint64_t at, end; /* chunks */
-    uint8_t *result;  /* of chunk `at`; NULL when results go elsewhere */
+    uintptr_t result; /* of chunk `at`; 0 with stride 0 when results go elsewhere */
     size_t stride;
     enum stop stop;
 };
@@ -29,7 +29,7 @@ static void run_chunks(struct stage *s, struct op_job *job, struct run *run)
     int (*const process)(struct op_job *, uint64_t, void *) = job->op->process;
     struct segment_slot *slot = &s->segment->slots[0];
     const struct control_page *control = s->control;
-    uint8_t *result = run->result;
+    uintptr_t result = run->result;
     const uint64_t end = run->end, before = s->done - run->at;
     uint64_t at = run->at;
     enum stop stop = STOP_END;
@@ -43,7 +43,7 @@ static void run_chunks(struct stage *s, struct op_job *job, struct run *run)
             stop = STOP_CANCEL;
             break;
         }
-        if (__builtin_expect(process(job, at, result) < 0, 0)) {
+        if (__builtin_expect(process(job, at, (void *)result) < 0, 0)) {
             stop = STOP_FAILED;
             break;
         }
@@ -64,7 +64,8 @@ static void trace(struct stage *s, uint64_t lease, uint64_t chunk, struct mono f
 }
 
 /* Returns the time of the lease's end, which the last record needed anyway. */
-static struct mono run_traced(struct stage *s, struct op_job *job, struct run *run, uint64_t lease, struct mono from)
+static struct mono run_traced(struct stage *s, struct op_job *job, struct run *run, uint64_t lease,
+                              struct mono from)
 {
     const uint64_t end = run->end;
     while (run->at < end && run->stop == STOP_END) {
@@ -81,7 +82,8 @@ static struct mono run_traced(struct stage *s, struct op_job *job, struct run *r
 }
 
 /* The attempt belongs to the first chunk: one that was charged is always leased alone. */
-static struct mono run_lease(struct stage *s, struct op_job *job, struct run *run, uint64_t lease, struct mono from)
+static struct mono run_lease(struct stage *s, struct op_job *job, struct run *run, uint64_t lease,
+                             struct mono from)
 {
     if (run->end - run->at <= TRACED_LEASE)
         return run_traced(s, job, run, lease, from);
@@ -124,7 +126,8 @@ static int fold_start(struct op_job *job, const struct frame *f)
     if (job->fold == NULL)
         return f->tail_len == 0 ? 0 : op_fail(job, CODE(PROTOCOL), "%s does not fold", job->op->name);
     memset(job->fold, 0, job->op->fold_bytes);
-    job->op->fold_init(job);
+    if (job->op->fold_init != NULL)
+        job->op->fold_init(job);
     return fold_states(job, f->tail, f->tail_len);
 }
 
@@ -156,7 +159,7 @@ static bool place_results(struct stage *s, struct op_job *job, const Stage__Leas
         op_fail(job, CODE(PROTOCOL), "the lease does not fit the arena");
         return false;
     }
-    run->result = s->arena.base + lease->offset;
+    run->result = (uintptr_t)s->arena.base + lease->offset;
     run->stride = job->result_bytes;
     return true;
 }
@@ -210,7 +213,8 @@ static size_t fold_end(struct op_job *job, const Stage__Lease *lease, Stage__Rep
     return fold_tail(job, tail);
 }
 
-static int send_report(struct stage *s, struct op_job *job, Stage__Report *report, const uint8_t *tail, size_t len)
+static int send_report(struct stage *s, struct op_job *job, Stage__Report *report, const uint8_t *tail,
+                       size_t len)
 {
     static char none[1] = "";
     AUTO_FREE Pwc__Param **results = NULL;

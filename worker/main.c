@@ -15,14 +15,13 @@
 
 static struct optable ops;
 
-static const char usage[] =
-    "usage: pwc-stage --nursery | --stage | --catalogue | --version | --help\n"
-    "Runs ops for pwcd, which starts it; descriptor 3 is the channel between them.\n"
-    "  --nursery       make stages on request\n"
-    "  --stage         be one stage\n"
-    "  --parent PID    end at once unless PID is the parent\n"
-    "  --catalogue     print the ops this program has, with their parameters\n"
-    "  --version, --help\n";
+static const char usage[] = "usage: pwc-stage --nursery | --stage | --catalogue | --version | --help\n"
+                            "Runs ops for pwcd, which starts it; descriptor 3 is the channel between them.\n"
+                            "  --nursery       make stages on request\n"
+                            "  --stage         be one stage\n"
+                            "  --parent PID    end at once unless PID is the parent\n"
+                            "  --catalogue     print the ops this program has, with their parameters\n"
+                            "  --version, --help\n";
 
 /* Without a channel there is nothing to do: most likely a person typed it. */
 static bool channel_is_there(void)
@@ -50,7 +49,8 @@ static void keep_descriptors(void)
 static int serve(bool nursery, uint32_t parent)
 {
     if (!channel_is_there()) {
-        fprintf(stderr, "pwc-stage: descriptor %d is not a socket; pwcd starts this program, try --catalogue\n",
+        fprintf(stderr,
+                "pwc-stage: descriptor %d is not a socket; pwcd starts this program, try --catalogue\n",
                 STAGE_CHANNEL);
         return 64; /* EX_USAGE */
     }
@@ -76,11 +76,13 @@ static int catalogue(void)
 int main(int argc, char **argv)
 {
     enum { OPT_NURSERY = 256, OPT_STAGE, OPT_CATALOGUE, OPT_PARENT, OPT_VERSION, OPT_HELP };
-    static const struct option options[] = {
-        {"nursery", no_argument, NULL, OPT_NURSERY},     {"stage", no_argument, NULL, OPT_STAGE},
-        {"catalogue", no_argument, NULL, OPT_CATALOGUE}, {"parent", required_argument, NULL, OPT_PARENT},
-        {"version", no_argument, NULL, OPT_VERSION},     {"help", no_argument, NULL, OPT_HELP},
-        {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"nursery", no_argument, NULL, OPT_NURSERY},
+                                            {"stage", no_argument, NULL, OPT_STAGE},
+                                            {"catalogue", no_argument, NULL, OPT_CATALOGUE},
+                                            {"parent", required_argument, NULL, OPT_PARENT},
+                                            {"version", no_argument, NULL, OPT_VERSION},
+                                            {"help", no_argument, NULL, OPT_HELP},
+                                            {NULL, 0, NULL, 0}};
     int mode = 0, c;
     uint32_t parent = 0;
     log_open("pwc-stage", LOG_INFO, getenv("JOURNAL_STREAM") != NULL);

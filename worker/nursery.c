@@ -2,10 +2,10 @@
  * nursery.c - see nursery.h.
  *
  * A child is made by clone3 without CLONE_VM, so it is a fork, and with CLONE_PARENT, so it is the
- * supervisor's child. glibc's own fork cannot do that, and what it does besides is done here: the kernel writes
- * the child's thread id where glibc keeps it (abort, mutexes and cancellation use it), clears it at exit, and
- * the robust list is registered again. This is sound only while there is one thread: libraries that start
- * threads (a pipeline of libvips does) never run here, and that is checked.
+ * supervisor's child. glibc's own fork cannot do that, and what it does besides is done here: the kernel
+ * writes the child's thread id where glibc keeps it (abort, mutexes and cancellation use it), clears it at
+ * exit, and the robust list is registered again. This is sound only while there is one thread: libraries that
+ * start threads (a pipeline of libvips does) never run here, and that is checked.
  *
  * The nursery has no children: nothing to reap. It ends when its channel does.
  */
@@ -43,8 +43,8 @@ static void plain_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Strips of an image are allocated and freed all the time: below 16 MiB they stay in the heap, because a fresh
- * mapping costs a page fault for each of its pages. Few arenas: an op's threads come and go. */
+/* Strips of an image are allocated and freed all the time: below 16 MiB they stay in the heap, because a
+ * fresh mapping costs a page fault for each of its pages. Few arenas: an op's threads come and go. */
 static void tune_malloc(void)
 {
     mallopt(M_MMAP_THRESHOLD, 16 << 20);

@@ -1,5 +1,5 @@
-/* obituary.c - see obituary.h. Everything below on_death is async-signal-safe; dladdr takes the loader's lock,
- * which is recursive, and the alarm ends a handler that waits for another thread's. */
+/* obituary.c - see obituary.h. Everything below on_death is async-signal-safe; dladdr takes the loader's
+ * lock, which is recursive, and the alarm ends a handler that waits for another thread's. */
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <signal.h>

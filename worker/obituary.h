@@ -14,7 +14,8 @@
 void obituary_prepare(void);
 /* Installs the handlers; o NULL: they only pass the signal on. */
 void obituary_arm(struct obituary *o);
-/* memory: RLIMIT_DATA, 0 none; statm: descriptor of /proc/self/statm or -1. Tells out-of-memory from a bug. */
+/* memory: RLIMIT_DATA, 0 none; statm: descriptor of /proc/self/statm or -1. Tells out-of-memory from a bug.
+ */
 void obituary_memory(uint64_t memory, int statm);
 
 #endif

@@ -37,8 +37,8 @@ struct op_param {
     Pwc__ParamType type;
     const char *summary;
     bool required;
-    double min, max; /* both 0: unbounded */
-    const char *def; /* default as text; NULL none */
+    double min, max;                 /* both 0: unbounded */
+    const char *def;                 /* default as text; NULL none */
     const struct op_choice *choices; /* ENUM, FLAGS: ends with a NULL nick */
     const char *unit;
 };
@@ -76,17 +76,18 @@ struct op {
     Pwc__OpKind kind;        /* OP_SAVE and OP_LOAD rows only describe a format's options */
     const char *count_param; /* as many chunks as this parameter says: no planner, no descriptors */
     Pwc__Absorb absorb;
-    bool formats; /* its output wants a format */
-    bool scratch; /* plan may ask for raster_bytes */
-    size_t fold_bytes; /* FOLDED: largest state, at most PWC_STATE_MAX */
+    bool formats;                /* its output wants a format */
+    bool scratch;                /* plan may ask for raster_bytes */
+    size_t fold_bytes;           /* FOLDED: largest state, at most PWC_STATE_MAX */
     const char *const *suffixes; /* OP_SAVE: NULL-terminated */
-    const void *family; /* for the op's own use */
+    const void *family;          /* for the op's own use */
 
     int (*plan)(struct op_job *job, struct op_plan *plan);
     int (*produce)(struct op_job *job);
     int (*open)(struct op_job *job);
     int (*process)(struct op_job *job, uint64_t chunk, void *result);
-    void (*fold_init)(struct op_job *job); /* sets job->fold (fold_bytes, zeroed) to the neutral state */
+    void (*fold_init)(
+        struct op_job *job); /* makes job->fold (fold_bytes, zeroed) the neutral state; NULL: zeros are */
     int (*fold)(struct op_job *job, const void *state, size_t len);
     int (*finish)(struct op_job *job); /* job->fold holds everything */
     int (*merge)(struct op_job *job);
@@ -114,11 +115,11 @@ struct op_job {
     uint64_t raster_bytes;
     uint64_t chunks, result_bytes;
     Pwc__Absorb absorb;
-    bool batch;       /* whole() runs on items of a batch */
-    uint64_t item;    /* batch: number of the item in hand */
-    uint32_t attempt; /* of the chunk in hand, from 1 (known for the first chunk of a lease) */
-    void *fold;       /* FOLDED: the lease's state; process() adds to it */
-    void *state;      /* the op's own */
+    bool batch;                     /* whole() runs on items of a batch */
+    uint64_t item;                  /* batch: number of the item in hand */
+    uint32_t attempt;               /* of the chunk in hand, from 1 (known for the first chunk of a lease) */
+    void *fold;                     /* FOLDED: the lease's state; process() adds to it */
+    void *state;                    /* the op's own */
     const _Atomic uint32_t *cancel; /* not 0: stop soon, return op_fail(job, CANCELLED) */
     struct op_job_private *priv;
 };
@@ -129,7 +130,7 @@ int64_t op_int(const struct op_job *job, const char *name, int64_t def);
 double op_float(const struct op_job *job, const char *name, double def);
 bool op_bool(const struct op_job *job, const char *name, bool def);
 const char *op_str(const struct op_job *job, const char *name, const char *def); /* strings, enums */
-int op_fd(const struct op_job *job, const char *role); /* borrowed; -1: not given */
+int op_fd(const struct op_job *job, const char *role);                           /* borrowed; -1: not given */
 /*
  * The whole input, read-only, until the job is closed; a fault in it is reported as input-shrank or input-io.
  * NULL: op_fail was called (an empty input too: check the size in plan). Ask op_input_sparse first: reading a
@@ -153,7 +154,8 @@ static inline bool op_cancelled(const struct op_job *job)
 
 /* producer: chunks below `upto` can be computed now. Fails when the supervisor is gone. */
 int op_announce(struct op_job *job, uint64_t upto);
-/* consumer: the result of the next chunk in order, or NULL: stop (op_fail was called). Valid until absorbed. */
+/* consumer: the result of the next chunk in order, or NULL: stop (op_fail was called). Valid until absorbed.
+ */
 const void *op_next(struct op_job *job, uint64_t *ret_chunk);
 /* consumer: everything below `upto` has been taken; its memory may be used again. */
 int op_absorbed(struct op_job *job, uint64_t upto);
@@ -163,10 +165,10 @@ void op_wrote(struct op_job *job, uint64_t bytes);
 /* ---- registration: worker/optable.c calls each family once ---- */
 struct optable;
 void optable_add(struct optable *t, const struct op *op); /* op must stay where it is */
-void ops_basic(struct optable *t);  /* noop, sleep */
-void ops_array(struct optable *t);  /* array.* */
-void ops_image(struct optable *t);  /* image.*, save.*, load.* (with libvips) */
-void ops_fault(struct optable *t);  /* fault.* (test builds) */
-void ops_image_start(void);         /* library start-up, in the nursery, single-threaded */
+void ops_basic(struct optable *t);                        /* noop, sleep */
+void ops_array(struct optable *t);                        /* array.* */
+void ops_image(struct optable *t);                        /* image.*, save.*, load.* (with libvips) */
+void ops_fault(struct optable *t);                        /* fault.* (test builds) */
+void ops_image_start(void); /* library start-up, in the nursery, single-threaded */
 
 #endif

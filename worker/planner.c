@@ -1,6 +1,6 @@
 /*
- * planner.c - the planner's and the producer's part: plan() decides; a small job is done here and now, a large
- * one gets a raster in the scratch file and a sealed plan, and produce() fills the raster.
+ * planner.c - the planner's and the producer's part: plan() decides; a small job is done here and now, a
+ * large one gets a raster in the scratch file and a sealed plan, and produce() fills the raster.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,8 +39,8 @@ static int make_raster(struct op_job *job, uint64_t bytes)
         return -1;
     void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, job->raster_fd, 0);
     if (map == MAP_FAILED)
-        return op_fail(job, CODE(NO_MEMORY), "%llu bytes of raster cannot be mapped: %s", (unsigned long long)bytes,
-                       strerror(errno));
+        return op_fail(job, CODE(NO_MEMORY), "%llu bytes of raster cannot be mapped: %s",
+                       (unsigned long long)bytes, strerror(errno));
     job->raster = map;
     job->raster_bytes = bytes;
     mapping_add(MAPPING_OWN, map, bytes, -1);
@@ -108,8 +108,8 @@ static int run_plan(struct op_job *job, struct op_plan *plan)
     return descriptors_truncate(job) < 0 ? -1 : job->op->whole(job);
 }
 
-static int report_plan(struct stage *s, struct op_job *job, const Stage__Plan *m, bool failed, struct mono start,
-                       int64_t cpu)
+static int report_plan(struct stage *s, struct op_job *job, const Stage__Plan *m, bool failed,
+                       struct mono start, int64_t cpu)
 {
     static char none[1] = "";
     AUTO_FREE Pwc__Param **results = job_results(job);

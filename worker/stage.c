@@ -99,7 +99,8 @@ static int map_pages(struct stage *s, int control, int segment)
         return -errno;
     mapping_add(MAPPING_OWN, s->control, CONTROL_BYTES, -1);
     mapping_add(MAPPING_OWN, s->segment, SEGMENT_BYTES, -1);
-    madvise(s->segment, SEGMENT_BYTES, MADV_POPULATE_WRITE); /* the first lease should not pay for the pages */
+    madvise(s->segment, SEGMENT_BYTES,
+            MADV_POPULATE_WRITE); /* the first lease should not pay for the pages */
     segment_begin(s->segment);
     return 0;
 }
@@ -196,7 +197,8 @@ static int dispatch(struct stage *s, struct frame *f)
     if (in.msg != NULL)
         r = h->run(s, &in);
     if (r < 0)
-        log_warn("stage %llu: %s: %s, ending", (unsigned long long)s->number, msg_name(f->type), strerror(-r));
+        log_warn("stage %llu: %s: %s, ending", (unsigned long long)s->number, msg_name(f->type),
+                 strerror(-r));
     msg_free(in.msg);
     frame_close(s->chan, f);
     return r;

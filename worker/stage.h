@@ -2,10 +2,12 @@
  * stage.h - what the files of the stage runtime share. Ops include op.h only.
  *
  * A stage is SPARE until Enter has put it into the sandbox, then ENTERED until its channel ends. While an op
- * runs (`busy`) only messages that start no op may come in: a consumer reads its references from inside merge.
+ * runs (`busy`) only messages that start no op may come in: a consumer reads its references from inside
+ * merge.
  *
  * Who owns what: the stage owns its jobs, its arena mapping and the two shared pages; a job owns the message
- * that opened it, its descriptors and mappings, and what the op said (failure, results). An op owns job->state.
+ * that opened it, its descriptors and mappings, and what the op said (failure, results). An op owns
+ * job->state.
  */
 #ifndef PWC_WORKER_STAGE_H
 #define PWC_WORKER_STAGE_H
@@ -18,8 +20,8 @@
 
 #define CODE(name) PWC__CODE__CODE_##name
 
-#define STAGE_JOBS 8u     /* jobs a stage may have open: the supervisor keeps count */
-#define STAGE_CHANNEL 3   /* where a stage and the nursery find their channel */
+#define STAGE_JOBS          8u /* jobs a stage may have open: the supervisor keeps count */
+#define STAGE_CHANNEL       3  /* where a stage and the nursery find their channel */
 #define STAGE_EXIT_PROTOCOL 76 /* EX_PROTOCOL: the supervisor sent what it must not */
 #define STAGE_EXIT_SANDBOX  77 /* EX_NOPERM: a required layer is missing */
 

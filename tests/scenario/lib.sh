@@ -240,19 +240,48 @@ refused() {
     grep -qiE -- "$pattern" "$T/err" || fail "pwcctl run $*: no '$pattern' in: $(<"$T/err")"
 }
 
-# ctl_json WORD... : pwcctl WORD --json through jq, the last argument the filter.
-ctl_json() {
-    "$PWCCTL" "${@:1:$#-1}" --json | jq -r "${@: -1}"
+# field NAME: from the last `run --json`, wherever in the document it stands.
+field() {
+    jq -r "[.. | objects | select(has(\"$1\")) | .\"$1\"] | first" "$T/out"
+}
+
+# job_field NAME: the same of the newest job that the daemon knows.
+job_field() {
+    "$PWCCTL" jobs --json | jq -r "[.. | objects | select(has(\"job\") and has(\"state\"))] | last | [.. | objects |
+        select(has(\"$1\")) | .\"$1\"] | first"
+}
+
+job_done_at_least() {
+    local done
+    done=$(job_field done 2>/dev/null) && [[ $done != null && $done -ge $1 ]]
 }
 
 daemon_alive() {
     "$PWCCTL" ping >/dev/null || fail "pwcd does not answer"
 }
 
-# stage_pid FILTER: pids of the stages that jq's FILTER chooses, one a line.
-stage_pid() {
-    ctl_json workers ".workers[] | select($1) | .pid" 2>/dev/null | grep . || return 1
+# stage_pids FILTER: pids of the stages that jq's FILTER chooses, one a line.
+stage_pids() {
+    "$PWCCTL" workers --json 2>/dev/null | jq -r "[.. | objects | select(has(\"pid\") and has(\"role\"))] | .[] |
+        select($1) | .pid"
 }
+
+a_stage() {
+    VICTIM=$(stage_pids "$1" | head -n 1)
+    [[ -n $VICTIM ]]
+}
+
+# kill_stage SIGNAL FILTER: waits for such a stage, sends the signal; its pid goes to VICTIM.
+kill_stage() {
+    until_true "a stage with $2" a_stage "$2"
+    kill "-$1" "$VICTIM"
+}
+
+gone() {
+    [[ ! -e /proc/$1 ]]
+}
+
+WORKING='.role == "worker" and .in_chunk'
 
 # ---- running them ----
 

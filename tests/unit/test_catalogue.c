@@ -261,12 +261,12 @@ START_TEST(parameters)
 {
     Pwc__ParamInfo p[PWC_PARAMS_MAX + 1], *list[PWC_PARAMS_MAX + 1];
     Pwc__Choice choice = CHOICE("a"), *choices[] = {&choice};
-    char names[PWC_PARAMS_MAX + 1][8];
+    char p_names[PWC_PARAMS_MAX + 1][8];
     Pwc__OpInfo op = OP("x");
     op.params = list;
     for (size_t i = 0; i < ARRAY_LEN(p); i++) {
-        snprintf(names[i], sizeof names[i], "p%zu", i);
-        p[i] = PARAM(names[i], INT);
+        snprintf(p_names[i], sizeof p_names[i], "p%zu", i);
+        p[i] = PARAM(p_names[i], INT);
         list[i] = &p[i];
     }
     op.n_params = PWC_PARAMS_MAX + 1;

@@ -628,12 +628,13 @@ START_TEST(threads_see_the_end)
     struct pwc_job *job = submit_op("hang");
     for (int i = 0; i < 4; i++)
         ck_assert_int_eq(pthread_create(&t[i], NULL, waiter, job), 0);
-    submit_op("lose");
+    struct pwc_job *lose = submit_op("lose");
     for (int i = 0; i < 4; i++) {
         void *r;
         pthread_join(t[i], &r);
         ck_assert_int_eq((intptr_t)r, PWC_E_GONE);
     }
+    pwc_job_free(lose);
     pwc_job_free(job);
 }
 END_TEST

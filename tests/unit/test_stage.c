@@ -328,7 +328,8 @@ struct count {
     uint64_t chunks, sum;
 };
 
-static const struct answer *fold_lease(struct kid *k, const Stage__Lease *l, const struct count *states, unsigned n)
+static const struct answer *fold_lease(struct kid *k, const Stage__Lease *l, const struct count *states,
+                                       unsigned n)
 {
     uint8_t tail[1024];
     size_t len = 0;

@@ -113,7 +113,8 @@ static void produce_copy(struct kid *k, uint64_t chunks)
     m.lease = 2;
     say(k->chan, PWC_MSG_PRODUCE, &m);
     for (uint64_t i = 1; i <= chunks; i++)
-        ck_assert_uint_eq(((const Stage__Announce *)(const void *)expect(k->chan, PWC_MSG_ANNOUNCE)->msg)->upto, i);
+        ck_assert_uint_eq(
+            ((const Stage__Announce *)(const void *)expect(k->chan, PWC_MSG_ANNOUNCE)->msg)->upto, i);
     expect(k->chan, PWC_MSG_PRODUCED);
 }
 
@@ -178,8 +179,9 @@ static void absorb(struct kid *k, uint64_t first, uint64_t n, uint64_t arena, in
     m.arena_bytes = ARENA;
     say_full(k->chan, PWC_MSG_ABSORB, &m, NULL, 0, &fd, fd >= 0 ? 1 : 0);
     for (uint64_t i = 0; i < n; i++)
-        ck_assert_uint_eq(((const Stage__Absorbed *)(const void *)expect(k->chan, PWC_MSG_ABSORBED)->msg)->upto,
-                          first + i + 1);
+        ck_assert_uint_eq(
+            ((const Stage__Absorbed *)(const void *)expect(k->chan, PWC_MSG_ABSORBED)->msg)->upto,
+            first + i + 1);
 }
 
 START_TEST(a_job_goes_through_every_role)
@@ -205,7 +207,7 @@ START_TEST(a_job_goes_through_every_role)
     ck_assert_uint_eq(done->bytes_out, BYTES);
     same_bytes(out, want);
     ck_assert_int_eq(lseek(in, 0, SEEK_CUR), BYTES); /* the shared offset is where the test left it */
-    job_close(&planner); /* and the stages can be used again */
+    job_close(&planner);                             /* and the stages can be used again */
     char *roles[] = {in_name, out_name};
     Stage__JobOpen m = open_of(STAGE__ROLE__ROLE_PLANNER, NULL);
     m.roles = roles;
@@ -339,7 +341,8 @@ START_TEST(descriptors_of_the_wrong_kind_are_refused)
     int append = open(name, O_RDWR | O_APPEND | O_CLOEXEC), write_only = open(name, O_WRONLY | O_CLOEXEC);
     int path = open(name, O_PATH | O_CLOEXEC), again = open(name, O_RDONLY | O_CLOEXEC);
     unlink(name);
-    refused(&k, open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC), out, "in: is a directory, a regular file is needed");
+    refused(&k, open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC), out,
+            "in: is a directory, a regular file is needed");
     refused(&k, open("/dev/zero", O_RDONLY | O_CLOEXEC), out, "in: is a device, a regular file is needed");
     refused(&k, pipes[0], out, "in: is a pipe, a regular file is needed");
     refused(&k, chan_fd(k.chan), out, "in: is a socket, a regular file is needed");
@@ -370,7 +373,7 @@ START_TEST(batch_items_end_one_by_one)
     m.roles = roles;
     m.n_roles = 2;
     say(k.chan, PWC_MSG_JOB_OPEN, &m);
-    int fds[6] = {memfd_with("one", 3),   memfd_with("", 0), open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+    int fds[6] = {memfd_with("one", 3), memfd_with("", 0), open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
                   memfd_with("two", 3), memfd_with("", 0), memfd_with("", 0)};
     Stage__Lease l = STAGE__LEASE__INIT;
     l.lease = 5;

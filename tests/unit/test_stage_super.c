@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,6 +14,14 @@
 #include "ipc/clock.h"
 #include "ipc/fds.h"
 #include "tests/unit/test_stage_super.h"
+
+#ifdef PWC_SANITIZED
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "detect_leaks=0";
+}
+#endif
 
 const char *stage_program(void)
 {

@@ -6,6 +6,7 @@
 #define PWC_TESTS_STAGE_SUPER_H
 
 #include <signal.h>
+#include <stdarg.h>
 #include <sys/types.h>
 
 #include "ipc/channel.h"
@@ -44,7 +45,8 @@ struct kid kid_ready(struct nursery *n); /* spawned and entered */
 void say(struct chan *c, uint16_t type, const void *msg);
 void say_full(struct chan *c, uint16_t type, const void *msg, const void *tail, size_t len, const int *fds,
               unsigned nfds);
-/* The next message, which must be of this type; fails the test otherwise. The answer is the test's for good. */
+/* The next message, which must be of this type; fails the test otherwise. The answer is the test's for good.
+ */
 struct answer *expect(struct chan *c, uint16_t type);
 bool has_ended(struct chan *c); /* end of file within the deadline */
 

@@ -203,7 +203,8 @@ static long call_mount(void)
     return syscall(SYS_mount, "none", "/", "tmpfs", 0, NULL);
 }
 
-/* A mutex knows its owner by the thread id that glibc has cached: in a cloned stage it must be the right one. */
+/* A mutex knows its owner by the thread id that glibc has cached: in a cloned stage it must be the right one.
+ */
 static long call_tid(void)
 {
     pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
@@ -251,7 +252,8 @@ static int fault_process(struct op_job *job, uint64_t chunk, void *result)
     const struct fault *f = job->op->family;
     (void)result;
     pause_ms(job, op_int(job, "ms", 0));
-    if (chunk == (uint64_t)op_int(job, "at", 0) && job->attempt <= op_int(job, "attempts", 1) && f->act(job) < 0)
+    if (chunk == (uint64_t)op_int(job, "at", 0) && job->attempt <= op_int(job, "attempts", 1) &&
+        f->act(job) < 0)
         return -1;
     struct count *c = job->fold;
     if (c != NULL) {
@@ -316,7 +318,8 @@ static int map_plan(struct op_job *job, struct op_plan *plan)
 
 #define NUMBER(n, text, d)                                                                                   \
     {                                                                                                        \
-        .name = n, .type = PWC__PARAM_TYPE__PARAM_UINT, .summary = text, .max = (double)PWC_CHUNKS_MAX, .def = d \
+        .name = n, .type = PWC__PARAM_TYPE__PARAM_UINT, .summary = text, .max = (double)PWC_CHUNKS_MAX,      \
+        .def = d                                                                                             \
     }
 static const struct op_param params[] = {
     {.name = "n",
@@ -333,14 +336,15 @@ static const struct op_param params[] = {
     NUMBER("status", "exit: the status", "3"),
     {.name = "call", .type = PWC__PARAM_TYPE__PARAM_STRING, .summary = "syscall: which", .def = "mount"},
 };
-static const struct op_role in_role[] = {{"in", PWC__ROLE_DIR__ROLE_IN, false, "A file that becomes shorter"}};
+static const struct op_role in_role[] = {
+    {"in", PWC__ROLE_DIR__ROLE_IN, false, "A file that becomes shorter"}};
 
 #define FAULT(n, text)                                                                                       \
     {                                                                                                        \
-        .name = "fault." #n, .version = "1", .summary = text, .params = params, .nparams = ARRAY_LEN(params), \
-        .count_param = "n", .absorb = PWC__ABSORB__ABSORB_FOLDED, .fold_bytes = sizeof(struct count),        \
-        .family = &(const struct fault){act_##n}, .open = slow_open, .process = fault_process,               \
-        .fold_init = fault_fold_init, .fold = fault_fold, .finish = fault_finish                             \
+        .name = "fault." #n, .version = "1", .summary = text, .params = params,                              \
+        .nparams = ARRAY_LEN(params), .count_param = "n", .absorb = PWC__ABSORB__ABSORB_FOLDED,              \
+        .fold_bytes = sizeof(struct count), .family = &(const struct fault){act_##n}, .open = slow_open,     \
+        .process = fault_process, .fold_init = fault_fold_init, .fold = fault_fold, .finish = fault_finish   \
     }
 
 static const struct op faults[] = {

@@ -146,15 +146,27 @@ static int copy_whole(struct op_job *job)
     {                                                                                                        \
         .name = n, .type = PWC__PARAM_TYPE__PARAM_UINT, .summary = text, .min = from, .max = 1e9, .def = d   \
     }
-static const struct op_choice who[] = {{"none", "nobody"},        {"plan", "the planner"}, {"produce", "the producer"},
-                                       {"process", "a worker"},   {"merge", "the consumer"},
-                                       {"whole", "all in one"},   {NULL, NULL}};
+static const struct op_choice who[] = {{"none", "nobody"},
+                                       {"plan", "the planner"},
+                                       {"produce", "the producer"},
+                                       {"process", "a worker"},
+                                       {"merge", "the consumer"},
+                                       {"whole", "all in one"},
+                                       {NULL, NULL}};
 static const struct op_param params[] = {
     NUMBER("chunk", "Bytes a chunk", 1, "65536"),
-    {.name = "die", .type = PWC__PARAM_TYPE__PARAM_ENUM, .summary = "Who is killed", .def = "none", .choices = who},
+    {.name = "die",
+     .type = PWC__PARAM_TYPE__PARAM_ENUM,
+     .summary = "Who is killed",
+     .def = "none",
+     .choices = who},
     NUMBER("at", "At which chunk", 0, "0"),
     NUMBER("attempts", "How many attempts at it", 0, "1"),
-    {.name = "slow", .type = PWC__PARAM_TYPE__PARAM_ENUM, .summary = "Who is slow", .def = "none", .choices = who},
+    {.name = "slow",
+     .type = PWC__PARAM_TYPE__PARAM_ENUM,
+     .summary = "Who is slow",
+     .def = "none",
+     .choices = who},
     NUMBER("ms", "How slow, a chunk", 0, "0"),
 };
 static const struct op_role roles[] = {{"in", PWC__ROLE_DIR__ROLE_IN, false, "What is copied"},

@@ -13,9 +13,10 @@ struct puller {
     struct op_job *job;
     const struct geometry *geo;
     uint64_t line;
-    uint64_t next;      /* chunks below it have been taken or skipped */
-    uint64_t chunk;     /* in hand, if data is set */
-    const uint8_t *data;
+    uint64_t next;       /* chunks below it have been taken or skipped */
+    uint64_t gap;        /* [gap, chunk) were given up */
+    uint64_t chunk;      /* in hand, if data is set */
+    const uint8_t *data; /* NULL: given back */
     bool failed;
 };
 
@@ -42,14 +43,16 @@ static int strip_of(struct puller *p, uint64_t row, const uint8_t **ret_data)
             return -1;
         if (got < p->next || got >= p->geo->chunks)
             return op_fail(p->job, PWC__CODE__CODE_PROTOCOL, "strip %llu came out of order", (unsigned long long)got);
+        p->gap = p->next;
         p->data = data;
         p->chunk = got;
         p->next = got + 1;
     }
-    if (p->data && p->chunk == want)
-        *ret_data = p->data;
-    else if (!p->data || p->chunk < want)
+    if (want >= p->gap && want < p->chunk)
+        return 0;
+    if (!p->data || want != p->chunk)
         return op_fail(p->job, PWC__CODE__CODE_INTERNAL, "row %llu was asked for again", (unsigned long long)row);
+    *ret_data = p->data;
     return 0;
 }
 
@@ -119,12 +122,13 @@ static int build_header(struct op_job *job, struct img *s)
 static int save_strips(struct op_job *job, struct img *s, struct puller *p)
 {
     VipsImage *im = vips_image_new();
-    /* FATSTRIP: full-width requests of some rows, from the top. */
     if (vips_image_pipelinev(im, VIPS_DEMAND_STYLE_FATSTRIP, s->out, NULL) != 0 ||
         vips_image_generate(im, pull_start, pull, pull_stop, p, NULL) != 0) {
         g_object_unref(im);
         return img_fail(job, PWC__CODE__CODE_INTERNAL, NULL);
     }
+    /* The operation would have it in tiles; its pixels are here already, and come in rows. */
+    im->dhint = VIPS_DEMAND_STYLE_FATSTRIP;
     int r = img_save(job, im, NULL);
     g_object_unref(im);
     return r;

@@ -1,0 +1,277 @@
+/*
+ * ctl.h - what the files of pwcctl share. pwcctl is a user of libpwc like any other: it includes pwc.h only.
+ *
+ * Functions that can fail for the user's sake print one line with complain() and return an exit status; 0 means
+ * go on. stdout carries data only, everything else goes to stderr.
+ */
+#ifndef PWC_CTL_H
+#define PWC_CTL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "client/pwc.h"
+
+/* FEATURES users know from sysexits, timeout(1) and the shell; pwcctl(1) lists them. */
+enum status {
+    EXIT_OK = 0,
+    EXIT_FAILED = 1,       /* the job, an input or the output */
+    EXIT_USAGE = 2,        /* the command line: also an unknown op or a bad parameter */
+    EXIT_NO_JOB = 3,
+    EXIT_CANCELLED = 4,
+    EXIT_PARTIAL = 5,
+    EXIT_UNREACHABLE = 69,
+    EXIT_INTERNAL = 70,
+    EXIT_BUSY = 75,
+    EXIT_PROTOCOL = 76,
+    EXIT_DENIED = 77,
+    EXIT_TIMEOUT = 124,
+    EXIT_SIGNAL = 128,
+};
+
+#define COUNT(a)      (sizeof(a) / sizeof((a)[0]))
+#define ANSWER_MS     10000 /* for an answer to a question: far more than a living daemon needs */
+#define FORMAT(f, va) __attribute__((format(printf, f, va)))
+
+/* ---- options.c ---- */
+
+enum when { WHEN_AUTO, WHEN_ALWAYS, WHEN_NEVER };
+enum progress_mode { PROGRESS_AUTO, PROGRESS_BAR, PROGRESS_PLAIN, PROGRESS_JSON, PROGRESS_NONE };
+
+struct pair {
+    char *name, *value;
+};
+struct pairs {
+    struct pair *v;
+    size_t n;
+};
+
+struct options {
+    const char *socket;
+    bool private, json, verbose, quiet, help, version;
+    enum when color;
+    enum progress_mode progress;
+
+    const char *output, *out_dir, *files_from, *format, *domain;
+    struct pairs in, save, load, labels;
+    struct pwc_policy policy;
+    bool policy_set;
+    enum pwc_isolation isolation;
+    uint32_t workers;
+    int priority;
+    bool detach, allow_partial;
+    int timeout_ms; /* wait: PWC_FOREVER */
+};
+
+struct args {
+    struct options o;
+    char **words; /* what is no option; words[0] is the verb */
+    size_t n;
+    size_t files_from; /* words from here on came after "--": never parameters */
+};
+
+/* Which options a verb takes: pwcctl --help lists them in this order. */
+enum option_group { GROUP_COMMON = 1, GROUP_JSON = 2, GROUP_RUN = 4, GROUP_TIMEOUT = 8 };
+
+int options_parse(int argc, char **argv, struct args *ret_args);
+int options_check(const struct args *args, unsigned groups); /* only what the verb takes was given */
+void options_help(FILE *to, unsigned groups);
+void options_names(FILE *to, unsigned groups); /* one a line, for completion */
+void pairs_add(struct pairs *p, const char *name, size_t name_len, const char *value);
+
+/* ---- verbs.c, main.c ---- */
+
+struct verb {
+    const char *name, *alias, *args, *summary, *details;
+    unsigned groups;
+    int (*run)(const struct args *args);
+};
+extern const struct verb verbs[];
+extern const size_t nverbs;
+const struct verb *verb_find(const char *name); /* NULL: none */
+void verb_help(const struct verb *verb);
+int verb_unknown(const char *name);
+
+int verb_run(const struct args *args);
+int verb_submit(const struct args *args);
+int verb_ops(const struct args *args);
+int verb_help_verb(const struct args *args);
+int verb_status(const struct args *args);
+int verb_jobs(const struct args *args);
+int verb_workers(const struct args *args);
+int verb_deaths(const struct args *args);
+int verb_show(const struct args *args);
+int verb_wait(const struct args *args);
+int verb_cancel(const struct args *args);
+int verb_ping(const struct args *args);
+int verb_version(const struct args *args);
+int verb_doctor(const struct args *args);
+int verb_completion(const struct args *args);
+
+/* ---- connect.c ---- */
+
+/* Connects as the options say; --private starts a daemon of our own first. */
+int ctl_connect(const struct options *o, struct pwc **ret_c);
+/* Ends the connection, and the private daemon with it. */
+void ctl_disconnect(struct pwc *c);
+int private_pidfd(void); /* readable when the private daemon has died; -1 none */
+
+/* ---- util.c ---- */
+
+void *must(void *p); /* aborts on NULL: out of memory */
+char *text(const char *fmt, ...) FORMAT(1, 2);
+const char *base_name(const char *path);
+/* One line on stderr, "pwcctl: ...", in JSON after --json; returns status. */
+int complain(int status, const char *fmt, ...) FORMAT(2, 3);
+int complain_code(int code); /* pwc_error() with the status that fits */
+int status_of(int code);     /* of an enum pwc_code */
+void util_setup(const struct options *o);
+bool use_color(void);
+const char *nearest(const char *word, const char *const *names, size_t n); /* NULL: none is near */
+int parse_duration(const char *s, uint64_t *ret_ns); /* 30, 1.5h, 200ms, 2d; -1 */
+int parse_size(const char *s, uint64_t *ret_bytes);  /* 100, 64M (1024), 64m (1000); -1 */
+int parse_u64(const char *s, uint64_t max, uint64_t *ret); /* -1 */
+const char *duration_text(uint64_t ns, char *buf, size_t size);
+const char *signal_name(int sig); /* "SIGSEGV" */
+int parse_job(const char *word, uint64_t *ret_job); /* complains */
+
+/* ---- json.c ---- */
+
+struct json {
+    FILE *f;
+    bool more[16];
+    unsigned depth;
+};
+void json_open(struct json *j, FILE *f);
+void json_begin(struct json *j, const char *key, char bracket); /* '{' or '['; key NULL in lists */
+void json_end(struct json *j, char bracket);
+void json_str(struct json *j, const char *key, const char *v);
+void json_u64(struct json *j, const char *key, uint64_t v);
+void json_i64(struct json *j, const char *key, int64_t v);
+void json_f64(struct json *j, const char *key, double v);
+void json_bool(struct json *j, const char *key, bool v);
+void json_value(struct json *j, const char *key, const struct pwc_value *v);
+void json_counts(struct json *j, const char *key, const struct pwc_counts *n);
+void json_death(struct json *j, const char *key, const struct pwc_death *d);
+
+/* ---- input.c, publish.c ---- */
+
+/* A descriptor that can seek: the file itself, or an anonymous copy of a pipe's or stdin's bytes. */
+int input_open(const char *name, int *ret_fd, struct stat *ret_st);
+int anonymous_file(void); /* unlinked, O_RDWR; -1 with errno */
+int copy_bytes(int from, int to);  /* 0 or -1 with errno */
+
+enum output_kind { OUTPUT_NEW, OUTPUT_REPLACE, OUTPUT_STREAM };
+struct output {
+    char *name;   /* as given, for messages */
+    char *target; /* where it ends up, links resolved; NULL: stdout */
+    char *temp;   /* a name beside it, where the file system has no O_TMPFILE */
+    int fd;       /* what the job writes */
+    enum output_kind kind;
+    struct stat old; /* REPLACE */
+};
+/* Prepares; nothing is visible yet. `why` gets the reason of a failure (status 1). */
+int output_open(const char *name, struct output *out, char *why, size_t size);
+bool output_is(const struct output *out, const struct stat *st); /* the same file */
+int output_publish(struct output *out, char *why, size_t size);
+void output_drop(struct output *out); /* after either; unpublished bytes vanish */
+
+/* ---- request.c: from words to a spec ---- */
+
+struct role {
+    char *name, *summary;
+    bool out, optional;
+};
+struct shape { /* of the op, from the catalogue */
+    char *name;
+    struct role *roles;
+    size_t nroles, nin, nout; /* optional inputs are not counted in nin */
+    bool formats, batches;
+};
+struct extra { /* --in mask=FILE */
+    const char *role;
+    int fd;
+};
+struct request {
+    struct shape shape;
+    char **files;
+    size_t nfiles;
+    struct pwc_spec *spec;
+    struct extra extras[8];
+    size_t nextras;
+    char *format;
+};
+int request_build(struct pwc *c, const struct args *args, struct request *ret_rq);
+void request_free(struct request *rq);
+const char *first_role(const struct shape *s, bool out); /* NULL: none */
+/* "x.jpg[Q=90,strip]": cuts the bracket off and adds the options. */
+int take_brackets(char *name, bool is_input, struct pairs *ret_options);
+int format_of(const char *name, const struct options *o, struct pwc *c, char **ret_format);
+const char *format_suffix(const char *format);
+bool suffix_is(const char *name, const char *format);
+
+/* ---- single.c, batch.c: the two ways to run ---- */
+
+struct run;
+int single_prepare(struct run *run);
+int single_publish(struct run *run);
+void single_drop(struct run *run);
+int batch_prepare(struct run *run);
+void batch_report(struct run *run);
+void batch_drop(struct run *run);
+
+struct batch;
+struct run {
+    const struct args *args;
+    struct pwc *c;
+    struct pwc_job *job;
+    struct request rq;
+    struct output out; /* single; fd -1: none */
+    struct batch *batch;
+    bool finished;
+    unsigned deaths;
+    int signal; /* of a ^C: 0 none */
+};
+
+/* ---- progress.c ---- */
+
+void progress_start(const struct options *o, const char *op, const char *unit);
+void progress_update(enum pwc_job_state state, const struct pwc_counts *counts, const char *waiting, uint64_t job);
+int progress_wait_ms(void); /* until something is to be painted; -1 for ever */
+void progress_tick(void);
+void progress_end(void); /* clears the bar */
+bool progress_on_terminal(void);
+void note(const char *fmt, ...) FORMAT(1, 2); /* a line on stderr, beside the bar */
+void progress_json_death(const struct pwc_death *d, bool given_up);
+
+/* ---- report.c ---- */
+
+const char *death_text(const struct pwc_death *d, char *buf, size_t size);
+void report_results(struct pwc_job *job, const char *prefix);
+void report_json(struct pwc_job *job, const char *op);
+void report_summary(const struct run *run);
+int report_outcome(struct pwc_job *job, bool allow_partial); /* status; says why it is not 0 */
+
+/* ---- signals.c ---- */
+
+void signals_setup(void);
+void signals_hold(void);    /* from now on the first signal is reported by signals_fd */
+void signals_release(void); /* and now each ends us again */
+int signals_fd(void);
+int signals_take(void);     /* the signal that came, or 0 */
+void signals_cleanup_path(const char *dir, const char *file); /* removed when a signal ends us; NULL: nothing */
+
+/* ---- detach.c ---- */
+
+/* --detach: the caller goes on as the child, which will do the work; the parent prints what detach_tell says. */
+void detach_fork(void);
+void detach_tell(uint64_t job);
+/* While this process lives, detach_wait_published in others waits for it. 0 or -1. */
+int detach_announce(struct pwc *c, uint64_t job);
+void detach_wait_published(struct pwc *c, uint64_t job);
+
+#endif

@@ -1,0 +1,112 @@
+#!/bin/bash
+# The daemon's own life: stopping under load, signals, configuration, sockets.
+. "$(dirname "$0")/lib.sh"
+
+# A short job that runs when SIGTERM comes is finished first.
+test_stop_finishes_what_runs() {
+    start_pwcd --workers 2
+    in_background job "$PWCCTL" run fault.none n=200 ms=5 --json
+    until_true "a little of the job" job_done_at_least 10
+    stop_pwcd
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    cp job.out "$T/out"
+    equal "chunks" 200 "$(field chunks)"
+}
+
+# A long one is ended when its grace is over.
+test_stop_ends_what_would_run_on() {
+    start_pwcd --workers 2 --set shutdown_grace=100ms
+    in_background job "$PWCCTL" run fault.none n=1000000 ms=5
+    until_true "a little of the job" job_done_at_least 10
+    stop_pwcd
+    finish_background "$BG"
+    [[ $RC -ne 0 ]] || fail "the job cannot have succeeded"
+    grep -qiE 'shut|stop' job.err || fail "no reason: $(<job.err)"
+}
+
+test_stop_at_rest_is_quick() {
+    start_pwcd
+    local begin=$SECONDS
+    stop_pwcd
+    [[ $((SECONDS - begin)) -le 10 ]] || fail "took $((SECONDS - begin)) s"
+}
+
+test_reload() {
+    printf 'max_pixels = 1000\n' >"$T/conf"
+    start_pwcd --config "$T/conf"
+    printf 'max_pixels = 2000\nretries_crash = 5\n' >"$T/conf"
+    kill -HUP "$PID"
+    await_line "$T/log" 'reload|configuration'
+    daemon_alive
+    expect_log 'nonsense'
+    printf 'nonsense = 1\n' >"$T/conf"
+    kill -HUP "$PID"
+    await_line "$T/log" 'nonsense'
+    daemon_alive
+}
+
+test_dump() {
+    start_pwcd
+    kill -USR1 "$PID"
+    await_line "$T/log" 'seat'
+    daemon_alive
+}
+
+test_check_prints_a_configuration_with_origins() {
+    printf 'workers = 3\n' >"$T/conf"
+    "$PWCD" -n --config "$T/conf" --socket "$S" --stage "$STAGE" --scratch "$T" --set max_frames=7 >out
+    grep -qE "^workers = 3 +# $T/conf:1" out || fail "origin of a file's value: $(grep workers out)"
+    grep -qE '^max_frames = 7 +# --set' out || fail "origin of a flag's value: $(grep max_frames out)"
+    grep -qE '# default' out || fail "no default is named"
+    [[ ! -e $S ]] || fail "-n made a socket"
+    rm out
+}
+
+test_bad_configuration() {
+    local rc=0
+    printf 'workers = many\n' >"$T/conf"
+    "$PWCD" --config "$T/conf" --socket "$S" --stage "$STAGE" >out 2>&1 || rc=$?
+    equal "exit status" 78 "$rc"
+    equal "lines" 1 "$(wc -l <out)"
+    grep -q "$T/conf:1" out || fail "does not name the line: $(<out)"
+    rm out
+}
+
+test_second_daemon_is_refused() {
+    start_pwcd
+    local rc=0
+    "$PWCD" --socket "$S" --stage "$STAGE" --scratch "$T/scratch" >out 2>&1 </dev/null || rc=$?
+    [[ $rc -ne 0 ]] || fail "two daemons on one socket"
+    rm out
+    daemon_alive
+}
+
+test_socket_of_a_dead_daemon_is_replaced() {
+    start_pwcd
+    kill -KILL "$PID"
+    mind_says "signal 9"
+    mind_says "left"
+    end_pwcd
+    [[ -S $S ]] || fail "expected a stale socket"
+    start_pwcd
+    daemon_alive
+}
+
+test_nothing_runs_without_libvips_linked() {
+    ! ldd "$PWCD" | grep -q vips || fail "pwcd is linked with libvips"
+}
+
+# A spare that was idle for longer than libvips' threads live must still work. The wait is the test.
+test_idle_spare_is_still_good() {
+    need_vips
+    start_pwcd --workers 1
+    vips black small.png 64 64
+    run_ok image.invert small.png -o first.png
+    local end=$((SECONDS + 20))
+    until ((SECONDS >= end)); do tick; done
+    run_ok image.gaussblur small.png -o second.png sigma=2
+    equal "deaths" 0 "$("$PWCCTL" deaths --json | jq '[.. | objects | select(has("signal"))] | length')"
+}
+
+run_tests "$@"

@@ -1,0 +1,270 @@
+/* test_messages.c - the list of messages against its rules, and unpacking within its memory. */
+#include <malloc.h>
+#include <string.h>
+
+#include "ipc/frame.h"
+#include "ipc/messages.h"
+#include "tests/unit/runner.h"
+
+START_TEST(types_ascend)
+{
+    for (size_t i = 1; i < msg_table_len; i++)
+        ck_assert_msg(msg_table[i - 1].type < msg_table[i].type, "%s comes after %s", msg_table[i].name,
+                      msg_table[i - 1].name);
+}
+END_TEST
+
+START_TEST(every_type_is_found)
+{
+    for (size_t i = 0; i < msg_table_len; i++) {
+        ck_assert_ptr_eq(msg_find(msg_table[i].type), &msg_table[i]);
+        ck_assert_str_eq(msg_name(msg_table[i].type), msg_table[i].name);
+    }
+    size_t found = 0;
+    for (uint32_t type = 0; type <= UINT16_MAX; type++)
+        found += msg_find((uint16_t)type) != NULL;
+    ck_assert_uint_eq(found, msg_table_len);
+    ck_assert_ptr_null(msg_find(0));
+    ck_assert_ptr_null(msg_find(UINT16_MAX));
+    ck_assert_str_eq(msg_name(0), "unknown");
+}
+END_TEST
+
+START_TEST(names_are_unique_within_a_protocol)
+{
+    for (size_t i = 0; i < msg_table_len; i++)
+        for (size_t j = i + 1; j < msg_table_len; j++)
+            if ((msg_table[i].type < 256) == (msg_table[j].type < 256))
+                ck_assert_str_ne(msg_table[i].name, msg_table[j].name);
+}
+END_TEST
+
+/* "job_open" is stage.JobOpen. */
+static void same_name(const char *name, const char *proto)
+{
+    for (bool upper = true; *name != '\0'; name++) {
+        if (*name == '_') {
+            upper = true;
+            continue;
+        }
+        ck_assert_int_eq(*proto++, upper ? *name - 'a' + 'A' : *name);
+        upper = false;
+    }
+    ck_assert_int_eq(*proto, '\0');
+}
+
+START_TEST(rows_agree_with_the_protocol_files)
+{
+    for (size_t i = 0; i < msg_table_len; i++) {
+        const struct msg_desc *d = &msg_table[i];
+        const bool internal = d->type >= 256;
+        same_name(d->name, d->proto->short_name);
+        ck_assert_str_eq(d->proto->package_name, internal ? "stage" : "pwc");
+        ck_assert_int_eq((d->sender & (MSG_FROM_CLIENT | MSG_FROM_DAEMON)) == 0, internal);
+        ck_assert_uint_le(d->body_max, PWC_BODY_MAX);
+        ck_assert_uint_le(d->tail_max, PWC_TAIL_MAX);
+        ck_assert_uint_le(d->fds_max, PWC_FDS_MAX);
+    }
+}
+END_TEST
+
+/* protobuf-c has no recursion limit: no message may contain itself. */
+static void no_cycle(const ProtobufCMessageDescriptor *d, unsigned depth)
+{
+    ck_assert_msg(depth < 8, "%s contains itself", d->name);
+    for (unsigned i = 0; i < d->n_fields; i++)
+        if (d->fields[i].type == PROTOBUF_C_TYPE_MESSAGE)
+            no_cycle(d->fields[i].descriptor, depth + 1);
+}
+
+START_TEST(no_message_contains_itself)
+{
+    for (size_t i = 0; i < msg_table_len; i++)
+        no_cycle(msg_table[i].proto, 0);
+}
+END_TEST
+
+/* ---- unpacking ---- */
+
+START_TEST(fields_survive)
+{
+    Pwc__Value value = PWC__VALUE__INIT;
+    Pwc__Param param = PWC__PARAM__INIT, *params[] = {&param, &param, &param};
+    Pwc__Submit submit = PWC__SUBMIT__INIT;
+    value.kind_case = PWC__VALUE__KIND_STR;
+    value.str = (char *)(uintptr_t) "8";
+    param.name = (char *)(uintptr_t) "sigma";
+    param.value = &value;
+    submit.op = (char *)(uintptr_t) "image.gaussblur";
+    submit.params = params;
+    submit.n_params = ARRAY_LEN(params);
+    submit.items = UINT64_MAX;
+    uint8_t body[256];
+    size_t len = protobuf_c_message_pack(&submit.base, body);
+    Pwc__Submit *got = (Pwc__Submit *)msg_unpack(msg_find(PWC_MSG_SUBMIT), body, len);
+    ck_assert_ptr_nonnull(got);
+    ck_assert_str_eq(got->op, "image.gaussblur");
+    ck_assert_uint_eq(got->n_params, 3);
+    ck_assert_str_eq(got->params[2]->value->str, "8");
+    ck_assert_uint_eq(got->items, UINT64_MAX);
+    uint8_t again[256];
+    ck_assert_uint_eq(protobuf_c_message_pack(&got->base, again), len);
+    ck_assert_mem_eq(again, body, len);
+    msg_free(&got->base);
+}
+END_TEST
+
+START_TEST(an_empty_body_is_a_message_of_defaults)
+{
+    for (size_t i = 0; i < msg_table_len; i++) {
+        ProtobufCMessage *m = msg_unpack(&msg_table[i], "", 0);
+        ck_assert_msg(m != NULL, "%s", msg_table[i].name);
+        ck_assert_ptr_eq(m->descriptor, msg_table[i].proto);
+        ck_assert_uint_eq(protobuf_c_message_get_packed_size(m), 0);
+        msg_free(m);
+    }
+    msg_free(NULL);
+}
+END_TEST
+
+/* Fields of a later version are dropped: they neither break the message nor travel on. */
+START_TEST(unknown_fields_are_dropped)
+{
+    const uint8_t body[] = {0x08, 5, 0xf8, 0x07, 1,  0xfa,
+                            0x07, 3, 'a',  'b',  'c'}; /* 1: 5, 127: 1, 127: "abc" */
+    Pwc__Cancel *m = (Pwc__Cancel *)msg_unpack(msg_find(PWC_MSG_CANCEL), body, sizeof body);
+    ck_assert_ptr_nonnull(m);
+    ck_assert_uint_eq(m->job, 5);
+    ck_assert_uint_eq(protobuf_c_message_get_packed_size(&m->base), 2);
+    msg_free(&m->base);
+}
+END_TEST
+
+START_TEST(garbage_is_refused)
+{
+    const struct {
+        uint8_t bytes[8];
+        size_t len;
+    } cases[] = {
+        {{0x0a}, 1},                                           /* a length is missing */
+        {{0x0a, 5, 'a'}, 3},                                   /* a string ends early */
+        {{0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f}, 6},             /* 4 GiB of string */
+        {{0x00, 1}, 2},                                        /* field number 0 */
+        {{0x18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 8}, /* a number that does not end */
+        {{0x12, 2, 0x0a, 9}, 4},                               /* a nested message longer than its parent */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        ck_assert_msg(msg_unpack(msg_find(PWC_MSG_SUBMIT), cases[i].bytes, cases[i].len) == NULL, "case %zu",
+                      i);
+}
+END_TEST
+
+/* Fills a body with copies of one field. */
+static size_t repeat(uint8_t body[PWC_BODY_MAX], const void *field, size_t len)
+{
+    size_t n = 0;
+    for (; n + len <= PWC_BODY_MAX; n += len)
+        memcpy(body + n, field, len);
+    return n;
+}
+
+static size_t in_use(void)
+{
+    struct mallinfo2 m = mallinfo2();
+    return m.uordblks + m.hblkhd;
+}
+
+/* The bodies that make most memory of their bytes either fit the limit or are refused; all of it comes back.
+ */
+START_TEST(memory_is_bounded)
+{
+    static const struct {
+        uint16_t type;
+        const char *field;
+        size_t len;
+        bool fits;
+    } cases[] = {
+        {PWC_MSG_SUBMIT, "\x12\x00", 2, false},                /* an empty Param each */
+        {PWC_MSG_SUBMIT, "\x12\x02\x12\x00", 4, true},         /* with an empty Value */
+        {PWC_MSG_SUBMIT, "\x12\x04\x12\x02\x42\x00", 6, true}, /* with an empty list */
+        {PWC_MSG_SUBMIT, "\x7a\x00", 2, false},                /* labels */
+        {PWC_MSG_SUBMIT, "\x42\x00", 2, false},                /* the policy, again and again: one stays */
+        {PWC_MSG_SUBMIT, "\x8a\x01\x01\x01", 4, true},         /* `after`, packed one by one */
+        {PWC_MSG_SUBMIT, "\x0a\x02zz", 4, true},               /* op, again and again */
+        {PWC_MSG_OP_INFO, "\x22\x00", 2, false},               /* ParamInfo: the largest element */
+        {PWC_MSG_OP_INFO, "\x6a\x01z", 3, true},               /* suffixes */
+    };
+    static uint8_t body[PWC_BODY_MAX];
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        size_t before = in_use(), len = repeat(body, cases[i].field, cases[i].len);
+        ProtobufCMessage *m = msg_unpack(msg_find(cases[i].type), body, len);
+        size_t taken = in_use() - before;
+        ck_assert_msg((m != NULL) == cases[i].fits, "case %zu: %zu bytes", i, taken);
+        ck_assert_msg(taken <= (m != NULL ? PWC_UNPACK_MAX + 4096 : 4096), "case %zu took %zu bytes", i,
+                      taken);
+        msg_free(m);
+        ck_assert_msg(in_use() - before < 4096, "case %zu leaks", i);
+    }
+}
+END_TEST
+
+static uint64_t random_state = 88172645463325252ull;
+static uint64_t next_random(void)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state;
+}
+
+/* Small field numbers, all wire types, short lengths: most of it parses deep into some message. */
+static size_t noise(uint8_t *body, size_t most)
+{
+    size_t n = 0;
+    while (n < most) {
+        uint64_t v = next_random();
+        body[n++] = (uint8_t)(v % 4 != 0 ? (v >> 8) % 20 << 3 | ((v >> 16) & 7) : v >> 24);
+    }
+    return n;
+}
+
+START_TEST(noise_never_breaks_it)
+{
+    uint8_t body[64], again[4096];
+    size_t parsed = 0;
+    for (int round = 0; round < 200000; round++) {
+        const struct msg_desc *d = &msg_table[next_random() % msg_table_len];
+        size_t len = noise(body, next_random() % sizeof body);
+        ProtobufCMessage *m = msg_unpack(d, body, len);
+        if (m == NULL)
+            continue;
+        parsed++;
+        if (protobuf_c_message_get_packed_size(m) <= sizeof again)
+            protobuf_c_message_pack(m, again);
+        msg_free(m);
+    }
+    ck_assert_uint_gt(parsed, 1000);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("messages");
+    TCase *t = tcase_create("list");
+    tcase_add_test(t, types_ascend);
+    tcase_add_test(t, every_type_is_found);
+    tcase_add_test(t, names_are_unique_within_a_protocol);
+    tcase_add_test(t, rows_agree_with_the_protocol_files);
+    tcase_add_test(t, no_message_contains_itself);
+    suite_add_tcase(s, t);
+    t = tcase_create("unpack");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, fields_survive);
+    tcase_add_test(t, an_empty_body_is_a_message_of_defaults);
+    tcase_add_test(t, unknown_fields_are_dropped);
+    tcase_add_test(t, garbage_is_refused);
+    tcase_add_test(t, memory_is_bounded);
+    tcase_add_test(t, noise_never_breaks_it);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
