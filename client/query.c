@@ -282,6 +282,13 @@ int pwc_cancel_id(struct pwc *c, uint64_t id, int timeout_ms)
     return r;
 }
 
+static bool has_sent(void *arg)
+{
+    const struct pwc_job *job = arg;
+    return job->fds == NULL || job_terminal(job);
+}
+
+/* Its Item is on the way before we ask: the daemon answers in order, so with Ok it holds everything. */
 int pwc_detach(struct pwc_job *job, int timeout_ms)
 {
     if (job->on_disconnect != PWC_ON_DISCONNECT_DETACH || job->batch.items > 0)
@@ -292,9 +299,12 @@ int pwc_detach(struct pwc_job *job, int timeout_ms)
     Pwc__Detach detach = PWC__DETACH__INIT;
     detach.job = job->id;
     struct request rq = {.answer = PWC_MSG_OK};
-    r = ask(job->c, PWC_MSG_DETACH, &detach.base, timeout_ms, &rq);
+    conn_lock(job->c);
+    r = conn_wait(job->c, has_sent, job, timeout_ms);
     if (r == PWC_OK)
-        request_free(&rq);
+        r = ask_locked(job->c, PWC_MSG_DETACH, &detach.base, timeout_ms, &rq);
+    request_free(&rq);
+    conn_unlock(job->c);
     return r;
 }
 

@@ -62,7 +62,7 @@ static void on_error(struct pwc *c, const struct frame *f, ProtobufCMessage *msg
     if (n != NULL) {
         table_remove(&c->requests, n);
         request_end(NODE_OF(n, struct request, node), code, text_of(e->text));
-    } else {
+    } else if (f->tag == 0) {
         strncpy(c->last_words, text_of(e->text), sizeof c->last_words - 1);
     }
     msg_free(msg);
@@ -93,10 +93,10 @@ static void on_item_done(struct pwc *c, const struct frame *f, ProtobufCMessage 
         msg_free(msg);
 }
 
+/* DEATH, RETRY and QUARANTINE carry one. */
 static enum call_kind event_call(const Pwc__Event *e)
 {
-    bool death = e->kind == PWC__EVENT_KIND__EVENT_DEATH || e->kind == PWC__EVENT_KIND__EVENT_QUARANTINE;
-    return death && e->death != NULL ? CALL_DEATH : CALL_PROGRESS;
+    return e->death != NULL ? CALL_DEATH : CALL_PROGRESS;
 }
 
 static bool wants_event(const struct pwc_job *job, enum call_kind kind)

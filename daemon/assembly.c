@@ -156,6 +156,12 @@ void assembly_restart(struct assembly *a)
     a->sent = a->absorbed = 0;
 }
 
+void assembly_forget(struct assembly *a)
+{
+    while (!LIST_EMPTY(&a->results))
+        result_drop(LIST_FIRST(&a->results));
+}
+
 bool assembly_holds(const struct assembly *a, uint64_t chunk)
 {
     return result_at(a, chunk) != NULL;

@@ -61,6 +61,8 @@ const struct result *assembly_next(struct assembly *a, uint64_t *ret_first, uint
 bool assembly_absorbed(struct assembly *a, uint64_t upto);
 /* A new consumer starts from nothing: everything that still lies in arenas is to be sent again. */
 void assembly_restart(struct assembly *a);
+/* Drops everything that waits: it will be computed again. */
+void assembly_forget(struct assembly *a);
 bool assembly_holds(const struct assembly *a, uint64_t chunk);
 
 #endif

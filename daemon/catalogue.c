@@ -93,7 +93,8 @@ static const char *split_fault(const Pwc__OpInfo *op)
         return NULL;
     for (size_t i = 0; i < op->n_params; i++)
         if (strcmp(op->params[i]->name, op->count_param) == 0)
-            return op->params[i]->type <= PWC__PARAM_TYPE__PARAM_UINT ? NULL : "a count that is no whole number";
+            return op->params[i]->type <= PWC__PARAM_TYPE__PARAM_UINT ? NULL
+                                                                      : "a count that is no whole number";
     return "a count parameter that is not there";
 }
 
@@ -197,7 +198,8 @@ struct catalogue *catalogue_parse(const uint8_t *bytes, size_t len, char **ret_e
     return c;
 }
 
-/* Only a memfd has seals, so fstat and mmap are safe once they are there: nobody can make them wait or fault. */
+/* Only a memfd has seals, so fstat and mmap are safe once they are there: nobody can make them wait or fault.
+ */
 struct catalogue *catalogue_load(int fd, char **ret_error)
 {
     struct stat st;

@@ -5,7 +5,8 @@
  * stage writes is gossip: seals, lengths, names, counts and enums are checked before anything is believed,
  * and one bad entry refuses the whole.
  *
- * Ownership: a catalogue owns its entries; pointers into it are good until catalogue_free. fd stays the caller's.
+ * Ownership: a catalogue owns its entries; pointers into it are good until catalogue_free. fd stays the
+ * caller's.
  */
 #ifndef PWC_DAEMON_CATALOGUE_H
 #define PWC_DAEMON_CATALOGUE_H

@@ -45,7 +45,8 @@ struct word {
     const char *name;
     int value;
 };
-static const struct word bool_words[] = {{"no", 0}, {"yes", 1}, {"false", 0}, {"true", 1}, {"0", 0}, {"1", 1}};
+static const struct word bool_words[] = {{"no", 0},   {"yes", 1}, {"false", 0},
+                                         {"true", 1}, {"0", 0},   {"1", 1}};
 static const struct word level_words[] = {
     {"fatal", LOG_FATAL}, {"warning", LOG_WARN}, {"info", LOG_INFO}, {"debug", LOG_DBG}};
 static const struct word isolation_words[] = {
@@ -252,7 +253,8 @@ static int unknown_key(const char *key, const char *origin, char **ret_error)
         nearest_try(&near, keys[i].name);
     printable(key, shown, sizeof shown);
     if (near.best != NULL)
-        *ret_error = xasprintf("%s: no setting is called \"%s\"; did you mean \"%s\"?", origin, shown, near.best);
+        *ret_error =
+            xasprintf("%s: no setting is called \"%s\"; did you mean \"%s\"?", origin, shown, near.best);
     else
         *ret_error = xasprintf("%s: no setting is called \"%s\"; pwcd -n lists them", origin, shown);
     return -EINVAL;
@@ -267,9 +269,9 @@ int config_set(struct config *c, const char *key, const char *value, const char 
     if (r < 0) {
         char shown[120];
         AUTO_FREE char *right = expected(k);
-        *ret_error = xasprintf("%s: %s: \"%s\" is %s; give %s", origin, key,
-                               printable(value, shown, sizeof shown),
-                               r == -ERANGE ? "out of range" : "not understood", right);
+        *ret_error =
+            xasprintf("%s: %s: \"%s\" is %s; give %s", origin, key, printable(value, shown, sizeof shown),
+                      r == -ERANGE ? "out of range" : "not understood", right);
         return -EINVAL;
     }
     char **at = &c->origin[k - keys];
@@ -280,7 +282,8 @@ int config_set(struct config *c, const char *key, const char *value, const char 
 
 /* ---- defaults ---- */
 
-/* The user's own directory, else the system's; empty when there is neither: only --socket or the manager helps. */
+/* The user's own directory, else the system's; empty when there is neither: only --socket or the manager
+ * helps. */
 static char *default_socket(void)
 {
     const char *dir = getenv("XDG_RUNTIME_DIR");
@@ -373,6 +376,12 @@ int config_reload(const struct config *running, struct config *ret_new, char **r
     for (size_t i = 0; i < CFG_COUNT; i++)
         if (!keys[i].live && !value_equal(running, &c, &keys[i]))
             keep_running(running, &c, &keys[i], &note);
+    r = config_check_paths(&c, ret_error);
+    if (r < 0) {
+        config_free(&c);
+        free(note);
+        return r;
+    }
     if (ret_note != NULL)
         *ret_note = TAKE_PTR(note);
     free(note);

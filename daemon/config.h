@@ -27,23 +27,23 @@ enum config_key {
 };
 
 struct config {
-    char *socket;       /* "": none; enough when the service manager hands us one */
-    mode_t socket_mode; /* of the socket's file */
-    char *socket_group; /* name or number; "": the process's own */
-    uint32_t workers;   /* seats; 0: as many as usable CPUs */
-    uint32_t stages_max; /* stage processes; 0: config_stages_max() decides */
-    char *scratch;       /* directory for rasters, absolute */
-    char *stage_program; /* pwc-stage, absolute */
+    char *socket;                   /* "": none; enough when the service manager hands us one */
+    mode_t socket_mode;             /* of the socket's file */
+    char *socket_group;             /* name or number; "": the process's own */
+    uint32_t workers;               /* seats; 0: as many as usable CPUs */
+    uint32_t stages_max;            /* stage processes; 0: config_stages_max() decides */
+    char *scratch;                  /* directory for rasters, absolute */
+    char *stage_program;            /* pwc-stage, absolute */
     uint64_t max_pixels, max_bytes; /* of one input, as its header claims */
     uint32_t max_frames;
     uint32_t jobs_max, jobs_per_user; /* not yet ended */
     uint32_t clients_max, clients_per_user;
-    int64_t shutdown_grace, ready_timeout, cancel_grace; /* ns */
+    int64_t shutdown_grace, ready_timeout, cancel_grace;                 /* ns */
     uint32_t retries_error, retries_crash, retries_oom, retries_timeout; /* attempts after the first */
-    int64_t chunk_timeout; /* ns; 0: none */
-    uint64_t memory;       /* bytes a worker; 0: no limit */
-    uint32_t history;      /* ended jobs remembered */
-    uint32_t deaths_kept;  /* obituaries remembered */
+    int64_t chunk_timeout;                                               /* ns; 0: none */
+    uint64_t memory;                                                     /* bytes a worker; 0: no limit */
+    uint32_t history;                                                    /* ended jobs remembered */
+    uint32_t deaths_kept;                                                /* obituaries remembered */
     Pwc__Isolation isolation; /* at least this much, whatever a job asks for */
     bool require_sandbox;     /* stages without every sandbox layer are not used */
     enum log_level log_level;

@@ -33,7 +33,8 @@ static void cut_comment(char *line)
         }
 }
 
-static int set_twice(const struct config *c, const char *key, const char *path, const char *origin, char **ret_error)
+static int set_twice(const struct config *c, const char *key, const char *path, const char *origin,
+                     char **ret_error)
 {
     size_t n = strlen(path);
 #define CONFIG_KEY(name, ...) [CFG_##name] = #name,
@@ -44,13 +45,15 @@ static int set_twice(const struct config *c, const char *key, const char *path, 
         const char *before = c->origin[i];
         if (strcmp(names[i], key) != 0 || before == NULL || strncmp(before, path, n) != 0 || before[n] != ':')
             continue;
-        *ret_error = xasprintf("%s: %s was set in line %s already; keep one of them", origin, key, before + n + 1);
+        *ret_error =
+            xasprintf("%s: %s was set in line %s already; keep one of them", origin, key, before + n + 1);
         return -EINVAL;
     }
     return 0;
 }
 
-static int read_line(struct config *c, const char *path, unsigned number, char *line, size_t len, char **ret_error)
+static int read_line(struct config *c, const char *path, unsigned number, char *line, size_t len,
+                     char **ret_error)
 {
     AUTO_FREE char *origin = xasprintf("%s:%u", path, number);
     if (memchr(line, '\0', len) != NULL) {
@@ -201,7 +204,8 @@ static int unknown_flag(const char *arg, char **ret_error)
 }
 
 /* One step through argv: 1 a flag, 0 the end, -EINVAL. */
-static int next_flag(int argc, char **argv, int *i, const struct flag **ret, const char **ret_value, char **ret_error)
+static int next_flag(int argc, char **argv, int *i, const struct flag **ret, const char **ret_value,
+                     char **ret_error)
 {
     if (*i >= argc)
         return 0;
@@ -229,8 +233,8 @@ static int apply_set(struct config *c, const char *pair, char **ret_error)
     const char *eq = strchr(pair, '=');
     if (eq == NULL) {
         char shown[60];
-        *ret_error = xasprintf("--set %s has no \"=\"; write --set KEY=VALUE",
-                               printable(pair, shown, sizeof shown));
+        *ret_error =
+            xasprintf("--set %s has no \"=\"; write --set KEY=VALUE", printable(pair, shown, sizeof shown));
         return -EINVAL;
     }
     AUTO_FREE char *key = strndup(pair, (size_t)(eq - pair));
@@ -315,8 +319,8 @@ int config_parse(struct config *c, int argc, char **argv, char **ret_error)
 
 /* ---- do the things named exist ---- */
 
-static int bad_path(const struct config *c, enum config_key key, const char *name, const char *path, const char *why,
-                    int error, char **ret_error)
+static int bad_path(const struct config *c, enum config_key key, const char *name, const char *path,
+                    const char *why, int error, char **ret_error)
 {
     *ret_error = xasprintf("%s: %s: %s %s", c->origin[key], name, path, why);
     return error;
@@ -326,7 +330,8 @@ int config_check_paths(const struct config *c, char **ret_error)
 {
     struct stat st;
     if (stat(c->scratch, &st) < 0)
-        return bad_path(c, CFG_scratch, "scratch", c->scratch, "does not exist; name a directory", -errno, ret_error);
+        return bad_path(c, CFG_scratch, "scratch", c->scratch, "does not exist; name a directory", -errno,
+                        ret_error);
     if (!S_ISDIR(st.st_mode))
         return bad_path(c, CFG_scratch, "scratch", c->scratch, "is not a directory", -ENOTDIR, ret_error);
     if (access(c->scratch, W_OK | X_OK) < 0)

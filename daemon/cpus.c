@@ -199,7 +199,8 @@ static const char *below_mount(const char *group, const char *root)
 }
 
 /* The least quota from the group up to the mount point. */
-static unsigned hierarchy_quota(const char *root, const char *mounts, const char *groups, const char *controller)
+static unsigned hierarchy_quota(const char *root, const char *mounts, const char *groups,
+                                const char *controller)
 {
     AUTO_FREE char *dir = NULL, *mount_root = NULL;
     AUTO_FREE char *group = cpus_parse_cgroup(groups, controller);

@@ -362,6 +362,8 @@ void dispatch_produce(struct job *j, struct stage *s)
     m.job = j->id;
     m.lease = s->lease.id;
     stage_send(s, PWC_MSG_PRODUCE, &m.base);
+    if (j->assembly.absorbed > 0)
+        flow_release(j);
 }
 
 static void start_consumer(struct job *j, struct stage *s)

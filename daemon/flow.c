@@ -166,6 +166,7 @@ static void report_plan(struct job *j, const Stage__Report *m)
     ledger_report(&j->ledger, 0, 1);
     j->state = PWC__JOB_STATE__JOB_RUNNING;
     j->absorb = PWC__ABSORB__ABSORB_NONE;
+    j->bytes_out = m->bytes_out;
     keep_results(j, m->results, m->n_results);
     job_check(j);
 }
@@ -303,6 +304,7 @@ static void take_plan(struct job *j, const Stage__Planned *m, struct frame *f)
     j->planned = true;
     j->absorb = m->absorb;
     j->producer_needed = m->producer;
+    j->windowed = m->producer && m->windowed && m->absorb == PWC__ABSORB__ABSORB_SERIAL;
     if (m->has_plan)
         j->plan_fd = frame_take_fd(f, 0);
     snprintf(j->unit, sizeof j->unit, "%s", m->unit);
@@ -377,6 +379,16 @@ static void on_produced(struct stage *s, struct frame *f, const ProtobufCMessage
     after_report(j);
 }
 
+void flow_release(struct job *j)
+{
+    if (!j->windowed || j->producer == NULL)
+        return;
+    Stage__Release m = STAGE__RELEASE__INIT;
+    m.job = j->id;
+    m.upto = j->assembly.absorbed;
+    stage_send(j->producer, PWC_MSG_RELEASE, &m.base);
+}
+
 static void on_absorbed(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
 {
     (void)f;
@@ -387,6 +399,7 @@ static void on_absorbed(struct stage *s, struct frame *f, const ProtobufCMessage
         return;
     }
     j->progress_due = true;
+    flow_release(j);
     daemon_touch(s->d);
 }
 
@@ -575,6 +588,16 @@ static void role_died(struct job *j, const char *reason)
         events_death(j, PWC__EVENT_KIND__EVENT_RETRY, j->last_death);
 }
 
+/* A windowed raster has given its beginning back: the producer starts again with the consumer. */
+static void rewind_all(struct job *j)
+{
+    assembly_forget(&j->assembly);
+    ledger_rewind(&j->ledger);
+    j->produced = false;
+    if (j->producer != NULL)
+        stage_kill(j->producer, PWC__CODE__CODE_OK, "its job starts again");
+}
+
 /* The next consumer starts from nothing: what lies in arenas is sent again, what was absorbed computed again. */
 static void consumer_died(struct job *j, const char *reason)
 {
@@ -583,6 +606,10 @@ static void consumer_died(struct job *j, const char *reason)
     if (j->state != PWC__JOB_STATE__JOB_RUNNING)
         return;
     assembly_restart(&j->assembly);
+    if (j->windowed) {
+        rewind_all(j);
+        return;
+    }
     for (uint64_t c = 0; c < absorbed; c++)
         if (!assembly_holds(&j->assembly, c))
             ledger_forget(&j->ledger, c, c + 1);
@@ -613,7 +640,7 @@ static void lost_lease(struct job *j, struct stage *s)
             events_death(j, PWC__EVENT_KIND__EVENT_RETRY, j->last_death);
     } else if (kind == LEASE_CONSUME) {
         consumer_died(j, reason);
-    } else {
+    } else if (s->kill_code != PWC__CODE__CODE_OK || s->state != STAGE_DYING) {
         role_died(j, reason);
     }
 }

@@ -22,6 +22,8 @@ void flow_for_stages_of(struct job *j, void (*f)(struct job *, struct stage *));
 void flow_close_job(struct job *j);
 /* Hands results that are next in order to the consumer. */
 void flow_feed(struct job *j);
+/* Tells the producer of a windowed raster what has been absorbed. */
+void flow_release(struct job *j);
 /* JobClose to this stage, if it has the job open. */
 void flow_forget_open(struct stage *s, uint64_t job);
 void flow_release_arena(struct stage *s);

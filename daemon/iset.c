@@ -89,6 +89,16 @@ bool iset_has(const struct iset *s, uint64_t x)
     return r != NULL && r->from <= x;
 }
 
+uint64_t iset_count_below(const struct iset *s, uint64_t x)
+{
+    if (s->n == 0 || s->ranges[s->n - 1].to <= x)
+        return s->count;
+    uint64_t n = 0;
+    for (size_t i = 0; i < s->n && s->ranges[i].from < x; i++)
+        n += MIN(s->ranges[i].to, x) - s->ranges[i].from;
+    return n;
+}
+
 const struct range *iset_after(const struct iset *s, uint64_t x)
 {
     if (x == UINT64_MAX)

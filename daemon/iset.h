@@ -24,6 +24,8 @@ void iset_clear(struct iset *s);
 uint64_t iset_add(struct iset *s, uint64_t from, uint64_t to);
 uint64_t iset_remove(struct iset *s, uint64_t from, uint64_t to);
 bool iset_has(const struct iset *s, uint64_t x);
+/* Numbers of the set below x. */
+uint64_t iset_count_below(const struct iset *s, uint64_t x);
 /* First range that ends after x; NULL none. */
 const struct range *iset_after(const struct iset *s, uint64_t x);
 

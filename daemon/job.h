@@ -97,7 +97,7 @@ struct job {
     struct event *linger_ev;
 
     /* planned */
-    bool planned, producer_needed, produced, has_plan, got_results, consumed;
+    bool planned, producer_needed, produced, windowed, has_plan, got_results, consumed;
     uint32_t plan_charges[CAUSES], role_deaths;
     Pwc__Absorb absorb;
     int plan_fd, scratch_fd, raster_fd;

@@ -28,7 +28,8 @@ void ledger_set_ready(struct ledger *l, uint64_t ready)
 
 uint64_t ledger_waiting(const struct ledger *l)
 {
-    return (l->ready > l->fresh ? l->ready - l->fresh : 0) + l->back.count + l->alone.count;
+    return (l->ready > l->fresh ? l->ready - l->fresh : 0) + iset_count_below(&l->back, l->ready) +
+           iset_count_below(&l->alone, l->ready);
 }
 
 uint64_t ledger_lowest(const struct ledger *l)
@@ -38,7 +39,7 @@ uint64_t ledger_lowest(const struct ledger *l)
         low = MIN(low, l->back.ranges[0].from);
     if (l->alone.n > 0)
         low = MIN(low, l->alone.ranges[0].from);
-    return low;
+    return low < l->ready ? low : UINT64_MAX;
 }
 
 /* A chunk with charges waits alone, so that whoever dies next to it is not suspected with it. */
@@ -78,7 +79,7 @@ uint64_t ledger_take(struct ledger *l, uint64_t most, uint64_t *ret_first)
         n = 1;
         iset_remove(&l->alone, first, first + 1);
     } else if (l->back.n > 0 && l->back.ranges[0].from == first) {
-        n = MIN(most, l->back.ranges[0].to - first);
+        n = MIN(most, MIN(l->back.ranges[0].to, l->ready) - first);
         iset_remove(&l->back, first, first + n);
     } else {
         n = MIN(most, l->ready - first);
@@ -116,6 +117,12 @@ bool ledger_report(struct ledger *l, uint64_t from, uint64_t to)
     iset_add(&l->done, from, to);
     iset_remove(&l->suspect, from, to);
     return true;
+}
+
+void ledger_rewind(struct ledger *l)
+{
+    l->ready = 0;
+    ledger_forget(l, 0, l->total);
 }
 
 void ledger_forget(struct ledger *l, uint64_t from, uint64_t to)

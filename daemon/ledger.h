@@ -6,7 +6,8 @@
  *      +---give_back---+
  *
  * Every chunk is in exactly one of waiting, held, done, bad. Who holds a range is the caller's business: the
- * ledger only checks that what comes back was out. Chunks at or past `ready` exist but cannot be taken yet.
+ * ledger only checks that what comes back was out. Chunks at or past `ready` exist but cannot be taken, even
+ * those that once could: a producer that starts again has to come by first.
  */
 #ifndef PWC_LEDGER_H
 #define PWC_LEDGER_H
@@ -41,6 +42,8 @@ struct ledger {
 void ledger_init(struct ledger *l, uint64_t total, uint64_t ready);
 void ledger_free(struct ledger *l);
 void ledger_set_ready(struct ledger *l, uint64_t ready); /* only grows */
+/* Everything done is to be done again, and nothing is ready: consumer and producer start from nothing. */
+void ledger_rewind(struct ledger *l);
 
 /* How many chunks could be taken now. */
 uint64_t ledger_waiting(const struct ledger *l);

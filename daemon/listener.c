@@ -20,7 +20,8 @@
 #include "daemon/listener.h"
 #include "ipc/fds.h"
 
-#define BACKLOG       1024 /* the kernel cuts it to net.core.somaxconn; full, clients' connect(2) fails with EAGAIN */
+#define BACKLOG                                                                                              \
+    1024 /* the kernel cuts it to net.core.somaxconn; full, clients' connect(2) fails with EAGAIN */
 #define OWN_DIRECTORY "/run/pwcd" /* made if missing; any other directory is the administrator's business */
 
 /* ---- the service manager's sockets ---- */
@@ -31,16 +32,18 @@ int listener_from_service(struct listener *l, char **ret_error)
     if (n <= 0)
         return 0;
     if ((unsigned)n > LISTENER_MAX) {
-        *ret_error = xasprintf("the service manager passed %d sockets; at most %u are understood", n, LISTENER_MAX);
+        *ret_error =
+            xasprintf("the service manager passed %d sockets; at most %u are understood", n, LISTENER_MAX);
         return -EINVAL;
     }
     *l = LISTENER_NONE;
     for (int i = 0; i < n; i++) {
         int fd = SD_LISTEN_FDS_START + i;
         if (sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) <= 0) {
-            *ret_error = xasprintf("descriptor %d from the service manager is no listening AF_UNIX stream socket; "
-                                   "use ListenStream=/path with Accept=no",
-                                   fd);
+            *ret_error =
+                xasprintf("descriptor %d from the service manager is no listening AF_UNIX stream socket; "
+                          "use ListenStream=/path with Accept=no",
+                          fd);
             return -EINVAL;
         }
         int r = fd_set_nonblock(fd, true);
@@ -77,8 +80,8 @@ static int address(const char *path, struct sockaddr_un *ret, char **ret_error)
         return -EINVAL;
     }
     if (strlen(path) >= sizeof ret->sun_path) {
-        *ret_error = xasprintf("socket %s: the path has %zu bytes; the kernel takes at most %zu", path, strlen(path),
-                               sizeof ret->sun_path - 1);
+        *ret_error = xasprintf("socket %s: the path has %zu bytes; the kernel takes at most %zu", path,
+                               strlen(path), sizeof ret->sun_path - 1);
         return -ENAMETOOLONG;
     }
     memcpy(ret->sun_path, path, strlen(path) + 1);
@@ -115,7 +118,8 @@ static int remove_stale(const struct sockaddr_un *sa, char **ret_error)
     if (lstat(sa->sun_path, &st) < 0)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISSOCK(st.st_mode)) {
-        *ret_error = xasprintf("socket %s: there is a file that is no socket; remove it or name another", sa->sun_path);
+        *ret_error = xasprintf("socket %s: there is a file that is no socket; remove it or name another",
+                               sa->sun_path);
         return -EEXIST;
     }
     AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -124,9 +128,10 @@ static int remove_stale(const struct sockaddr_un *sa, char **ret_error)
     int r = connect(fd, (const struct sockaddr *)sa, sizeof *sa) < 0 ? -errno : 0;
     if (r == -ECONNREFUSED)
         return unlink(sa->sun_path) < 0 && errno != ENOENT ? -errno : 0;
-    *ret_error = r == 0 || r == -EAGAIN
-                     ? xasprintf("socket %s: another pwcd listens there; end it or name another", sa->sun_path)
-                     : xasprintf("socket %s: cannot tell who listens there: %s", sa->sun_path, strerror(-r));
+    *ret_error =
+        r == 0 || r == -EAGAIN
+            ? xasprintf("socket %s: another pwcd listens there; end it or name another", sa->sun_path)
+            : xasprintf("socket %s: cannot tell who listens there: %s", sa->sun_path, strerror(-r));
     return -EADDRINUSE;
 }
 
@@ -139,7 +144,8 @@ static int bind_closed(int fd, const struct sockaddr_un *sa)
     return r;
 }
 
-static int open_up(int fd, const char *path, mode_t mode, const char *group, struct stat *ret_st, char **ret_error)
+static int open_up(int fd, const char *path, mode_t mode, const char *group, struct stat *ret_st,
+                   char **ret_error)
 {
     gid_t gid = (gid_t)-1;
     if (*group != '\0' && group_id(group, &gid) < 0) {
@@ -156,8 +162,8 @@ static int open_up(int fd, const char *path, mode_t mode, const char *group, str
     return 0;
 }
 
-static int make_socket(const struct sockaddr_un *sa, mode_t mode, const char *group, int *ret_fd, struct stat *ret_st,
-                       char **ret_error)
+static int make_socket(const struct sockaddr_un *sa, mode_t mode, const char *group, int *ret_fd,
+                       struct stat *ret_st, char **ret_error)
 {
     AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)

@@ -17,9 +17,9 @@
 struct listener {
     int fds[LISTENER_MAX]; /* listening, non-blocking */
     unsigned nfds;
-    int reserve;  /* /dev/null; -1 while it is lent or could not be had */
-    char *path;   /* of the file we made; NULL: the service manager's socket */
-    dev_t dev;    /* identity of that file: another pwcd may have replaced it */
+    int reserve; /* /dev/null; -1 while it is lent or could not be had */
+    char *path;  /* of the file we made; NULL: the service manager's socket */
+    dev_t dev;   /* identity of that file: another pwcd may have replaced it */
     ino_t ino;
     uint64_t shed; /* peers turned away because descriptors had run out */
 };

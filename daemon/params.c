@@ -19,9 +19,10 @@ static void shown_name(const char *prefix, const char *name, char *out, size_t s
         snprintf(out, size, "%s.%s", prefix, clean);
 }
 
-static int refuse(struct refusal *why, Pwc__Code code, const char *prefix, const char *name, const char *fmt, ...)
-    PRINTF(5, 6);
-static int refuse(struct refusal *why, Pwc__Code code, const char *prefix, const char *name, const char *fmt, ...)
+static int refuse(struct refusal *why, Pwc__Code code, const char *prefix, const char *name, const char *fmt,
+                  ...) PRINTF(5, 6);
+static int refuse(struct refusal *why, Pwc__Code code, const char *prefix, const char *name, const char *fmt,
+                  ...)
 {
     char clean[PWC_NAME_MAX];
     va_list ap;
@@ -67,11 +68,11 @@ static int unknown(const Pwc__OpInfo *op, const char *prefix, const char *name, 
     shown_name(prefix, name, shown, sizeof shown);
     list_params(op, all, sizeof all);
     if (near.best != NULL)
-        return refuse(why, PWC__CODE__CODE_NO_SUCH_PARAM, prefix, name, "%s: %s has no such %s; did you mean %s?",
-                      shown, op->name, thing(prefix), near.best);
+        return refuse(why, PWC__CODE__CODE_NO_SUCH_PARAM, prefix, name,
+                      "%s: %s has no such %s; did you mean %s?", shown, op->name, thing(prefix), near.best);
     if (op->n_params == 0)
-        return refuse(why, PWC__CODE__CODE_NO_SUCH_PARAM, prefix, name, "%s: %s takes no %ss", shown, op->name,
-                      thing(prefix));
+        return refuse(why, PWC__CODE__CODE_NO_SUCH_PARAM, prefix, name, "%s: %s takes no %ss", shown,
+                      op->name, thing(prefix));
     return refuse(why, PWC__CODE__CODE_NO_SUCH_PARAM, prefix, name, "%s: %s has no such %s; it has %s", shown,
                   op->name, thing(prefix), all);
 }
@@ -103,7 +104,8 @@ static int check_one(const Pwc__OpInfo *op, const Pwc__Param *given, const char 
     return add(p, info, value);
 }
 
-static int check_required(const Pwc__OpInfo *op, const char *prefix, const struct params *p, struct refusal *why)
+static int check_required(const Pwc__OpInfo *op, const char *prefix, const struct params *p,
+                          struct refusal *why)
 {
     char shown[2 * PWC_NAME_MAX];
     for (size_t i = 0; i < op->n_params; i++) {
@@ -111,8 +113,8 @@ static int check_required(const Pwc__OpInfo *op, const char *prefix, const struc
         if (!info->required || params_get(p, info->name) != NULL)
             continue;
         shown_name(prefix, info->name, shown, sizeof shown);
-        return refuse(why, PWC__CODE__CODE_BAD_PARAM, prefix, info->name, "%s: is missing; %s needs %s", shown,
-                      op->name, param_type_name(info->type));
+        return refuse(why, PWC__CODE__CODE_BAD_PARAM, prefix, info->name, "%s: is missing; %s needs %s",
+                      shown, op->name, param_type_name(info->type));
     }
     return 0;
 }

@@ -60,7 +60,8 @@ struct submission {
     bool batch;      /* each item is a chunk */
     uint64_t chunks; /* known now for SPLIT_COUNT and batches; else 0 */
 };
-int submit_check(const struct catalogue *cat, const Pwc__Submit *s, struct submission *ret, struct refusal *ret_why);
+int submit_check(const struct catalogue *cat, const Pwc__Submit *s, struct submission *ret,
+                 struct refusal *ret_why);
 void submission_free(struct submission *s);
 
 #endif

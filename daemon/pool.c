@@ -231,7 +231,7 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
         restart_next(&p->restart, RESTART_DIED_LATER, clock_now());
     if (s->describing)
         p->described = false;
-    if (s->lease.kind != LEASE_NONE)
+    if (s->lease.kind != LEASE_NONE && !wanted)
         deaths_record(s, info);
     flow_stage_gone(s);
     TAILQ_REMOVE(&p->stages, s, link);

@@ -26,15 +26,21 @@
 #define RESTART_HEALTHY_NS (60 * NS_PER_S)
 #define RESTART_GIVE_UP    5u /* failures in a row after which waiting jobs fail */
 
-enum restart_event { RESTART_DIED_BEFORE_READY, RESTART_READY, RESTART_HEALTHY, RESTART_DIED_LATER, RESTART_EVENTS };
+enum restart_event {
+    RESTART_DIED_BEFORE_READY,
+    RESTART_READY,
+    RESTART_HEALTHY,
+    RESTART_DIED_LATER,
+    RESTART_EVENTS
+};
 enum restart_phase { RESTART_WELL, RESTART_FAILING, RESTART_PROBATION, RESTART_PHASES };
 
 /* Zero is a good beginning. */
 struct restart_state {
     enum restart_phase phase;
-    unsigned in_row;       /* deaths before ready since the last READY */
-    int64_t delay_ns;      /* the last one; doubles; 0 when well */
-    struct mono ready_at;  /* probation: since when */
+    unsigned in_row;        /* deaths before ready since the last READY */
+    int64_t delay_ns;       /* the last one; doubles; 0 when well */
+    struct mono ready_at;   /* probation: since when */
     struct mono not_before; /* no start before this */
 };
 

@@ -87,5 +87,6 @@ bool service_journal_matches(const char *journal_stream, dev_t dev, ino_t ino)
 bool service_stderr_is_journal(void)
 {
     struct stat st;
-    return fstat(STDERR_FILENO, &st) == 0 && service_journal_matches(getenv("JOURNAL_STREAM"), st.st_dev, st.st_ino);
+    return fstat(STDERR_FILENO, &st) == 0 &&
+           service_journal_matches(getenv("JOURNAL_STREAM"), st.st_dev, st.st_ino);
 }

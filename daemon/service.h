@@ -1,5 +1,6 @@
 /*
- * service.h - words to the service manager. Without one ($NOTIFY_SOCKET unset) they cost nothing and do nothing.
+ * service.h - words to the service manager. Without one ($NOTIFY_SOCKET unset) they cost nothing and do
+ * nothing.
  *
  * sd_notify(3) sends one datagram to PID 1, which always drains its socket: the one blocking call that the
  * supervisor allows itself.
@@ -13,7 +14,7 @@
 
 void service_ready(const char *status);
 void service_status(const char *fmt, ...) PRINTF(1, 2); /* sent only when the text has changed */
-void service_reloading(void); /* close it with service_ready() */
+void service_reloading(void);                           /* close it with service_ready() */
 void service_stopping(const char *status);
 
 /* How often service_watchdog() must be called: half of what the manager allows, in ns; 0: never. */

@@ -61,15 +61,15 @@ static int check_role(const Pwc__OpInfo *op, const Pwc__Submit *s, size_t i, str
     snprintf(field, sizeof field, "roles.%s", shown);
     if (find_role(op, given->name) == NULL) {
         list_roles(op, all, sizeof all);
-        return refuse(why, PWC__CODE__CODE_NO_SUCH_ROLE, field, "%s has no role %s; its roles: %s", op->name, shown,
-                      all);
+        return refuse(why, PWC__CODE__CODE_NO_SUCH_ROLE, field, "%s has no role %s; its roles: %s", op->name,
+                      shown, all);
     }
     for (size_t j = 0; j < i; j++)
         if (strcmp(s->roles[j]->name, given->name) == 0)
             return refuse(why, PWC__CODE__CODE_NO_SUCH_ROLE, field, "role %s is given twice", shown);
     if (given->count != 1)
-        return refuse(why, PWC__CODE__CODE_BAD_DESCRIPTOR, field, "role %s: %u descriptors; it takes one", shown,
-                      given->count);
+        return refuse(why, PWC__CODE__CODE_BAD_DESCRIPTOR, field, "role %s: %u descriptors; it takes one",
+                      shown, given->count);
     return 0;
 }
 
@@ -86,7 +86,8 @@ static int check_required_roles(const Pwc__OpInfo *op, const Pwc__Submit *s, str
         if (r->optional || role_given(s, r->name))
             continue;
         snprintf(field, sizeof field, "roles.%s", r->name);
-        return refuse(why, PWC__CODE__CODE_NO_SUCH_ROLE, field, "%s needs %s: role %s", op->name, needs(r), r->name);
+        return refuse(why, PWC__CODE__CODE_NO_SUCH_ROLE, field, "%s needs %s: role %s", op->name, needs(r),
+                      r->name);
     }
     return 0;
 }
@@ -102,15 +103,17 @@ static int check_items(const Pwc__OpInfo *op, const Pwc__Submit *s, struct refus
         return refuse(why, PWC__CODE__CODE_BAD_DESCRIPTOR, "items", "items: %ju are out of range, 0 to %u",
                       (uintmax_t)s->items, PWC_ITEMS_MAX);
     if (s->items > 0 && s->n_roles == 0)
-        return refuse(why, PWC__CODE__CODE_BAD_DESCRIPTOR, "items", "items: %ju, but no roles say what they are",
-                      (uintmax_t)s->items);
+        return refuse(why, PWC__CODE__CODE_BAD_DESCRIPTOR, "items",
+                      "items: %ju, but no roles say what they are", (uintmax_t)s->items);
     if (s->items == 0 && s->n_roles > 0)
-        return refuse(why, PWC__CODE__CODE_BAD_DESCRIPTOR, "items", "items: 0, but there are roles; 1 is a single job");
+        return refuse(why, PWC__CODE__CODE_BAD_DESCRIPTOR, "items",
+                      "items: 0, but there are roles; 1 is a single job");
     if (s->batch && s->items == 0)
         return refuse(why, PWC__CODE__CODE_BAD_DESCRIPTOR, "batch", "batch: there are no items");
     if (is_batch(s) && !op->whole)
         return refuse(why, PWC__CODE__CODE_BAD_DESCRIPTOR, "items",
-                      "items: %s takes one input at a time, not a batch of %ju", op->name, (uintmax_t)s->items);
+                      "items: %s takes one input at a time, not a batch of %ju", op->name,
+                      (uintmax_t)s->items);
     return 0;
 }
 
@@ -125,8 +128,8 @@ static bool has_output(const Pwc__OpInfo *op, const Pwc__Submit *s)
 int roles_check(const Pwc__OpInfo *op, const Pwc__Submit *s, struct refusal *ret_why)
 {
     if (s->n_roles > PWC_ROLES_MAX)
-        return refuse(ret_why, PWC__CODE__CODE_NO_SUCH_ROLE, "roles", "roles: %zu are given; at most %u are taken",
-                      s->n_roles, PWC_ROLES_MAX);
+        return refuse(ret_why, PWC__CODE__CODE_NO_SUCH_ROLE, "roles",
+                      "roles: %zu are given; at most %u are taken", s->n_roles, PWC_ROLES_MAX);
     for (size_t i = 0; i < s->n_roles; i++)
         if (check_role(op, s, i, ret_why) < 0)
             return -EINVAL;
@@ -136,8 +139,8 @@ int roles_check(const Pwc__OpInfo *op, const Pwc__Submit *s, struct refusal *ret
         return refuse(ret_why, PWC__CODE__CODE_BAD_FORMAT, "format",
                       "format: is missing; the output's descriptor does not say it");
     if (s->format[0] != '\0' && !(op->formats && has_output(op, s)))
-        return refuse(ret_why, PWC__CODE__CODE_BAD_FORMAT, "format", "format: %s writes nothing that has a format",
-                      op->name);
+        return refuse(ret_why, PWC__CODE__CODE_BAD_FORMAT, "format",
+                      "format: %s writes nothing that has a format", op->name);
     return 0;
 }
 
@@ -145,7 +148,8 @@ int roles_check(const Pwc__OpInfo *op, const Pwc__Submit *s, struct refusal *ret
 
 static int unsupported(struct refusal *why, const char *field, const char *advice)
 {
-    return refuse(why, PWC__CODE__CODE_UNSUPPORTED, field, "%s: not supported by this version; %s", field, advice);
+    return refuse(why, PWC__CODE__CODE_UNSUPPORTED, field, "%s: not supported by this version; %s", field,
+                  advice);
 }
 
 static int bad_field(struct refusal *why, const char *field, const char *right)
@@ -181,7 +185,8 @@ static int check_domain(const Pwc__Submit *s, struct refusal *why)
                       strlen(s->domain), PWC_LABEL_MAX - 1);
     for (const char *p = s->domain; *p != '\0'; p++)
         if (*p <= 0x20 || *p >= 0x7f)
-            return refuse(why, PWC__CODE__CODE_BAD_PARAM, "domain", "domain: holds a blank or a byte that is not ASCII");
+            return refuse(why, PWC__CODE__CODE_BAD_PARAM, "domain",
+                          "domain: holds a blank or a byte that is not ASCII");
     return 0;
 }
 
@@ -193,8 +198,8 @@ static int check_reserved(const Pwc__OpInfo *op, const Pwc__Submit *s, struct re
     if (s->n_labels > 0)
         return unsupported(why, "labels", "leave them out");
     if (s->op_version[0] != '\0' && strcmp(s->op_version, op->version) != 0)
-        return refuse(why, PWC__CODE__CODE_UNSUPPORTED, "op_version", "op_version: %s is %s here, not %s", op->name,
-                      op->version, printable(s->op_version, shown, sizeof shown));
+        return refuse(why, PWC__CODE__CODE_UNSUPPORTED, "op_version", "op_version: %s is %s here, not %s",
+                      op->name, op->version, printable(s->op_version, shown, sizeof shown));
     return 0;
 }
 
@@ -227,8 +232,8 @@ static int count_of(const Pwc__OpInfo *op, const Pwc__ParamInfo *info, const str
         text.kind_case = PWC__VALUE__KIND_STR;
         text.str = info->def;
         if (info->def[0] == '\0' || value_check(info, &text, &def, &error) < 0)
-            return refuse(why, PWC__CODE__CODE_BAD_PARAM, info->name, "%s: is missing; %s needs it", info->name,
-                          op->name);
+            return refuse(why, PWC__CODE__CODE_BAD_PARAM, info->name, "%s: is missing; %s needs it",
+                          info->name, op->name);
         v = def;
     }
     bool negative = v->kind_case == PWC__VALUE__KIND_I64 && v->i64 < 0;
@@ -237,8 +242,8 @@ static int count_of(const Pwc__OpInfo *op, const Pwc__ParamInfo *info, const str
     if (negative || n > PWC_CHUNKS_MAX) {
         char field[PWC_NAME_MAX + 8];
         snprintf(field, sizeof field, "params.%s", info->name);
-        return refuse(why, PWC__CODE__CODE_BAD_PARAM, field, "%s: %s%ju is out of range, 0 to %llu", info->name,
-                      negative ? "-" : "", (uintmax_t)(negative ? 0 - n : n), PWC_CHUNKS_MAX);
+        return refuse(why, PWC__CODE__CODE_BAD_PARAM, field, "%s: %s%ju is out of range, 0 to %llu",
+                      info->name, negative ? "-" : "", (uintmax_t)(negative ? 0 - n : n), PWC_CHUNKS_MAX);
     }
     *ret = n;
     return 0;
@@ -249,7 +254,8 @@ int count_check(const Pwc__OpInfo *op, const struct params *p, uint64_t *ret_chu
     for (size_t i = 0; i < op->n_params; i++)
         if (strcmp(op->params[i]->name, op->count_param) == 0)
             return count_of(op, op->params[i], p, ret_chunks, ret_why);
-    return refuse(ret_why, PWC__CODE__CODE_INTERNAL, "op", "%s does not say how many chunks it has", op->name);
+    return refuse(ret_why, PWC__CODE__CODE_INTERNAL, "op", "%s does not say how many chunks it has",
+                  op->name);
 }
 
 /* ---- formats and their options ---- */
@@ -260,13 +266,15 @@ static void list_formats(const struct catalogue *cat, char *out, size_t size)
     snprintf(out, size, "none");
     for (size_t i = 0; i < catalogue_len(cat); i++) {
         const Pwc__OpInfo *op = catalogue_at(cat, i)->info;
-        if (op->kind != PWC__OP_KIND__OP_SAVE || strncmp(op->name, "save.", 5) != 0 || n + PWC_NAME_MAX > size)
+        if (op->kind != PWC__OP_KIND__OP_SAVE || strncmp(op->name, "save.", 5) != 0 ||
+            n + PWC_NAME_MAX > size)
             continue;
         n += (size_t)snprintf(out + n, size - n, "%s%s", n > 0 ? ", " : "", op->name + 5);
     }
 }
 
-static int check_save(const struct catalogue *cat, const Pwc__Submit *s, struct params **ret, struct refusal *why)
+static int check_save(const struct catalogue *cat, const Pwc__Submit *s, struct params **ret,
+                      struct refusal *why)
 {
     static const Pwc__OpInfo none = PWC__OP_INFO__INIT;
     const Pwc__OpInfo *op = &none;
@@ -275,12 +283,14 @@ static int check_save(const struct catalogue *cat, const Pwc__Submit *s, struct 
         char shown[PWC_NAME_MAX], all[400];
         if (found == NULL || found->info->kind != PWC__OP_KIND__OP_SAVE) {
             list_formats(cat, all, sizeof all);
-            return refuse(why, PWC__CODE__CODE_BAD_FORMAT, "format", "format: \"%s\" cannot be written; it must be one of %s",
+            return refuse(why, PWC__CODE__CODE_BAD_FORMAT, "format",
+                          "format: \"%s\" cannot be written; it must be one of %s",
                           printable(s->format, shown, sizeof shown), all);
         }
         op = found->info;
     } else if (s->n_save > 0) {
-        return refuse(why, PWC__CODE__CODE_BAD_FORMAT, "save", "save: there are options, but no format they belong to");
+        return refuse(why, PWC__CODE__CODE_BAD_FORMAT, "save",
+                      "save: there are options, but no format they belong to");
     }
     return params_check(op, s->save, s->n_save, "save", ret, why);
 }
@@ -296,12 +306,12 @@ static bool loader_knows(const Pwc__OpInfo *op, const Pwc__Submit *s)
 }
 
 /*
- * The input's format is not known before a stage has looked at it: options are right when some loader takes them
- * all, and the loader that is then found refuses what it lacks. The complaint is that of the loader which at
- * least knows the names.
+ * The input's format is not known before a stage has looked at it: options are right when some loader takes
+ * them all, and the loader that is then found refuses what it lacks. The complaint is that of the loader
+ * which at least knows the names.
  */
-static int check_load(const struct catalogue *cat, const Pwc__OpInfo *op, const Pwc__Submit *s, struct params **ret,
-                      struct refusal *why)
+static int check_load(const struct catalogue *cat, const Pwc__OpInfo *op, const Pwc__Submit *s,
+                      struct params **ret, struct refusal *why)
 {
     static const Pwc__OpInfo none = PWC__OP_INFO__INIT;
     bool complained = false;
@@ -339,14 +349,18 @@ static int find_op(const struct catalogue *cat, const Pwc__Submit *s, const stru
     }
     printable(s->op, shown, sizeof shown);
     if (op != NULL)
-        return refuse(why, PWC__CODE__CODE_NO_SUCH_OP, "op", "op: \"%s\" only describes options; it cannot be run", shown);
+        return refuse(why, PWC__CODE__CODE_NO_SUCH_OP, "op",
+                      "op: \"%s\" only describes options; it cannot be run", shown);
     const char *near = catalogue_nearest(cat, s->op);
     if (near != NULL)
-        return refuse(why, PWC__CODE__CODE_NO_SUCH_OP, "op", "op: there is no \"%s\"; did you mean %s?", shown, near);
-    return refuse(why, PWC__CODE__CODE_NO_SUCH_OP, "op", "op: there is no \"%s\"; pwcctl ops lists them", shown);
+        return refuse(why, PWC__CODE__CODE_NO_SUCH_OP, "op", "op: there is no \"%s\"; did you mean %s?",
+                      shown, near);
+    return refuse(why, PWC__CODE__CODE_NO_SUCH_OP, "op", "op: there is no \"%s\"; pwcctl ops lists them",
+                  shown);
 }
 
-static int check_values(const struct catalogue *cat, const Pwc__Submit *s, struct submission *sub, struct refusal *why)
+static int check_values(const struct catalogue *cat, const Pwc__Submit *s, struct submission *sub,
+                        struct refusal *why)
 {
     const Pwc__OpInfo *op = sub->op->info;
     int r = params_check(op, s->params, s->n_params, "params", &sub->params, why);
@@ -359,7 +373,8 @@ static int check_values(const struct catalogue *cat, const Pwc__Submit *s, struc
     return r;
 }
 
-int submit_check(const struct catalogue *cat, const Pwc__Submit *s, struct submission *ret, struct refusal *ret_why)
+int submit_check(const struct catalogue *cat, const Pwc__Submit *s, struct submission *ret,
+                 struct refusal *ret_why)
 {
     struct submission sub = {.batch = is_batch(s), .chunks = is_batch(s) ? s->items : 0};
     if (find_op(cat, s, &sub.op, ret_why) < 0 || fields_check(sub.op->info, s, ret_why) < 0 ||

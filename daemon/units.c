@@ -13,12 +13,18 @@ struct unit {
 
 /* Largest first, so that formatting finds the shortest. */
 static const struct unit times[] = {
-    {"d", 86400ull * NS_PER_S}, {"h", 3600ull * NS_PER_S}, {"m", 60ull * NS_PER_S}, {"s", NS_PER_S},
-    {"ms", NS_PER_MS},          {"us", NS_PER_US},         {"ns", 1},
+    {"d", 86400ull * NS_PER_S},
+    {"h", 3600ull * NS_PER_S},
+    {"m", 60ull * NS_PER_S},
+    {"s", NS_PER_S},
+    {"ms", NS_PER_MS},
+    {"us", NS_PER_US},
+    {"ns", 1},
 };
 static const struct unit sizes[] = {
-    {"T", 1ull << 40}, {"t", 1000000000000ull}, {"G", 1ull << 30}, {"g", 1000000000ull}, {"M", 1ull << 20},
-    {"m", 1000000ull}, {"K", 1ull << 10},       {"k", 1000ull},    {"", 1},
+    {"T", 1ull << 40},    {"t", 1000000000000ull}, {"G", 1ull << 30},
+    {"g", 1000000000ull}, {"M", 1ull << 20},       {"m", 1000000ull},
+    {"K", 1ull << 10},    {"k", 1000ull},          {"", 1},
 };
 
 int count_parse(const char *text, uint64_t *ret)

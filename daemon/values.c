@@ -1,8 +1,7 @@
 /*
- * values.c - see values.h. Numbers are read in the C locale, which the daemon never leaves; comparisons with
- * the catalogue's double bounds are made in long double, which holds every 64-bit integer.
+ * values.c - see values.h. Comparisons with the catalogue's double bounds are made in long double, which
+ * holds every 64-bit integer.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -10,6 +9,7 @@
 #include <string.h>
 
 #include "daemon/nearest.h"
+#include "daemon/numbers.h"
 #include "daemon/params.h"
 #include "daemon/values.h"
 
@@ -47,10 +47,14 @@ static int refuse(struct value_error *why, const char *fmt, ...)
 static const char *kind_name(const Pwc__Value *v)
 {
     static const char *const names[] = {
-        [PWC__VALUE__KIND_I64] = "a whole number",  [PWC__VALUE__KIND_U64] = "a whole number",
-        [PWC__VALUE__KIND_I128] = "an i128",        [PWC__VALUE__KIND_F64] = "a fraction",
-        [PWC__VALUE__KIND_BLOB] = "bytes",          [PWC__VALUE__KIND_STR] = "a text",
-        [PWC__VALUE__KIND_FLAG] = "true or false",  [PWC__VALUE__KIND_F64S] = "a list of numbers",
+        [PWC__VALUE__KIND_I64] = "a whole number",
+        [PWC__VALUE__KIND_U64] = "a whole number",
+        [PWC__VALUE__KIND_I128] = "an i128",
+        [PWC__VALUE__KIND_F64] = "a fraction",
+        [PWC__VALUE__KIND_BLOB] = "bytes",
+        [PWC__VALUE__KIND_STR] = "a text",
+        [PWC__VALUE__KIND_FLAG] = "true or false",
+        [PWC__VALUE__KIND_F64S] = "a list of numbers",
         [PWC__VALUE__KIND_I64S] = "a list of whole numbers",
     };
     unsigned k = (unsigned)v->kind_case;
@@ -89,71 +93,7 @@ static int in_range(const Pwc__ParamInfo *info, long double v, const char *shown
     return refuse(why, "%s is out of range, %s to %s", shown, min, max);
 }
 
-/* ---- numbers from text ---- */
-
-/* Decimal or 0x, a sign before it. -EINVAL, or -ERANGE when 64 bits do not hold it. */
-static int read_sign(const char *text, bool *ret_negative, uint64_t *ret)
-{
-    bool negative = *text == '-';
-    const char *p = text + (*text == '-' || *text == '+');
-    bool hex = p[0] == '0' && (p[1] == 'x' || p[1] == 'X');
-    if (!isdigit((unsigned char)*p) || (hex && !isxdigit((unsigned char)p[2])))
-        return -EINVAL;
-    char *end;
-    errno = 0;
-    unsigned long long v = strtoull(p, &end, hex ? 16 : 10);
-    if (*end != '\0')
-        return -EINVAL;
-    if (errno != 0)
-        return -ERANGE;
-    *ret_negative = negative;
-    *ret = v;
-    return 0;
-}
-
-static int read_int(const char *text, int64_t *ret)
-{
-    bool negative;
-    uint64_t v;
-    int r = read_sign(text, &negative, &v);
-    if (r < 0)
-        return r;
-    if (v > (uint64_t)INT64_MAX + (negative ? 1 : 0))
-        return -ERANGE;
-    *ret = negative ? (int64_t)(0 - v) : (int64_t)v;
-    return 0;
-}
-
-static int read_uint(const char *text, uint64_t *ret)
-{
-    bool negative;
-    uint64_t v;
-    int r = read_sign(text, &negative, &v);
-    if (r < 0)
-        return r;
-    if (negative && v != 0)
-        return -ERANGE;
-    *ret = v;
-    return 0;
-}
-
-/* No "inf", "nan", hexadecimal floats or blanks, all of which strtod takes. */
-static int read_float(const char *text, double *ret)
-{
-    const char *p = text + (*text == '-' || *text == '+');
-    if (!isdigit((unsigned char)*p) && *p != '.')
-        return -EINVAL;
-    if (strspn(p, "0123456789.eE+-") != strlen(p))
-        return -EINVAL;
-    char *end;
-    double v = strtod(text, &end);
-    if (end == text || *end != '\0')
-        return -EINVAL;
-    if (!isfinite(v))
-        return -ERANGE;
-    *ret = v;
-    return 0;
-}
+/* ---- single numbers ---- */
 
 static int too_large(const char *text, struct value_error *why)
 {
@@ -166,8 +106,6 @@ static int negative_count(const char *shown, struct value_error *why)
     return refuse(why, "%s is negative; it must be 0 or more", shown);
 }
 
-/* ---- single numbers ---- */
-
 /* A client whose language knows only floating point may send whole numbers as such. */
 static bool whole_double(double d, int64_t *ret)
 {
@@ -177,7 +115,8 @@ static bool whole_double(double d, int64_t *ret)
     return true;
 }
 
-static int check_int(const Pwc__ParamInfo *info, const Pwc__Value *given, int64_t *ret, struct value_error *why)
+static int check_int(const Pwc__ParamInfo *info, const Pwc__Value *given, int64_t *ret,
+                     struct value_error *why)
 {
     int r = 0;
     int64_t v = 0;
@@ -195,7 +134,7 @@ static int check_int(const Pwc__ParamInfo *info, const Pwc__Value *given, int64_
             return wrong_type(info, given, why);
         break;
     case PWC__VALUE__KIND_STR:
-        r = read_int(given->str, &v);
+        r = number_int(given->str, &v);
         if (r < 0)
             return r == -ERANGE ? too_large(given->str, why) : wrong_text(info, given->str, why);
         break;
@@ -210,7 +149,8 @@ static int check_int(const Pwc__ParamInfo *info, const Pwc__Value *given, int64_
     return r;
 }
 
-static int check_uint(const Pwc__ParamInfo *info, const Pwc__Value *given, uint64_t *ret, struct value_error *why)
+static int check_uint(const Pwc__ParamInfo *info, const Pwc__Value *given, uint64_t *ret,
+                      struct value_error *why)
 {
     char shown[40];
     uint64_t v = 0;
@@ -218,7 +158,7 @@ static int check_uint(const Pwc__ParamInfo *info, const Pwc__Value *given, uint6
     if (given->kind_case == PWC__VALUE__KIND_U64) {
         v = given->u64;
     } else if (given->kind_case == PWC__VALUE__KIND_STR) {
-        int r = read_uint(given->str, &v);
+        int r = number_uint(given->str, &v);
         if (r == -ERANGE)
             return given->str[0] == '-' ? negative_count(printable(given->str, shown, sizeof shown), why)
                                         : too_large(given->str, why);
@@ -241,7 +181,8 @@ static int check_uint(const Pwc__ParamInfo *info, const Pwc__Value *given, uint6
     return r;
 }
 
-static int check_float(const Pwc__ParamInfo *info, const Pwc__Value *given, double *ret, struct value_error *why)
+static int check_float(const Pwc__ParamInfo *info, const Pwc__Value *given, double *ret,
+                       struct value_error *why)
 {
     char shown[40];
     double v = 0;
@@ -257,7 +198,7 @@ static int check_float(const Pwc__ParamInfo *info, const Pwc__Value *given, doub
         v = (double)given->u64;
         break;
     case PWC__VALUE__KIND_STR:
-        r = read_float(given->str, &v);
+        r = number_float(given->str, &v);
         if (r < 0)
             return r == -ERANGE ? refuse(why, "%s is too large for a number",
                                          printable(given->str, shown, sizeof shown))
@@ -267,7 +208,8 @@ static int check_float(const Pwc__ParamInfo *info, const Pwc__Value *given, doub
         return wrong_type(info, given, why);
     }
     if (!isfinite(v))
-        return refuse(why, "%s is not allowed; it must be a finite number", isnan(v) ? "not-a-number" : "infinity");
+        return refuse(why, "%s is not allowed; it must be a finite number",
+                      isnan(v) ? "not-a-number" : "infinity");
     number_text((long double)v, shown);
     r = in_range(info, (long double)v, shown, why);
     if (r == 0)
@@ -373,7 +315,8 @@ static char *next_word(char **rest)
     return p;
 }
 
-static int check_enum(const Pwc__ParamInfo *info, const Pwc__Value *given, char **ret, struct value_error *why)
+static int check_enum(const Pwc__ParamInfo *info, const Pwc__Value *given, char **ret,
+                      struct value_error *why)
 {
     if (given->kind_case != PWC__VALUE__KIND_STR)
         return wrong_type(info, given, why);
@@ -384,7 +327,8 @@ static int check_enum(const Pwc__ParamInfo *info, const Pwc__Value *given, char 
     return 0;
 }
 
-static int check_flags(const Pwc__ParamInfo *info, const Pwc__Value *given, char **ret, struct value_error *why)
+static int check_flags(const Pwc__ParamInfo *info, const Pwc__Value *given, char **ret,
+                       struct value_error *why)
 {
     if (given->kind_case != PWC__VALUE__KIND_STR)
         return wrong_type(info, given, why);
@@ -446,7 +390,8 @@ struct list {
     size_t n;
 };
 
-static int append(const Pwc__ParamInfo *info, const Pwc__Value *item, struct list *list, struct value_error *why)
+static int append(const Pwc__ParamInfo *info, const Pwc__Value *item, struct list *list,
+                  struct value_error *why)
 {
     Pwc__ParamInfo single = *info;
     single.type = list->f != NULL ? PWC__PARAM_TYPE__PARAM_FLOAT : PWC__PARAM_TYPE__PARAM_INT;
@@ -459,7 +404,8 @@ static int append(const Pwc__ParamInfo *info, const Pwc__Value *item, struct lis
     return r;
 }
 
-static int read_list(const Pwc__ParamInfo *info, const Pwc__Value *given, struct list *list, struct value_error *why)
+static int read_list(const Pwc__ParamInfo *info, const Pwc__Value *given, struct list *list,
+                     struct value_error *why)
 {
     Pwc__Value item;
     int r = 0;
@@ -480,7 +426,8 @@ static int read_list(const Pwc__ParamInfo *info, const Pwc__Value *given, struct
     return r;
 }
 
-static int check_list(const Pwc__ParamInfo *info, const Pwc__Value *given, Pwc__Value *out, struct value_error *why)
+static int check_list(const Pwc__ParamInfo *info, const Pwc__Value *given, Pwc__Value *out,
+                      struct value_error *why)
 {
     bool floats = info->type == PWC__PARAM_TYPE__PARAM_FLOATS;
     size_t room = MIN(list_length(given), (size_t)VALUE_LIST_MAX);
@@ -515,7 +462,8 @@ static int check_list(const Pwc__ParamInfo *info, const Pwc__Value *given, Pwc__
 
 /* ---- any ---- */
 
-static int check_into(const Pwc__ParamInfo *info, const Pwc__Value *given, Pwc__Value *out, struct value_error *why)
+static int check_into(const Pwc__ParamInfo *info, const Pwc__Value *given, Pwc__Value *out,
+                      struct value_error *why)
 {
     switch (info->type) {
     case PWC__PARAM_TYPE__PARAM_INT:
@@ -547,7 +495,8 @@ static int check_into(const Pwc__ParamInfo *info, const Pwc__Value *given, Pwc__
     }
 }
 
-int value_check(const Pwc__ParamInfo *info, const Pwc__Value *given, Pwc__Value **ret, struct value_error *ret_why)
+int value_check(const Pwc__ParamInfo *info, const Pwc__Value *given, Pwc__Value **ret,
+                struct value_error *ret_why)
 {
     if (given == NULL || given->kind_case == PWC__VALUE__KIND__NOT_SET)
         return refuse(ret_why, "has no value; give %s", param_type_name(info->type));

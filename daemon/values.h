@@ -17,7 +17,8 @@ struct value_error {
 };
 
 /* 0 and a new value of the type `info` declares, or -EINVAL and what was wrong and what would be right. */
-int value_check(const Pwc__ParamInfo *info, const Pwc__Value *given, Pwc__Value **ret, struct value_error *ret_why);
+int value_check(const Pwc__ParamInfo *info, const Pwc__Value *given, Pwc__Value **ret,
+                struct value_error *ret_why);
 void value_free(Pwc__Value *v);
 
 const char *param_type_name(Pwc__ParamType type); /* "a whole number" */

@@ -99,6 +99,34 @@ static void pool_free(struct pool *pool)
     }
 }
 
+static void drop_unknown(ProtobufCMessage *m);
+
+/* The messages that a field holds; which of a oneof's members is there, only its case tells. */
+static void drop_unknown_in(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
+{
+    char *base = (char *)m;
+    void *at = base + f->offset, *quantifier = base + f->quantifier_offset;
+    if (f->label == PROTOBUF_C_LABEL_REPEATED) {
+        ProtobufCMessage **list = *(ProtobufCMessage ***)at;
+        for (size_t i = 0; i < *(size_t *)quantifier; i++)
+            drop_unknown(list[i]);
+    } else if ((f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0 || *(uint32_t *)quantifier == f->id) {
+        drop_unknown(*(ProtobufCMessage **)at);
+    }
+}
+
+/* What we do not know must not travel on in something packed from this: protobuf-c takes unknown fields (number 0 in
+ * two bytes) that it does not take again once it has written them. Depth is bounded: no message contains itself. */
+static void drop_unknown(ProtobufCMessage *m)
+{
+    if (m == NULL)
+        return;
+    m->n_unknown_fields = 0;
+    for (unsigned i = 0; i < m->descriptor->n_fields; i++)
+        if (m->descriptor->fields[i].type == PROTOBUF_C_TYPE_MESSAGE)
+            drop_unknown_in(m, &m->descriptor->fields[i]);
+}
+
 ProtobufCMessage *msg_unpack(const struct msg_desc *desc, const void *body, size_t len)
 {
     struct pool pool = {0};
@@ -113,8 +141,8 @@ ProtobufCMessage *msg_unpack(const struct msg_desc *desc, const void *body, size
         return NULL;
     }
     *kept = pool;
-    /* unknown_fields is ours to use: what we do not know is dropped, never packed again. */
-    msg->n_unknown_fields = 0;
+    drop_unknown(msg);
+    /* Free for our own use now. */
     msg->unknown_fields = (void *)kept;
     return msg;
 }

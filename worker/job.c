@@ -147,9 +147,13 @@ struct op_job *job_new(struct stage *s, struct incoming *in)
 {
     Stage__JobOpen *m = (Stage__JobOpen *)in->msg;
     const struct op *op = optable_find(s->ops, m->op);
-    if (op == NULL || expected_fds(m) != in->frame->nfds) {
-        log_warn("job %llu: op %s is unknown or has %u descriptors instead of %u", (unsigned long long)m->job,
-                 m->op, in->frame->nfds, expected_fds(m));
+    if (op == NULL) {
+        log_warn("job %llu: there is no op %s", (unsigned long long)m->job, m->op);
+        return NULL;
+    }
+    if (expected_fds(m) != in->frame->nfds) {
+        log_warn("job %llu: %u descriptors instead of %u", (unsigned long long)m->job, in->frame->nfds,
+                 expected_fds(m));
         return NULL;
     }
     struct op_job *job = xcalloc(1, sizeof *job);

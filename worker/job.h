@@ -56,6 +56,7 @@ struct op_job_private {
     void *plan_own;
     struct consumer consumer;
     uint64_t wrote;
+    uint64_t released; /* producer: chunks below it are absorbed */
 };
 
 /* Builds a job from JobOpen, whose message and descriptors it takes. Never fails: what is wrong with

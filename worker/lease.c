@@ -31,9 +31,10 @@ static void run_chunks(struct stage *s, struct op_job *job, struct run *run)
     const struct control_page *control = s->control;
     uintptr_t result = run->result;
     const uint64_t end = run->end, before = s->done - run->at;
+    const size_t stride = run->stride;
     uint64_t at = run->at;
     enum stop stop = STOP_END;
-    for (; at < end; at++, result += run->stride) {
+    for (; at < end; at++, result += stride) {
         atomic_store_explicit(&slot->chunk, at, memory_order_relaxed);
         if (__builtin_expect(at >= atomic_load_explicit(&control->limit, memory_order_relaxed), 0)) {
             stop = STOP_LIMIT;
@@ -55,7 +56,7 @@ static void run_chunks(struct stage *s, struct op_job *job, struct run *run)
     run->stop = stop;
 }
 
-static void trace(struct stage *s, uint64_t lease, uint64_t chunk, struct mono from, struct mono to)
+void stage_trace(struct stage *s, uint64_t lease, uint64_t chunk, struct mono from, struct mono to)
 {
     struct segment *g = s->segment;
     uint64_t n = atomic_load_explicit(&g->trace_next, memory_order_relaxed);
@@ -74,7 +75,7 @@ static struct mono run_traced(struct stage *s, struct op_job *job, struct run *r
         if (run->stop != STOP_END)
             break;
         struct mono now = clock_now();
-        trace(s, lease, run->at - 1, from, now);
+        stage_trace(s, lease, run->at - 1, from, now);
         from = now;
         job->attempt = 1;
     }
@@ -96,7 +97,7 @@ static struct mono run_lease(struct stage *s, struct op_job *job, struct run *ru
         run_chunks(s, job, run);
     }
     struct mono now = clock_now();
-    trace(s, lease, first, from, now);
+    stage_trace(s, lease, first, from, now);
     return now;
 }
 

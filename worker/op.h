@@ -55,6 +55,7 @@ struct op_plan {
     bool whole;            /* run op->whole here and now; the rest is ignored */
     uint64_t chunks;       /* at least 1 */
     uint64_t result_bytes; /* room per chunk in the arena; 0: no results there */
+    bool windowed;         /* produce() gives rows back with op_released(); consumers are SERIAL */
     uint64_t raster_bytes; /* scratch space to share with the workers; 0: none, workers get the descriptors */
     bool producer;         /* produce() must run; chunks wait for op_announce */
     Pwc__Absorb absorb;
@@ -118,7 +119,7 @@ struct op_job {
     bool batch;                     /* whole() runs on items of a batch */
     uint64_t item;                  /* batch: number of the item in hand */
     uint32_t attempt;               /* of the chunk in hand, from 1 (known for the first chunk of a lease) */
-    void *fold;                     /* FOLDED: the lease's state; process() adds to it */
+    void *fold;                     /* FOLDED: the lease's state; process() adds to it, unless it fails */
     void *state;                    /* the op's own */
     const _Atomic uint32_t *cancel; /* not 0: stop soon, return op_fail(job, CANCELLED) */
     struct op_job_private *priv;
@@ -154,6 +155,9 @@ static inline bool op_cancelled(const struct op_job *job)
 
 /* producer: chunks below `upto` can be computed now. Fails when the supervisor is gone. */
 int op_announce(struct op_job *job, uint64_t upto);
+/* producer of a windowed raster: chunks below *ret_upto are absorbed, what only they needed may go. wait: until
+ * that is more than the last call said. */
+int op_released(struct op_job *job, bool wait, uint64_t *ret_upto);
 /* consumer: the result of the next chunk in order, or NULL: stop (op_fail was called). Valid until absorbed.
  */
 const void *op_next(struct op_job *job, uint64_t *ret_chunk);

@@ -79,6 +79,7 @@ static int send_planned(struct stage *s, struct op_job *job, const struct op_pla
     m.result_bytes = plan->result_bytes;
     m.producer = plan->producer;
     m.absorb = plan->absorb;
+    m.windowed = plan->windowed;
     m.has_plan = plan->blob != NULL && plan->blob_len > 0;
     m.unit = plan->unit != NULL ? (char *)(uintptr_t)plan->unit : chunks;
     m.unit_size = plan->unit_size;
@@ -123,6 +124,7 @@ static int report_plan(struct stage *s, struct op_job *job, const Stage__Plan *m
     if (!failed) {
         report.results = results;
         report.n_results = job->priv->nresults;
+        report.bytes_out = job->priv->wrote;
     }
     report.ns = (uint64_t)mono_since(clock_now(), start);
     report.cpu_ns = (uint64_t)(clock_cpu_ns() - cpu);
@@ -174,6 +176,30 @@ int op_announce(struct op_job *job, uint64_t upto)
     return 0;
 }
 
+int on_release(struct stage *s, struct incoming *in)
+{
+    const Stage__Release *m = (const Stage__Release *)in->msg;
+    struct op_job *job = job_find(s, m->job);
+    if (job != NULL)
+        job->priv->released = MAX(job->priv->released, m->upto);
+    return 0;
+}
+
+int op_released(struct op_job *job, bool wait, uint64_t *ret_upto)
+{
+    struct stage *s = job->priv->stage;
+    uint64_t before = *ret_upto;
+    s->ended = stage_drain(s);
+    while (s->ended >= 0 && wait && job->priv->released <= before && !job->priv->closing && !op_cancelled(job))
+        s->ended = stage_turn(s);
+    if (s->ended < 0)
+        return op_fail(job, CODE(SHUTDOWN), "the supervisor is gone");
+    if (job->priv->closing || op_cancelled(job))
+        return op_fail(job, CODE(CANCELLED), "cancelled");
+    *ret_upto = job->priv->released;
+    return 0;
+}
+
 int on_produce(struct stage *s, struct incoming *in)
 {
     const Stage__Produce *m = (const Stage__Produce *)in->msg;
@@ -183,6 +209,7 @@ int on_produce(struct stage *s, struct incoming *in)
     int r = -1;
     if (!job->priv->broken) {
         job_reset(job);
+        job->priv->released = 0;
         stage_slot(s, m->lease, SLOT_PRODUCE);
         s->busy = true;
         r = job->op->produce(job);

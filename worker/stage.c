@@ -177,6 +177,7 @@ static const struct handler {
     {PWC_MSG_PRODUCE, STAGE_ENTERED, true, on_produce},
     {PWC_MSG_CONSUME, STAGE_ENTERED, true, on_consume},
     {PWC_MSG_ABSORB, STAGE_ENTERED, false, on_absorb},
+    {PWC_MSG_RELEASE, STAGE_ENTERED, false, on_release},
 };
 
 static const struct handler *handler_find(uint16_t type)
@@ -223,6 +224,15 @@ int stage_turn(struct stage *s)
         if (r < 0 && r != -EAGAIN)
             return r;
     }
+}
+
+int stage_drain(struct stage *s)
+{
+    int r;
+    while ((r = chan_wait(s->chan, 0)) > 0)
+        if ((r = stage_turn(s)) < 0)
+            return r;
+    return r;
 }
 
 /* Exits without atexit handlers: libraries would tidy up what the kernel tidies faster. */

@@ -60,15 +60,21 @@ int stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg, cons
                const int *fds, unsigned nfds);
 /* Waits for one message and handles it. 0, or negative: the stage must end. */
 int stage_turn(struct stage *s);
+/* Handles what is already there. */
+int stage_drain(struct stage *s);
 /* A job-level error in any role but worker: tells the supervisor what the op said. */
 int stage_failed(struct stage *s, struct op_job *job);
 /* What the slot says from now on. */
 void stage_slot(struct stage *s, uint64_t lease, uint64_t chunk);
 
+/* Leaves a record of one chunk, or of one lease, in the segment's ring. */
+void stage_trace(struct stage *s, uint64_t lease, uint64_t chunk, struct mono from, struct mono to);
+
 /* ---- handlers, by role (stage.c has the table) ---- */
 int on_job_open(struct stage *s, struct incoming *in);
 int on_job_close(struct stage *s, struct incoming *in);
 int on_plan(struct stage *s, struct incoming *in);
+int on_release(struct stage *s, struct incoming *in);
 int on_produce(struct stage *s, struct incoming *in);
 int on_lease(struct stage *s, struct incoming *in);
 int on_consume(struct stage *s, struct incoming *in);

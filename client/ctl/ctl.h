@@ -1,8 +1,8 @@
 /*
  * ctl.h - what the files of pwcctl share. pwcctl is a user of libpwc like any other: it includes pwc.h only.
  *
- * Functions that can fail for the user's sake print one line with complain() and return an exit status; 0 means
- * go on. stdout carries data only, everything else goes to stderr.
+ * Functions that can fail for the user's sake print one line with complain() and return an exit status; 0
+ * means go on. stdout carries data only, everything else goes to stderr.
  */
 #ifndef PWC_CTL_H
 #define PWC_CTL_H
@@ -19,8 +19,8 @@
 /* FEATURES users know from sysexits, timeout(1) and the shell; pwcctl(1) lists them. */
 enum status {
     EXIT_OK = 0,
-    EXIT_FAILED = 1,       /* the job, an input or the output */
-    EXIT_USAGE = 2,        /* the command line: also an unknown op or a bad parameter */
+    EXIT_FAILED = 1, /* the job, an input or the output */
+    EXIT_USAGE = 2,  /* the command line: also an unknown op or a bad parameter */
     EXIT_NO_JOB = 3,
     EXIT_CANCELLED = 4,
     EXIT_PARTIAL = 5,
@@ -132,11 +132,11 @@ int status_of(int code);     /* of an enum pwc_code */
 void util_setup(const struct options *o);
 bool use_color(void);
 const char *nearest(const char *word, const char *const *names, size_t n); /* NULL: none is near */
-int parse_duration(const char *s, uint64_t *ret_ns); /* 30, 1.5h, 200ms, 2d; -1 */
-int parse_size(const char *s, uint64_t *ret_bytes);  /* 100, 64M (1024), 64m (1000); -1 */
+int parse_duration(const char *s, uint64_t *ret_ns);                       /* 30, 1.5h, 200ms, 2d; -1 */
+int parse_size(const char *s, uint64_t *ret_bytes);        /* 100, 64M (1024), 64m (1000); -1 */
 int parse_u64(const char *s, uint64_t max, uint64_t *ret); /* -1 */
 const char *duration_text(uint64_t ns, char *buf, size_t size);
-const char *signal_name(int sig); /* "SIGSEGV" */
+const char *signal_name(int sig);                   /* "SIGSEGV" */
 int parse_job(const char *word, uint64_t *ret_job); /* complains */
 
 /* ---- json.c ---- */
@@ -162,8 +162,8 @@ void json_death(struct json *j, const char *key, const struct pwc_death *d);
 
 /* A descriptor that can seek: the file itself, or an anonymous copy of a pipe's or stdin's bytes. */
 int input_open(const char *name, int *ret_fd, struct stat *ret_st);
-int anonymous_file(void); /* unlinked, O_RDWR; -1 with errno */
-int copy_bytes(int from, int to);  /* 0 or -1 with errno */
+int anonymous_file(void);         /* unlinked, O_RDWR; -1 with errno */
+int copy_bytes(int from, int to); /* 0 or -1 with errno */
 
 enum output_kind { OUTPUT_NEW, OUTPUT_REPLACE, OUTPUT_STREAM };
 struct output {
@@ -240,13 +240,15 @@ struct run {
 /* ---- progress.c ---- */
 
 void progress_start(const struct options *o, const char *op, const char *unit);
-void progress_update(enum pwc_job_state state, const struct pwc_counts *counts, const char *waiting, uint64_t job);
+void progress_update(enum pwc_job_state state, const struct pwc_counts *counts, const char *waiting,
+                     uint64_t job);
 int progress_wait_ms(void); /* until something is to be painted; -1 for ever */
 void progress_tick(void);
 void progress_end(void); /* clears the bar */
 bool progress_on_terminal(void);
 void note(const char *fmt, ...) FORMAT(1, 2); /* a line on stderr, beside the bar */
 void progress_json_death(const struct pwc_death *d, bool given_up);
+void progress_json_finished(enum pwc_job_state state, const struct pwc_counts *counts, uint64_t job);
 
 /* ---- report.c ---- */
 
@@ -254,7 +256,8 @@ const char *death_text(const struct pwc_death *d, char *buf, size_t size);
 void report_results(struct pwc_job *job, const char *prefix);
 void report_json(struct pwc_job *job, const char *op);
 void report_summary(const struct run *run);
-int report_outcome(struct pwc_job *job, bool allow_partial); /* status; says why it is not 0 */
+/* Status; says why it is not 0, about which of the files (NULL: not known). */
+int report_outcome(struct pwc_job *job, bool allow_partial, const char *input, const char *output);
 
 /* ---- signals.c ---- */
 
@@ -262,12 +265,14 @@ void signals_setup(void);
 void signals_hold(void);    /* from now on the first signal is reported by signals_fd */
 void signals_release(void); /* and now each ends us again */
 int signals_fd(void);
-int signals_take(void);     /* the signal that came, or 0 */
-void signals_cleanup_path(const char *dir, const char *file); /* removed when a signal ends us; NULL: nothing */
+int signals_take(void); /* the signal that came, or 0 */
+void signals_cleanup_path(const char *dir,
+                          const char *file); /* removed when a signal ends us; NULL: nothing */
 
 /* ---- detach.c ---- */
 
-/* --detach: the caller goes on as the child, which will do the work; the parent prints what detach_tell says. */
+/* --detach: the caller goes on as the child, which will do the work; the parent prints what detach_tell says.
+ */
 void detach_fork(void);
 void detach_tell(uint64_t job);
 /* While this process lives, detach_wait_published in others waits for it. 0 or -1. */

@@ -1,6 +1,6 @@
 /*
- * options.c - the command line: one table of options. Options stand anywhere before "--"; a value follows as the
- * next word or after "=". Which verb takes which is checked after the verb is known.
+ * options.c - the command line: one table of options. Options stand anywhere before "--"; a value follows as
+ * the next word or after "=". Which verb takes which is checked after the verb is known.
  */
 #include <string.h>
 
@@ -70,7 +70,10 @@ static int set_word(const struct option *opt, const char *value, const char *con
             *ret = (int)i;
             return 0;
         }
-        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " or ",
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s",
+                 i == 0      ? ""
+                 : i + 1 < n ? ", "
+                             : " or ",
                  words[i]);
     }
     return complain(EXIT_USAGE, "--%s '%s': must be %s", opt->name, value, list);
@@ -122,7 +125,8 @@ static int set_retries(struct options *o, const struct option *opt, const char *
     uint64_t n;
     if (parse_u64(value, 1000, &n) < 0)
         return bad_value(opt, value, "must be a number from 0 to 1000");
-    o->policy.retries_error = o->policy.retries_crash = o->policy.retries_oom = o->policy.retries_timeout = (int)n;
+    o->policy.retries_error = o->policy.retries_crash = o->policy.retries_oom = o->policy.retries_timeout =
+        (int)n;
     o->policy_set = true;
     return 0;
 }
@@ -157,7 +161,8 @@ static int set_timeout(struct options *o, const struct option *opt, const char *
 static int set_memory(struct options *o, const struct option *opt, const char *value)
 {
     o->policy_set = true;
-    return parse_size(value, &o->policy.memory) < 0 ? bad_value(opt, value, "must be a size, as 512M or 2G") : 0;
+    return parse_size(value, &o->policy.memory) < 0 ? bad_value(opt, value, "must be a size, as 512M or 2G")
+                                                    : 0;
 }
 
 static int set_workers(struct options *o, const struct option *opt, const char *value)
@@ -182,24 +187,26 @@ static int set_priority(struct options *o, const struct option *opt, const char 
 #define AT(field) offsetof(struct options, field)
 
 static const struct option options[] = {
-    {'s', "socket", "PATH", "the daemon's socket; else $PWC_SOCKET, the user's, the system's", GROUP_COMMON, set_text,
-     AT(socket)},
-    {0, "private", NULL, "start a pwcd of our own for just this command", GROUP_COMMON, set_flag, AT(private)},
+    {'s', "socket", "PATH", "the daemon's socket; else $PWC_SOCKET, the user's, the system's", GROUP_COMMON,
+     set_text, AT(socket)},
+    {0, "private", NULL, "start a pwcd of our own for just this command", GROUP_COMMON, set_flag,
+     AT(private)},
     {'v', "verbose", NULL, "say more on stderr", GROUP_COMMON, set_flag, AT(verbose)},
     {'q', "quiet", NULL, "say only what went wrong", GROUP_COMMON, set_flag, AT(quiet)},
-    {0, "color", "WHEN", "auto, always or never; NO_COLOR and CLICOLOR_FORCE are honoured", GROUP_COMMON, set_color, 0},
+    {0, "color", "WHEN", "auto, always or never; NO_COLOR and CLICOLOR_FORCE are honoured", GROUP_COMMON,
+     set_color, 0},
     {'h', "help", NULL, "show help", GROUP_COMMON, set_flag, AT(help)},
     {'V', "version", NULL, "show the version", GROUP_COMMON, set_flag, AT(version)},
     {0, "json", NULL, "results, lists and errors as JSON", GROUP_JSON, set_flag, AT(json)},
-    {'o', "output", "FILE", "where the result goes; - is stdout; FILE[Q=90,strip] sets options", GROUP_RUN, set_text,
-     AT(output)},
+    {'o', "output", "FILE", "where the result goes; - is stdout; FILE[Q=90,strip] sets options", GROUP_RUN,
+     set_text, AT(output)},
     {0, "in", "ROLE=FILE", "a further input by its role, as --in mask=FILE", GROUP_RUN, set_in, AT(in)},
-    {0, "out-dir", "DIR", "each input is an item of a batch, written to DIR under its own name", GROUP_RUN, set_text,
-     AT(out_dir)},
+    {0, "out-dir", "DIR", "each input is an item of a batch, written to DIR under its own name", GROUP_RUN,
+     set_text, AT(out_dir)},
     {0, "files-from", "FILE", "more inputs, a name a line (or between NULs); - is stdin", GROUP_RUN, set_text,
      AT(files_from)},
-    {0, "format", "FORMAT", "of the output: png, jpeg, tiff, webp, raw; else by its suffix", GROUP_RUN, set_text,
-     AT(format)},
+    {0, "format", "FORMAT", "of the output: png, jpeg, tiff, webp, raw; else by its suffix", GROUP_RUN,
+     set_text, AT(format)},
     {0, "save", "NAME=VALUE", "an option of the output format, as Q=90", GROUP_RUN, set_pair, AT(save)},
     {0, "load", "NAME=VALUE", "an option of the loader, as page=1", GROUP_RUN, set_pair, AT(load)},
     {0, "retries", "N", "further attempts at a chunk, whatever the cause", GROUP_RUN, set_retries, 0},
@@ -208,7 +215,8 @@ static const struct option options[] = {
     {0, "on-failure", "WHAT", "a chunk that is given up: fail the job, or skip it (exit status 5)", GROUP_RUN,
      set_on_failure, 0},
     {0, "max-failures", "N", "give up after so many with --on-failure skip", GROUP_RUN, set_max_failures, 0},
-    {0, "allow-partial", NULL, "a job with chunks given up is a success", GROUP_RUN, set_flag, AT(allow_partial)},
+    {0, "allow-partial", NULL, "a job with chunks given up is a success", GROUP_RUN, set_flag,
+     AT(allow_partial)},
     {0, "memory", "SIZE", "limit of a worker: 512M, 2G", GROUP_RUN, set_memory, 0},
     {'j', "workers", "N", "at most so many at a time", GROUP_RUN, set_workers, 0},
     {0, "isolation", "WHAT", "a process serves one user, job or chunk", GROUP_RUN, set_isolation, 0},
@@ -243,7 +251,8 @@ static int unknown(const char *word)
     const char *near = nearest(word + strspn(word, "-"), names, COUNT(names));
     if (near != NULL)
         return complain(EXIT_USAGE, "unknown option '%s': did you mean --%s?", word, near);
-    return complain(EXIT_USAGE, "unknown option '%s': 'pwcctl --help' lists them; a file of that name is ./%s", word,
+    return complain(EXIT_USAGE,
+                    "unknown option '%s': 'pwcctl --help' lists them; a file of that name is ./%s", word,
                     word);
 }
 
@@ -307,8 +316,8 @@ int options_check(const struct args *args, unsigned groups)
 {
     for (size_t i = 0; i < COUNT(options); i++)
         if (given[i] && (options[i].group & (groups | GROUP_COMMON)) == 0)
-            return complain(EXIT_USAGE, "'%s' takes no --%s: see 'pwcctl help %s'", args->words[0], options[i].name,
-                            args->words[0]);
+            return complain(EXIT_USAGE, "'%s' takes no --%s: see 'pwcctl help %s'", args->words[0],
+                            options[i].name, args->words[0]);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /*
- * signals.c - ^C and its like. Outside a job a signal ends us at once. During one the first is an event of the
- * run's loop, which cancels; the second ends us at once. Always with status 128 + signal.
+ * signals.c - ^C and its like. Outside a job a signal ends us at once. During one the first is an event of
+ * the run's loop, which cancels; the second ends us at once. Always with status 128 + signal.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,6 @@
 /* util.c - complaints, exit statuses, numbers with units, near words. */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -197,7 +196,7 @@ static int parse_units(const char *s, const struct unit *units, size_t n, uint64
         v *= units[i].factor;
         if (!(v >= 0 && v < 9e18))
             return -1;
-        *ret = (uint64_t)llround(v);
+        *ret = (uint64_t)(v + 0.5);
         return 0;
     }
     return -1;
@@ -205,7 +204,7 @@ static int parse_units(const char *s, const struct unit *units, size_t n, uint64
 
 int parse_duration(const char *s, uint64_t *ret_ns)
 {
-    static const struct unit units[] = {{"", 1e9},  {"s", 1e9},   {"ms", 1e6},    {"us", 1e3},
+    static const struct unit units[] = {{"", 1e9},   {"s", 1e9},    {"ms", 1e6},   {"us", 1e3},
                                         {"m", 60e9}, {"h", 3600e9}, {"d", 86400e9}};
     return parse_units(s, units, COUNT(units), ret_ns);
 }
@@ -220,7 +219,9 @@ int parse_size(const char *s, uint64_t *ret_bytes)
 const char *duration_text(uint64_t ns, char *buf, size_t size)
 {
     uint64_t s = ns / 1000000000u;
-    if (ns < 1000000000u)
+    if (ns < 10000000u)
+        snprintf(buf, size, "%" PRIu64 " us", ns / 1000u);
+    else if (ns < 1000000000u)
         snprintf(buf, size, "%" PRIu64 " ms", ns / 1000000u);
     else if (s < 60)
         snprintf(buf, size, "%.2f s", (double)ns / 1e9);

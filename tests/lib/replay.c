@@ -8,6 +8,7 @@
  *
  *   > HEX  # name ...     a frame the client sends; the comment starts with the message's name
  *   @ HEX                 a memory file of these bytes goes with the next frame
+ *   @ fd N                descriptor N, which replay was started with, goes with the next frame (tests only)
  *   < HEX  # name ...     the next frame of the daemon; ".." is any byte, "*" any bytes up to its end
  *   < end                 the daemon closes the connection
  *   (leading blank)       goes on with the bytes of the line above
@@ -33,7 +34,7 @@ enum { ANY = 256, REST = 257 };
 
 /* One line of an example: bytes, wildcards, and the message's name from the comment. */
 struct step {
-    char kind; /* '>', '<', '@', 'e' for end */
+    char kind; /* '>', '<', '@', 'e' for end, 'f' for an inherited descriptor: pattern[0] */
     unsigned line;
     uint16_t pattern[BYTES_MAX];
     size_t len;
@@ -87,6 +88,10 @@ static int add_line(struct step *s, char *text)
     for (char *w = strtok_r(text, " \t\n", &save); w != NULL; w = strtok_r(NULL, " \t\n", &save)) {
         if (s->kind == '<' && strcmp(w, "end") == 0)
             s->kind = 'e';
+        else if (s->kind == '@' && strcmp(w, "fd") == 0)
+            s->kind = 'f';
+        else if (s->kind == 'f')
+            s->pattern[s->len++] = (uint16_t)atoi(w);
         else if (!add_word(s, w))
             return complain(s, "neither two hexadecimal digits, \"..\" nor \"*\"");
     }
@@ -189,6 +194,15 @@ static int play_memfd(struct player *p, const struct step *s)
     return 0;
 }
 
+static int play_inherited(struct player *p, const struct step *s)
+{
+    int fd = s->len == 1 && p->nfds < PWC_FDS_MAX ? fd_dup(s->pattern[0]) : -EINVAL;
+    if (fd < 0)
+        return complain(s, strerror(-fd));
+    p->fds[p->nfds++] = fd;
+    return 0;
+}
+
 static int next_frame(struct player *p, struct frame *ret)
 {
     for (;;) {
@@ -259,6 +273,8 @@ static int play_step(struct player *p, const struct step *s)
         return play_send(p, s);
     case '@':
         return play_memfd(p, s);
+    case 'f':
+        return play_inherited(p, s);
     case '<':
     case 'e':
         return play_expect(p, s);

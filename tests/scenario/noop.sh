@@ -15,13 +15,13 @@ counted() {
 
 test_a_million_chunks() {
     run_ok noop n=1000000 --json
-    equal "chunks done" 1000000 "$(field done)"
+    equal "chunks done" 1000000 "$(field "done")"
     equal "deaths" 0 "$(field deaths)"
 }
 
 test_one_chunk() {
     run_ok noop n=1 --json
-    equal "chunks done" 1 "$(field done)"
+    equal "chunks done" 1 "$(field "done")"
 }
 
 test_results_are_exact() {
@@ -68,8 +68,8 @@ test_killed_worker() {
     counted 400
     equal "deaths" 1 "$(field deaths)"
     until_true "the worker to be gone" gone "$VICTIM"
-    "$PWCCTL" deaths --json >deaths
-    grep -q "$VICTIM" deaths || fail "no record of the death of $VICTIM: $(<deaths)"
+    "$PWCCTL" deaths --json >list
+    grep -q "$VICTIM" list || fail "no record of the death of $VICTIM: $(<list)"
 }
 
 test_worker_killed_ten_times() {
@@ -114,7 +114,7 @@ test_killed_nursery() {
 
 # A chunk that always kills its worker: three attempts, then the job fails and says which, why and how often.
 test_poison_chunk() {
-    refused 1 'chunk 17.*(SIGSEGV|signal 11).*3' fault.segv n=100 at=17 attempts=99
+    refused 1 'chunk 17.*(SIGSEGV|signal 11).*3' -q fault.segv n=100 at=17 attempts=99
     run_ok fault.none n=1000 --json
     counted 1000
 }
@@ -122,19 +122,19 @@ test_poison_chunk() {
 test_crash_once() {
     for op in segv abort exit scribble garbage lie; do
         [[ $op != garbage && $op != lie ]] || expect_log 'stage.*(garbage|protocol|malformed|frame|lease|kill)'
-        run_ok fault.$op n=500 at=123 attempts=1 --json
+        run_ok fault."$op" n=500 at=123 attempts=1 --json
         counted 500
     done
 }
 
 test_error_is_not_retried() {
-    refused 1 'chunk 9' fault.error n=100 at=9 attempts=1
+    refused 1 'chunk 9' -q fault.error n=100 at=9 attempts=1
 }
 
 test_chunk_timeout() {
     run_ok fault.hang n=100 at=50 attempts=1 --chunk-timeout 200ms --json
     counted 100
-    refused 1 'chunk 50.*(long|time)' fault.hang n=100 at=50 attempts=99 --chunk-timeout 200ms
+    refused 1 'chunk 50.*(long|time)' -q fault.hang n=100 at=50 attempts=99 --chunk-timeout 200ms
 }
 
 test_stopped_worker() {
@@ -148,7 +148,7 @@ test_stopped_worker() {
 }
 
 test_forbidden_system_call() {
-    refused 1 'mount' fault.syscall n=10 at=3 attempts=99
+    refused 1 'mount' -q fault.syscall n=10 at=3 attempts=99
 }
 
 # ^C: the job is cancelled, the client says so with 130.

@@ -123,7 +123,8 @@ START_TEST(finds)
     ck_assert_ptr_null(catalogue_find(c, ""));
     ck_assert_ptr_eq(catalogue_find_in(c, "save", "png"), catalogue_at(c, 3));
     ck_assert_ptr_null(catalogue_find_in(c, "save", "gif"));
-    Pwc__OpInfo *again = pwc__op_info__unpack(NULL, catalogue_at(c, 1)->packed_len, catalogue_at(c, 1)->packed);
+    Pwc__OpInfo *again =
+        pwc__op_info__unpack(NULL, catalogue_at(c, 1)->packed_len, catalogue_at(c, 1)->packed);
     ck_assert_str_eq(again->name, "image.gaussblur");
     pwc__op_info__free_unpacked(again, NULL);
     catalogue_free(c);

@@ -39,8 +39,7 @@ static void put(const char *text)
     put_bytes(text, strlen(text));
 }
 
-#define ARGV(...)                                                                                            \
-    ((char *[]){(char *)"pwcd", (char *)"--config", file, __VA_ARGS__ __VA_OPT__(, ) NULL})
+#define ARGV(...)            ((char *[]){(char *)"pwcd", (char *)"--config", file, __VA_ARGS__ __VA_OPT__(, ) NULL})
 #define PARSE(c, error, ...) parse(c, ARGV(__VA_ARGS__), error)
 
 static int parse(struct config *c, char **argv, char **error)
@@ -74,8 +73,8 @@ static void is_time(const char *text, int64_t ns)
 
 START_TEST(times)
 {
-    static const char *const bad[] = {"", "s", "10", "1.", ".5s", "1.s", "-1s", "+1s", "1 s", "10S", "1e3s", "inf", "1s1",
-                                      "0x1s", "0.5ns", "1..2s", "nan"};
+    static const char *const bad[] = {"",    "s",    "10",  "1.",  ".5s",  "1.s",   "-1s",   "+1s", "1 s",
+                                      "10S", "1e3s", "inf", "1s1", "0x1s", "0.5ns", "1..2s", "nan"};
     int64_t v;
     is_time("10s", 10 * NS_PER_S);
     is_time("1.5s", 1500 * NS_PER_MS);
@@ -188,8 +187,10 @@ START_TEST(file_then_flags)
 {
     struct config c;
     char *error = NULL;
-    put("# a comment\n\n  workers = 3   # three\nscratch=/tmp\n\tsocket = /a#b\nmax_pixels = 50m\nsocket_group = pwc\r\n"
-        "require_sandbox = yes\nisolation = job\nlog_level = warning\nsocket_mode = 600\nchunk_timeout = 1.5s");
+    put("# a comment\n\n  workers = 3   # three\nscratch=/tmp\n\tsocket = /a#b\nmax_pixels = "
+        "50m\nsocket_group = pwc\r\n"
+        "require_sandbox = yes\nisolation = job\nlog_level = warning\nsocket_mode = 600\nchunk_timeout = "
+        "1.5s");
     ck_assert_int_eq(PARSE(&c, &error), CONFIG_RUN);
     AUTO_FREE char *line3 = xasprintf("%s:3", file);
     ck_assert_uint_eq(c.workers, 3);
@@ -205,8 +206,8 @@ START_TEST(file_then_flags)
     ck_assert_str_eq(c.file, file);
     config_free(&c);
 
-    ck_assert_int_eq(PARSE(&c, &error, (char *)"--workers=5", (char *)"--set", (char *)"history=7", (char *)"-d",
-                           (char *)"-n", (char *)"--socket", (char *)"/s"),
+    ck_assert_int_eq(PARSE(&c, &error, (char *)"--workers=5", (char *)"--set", (char *)"history=7",
+                           (char *)"-d", (char *)"-n", (char *)"--socket", (char *)"/s"),
                      CONFIG_RUN);
     ck_assert_uint_eq(c.workers, 5);
     ck_assert_str_eq(c.origin[CFG_workers], "--workers");
@@ -247,15 +248,18 @@ START_TEST(bad_lines)
         {"\nworker = 3\n", "FILE:2: no setting is called \"worker\"; did you mean \"workers\"?"},
         {"zzzzzzzz = 3\n", "FILE:1: no setting is called \"zzzzzzzz\"; pwcd -n lists them"},
         {"workers\n", "FILE:1: \"workers\" has no \"=\"; write key = value"},
-        {"workers = many\n", "FILE:1: workers: \"many\" is not understood; give auto or a number from 1 to 4096"},
+        {"workers = many\n",
+         "FILE:1: workers: \"many\" is not understood; give auto or a number from 1 to 4096"},
         {"workers = 0\n", "FILE:1: workers: \"0\" is out of range; give auto or a number from 1 to 4096"},
         {"workers =\n", "FILE:1: workers: \"\" is not understood; give auto or a number from 1 to 4096"},
         {"workers = 99999999999999999999\n",
          "FILE:1: workers: \"99999999999999999999\" is out of range; give auto or a number from 1 to 4096"},
         {"workers = 2\n#\nworkers = 3\n", "FILE:3: workers was set in line 1 already; keep one of them"},
         {"scratch = tmp\n", "FILE:1: scratch: \"tmp\" is not understood; give an absolute path"},
-        {"socket_mode = 0999\n", "FILE:1: socket_mode: \"0999\" is not understood; give an octal mode like 0660"},
-        {"socket_mode = 7777\n", "FILE:1: socket_mode: \"7777\" is out of range; give an octal mode like 0660"},
+        {"socket_mode = 0999\n",
+         "FILE:1: socket_mode: \"0999\" is not understood; give an octal mode like 0660"},
+        {"socket_mode = 7777\n",
+         "FILE:1: socket_mode: \"7777\" is out of range; give an octal mode like 0660"},
         {"cancel_grace = 5\n",
          "FILE:1: cancel_grace: \"5\" is not understood; give none or a time like 200ms, 30s or 5m"},
         {"ready_timeout = none\n",
@@ -293,9 +297,11 @@ START_TEST(bad_flags)
     complains(FLAGS(W("--workers")), "--workers needs a value after it");
     complains(FLAGS(W("-n=1")), "-n takes no value");
     complains(FLAGS(W("--set"), W("workers")), "--set workers has no \"=\"; write --set KEY=VALUE");
-    complains(FLAGS(W("--set"), W("work=1"), W("--config"), W("/dev/null")), "/dev/null: is not a regular file");
+    complains(FLAGS(W("--set"), W("work=1"), W("--config"), W("/dev/null")),
+              "/dev/null: is not a regular file");
     put("");
-    complains(ARGV(W("--set"), W("wrokers=1")), "--set: no setting is called \"wrokers\"; did you mean \"workers\"?");
+    complains(ARGV(W("--set"), W("wrokers=1")),
+              "--set: no setting is called \"wrokers\"; did you mean \"workers\"?");
     complains(ARGV(W("--workers"), W("two")),
               "--workers: workers: \"two\" is not understood; give auto or a number from 1 to 4096");
 }
@@ -341,7 +347,8 @@ START_TEST(print_reads_back)
 {
     struct config a, b;
     char *error = NULL;
-    put("workers = 3\nchunk_timeout = 1.5s\nmax_bytes = 1000001\nsocket = /tmp/s\nmemory = 3G\nisolation = chunk\n"
+    put("workers = 3\nchunk_timeout = 1.5s\nmax_bytes = 1000001\nsocket = /tmp/s\nmemory = 3G\nisolation = "
+        "chunk\n"
         "shutdown_grace = 0\nsocket_mode = 0\n");
     ck_assert_int_eq(PARSE(&a, &error), CONFIG_RUN);
     AUTO_FREE char *text = printed(&a, NULL);
@@ -375,7 +382,7 @@ START_TEST(reload)
 {
     struct config running, fresh;
     char *error = NULL, *note = NULL;
-    char **argv = ARGV(W("--workers"), W("4"), W("--set"), W("history=5"));
+    char **argv = ARGV(W("--workers"), W("4"), W("--set"), W("history=5"), W("--stage"), W("/bin/sh"));
     put("max_pixels = 10\nsocket = /tmp/a\nhistory = 9\n");
     ck_assert_int_eq(parse(&running, argv, &error), CONFIG_RUN);
     put("max_pixels = 20\nsocket = /tmp/b\nsocket_mode = 0600\nhistory = 10\nlog_level = debug\n");
@@ -397,6 +404,9 @@ START_TEST(reload)
     ck_assert_ptr_nonnull(strstr(error, "max_pixels"));
     free(TAKE_PTR(error));
     ck_assert_uint_eq(running.max_pixels, 20);
+    put("scratch = /nowhere/at/all\n");
+    ck_assert_int_eq(config_reload(&running, &fresh, &note, &error), -ENOENT);
+    free(TAKE_PTR(error));
 
     put("");
     ck_assert_int_eq(config_reload(&running, &fresh, NULL, &error), 0);
@@ -415,7 +425,8 @@ START_TEST(paths_must_be_there)
     ck_assert_int_eq(config_check_paths(&c, &error), 0);
     ck_assert_int_eq(config_set(&c, "stage_program", "/etc/passwd", "--stage", &error), 0);
     ck_assert_int_lt(config_check_paths(&c, &error), 0);
-    ck_assert_str_eq(error, "--stage: stage_program: /etc/passwd is no program; is pwc-stage installed? --stage names it");
+    ck_assert_str_eq(
+        error, "--stage: stage_program: /etc/passwd is no program; is pwc-stage installed? --stage names it");
     free(TAKE_PTR(error));
     ck_assert_int_eq(config_set(&c, "scratch", file, "x:1", &error), 0);
     ck_assert_int_eq(config_check_paths(&c, &error), -ENOTDIR);

@@ -43,7 +43,8 @@ static void group(const char *text, const char *controller, const char *want)
 
 START_TEST(proc_cgroup)
 {
-    static const char hybrid[] = "12:cpuset:/a\n4:cpu,cpuacct:/docker/b\n1:name=systemd:/c:d\n0::/user.slice\n";
+    static const char hybrid[] =
+        "12:cpuset:/a\n4:cpu,cpuacct:/docker/b\n1:name=systemd:/c:d\n0::/user.slice\n";
     group(hybrid, NULL, "/user.slice");
     group(hybrid, "cpu", "/docker/b");
     group(hybrid, "cpuset", "/a");
@@ -60,7 +61,8 @@ START_TEST(mountinfo)
     static const char text[] =
         "22 28 0:20 / /proc rw - proc proc rw\n"
         "30 23 0:26 / /sys/fs/cgroup/uni\\040fied rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
-        "31 23 0:27 /docker/b /sys/fs/cgroup/cpu,cpuacct rw shared:5 master:2 - cgroup cgroup rw,cpu,cpuacct\n"
+        "31 23 0:27 /docker/b /sys/fs/cgroup/cpu,cpuacct rw shared:5 master:2 - cgroup cgroup "
+        "rw,cpu,cpuacct\n"
         "32 23 0:28 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
         "33 short\n";
     char *dir, *root;
@@ -166,7 +168,8 @@ END_TEST
 START_TEST(v1_mounted_from_below)
 {
     put("/proc/self/cgroup", "4:cpu,cpuacct:/docker/b/inner\n");
-    put("/proc/self/mountinfo", "31 23 0:27 /docker/b /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n");
+    put("/proc/self/mountinfo",
+        "31 23 0:27 /docker/b /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n");
     put("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "600000\n");
     put("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
     ck_assert_uint_eq(cpus_quota(tree), 6);

@@ -1,4 +1,5 @@
-/* test_listener.c - binding, stale sockets, the service manager's sockets, accepting when descriptors run out. */
+/* test_listener.c - binding, stale sockets, the service manager's sockets, accepting when descriptors run
+ * out. */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>

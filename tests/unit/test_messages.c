@@ -140,6 +140,25 @@ START_TEST(unknown_fields_are_dropped)
 }
 END_TEST
 
+/* In nested messages too, where protobuf-c takes a field number 0 that it would refuse after packing it
+ * again. */
+START_TEST(unknown_fields_are_dropped_at_any_depth)
+{
+    const uint8_t param[] = {0x12, 6, 0x0a, 1, 'x', 0x80, 0x00, 0x10}; /* params: {name: "x", 0: 16} */
+    const uint8_t value[] = {0x12, 8,   0x12, 6,    0x32,
+                             1,    'y', 0xf8, 0x07, 1}; /* params: {value: {str: "y", 127: 1}} */
+    const uint8_t wanted[] = {0x12, 3, 0x0a, 1, 'x', 0x12, 5, 0x12, 3, 0x32, 1, 'y'};
+    uint8_t body[sizeof param + sizeof value], again[64];
+    memcpy(body, param, sizeof param);
+    memcpy(body + sizeof param, value, sizeof value);
+    Pwc__Submit *m = (Pwc__Submit *)msg_unpack(msg_find(PWC_MSG_SUBMIT), body, sizeof body);
+    ck_assert_ptr_nonnull(m);
+    ck_assert_uint_eq(protobuf_c_message_pack(&m->base, again), sizeof wanted);
+    ck_assert_mem_eq(again, wanted, sizeof wanted);
+    msg_free(&m->base);
+}
+END_TEST
+
 START_TEST(garbage_is_refused)
 {
     const struct {
@@ -262,6 +281,7 @@ int main(void)
     tcase_add_test(t, fields_survive);
     tcase_add_test(t, an_empty_body_is_a_message_of_defaults);
     tcase_add_test(t, unknown_fields_are_dropped);
+    tcase_add_test(t, unknown_fields_are_dropped_at_any_depth);
     tcase_add_test(t, garbage_is_refused);
     tcase_add_test(t, memory_is_bounded);
     tcase_add_test(t, noise_never_breaks_it);

@@ -81,7 +81,8 @@ START_TEST(a_late_death_after_a_minute_forgives_too)
 }
 END_TEST
 
-/* While others fail to start, an old stage's death or health changes nothing about when the next may start. */
+/* While others fail to start, an old stage's death or health changes nothing about when the next may start.
+ */
 START_TEST(failing_ignores_the_old_ones)
 {
     struct restart_state s = {0};
@@ -110,7 +111,8 @@ START_TEST(random_walk)
                     (s.phase == RESTART_WELL) == (s.delay_ns == 0) &&
                     (e != RESTART_DIED_BEFORE_READY || wait >= RESTART_FIRST_NS);
         if (!good) /* an assertion each time would take longer than the walk */
-            ck_abort_msg("step %d: event %u, phase %u, wait %jd, %u in a row", i, e, s.phase, (intmax_t)wait, s.in_row);
+            ck_abort_msg("step %d: event %u, phase %u, wait %jd, %u in a row", i, e, s.phase, (intmax_t)wait,
+                         s.in_row);
     }
 }
 END_TEST

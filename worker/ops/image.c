@@ -4,7 +4,6 @@
  * ops_image_start runs in the nursery, which forks: VIPS_INIT leaves one thread, and no pipeline may run there,
  * because a child of a process that ran one inherits a thread pool without its threads.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "worker/ops/image.h"
@@ -56,8 +55,6 @@ void img_message(char *out, size_t size)
         }
     }
     out[n] = '\0';
-    if (n == 0)
-        snprintf(out, size, "libvips failed and gave no reason");
     vips_error_clear();
 }
 
@@ -83,7 +80,7 @@ void img_close(struct op_job *job)
     struct img *s = job->state;
     if (!s)
         return;
-    g_clear_object(&s->region);
+    img_eval_free(s->eval); /* its thread uses all the rest */
     g_clear_object(&s->out);
     g_clear_object(&s->second);
     g_clear_object(&s->view.pixels);

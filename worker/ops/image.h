@@ -114,6 +114,8 @@ struct img_plan {
     size_t mask_len;
     const uint8_t *meta, *meta_end; /* packed metadata */
 };
+/* Is the raster a window, whose passed rows are given back? */
+bool img_windowed(const struct img_plan *plan, Pwc__Absorb absorb);
 void img_header_of(const VipsImage *im, struct img_header *ret);
 int img_plan_pack(const struct img_plan *plan, VipsImage *in, void **ret_blob, size_t *ret_len);
 int img_plan_parse(const void *blob, size_t len, struct img_plan *ret);
@@ -124,7 +126,7 @@ int img_plan_dress(const struct img_plan *plan, VipsImage *im);
 /* The raster as an image; rows at or past `limit` are refused, because they may not be there yet. */
 struct img_view {
     VipsImage *pixels;
-    uint32_t limit;
+    uint32_t first, limit; /* first: rows below it may be gone */
     bool beyond; /* a request was refused */
     const _Atomic uint32_t *cancel;
 };
@@ -148,13 +150,14 @@ struct img {
     struct img_plan plan;
     struct img_view view;
     VipsImage *second, *out;
-    VipsRegion *region;
+    struct img_eval *eval;
     void *mask;  /* planner: the mask file's bytes */
     void *strip; /* raw: a strip on its way to the output */
 };
 extern uint64_t img_whole_bytes; /* rasters up to this size are not cut; tests lower it */
 extern uint64_t img_strip_bytes; /* aim of a strip's size; tests lower it */
 extern uint64_t img_read_bytes;  /* decoded at a time; tests lower it */
+void img_eval_free(struct img_eval *e);
 struct img *img_state(struct op_job *job);
 int img_plan(struct op_job *job, struct op_plan *plan);
 int img_produce(struct op_job *job);

@@ -99,6 +99,9 @@ static void *pack_field(VipsImage *im, const char *name, GValue *v, void *a)
     } else if (type == VIPS_TYPE_REF_STRING) {
         const char *s = vips_value_get_ref_string(v, NULL);
         put_meta(out, META_TEXT, name, s, strlen(s) + 1);
+    } else if (type == G_TYPE_STRING && g_value_get_string(v)) {
+        const char *s = g_value_get_string(v);
+        put_meta(out, META_TEXT, name, s, strlen(s) + 1);
     } else if (type == VIPS_TYPE_BLOB) {
         put_area(out, META_BLOB, name, v);
     } else if (type == VIPS_TYPE_ARRAY_INT) {
@@ -243,16 +246,43 @@ static int set_field(VipsImage *im, const struct field *f)
     }
 }
 
-int img_plan_dress(const struct img_plan *plan, VipsImage *im)
+/* Sets the fields that are (or are not) the EXIF block. */
+static int set_fields(const struct img_plan *plan, VipsImage *im, bool exif)
 {
-    const struct img_header *h = &plan->head;
+    struct field f;
+    for (const uint8_t *p = plan->meta; p && p < plan->meta_end;) {
+        if (next_field(&p, plan->meta_end, &f) < 0 || is_header(f.name))
+            return -1;
+        if ((strcmp(f.name, VIPS_META_EXIF_NAME) == 0) == exif && set_field(im, &f) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void set_header(const struct img_header *h, VipsImage *im)
+{
     vips_image_init_fields(im, h->width, h->height, h->bands, (VipsBandFormat)h->format, (VipsCoding)h->coding,
                            (VipsInterpretation)h->type, h->xres, h->yres);
     im->Xoffset = h->xoffset;
     im->Yoffset = h->yoffset;
-    struct field f;
-    for (const uint8_t *p = plan->meta; p && p < plan->meta_end;)
-        if (next_field(&p, plan->meta_end, &f) < 0 || is_header(f.name) || set_field(im, &f) < 0)
-            return -1;
+}
+
+/*
+ * Setting the EXIF block makes libvips parse it, and set resolution, orientation and more from it, which the loader
+ * may have changed since: so the block comes first, what it brought along is dropped, and the header comes last.
+ */
+int img_plan_dress(const struct img_plan *plan, VipsImage *im)
+{
+    set_header(&plan->head, im);
+    if (set_fields(plan, im, true) < 0)
+        return -1;
+    gchar **names = vips_image_get_fields(im);
+    for (gchar **n = names; *n; n++)
+        if (!is_header(*n) && strcmp(*n, VIPS_META_EXIF_NAME) != 0)
+            vips_image_remove(im, *n);
+    g_strfreev(names);
+    if (set_fields(plan, im, false) < 0)
+        return -1;
+    set_header(&plan->head, im);
     return 0;
 }

@@ -69,16 +69,19 @@ uint32_t geometry_fit(struct geometry *g, const struct demand *d, size_t n)
         if (d[i].bottom > 0)
             span = MAX(span, d[i].bottom - d[i].top);
     g->all = true;
-    g->slope = g->shift = 0;
-    if (span > g->in_rows / 2 || !fit_slope(g, d, n))
+    g->slope = g->shift = g->low = 0;
+    if (span > g->in_rows / 2 || !fit_slope(g, d, n)) {
+        g->slope = 0;
         return span > 1 ? span - 1 : 0;
+    }
     uint32_t own = g->slope > 1 ? (uint32_t)g->slope : 1;
-    double high = -HUGE_VAL, low = HUGE_VAL;
+    double high = -HUGE_VAL, low = HUGE_VAL, top = HUGE_VAL;
     for (size_t i = 0; i < n; i++) {
         if (d[i].bottom == 0)
             continue;
         double shift = d[i].bottom - g->slope * d[i].row;
         high = MAX(high, shift);
+        top = MIN(top, d[i].top - g->slope * d[i].row);
         if (inner(g, &d[i]))
             low = MIN(low, shift);
     }
@@ -87,6 +90,7 @@ uint32_t geometry_fit(struct geometry *g, const struct demand *d, size_t n)
     if (high - low <= slack) {
         g->all = false;
         g->shift = high + slack;
+        g->low = top - slack;
     }
     return span > own ? span - own : 0;
 }
@@ -100,6 +104,14 @@ uint32_t geometry_need(const struct geometry *g, uint64_t chunk)
     if (need >= g->in_rows)
         return g->in_rows;
     return need < 1 ? 1 : (uint32_t)need;
+}
+
+uint32_t geometry_unneeded(const struct geometry *g, uint64_t chunk)
+{
+    double low = floor(g->slope * (double)(chunk * g->rows) + g->low);
+    if (g->all || low <= 0)
+        return 0;
+    return low >= g->in_rows ? g->in_rows : (uint32_t)low;
 }
 
 uint64_t geometry_ready(const struct geometry *g, uint32_t rows)
@@ -130,5 +142,5 @@ bool geometry_valid(const struct geometry *g)
 {
     return g->in_rows > 0 && g->out_width > 0 && g->out_rows > 0 && g->rows > 0 && g->rows <= g->out_rows &&
            g->chunks == (g->out_rows + (uint64_t)g->rows - 1) / g->rows && isfinite(g->slope) && g->slope >= 0 &&
-           isfinite(g->shift);
+           isfinite(g->shift) && isfinite(g->low);
 }

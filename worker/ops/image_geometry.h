@@ -21,6 +21,7 @@ struct geometry {
     uint64_t chunks;
     bool all;        /* every chunk needs every input row */
     double slope, shift;
+    double low; /* ... and the line below all demands: rows under it are not asked for by this chunk or later ones */
 };
 
 /* Sizes the strips of an output of out_rows rows of `line` bytes; `bytes` is what one should hold. */
@@ -31,6 +32,8 @@ uint32_t geometry_fit(struct geometry *g, const struct demand *d, size_t n);
 size_t geometry_samples(uint32_t out_rows, uint32_t *rows, size_t max);
 /* Input rows [0, result) that must be there before a chunk can be computed. */
 uint32_t geometry_need(const struct geometry *g, uint64_t chunk);
+/* Input rows [0, result) that this chunk and all later ones can do without. */
+uint32_t geometry_unneeded(const struct geometry *g, uint64_t chunk);
 /* Chunks that can be computed once `rows` input rows are there. */
 uint64_t geometry_ready(const struct geometry *g, uint32_t rows);
 uint32_t geometry_rows_of(const struct geometry *g, uint64_t chunk); /* rows of that chunk */

@@ -60,16 +60,19 @@ int img_fail(struct op_job *job, Pwc__Code code, VipsSource *source)
     case PWC__CODE__CODE_CANCELLED:
         return op_fail(job, PWC__CODE__CODE_CANCELLED, "cancelled");
     default:
-        return op_fail(job, code, "%s%s", code == PWC__CODE__CODE_BAD_INPUT ? "in: " : "", text);
+        if (code == PWC__CODE__CODE_BAD_INPUT)
+            return op_fail(job, code, "in: cannot be decoded: %s", *text ? text : "damaged or truncated");
+        return op_fail(job, code, "%s", *text ? text : "libvips failed and gave no reason");
     }
 }
 
 /* Formats that libvips reads but does not vouch for: what their files begin with. */
-static const struct {
+struct magic {
     const char *name;
     uint8_t len;
     const char *bytes;
-} refused[] = {
+};
+static const struct magic refused[] = {
     {"PDF", 5, "%PDF-"},
     {"SVG", 4, "<svg"},
     {"XML or SVG", 5, "<?xml"},
@@ -96,15 +99,32 @@ static const struct {
     {"Photoshop", 4, "8BPS"},
 };
 
-static int refuse(struct op_job *job, const char *role)
+/* Formats that are read: no loader wants the file, so something is wrong with this one. */
+static const struct magic damaged[] = {
+    {"TIFF", 4, "II*\0"}, {"TIFF", 4, "MM\0*"},       {"BigTIFF", 4, "II+\0"}, {"BigTIFF", 4, "MM\0+"},
+    {"JPEG", 2, "\xff\xd8"}, {"PNG", 4, "\x89PNG"}, {"GIF", 4, "GIF8"},     {"WebP", 4, "RIFF"},
+};
+
+static const char *name_of(const struct magic *list, size_t n, const char *head, size_t len)
+{
+    for (size_t i = 0; i < n; i++)
+        if (len >= list[i].len && memcmp(head, list[i].bytes, list[i].len) == 0)
+            return list[i].name;
+    return NULL;
+}
+
+static int refuse(struct op_job *job)
 {
     char head[16] = {0};
-    ssize_t n = pread(op_fd(job, role), head, sizeof head, 0);
-    for (size_t i = 0; n > 0 && i < ARRAY_LEN(refused); i++)
-        if ((size_t)n >= refused[i].len && memcmp(head, refused[i].bytes, refused[i].len) == 0)
-            return op_fail(job, PWC__CODE__CODE_BAD_INPUT, "%s: %s files are not accepted; " ACCEPTED, role,
-                           refused[i].name);
-    return op_fail(job, PWC__CODE__CODE_BAD_INPUT, "%s: not an image that can be read; " ACCEPTED, role);
+    ssize_t n = pread(op_fd(job, "in"), head, sizeof head, 0);
+    size_t len = n > 0 ? (size_t)n : 0;
+    const char *name = name_of(refused, ARRAY_LEN(refused), head, len);
+    if (name)
+        return op_fail(job, PWC__CODE__CODE_BAD_INPUT, "in: %s files are not accepted; " ACCEPTED, name);
+    name = name_of(damaged, ARRAY_LEN(damaged), head, len);
+    if (name)
+        return op_fail(job, PWC__CODE__CODE_BAD_INPUT, "in: a damaged or truncated %s file", name);
+    return op_fail(job, PWC__CODE__CODE_BAD_INPUT, "in: not an image that can be read; " ACCEPTED);
 }
 
 int img_find_loader(struct op_job *job, VipsSource *s, const char **ret_class)
@@ -114,8 +134,12 @@ int img_find_loader(struct op_job *job, VipsSource *s, const char **ret_class)
         if (img_source_failure(s) != PWC__CODE__CODE_OK)
             return img_fail(job, PWC__CODE__CODE_BAD_INPUT, s);
         vips_error_clear();
-        return refuse(job, "in");
+        return refuse(job);
     }
+    /* Some loaders are found though they are blocked. */
+    const VipsOperationClass *c = g_type_class_ref(g_type_from_name(class));
+    if (!c || (c->flags & (VIPS_OPERATION_UNTRUSTED | VIPS_OPERATION_BLOCKED)))
+        return refuse(job);
     *ret_class = class;
     return 0;
 }

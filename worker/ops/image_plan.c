@@ -132,6 +132,7 @@ static int fill(struct op_job *job, struct img *s, struct op_plan *plan)
     plan->raster_bytes = s->plan.line * g->in_rows;
     plan->producer = true;
     plan->absorb = raw ? PWC__ABSORB__ABSORB_PLACED : PWC__ABSORB__ABSORB_SERIAL;
+    plan->windowed = img_windowed(&s->plan, plan->absorb);
     plan->unit = "rows";
     plan->unit_size = g->rows;
     plan->units = g->out_rows;

@@ -2,7 +2,12 @@
  * image_process.c - the worker: the operation, built over the raster, evaluated strip by strip.
  *
  * A strip is the output's full width: libvips' 8-bit rank is wrong in narrower tiles, and encoders want rows.
- * libvips computes straight into the arena; its own threads are not involved.
+ * libvips computes straight into the arena.
+ *
+ * It does so on a thread that libvips itself has made, one a job, started at open and joined at close, while the
+ * stage's thread waits. On any other thread libvips shares nothing between the branches of an operation, and a region
+ * that is asked for less than before computes again what it was asked for before. Each strip gets a fresh region, so
+ * that it is a function of its number alone.
  */
 #include <string.h>
 
@@ -35,6 +40,91 @@ static int build(struct op_job *job, struct img *s)
     return check_output(job, s);
 }
 
+struct img_eval {
+    GThread *thread;
+    GMutex lock;
+    GCond turn;
+    enum { EVAL_IDLE, EVAL_ASKED, EVAL_QUIT } state; /* IDLE: result is that of the last request */
+    struct img *s;
+    VipsRect strip;
+    void *to; /* holds the strip's rows without gaps */
+    int result;
+};
+
+static int evaluate(struct img *s, const VipsRect *strip, void *to)
+{
+    VipsImage *im = vips_image_new_from_memory(to, (size_t)strip->height * s->plan.out_line, strip->width,
+                                               strip->height, s->out->Bands, s->out->BandFmt);
+    if (!im)
+        return -1;
+    VipsRegion *dest = vips_region_new(im), *region = vips_region_new(s->out);
+    VipsRect all = {0, 0, strip->width, strip->height};
+    int r = dest && region ? vips_region_image(dest, &all) : -1;
+    if (r == 0)
+        r = vips_region_prepare_to(region, dest, strip, 0, 0);
+    g_clear_object(&region);
+    g_clear_object(&dest);
+    g_object_unref(im);
+    return r;
+}
+
+static void *eval_run(void *arg)
+{
+    struct img_eval *e = arg;
+    g_mutex_lock(&e->lock);
+    for (;;) {
+        while (e->state == EVAL_IDLE)
+            g_cond_wait(&e->turn, &e->lock);
+        if (e->state == EVAL_QUIT)
+            break;
+        e->result = evaluate(e->s, &e->strip, e->to);
+        e->state = EVAL_IDLE;
+        g_cond_broadcast(&e->turn);
+    }
+    g_mutex_unlock(&e->lock);
+    return NULL;
+}
+
+static int eval_ask(struct img_eval *e, const VipsRect *strip, void *to)
+{
+    g_mutex_lock(&e->lock);
+    e->strip = *strip;
+    e->to = to;
+    e->state = EVAL_ASKED;
+    g_cond_broadcast(&e->turn);
+    while (e->state == EVAL_ASKED)
+        g_cond_wait(&e->turn, &e->lock);
+    int r = e->result;
+    g_mutex_unlock(&e->lock);
+    return r;
+}
+
+void img_eval_free(struct img_eval *e)
+{
+    if (!e)
+        return;
+    if (e->thread) {
+        g_mutex_lock(&e->lock);
+        e->state = EVAL_QUIT;
+        g_cond_broadcast(&e->turn);
+        g_mutex_unlock(&e->lock);
+        g_thread_join(e->thread);
+    }
+    g_mutex_clear(&e->lock);
+    g_cond_clear(&e->turn);
+    free(e);
+}
+
+static int eval_start(struct op_job *job, struct img *s)
+{
+    s->eval = xcalloc(1, sizeof *s->eval);
+    s->eval->s = s;
+    g_mutex_init(&s->eval->lock);
+    g_cond_init(&s->eval->turn);
+    s->eval->thread = vips_g_thread_new("strips", eval_run, s->eval);
+    return s->eval->thread ? 0 : img_fail(job, PWC__CODE__CODE_NO_MEMORY, NULL);
+}
+
 int img_open(struct op_job *job)
 {
     struct img *s = img_state(job);
@@ -43,31 +133,11 @@ int img_open(struct op_job *job)
     if (!job->raster || job->raster_bytes < s->plan.line * s->plan.geo.in_rows)
         return op_fail(job, PWC__CODE__CODE_PROTOCOL, "the raster of this job is too small");
     s->view.cancel = job->cancel;
-    if (build(job, s) < 0)
+    if (build(job, s) < 0 || eval_start(job, s) < 0)
         return -1;
-    s->region = vips_region_new(s->out);
-    if (!s->region)
-        return img_fail(job, PWC__CODE__CODE_NO_MEMORY, NULL);
     if (img_is_raw(job))
         s->strip = xcalloc(s->plan.geo.rows, s->plan.out_line);
     return 0;
-}
-
-/* Evaluates the strip into `to`, which holds its rows without gaps. */
-static int evaluate(struct img *s, const VipsRect *strip, void *to)
-{
-    VipsImage *im = vips_image_new_from_memory(to, (size_t)strip->height * s->plan.out_line, strip->width,
-                                               strip->height, s->out->Bands, s->out->BandFmt);
-    if (!im)
-        return -1;
-    VipsRegion *dest = vips_region_new(im);
-    VipsRect all = {0, 0, strip->width, strip->height};
-    int r = dest ? vips_region_image(dest, &all) : -1;
-    if (r == 0)
-        r = vips_region_prepare_to(s->region, dest, strip, 0, 0);
-    g_clear_object(&dest);
-    g_object_unref(im);
-    return r;
 }
 
 static int explain(struct op_job *job, struct img *s, uint64_t chunk)
@@ -90,8 +160,9 @@ int img_process(struct op_job *job, uint64_t chunk, void *result)
         return op_fail(job, PWC__CODE__CODE_PROTOCOL, "there is no strip %llu", (unsigned long long)chunk);
     VipsRect strip = {0, (int)(chunk * g->rows), (int)g->out_width, (int)geometry_rows_of(g, chunk)};
     s->view.limit = geometry_need(g, chunk);
+    s->view.first = img_windowed(&s->plan, job->absorb) ? geometry_unneeded(g, chunk) : 0;
     s->view.beyond = false;
-    if (evaluate(s, &strip, s->strip ? s->strip : result) != 0)
+    if (eval_ask(s->eval, &strip, s->strip ? s->strip : result) != 0)
         return explain(job, s, chunk);
     if (!s->strip)
         return 0;

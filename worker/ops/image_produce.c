@@ -3,6 +3,7 @@
  * can be computed. Rows go through pwrite: a write through the map costs a fault a page.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,6 +11,9 @@
 
 /* Decoded at a time: stays in the second-level cache until it is written. */
 uint64_t img_read_bytes = 256u << 10;
+/* A raster larger than this is a window: rows that all chunks have passed are given back. */
+uint64_t img_window_bytes = 384u << 20;
+#define DROP_STEP (4u << 20)
 
 static int rows_at_once(const VipsImage *im)
 {
@@ -67,29 +71,69 @@ static int write_rows(struct op_job *job, uint64_t line, uint32_t first, uint32_
     return 0;
 }
 
+bool img_windowed(const struct img_plan *plan, Pwc__Absorb absorb)
+{
+    return absorb == PWC__ABSORB__ABSORB_SERIAL && !plan->geo.all && plan->line * plan->geo.in_rows > img_window_bytes;
+}
+
+struct progress {
+    uint64_t announced, released; /* chunks */
+    uint64_t dropped;             /* bytes of the raster given back */
+};
+
+/* Gives back what no chunk will ask for again: pages that are gone are never written to the disk. */
+static void drop_rows(struct op_job *job, const struct img_plan *plan, struct progress *p)
+{
+    uint64_t end = geometry_unneeded(&plan->geo, p->released) * plan->line;
+    end -= end % DROP_STEP;
+    if (end <= p->dropped)
+        return;
+    if (fallocate(job->raster_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)p->dropped,
+                  (off_t)(end - p->dropped)) == 0)
+        p->dropped = end;
+}
+
+/* Keeps the rows that are written and still wanted within the window. Waiting is safe only while a chunk that was
+ * announced is not absorbed yet. */
+static int keep_window(struct op_job *job, const struct img_plan *plan, struct progress *p, uint32_t rows)
+{
+    if (op_released(job, false, &p->released) < 0)
+        return -1;
+    drop_rows(job, plan, p);
+    while ((rows - geometry_unneeded(&plan->geo, p->released)) * plan->line > img_window_bytes &&
+           p->released < p->announced) {
+        if (op_released(job, true, &p->released) < 0)
+            return -1;
+        drop_rows(job, plan, p);
+    }
+    return 0;
+}
+
 static int produced(struct op_job *job, uint32_t first, uint32_t n, const void *data, void *arg)
 {
     struct img *s = job->state;
-    uint64_t *announced = arg;
+    struct progress *p = arg;
     if (write_rows(job, s->plan.line, first, n, data) < 0)
         return -1;
     uint64_t ready = geometry_ready(&s->plan.geo, first + n);
-    if (ready <= *announced)
-        return 0;
-    *announced = ready;
-    return op_announce(job, ready);
+    if (ready > p->announced) {
+        p->announced = ready;
+        if (op_announce(job, ready) < 0)
+            return -1;
+    }
+    return img_windowed(&s->plan, job->absorb) ? keep_window(job, &s->plan, p, first + n) : 0;
 }
 
 int img_produce(struct op_job *job)
 {
     struct img *s = img_state(job);
-    uint64_t announced = 0;
+    struct progress progress = {0};
     if (img_plan_parse(job->plan, job->plan_len, &s->plan) < 0)
         return op_fail(job, PWC__CODE__CODE_PROTOCOL, "the plan of this job is damaged");
     /* A producer that is asked again reads again. */
     if (!s->in.image && img_input_open(job, &s->in) < 0)
         return -1;
-    int r = img_read_rows(job, &s->in, produced, &announced);
+    int r = img_read_rows(job, &s->in, produced, &progress);
     img_input_close(&s->in);
     return r;
 }

@@ -82,6 +82,20 @@ static int save_raw(struct op_job *job, VipsImage *im, VipsSource *blame)
     return 0;
 }
 
+/*
+ * libvips 8.14 takes an 8-bit image that is tagged 16-bit (a cast to uchar does that) for 16-bit pixels in its PNG
+ * saver, and writes what lies behind them. Not our memory in anybody's picture.
+ */
+static VipsImage *tagged_right(struct op_job *job, VipsImage *im)
+{
+    VipsImage *out = NULL;
+    bool deep = im->Type == VIPS_INTERPRETATION_RGB16 || im->Type == VIPS_INTERPRETATION_GREY16;
+    if (strcmp(job->format, "png") != 0 || !deep || !vips_band_format_is8bit(im->BandFmt))
+        return g_object_ref(im);
+    VipsInterpretation type = im->Bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB;
+    return vips_copy(im, &out, "interpretation", type, NULL) == 0 ? out : NULL;
+}
+
 static int run_saver(struct op_job *job, VipsObject *o, VipsTarget *target, VipsSource *blame)
 {
     if (img_set_args(job, o, job->save, job->nsave, "save") < 0)
@@ -108,11 +122,14 @@ int img_save(struct op_job *job, VipsImage *im, VipsSource *blame)
         return save_raw(job, im, blame);
     VipsTarget *target = img_target_new(fd);
     VipsOperation *o = target ? vips_operation_new(saver_of(job->format)) : NULL;
-    if (!o) {
+    VipsImage *right = o ? tagged_right(job, im) : NULL;
+    if (!right) {
+        g_clear_object(&o);
         g_clear_object(&target);
         return img_fail(job, PWC__CODE__CODE_BAD_FORMAT, NULL);
     }
-    g_object_set(o, "in", im, "target", target, NULL);
+    g_object_set(o, "in", right, "target", target, NULL);
+    g_object_unref(right);
     int r = run_saver(job, VIPS_OBJECT(o), target, blame);
     vips_object_unref_outputs(VIPS_OBJECT(o));
     g_object_unref(o);

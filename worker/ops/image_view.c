@@ -51,9 +51,10 @@ static int view_generate(VipsRegion *out, void *seq, void *a, void *b, gboolean 
         vips_error("image", "cancelled");
         return -1;
     }
-    if (!v->pixels || (uint32_t)(r->top + r->height) > v->limit) {
+    if (!v->pixels || (uint32_t)(r->top + r->height) > v->limit || (uint32_t)r->top < v->first) {
         v->beyond = true;
-        vips_error("image", "rows %d to %d asked for, %u are there", r->top, r->top + r->height - 1, v->limit);
+        vips_error("image", "rows %d to %d asked for, %u to %u are there", r->top, r->top + r->height - 1, v->first,
+                   v->limit - 1);
         return -1;
     }
     if (vips_region_prepare(seq, r) != 0)

@@ -170,6 +170,8 @@ static Pwc__Code blame(void)
     static const char *const codecs[] = {"VipsJpeg", "vipspng", "pngload", "tiff2vips", "webp2vips", "webpload",
                                          "gifload",  "nsgif",   "heif",    "libpng",    "VipsForeignLoad"};
     const char *text = vips_error_buffer();
+    if (*text == '\0') /* libpng, of interlaced files */
+        return PWC__CODE__CODE_BAD_INPUT;
     for (size_t i = 0; i < ARRAY_LEN(codecs); i++)
         if (strstr(text, codecs[i]) != NULL)
             return PWC__CODE__CODE_BAD_INPUT;

@@ -1,0 +1,107 @@
+/* input.c - what the user names, as a descriptor that can seek: pipes and stdin are copied to anonymous
+ * files. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "client/ctl/ctl.h"
+
+int anonymous_file(void)
+{
+    const char *dir = getenv("TMPDIR");
+    int fd = open(dir != NULL && dir[0] != '\0' ? dir : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    return fd >= 0 ? fd : memfd_create("pwcctl", MFD_CLOEXEC);
+}
+
+static ssize_t write_some(int fd, const char *p, size_t n)
+{
+    for (size_t done = 0; done < n;) {
+        ssize_t w = write(fd, p + done, n - done);
+        if (w < 0 && errno == EINTR)
+            continue;
+        if (w <= 0)
+            return -1;
+        done += (size_t)w;
+    }
+    return 0;
+}
+
+int copy_bytes(int from, int to)
+{
+    enum { BLOCK = 256 * 1024 };
+    char *buf = must(malloc(BLOCK));
+    ssize_t n;
+    while ((n = read(from, buf, BLOCK)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 || write_some(to, buf, (size_t)n) < 0)
+            break;
+    }
+    int saved = errno;
+    free(buf);
+    errno = saved;
+    return n == 0 ? 0 : -1;
+}
+
+/* Takes fd. */
+static int spool(const char *name, int fd, int *ret_fd)
+{
+    int to = anonymous_file();
+    int r = to < 0 || copy_bytes(fd, to) < 0
+                ? complain(EXIT_FAILED, "cannot copy '%s' to a temporary file: %s", name, strerror(errno))
+                : 0;
+    close(fd);
+    if (r == 0)
+        *ret_fd = to;
+    else if (to >= 0)
+        close(to);
+    return r;
+}
+
+static const char *kind_refused(mode_t mode)
+{
+    if (S_ISDIR(mode))
+        return "is a directory: name the files in it";
+    if (S_ISCHR(mode) || S_ISBLK(mode))
+        return "is a device: a file or a pipe is needed";
+    if (S_ISSOCK(mode))
+        return "is a socket: a file or a pipe is needed";
+    return NULL;
+}
+
+static int open_stdin(int *ret_fd, struct stat *st)
+{
+    int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0 || fstat(fd, st) < 0)
+        return complain(EXIT_FAILED, "cannot read stdin: %s", strerror(errno));
+    if (S_ISDIR(st->st_mode)) {
+        close(fd);
+        return complain(EXIT_FAILED, "cannot read stdin: %s", kind_refused(st->st_mode));
+    }
+    int flags = fcntl(fd, F_GETFL);
+    bool whole = S_ISREG(st->st_mode) && lseek(fd, 0, SEEK_CUR) == 0 && (flags & O_ACCMODE) != O_WRONLY &&
+                 (flags & O_DIRECT) == 0;
+    if (!whole)
+        return spool("-", fd, ret_fd);
+    *ret_fd = fd;
+    return 0;
+}
+
+/* A FIFO's open waits for its writer, so it must not be what stat looks at first. */
+int input_open(const char *name, int *ret_fd, struct stat *ret_st)
+{
+    if (strcmp(name, "-") == 0)
+        return open_stdin(ret_fd, ret_st);
+    const char *refused = NULL;
+    if (stat(name, ret_st) == 0 && (refused = kind_refused(ret_st->st_mode)) != NULL)
+        return complain(EXIT_FAILED, "cannot read '%s': it %s", name, refused);
+    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0 || fstat(fd, ret_st) < 0)
+        return complain(EXIT_FAILED, "cannot open '%s': %s", name, strerror(errno));
+    if (S_ISFIFO(ret_st->st_mode))
+        return spool(name, fd, ret_fd);
+    *ret_fd = fd;
+    return 0;
+}

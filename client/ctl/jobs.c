@@ -1,0 +1,123 @@
+/* jobs.c - wait and cancel: jobs by number. */
+#include <inttypes.h>
+#include <poll.h>
+#include <string.h>
+#include <time.h>
+
+#include "client/ctl/ctl.h"
+
+#define LOOK_MS 250 /* how often to look at a job that another client follows */
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static int left_ms(int64_t end)
+{
+    int64_t left = end - now_ms();
+    return end < 0 ? PWC_FOREVER : left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
+}
+
+static void see_state(const struct pwc_job_info *i, void *user)
+{
+    *(enum pwc_job_state *)user = i->state;
+}
+
+/* One connection follows a job at a time; until that one is done we can only look. */
+static int attach(struct pwc *c, uint64_t id, int64_t end, struct pwc_job **ret_job)
+{
+    for (;;) {
+        int r = pwc_attach(c, id, NULL, NULL, ANSWER_MS, ret_job);
+        if (r != PWC_BUSY)
+            return r == PWC_OK ? 0 : complain_code(r);
+        enum pwc_job_state state = PWC_JOB_RUNNING;
+        r = pwc_list_jobs(c, id, ANSWER_MS, see_state, &state);
+        if (r != PWC_OK)
+            return complain_code(r);
+        int left = left_ms(end);
+        if (left == 0)
+            return complain(EXIT_TIMEOUT, "job %" PRIu64 " is not done yet", id);
+        poll(NULL, 0, left > 0 && left < LOOK_MS ? left : LOOK_MS);
+    }
+}
+
+static int wait_for(struct pwc *c, const struct args *args, uint64_t id, int64_t end)
+{
+    struct pwc_job *job = NULL;
+    char prefix[32] = "";
+    if (end < 0)
+        detach_wait_published(c, id);
+    int r = attach(c, id, end, &job);
+    if (r != 0)
+        return r;
+    if (pwc_wait(job, left_ms(end)) == PWC_E_TIMEOUT) {
+        pwc_job_free(job);
+        return complain(EXIT_TIMEOUT, "job %" PRIu64 " is not done yet", id);
+    }
+    if (args->n > 2)
+        snprintf(prefix, sizeof prefix, "%" PRIu64 " ", id);
+    r = report_outcome(job, args->o.allow_partial, NULL, NULL);
+    if (args->o.json)
+        report_json(job, NULL);
+    else
+        report_results(job, prefix);
+    pwc_job_free(job);
+    return r;
+}
+
+static int parse_jobs(const struct args *args, uint64_t **ret_ids)
+{
+    if (args->n < 2)
+        return complain(EXIT_USAGE, "which job? 'pwcctl %s JOB...'; 'pwcctl jobs' lists them",
+                        args->words[0]);
+    uint64_t *ids = must(calloc(args->n, sizeof *ids));
+    for (size_t i = 1; i < args->n; i++) {
+        int r = parse_job(args->words[i], &ids[i - 1]);
+        if (r != 0) {
+            free(ids);
+            return r;
+        }
+    }
+    *ret_ids = ids;
+    return 0;
+}
+
+/* The first failure's status, after all have ended. */
+int verb_wait(const struct args *args)
+{
+    struct pwc *c = NULL;
+    uint64_t *ids = NULL;
+    int64_t end = args->o.timeout_ms == PWC_FOREVER ? -1 : now_ms() + args->o.timeout_ms;
+    int r = parse_jobs(args, &ids);
+    if (r != 0)
+        return r;
+    r = ctl_connect(&args->o, &c);
+    for (size_t i = 0; c != NULL && i + 1 < args->n; i++) {
+        int one = wait_for(c, args, ids[i], end);
+        r = r != 0 ? r : one;
+    }
+    free(ids);
+    ctl_disconnect(c);
+    return r;
+}
+
+int verb_cancel(const struct args *args)
+{
+    struct pwc *c = NULL;
+    uint64_t *ids = NULL;
+    int r = parse_jobs(args, &ids);
+    if (r != 0)
+        return r;
+    r = ctl_connect(&args->o, &c);
+    for (size_t i = 0; c != NULL && i + 1 < args->n; i++) {
+        int code = pwc_cancel_id(c, ids[i], ANSWER_MS);
+        if (code != PWC_OK)
+            r = complain_code(code);
+    }
+    free(ids);
+    ctl_disconnect(c);
+    return r;
+}

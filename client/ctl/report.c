@@ -1,0 +1,143 @@
+/* report.c - what happened: results on stdout; deaths, the summary and reasons on stderr. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "client/ctl/ctl.h"
+
+/* "chunk 17 (rows 2176 to 2303) killed by SIGSEGV, attempt 1 of 3" */
+const char *death_text(const struct pwc_death *d, char *buf, size_t size)
+{
+    char what[160], how[160];
+    bool says_more = d->covers[0] != '\0' && strncmp(d->covers, "chunk ", 6) != 0;
+    if (d->in_chunk)
+        snprintf(what, sizeof what, says_more ? "chunk %" PRIu64 " (%s)" : "chunk %" PRIu64, d->chunk, d->covers);
+    else
+        snprintf(what, sizeof what, "%s %u between chunks", d->role[0] != '\0' ? d->role : "stage", d->pid);
+    if (d->signal != 0 && d->code == PWC_CRASH)
+        snprintf(how, sizeof how, "killed by %s", signal_name(d->signal));
+    else if (d->code == PWC_EXIT)
+        snprintf(how, sizeof how, "ended by exit(%d)", d->exit_status);
+    else
+        snprintf(how, sizeof how, "%s%s%s", pwc_code_name(d->code), d->syscall[0] != '\0' ? " " : "",
+                 d->syscall);
+    int n = snprintf(buf, size, "%s %s", what, how);
+    if (d->reason[0] != '\0' && strstr(d->reason, how) == NULL && n > 0 && (size_t)n < size)
+        n += snprintf(buf + n, size - (size_t)n, ": %s", d->reason);
+    if (d->attempt > 0 && n > 0 && (size_t)n < size)
+        snprintf(buf + n, size - (size_t)n, d->attempts_max > 0 ? ", attempt %u of %u" : ", attempt %u",
+                 d->attempt, d->attempts_max);
+    return buf;
+}
+
+void report_results(struct pwc_job *job, const char *prefix)
+{
+    size_t n = pwc_results(job);
+    for (size_t i = 0; i < n; i++) {
+        const char *name;
+        struct pwc_value v;
+        if (pwc_result(job, i, &name, &v) != PWC_OK)
+            continue;
+        size_t len = pwc_value_text(&v, NULL, 0);
+        char *value = must(malloc(len + 1));
+        pwc_value_text(&v, value, len + 1);
+        printf("%s%s %s\n", prefix, name, value);
+        free(value);
+    }
+}
+
+void report_json(struct pwc_job *job, const char *op)
+{
+    struct json j;
+    struct pwc_counts counts;
+    struct pwc_death death;
+    size_t n = pwc_results(job);
+    pwc_job_counts(job, &counts);
+    json_open(&j, stdout);
+    json_begin(&j, NULL, '{');
+    json_str(&j, "schema", "pwc.job/1");
+    json_u64(&j, "job", pwc_job_id(job));
+    if (op != NULL)
+        json_str(&j, "op", op);
+    json_str(&j, "state", pwc_job_state_name(pwc_job_state(job)));
+    json_str(&j, "code", pwc_code_name(pwc_job_code(job)));
+    json_str(&j, "reason", pwc_job_reason(job));
+    json_begin(&j, "results", '{');
+    for (size_t i = 0; i < n; i++) {
+        const char *name;
+        struct pwc_value v;
+        if (pwc_result(job, i, &name, &v) == PWC_OK)
+            json_value(&j, name, &v);
+    }
+    json_end(&j, '}');
+    json_counts(&j, "counts", &counts);
+    json_u64(&j, "queued_ns", pwc_job_queued_ns(job));
+    json_u64(&j, "run_ns", pwc_job_run_ns(job));
+    if (pwc_job_death(job, &death))
+        json_death(&j, "death", &death);
+    json_end(&j, '}');
+}
+
+static void many(char *buf, size_t size, uint64_t n, const char *one, const char *more)
+{
+    size_t len = strlen(buf);
+    snprintf(buf + len, size - len, "%s%" PRIu64 " %s", len > 0 ? ", " : "", n, n == 1 ? one : more);
+}
+
+void report_summary(const struct run *run)
+{
+    const struct options *o = &run->args->o;
+    struct pwc_counts n;
+    char line[256] = "", t[32];
+    if (o->quiet || !(progress_on_terminal() || o->verbose))
+        return;
+    pwc_job_counts(run->job, &n);
+    many(line, sizeof line, n.done, run->batch != NULL ? "file" : "chunk",
+         run->batch != NULL ? "files" : "chunks");
+    many(line, sizeof line, n.workers, "worker", "workers");
+    if (n.retried > 0)
+        many(line, sizeof line, n.retried, "retry", "retries");
+    if (n.deaths > 0)
+        many(line, sizeof line, n.deaths, "death", "deaths");
+    if (n.failed > 0)
+        many(line, sizeof line, n.failed, "given up", "given up");
+    const char *to = run->batch != NULL ? o->out_dir : run->out.name;
+    note("%s: %s, %s%s%s", run->rq.shape.name, line, duration_text(pwc_job_run_ns(run->job), t, sizeof t),
+         to != NULL ? " -> " : "", to != NULL ? to : "");
+}
+
+/* A chunk that timed out is a failure of the job; the job's own limit is a time-out. */
+static int job_status(struct pwc_job *job, int code)
+{
+    struct pwc_death death;
+    if (code == PWC_TIMEOUT && pwc_job_death(job, &death))
+        return EXIT_FAILED;
+    return status_of(code);
+}
+
+/* The file that a reason is about. */
+static const char *culprit(int code, const char *input, const char *output)
+{
+    switch (code) {
+    case PWC_BAD_INPUT:
+    case PWC_BUDGET:
+    case PWC_INPUT_SHRANK:
+    case PWC_INPUT_IO:
+        return input;
+    case PWC_OUTPUT:
+        return output;
+    default:
+        return NULL;
+    }
+}
+
+int report_outcome(struct pwc_job *job, bool allow_partial, const char *input, const char *output)
+{
+    int code = pwc_wait(job, 0);
+    if (code == PWC_OK || (code == PWC_E_PARTIAL && allow_partial))
+        return EXIT_OK;
+    const char *why = pwc_error()[0] != '\0' ? pwc_error() : "some chunks were given up";
+    const char *file = culprit(code, input, output);
+    if (file != NULL)
+        return complain(job_status(job, code), "'%s': %s", file, why);
+    return complain(job_status(job, code), "%s", why);
+}

@@ -1,0 +1,193 @@
+/*
+ * run.c - run and submit: prepare, submit, follow, publish, report.
+ *
+ * The loop waits for the daemon, the next repaint, a signal, or the death of a private daemon. The first ^C
+ * cancels and waits for the job's end, so that nothing computes on; the second ends us at once (signals.c).
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "client/ctl/ctl.h"
+
+static void on_progress(struct pwc_job *job, enum pwc_job_state state, const struct pwc_counts *counts,
+                        const char *waiting, void *user)
+{
+    (void)user;
+    progress_update(state, counts, waiting, pwc_job_id(job));
+}
+
+static void on_death(struct pwc_job *job, const struct pwc_death *death, int given_up, void *user)
+{
+    (void)job;
+    struct run *run = user;
+    const struct options *o = &run->args->o;
+    char buf[512];
+    run->deaths++;
+    progress_json_death(death, given_up != 0);
+    if (o->progress != PROGRESS_JSON && !o->quiet && (run->deaths <= 20 || o->verbose))
+        note("pwcctl: %s%s", death_text(death, buf, sizeof buf), given_up ? ", given up" : "");
+    if (o->progress != PROGRESS_JSON && !o->quiet && run->deaths == 21 && !o->verbose)
+        note("pwcctl: further deaths are counted only; 'pwcctl deaths' lists them");
+}
+
+static void on_finished(struct pwc_job *job, void *user)
+{
+    (void)job;
+    ((struct run *)user)->finished = true;
+}
+
+static void take_signal(struct run *run)
+{
+    if (run->signal != 0 || (run->signal = signals_take()) == 0)
+        return;
+    if (!run->args->o.quiet)
+        note("pwcctl: cancelling; once more ends at once");
+    pwc_cancel(run->job);
+}
+
+static void follow(struct run *run)
+{
+    while (!run->finished) {
+        struct pollfd p[3] = {
+            {.fd = pwc_fd(run->c), .events = pwc_events(run->c)},
+            {.fd = signals_fd(), .events = POLLIN},
+            {.fd = private_pidfd(), .events = POLLIN},
+        };
+        if (poll(p, 3, progress_wait_ms()) < 0 && errno != EINTR)
+            break;
+        if (p[1].revents != 0)
+            take_signal(run);
+        pwc_dispatch(run->c, 0); /* its errors end the job, which finishes it */
+        progress_tick();
+    }
+    progress_end();
+}
+
+static int outcome(struct run *run)
+{
+    const char *input = run->batch == NULL && run->rq.nfiles > 0 ? run->rq.files[0] : NULL;
+    return report_outcome(run->job, run->args->o.allow_partial, input, run->out.name);
+}
+
+/* ---- detached ---- */
+
+/* Without an output to publish and files to open the daemon can go on alone. */
+static bool daemon_alone(const struct run *run)
+{
+    return run->batch == NULL && run->out.fd < 0;
+}
+
+static int detach(struct run *run)
+{
+    int r = pwc_wait_accepted(run->job, PWC_FOREVER);
+    if (r != PWC_OK)
+        return outcome(run);
+    uint64_t id = pwc_job_id(run->job);
+    if (daemon_alone(run)) {
+        r = pwc_detach(run->job, PWC_FOREVER);
+        if (r != PWC_OK && pwc_job_state(run->job) < PWC_JOB_DONE)
+            return complain_code(r);
+        detach_tell(id);
+        run->finished = true;
+        return 0;
+    }
+    detach_announce(run->c, id);
+    detach_tell(id);
+    return 0;
+}
+
+/* ---- all of it ---- */
+
+static int prepare(struct run *run)
+{
+    const struct options *o = &run->args->o;
+    int r = request_build(run->c, run->args, &run->rq);
+    if (r != 0)
+        return r;
+    pwc_spec_callbacks(run->rq.spec, &(struct pwc_callbacks){on_progress, on_death, NULL, on_finished}, run);
+    if (o->detach && run->rq.shape.nout == 0 && o->out_dir == NULL)
+        pwc_spec_on_disconnect(run->rq.spec, PWC_ON_DISCONNECT_DETACH, 0);
+    progress_start(o, run->rq.shape.name, o->out_dir != NULL ? "files" : "chunks");
+    return o->out_dir != NULL ? batch_prepare(run) : single_prepare(run);
+}
+
+static int conclude(struct run *run)
+{
+    const struct options *o = &run->args->o;
+    enum pwc_job_state state = pwc_job_state(run->job);
+    struct pwc_counts counts;
+    int published = 0;
+    pwc_job_counts(run->job, &counts);
+    progress_json_finished(state, &counts, pwc_job_id(run->job));
+    if (run->signal == 0 && (state == PWC_JOB_DONE || (state == PWC_JOB_PARTIAL && run->batch == NULL)))
+        published = single_publish(run);
+    batch_report(run);
+    int r = run->signal != 0 ? EXIT_SIGNAL + run->signal : outcome(run);
+    if (r == 0)
+        r = published;
+    if (state == PWC_JOB_DONE || state == PWC_JOB_PARTIAL)
+        report_summary(run);
+    bool stdout_taken = run->out.fd >= 0 && run->out.target == NULL;
+    if (o->json && !stdout_taken)
+        report_json(run->job, run->rq.shape.name);
+    else if (!stdout_taken)
+        report_results(run->job, "");
+    if (fflush(stdout) != 0 && r == 0)
+        r = complain(EXIT_FAILED, "cannot write to stdout: %s", strerror(errno));
+    return r;
+}
+
+static int run_job(struct run *run)
+{
+    int r = prepare(run);
+    if (r != 0)
+        return r;
+    if (run->args->o.detach) {
+        if ((r = detach(run)) != 0 || run->finished)
+            return r;
+    }
+    signals_hold();
+    follow(run);
+    signals_release();
+    return conclude(run);
+}
+
+static int check(const struct args *args)
+{
+    if (args->n < 2)
+        return complain(EXIT_USAGE,
+                        "which op? 'pwcctl ops' lists them, as in: pwcctl run image.invert a.jpg b.png");
+    if (args->o.detach && args->o.private)
+        return complain(EXIT_USAGE,
+                        "--detach and --private exclude each other: the private daemon ends with us");
+    if (args->o.files_from != NULL && args->o.out_dir == NULL)
+        return complain(EXIT_USAGE, "--files-from needs --out-dir");
+    return 0;
+}
+
+int verb_run(const struct args *args)
+{
+    struct run run = {.args = args, .out = {.fd = -1}};
+    int r = check(args);
+    if (r != 0)
+        return r;
+    if (args->o.detach)
+        detach_fork();
+    r = ctl_connect(&args->o, &run.c);
+    if (r == 0)
+        r = run_job(&run);
+    pwc_job_free(run.job);
+    single_drop(&run);
+    batch_drop(&run);
+    request_free(&run.rq);
+    ctl_disconnect(run.c);
+    return r;
+}
+
+int verb_submit(const struct args *args)
+{
+    struct args detached = *args;
+    detached.o.detach = true;
+    return verb_run(&detached);
+}

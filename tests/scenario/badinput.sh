@@ -1,0 +1,274 @@
+#!/bin/bash
+# What is wrong with the input, the output or the command line: each with its exit status, one line that says what was
+# wrong, no output, and the daemon as before.
+. "$(dirname "$0")/lib.sh"
+
+setup() {
+    start_pwcd --workers 2
+    [[ $1 == *_array* || $1 == *_daemon* || $1 == *_socket* || $1 == *_op* ]] || need_vips
+}
+
+# After each refusal: no output, and the next job runs.
+as_before() {
+    [[ ! -e out.png && ! -e out.tif ]] || fail "a refused job left an output"
+    daemon_alive
+    run_ok fault.none n=100 --json
+    equal "chunks of the next job" 100 "$(field chunks)"
+}
+
+good_png() {
+    vips gaussnoise n.v 400 300 --mean 128 --sigma 30 --seed 9
+    vips cast n.v "${1-in.png}" uchar
+    rm n.v
+}
+
+test_not_an_image() {
+    echo 'Dear diary, today I was taken for a picture.' >in.png
+    refused 1 '(not|no).*(image|format)' image.invert in.png -o out.png
+    as_before
+}
+
+test_empty_file() {
+    : >in.png
+    refused 1 'empty' image.invert in.png -o out.png
+    as_before
+}
+
+# truncated SUFFIX: half of a file.
+truncated() {
+    good_png whole.v
+    vips copy whole.v "whole$1"
+    head -c $(($(stat -c %s "whole$1") / 2)) "whole$1" >"in$1"
+    refused 1 . image.invert "in$1" -o out.png
+    as_before
+}
+
+test_truncated_jpeg() { truncated .jpg; }
+test_truncated_png() { truncated .png; }
+test_truncated_tiff() { truncated .tif; }
+test_truncated_webp() { truncated .webp; }
+
+# The same, large enough for producer and consumer.
+test_truncated_large_png() {
+    vips gaussnoise n.v 3000 2000 --seed 1
+    vips cast n.v whole.png uchar
+    head -c 2000000 whole.png >in.png
+    refused 1 . image.gaussblur in.png -o out.png sigma=3
+    as_before
+}
+
+# 60,000 x 60,000 in a hundred bytes: refused by its header, before a pixel is decoded.
+test_bomb() {
+    # A PNG: signature, IHDR with 60000 x 60000 RGB, an IDAT of 500 zero bytes, IEND, with their checksums.
+    perl -e 'print pack("H*", join "", @ARGV)' 89504e470d0a1a0a0000000d494844520000ea600000ea6008020000000fb0e2150000000e49444154789c63601805230d00 \
+        0001f40001c267b09d0000000049454e44ae426082 >in.png
+    [[ $(stat -c %s in.png) -lt 1024 ]] || fail "the bomb is too large"
+    refused 1 '60000.*1000000000|3600000000.*1000000000' image.invert in.png -o out.png
+    as_before
+    stop_pwcd
+    rm "$T/log"
+    start_pwcd --workers 2 --set max_pixels=100000
+    good_png small.png
+    refused 1 '100000' image.invert small.png -o out.png
+    as_before
+}
+
+test_directory() {
+    mkdir in.png
+    refused 1 'directory' image.invert in.png -o out.png
+    as_before
+}
+
+# Nobody writes to it: opening it must not wait for ever.
+test_fifo() {
+    mkfifo in.png
+    refused 1 'FIFO|pipe' image.invert in.png -o out.png
+    as_before
+}
+
+test_endless_device() {
+    refused 1 'device' image.invert /dev/zero -o out.png
+    as_before
+}
+
+test_missing_input() {
+    refused 1 'none.png.*No such file' image.invert none.png -o out.png
+    as_before
+}
+
+test_unreadable_input() {
+    need_root
+    good_png
+    chmod 0 in.png
+    local rc=0
+    chmod 777 .
+    # root may read anything: as somebody else
+    mkdir "$T/bin"
+    cp "$PWC_BUILD/.libs/pwcctl" "$PWC_BUILD"/.libs/libpwc.so.* "$T/bin"
+    chmod 666 "$S"
+    LD_LIBRARY_PATH=$T/bin setpriv --reuid 1001 --regid 1001 --clear-groups "$T/bin/pwcctl" run image.invert in.png \
+        -o out.png 2>err || rc=$?
+    [[ $rc -eq 1 || $rc -eq 77 ]] || fail "exit status $rc: $(<err)"
+    equal "lines" 1 "$(wc -l <err)"
+    grep -q 'in.png.*Permission denied' err || fail "$(<err)"
+    as_before
+}
+
+test_unwritable_output() {
+    good_png
+    refused 1 'none.*No such file' image.invert in.png -o none/out.png
+    refused 1 '/proc/out.png' image.invert in.png -o /proc/out.png
+    as_before
+}
+
+test_output_is_the_input() {
+    good_png
+    cp in.png kept.png
+    refused 1 'in.png.*input' image.invert in.png -o in.png
+    same kept.png in.png
+    ln in.png hard.png
+    ln -s in.png soft.png
+    refused 1 'input' image.invert in.png -o hard.png
+    refused 1 'input' image.invert in.png -o soft.png
+    same kept.png in.png
+    as_before
+}
+
+test_unknown_format() {
+    good_png
+    refused 2 'format' image.invert in.png -o out.xyz
+    refused 2 'format|gif' image.invert in.png -o out.png --format doc
+    as_before
+}
+
+test_unknown_op() {
+    refused 2 "image.gausblur.*image.gaussblur" image.gausblur in.png -o out.png
+    refused 2 "array.summ.*array.sum" array.summ in
+    refused 2 . ''
+    as_before
+}
+
+test_bad_parameters_of_an_op() {
+    head -c 400 /dev/zero >in
+    refused 2 'array.sum.*type|type.*array.sum|type' array.sum in
+    refused 2 "typ.*type" array.sum in typ=int32
+    refused 2 'type.*int8.*float64|int31.*int32' array.sum in type=int31
+    refused 2 'n.*many' noop n=many
+    refused 2 'n.*(0|1)' noop n=-1
+    refused 2 'n' noop n=99999999999999999999999
+    refused 2 'n' noop n=1.5
+    refused 2 'n' noop
+    refused 2 'n' noop n=1 n=2
+    as_before
+}
+
+test_bad_parameters_of_an_image() {
+    good_png
+    refused 2 'sigma' image.gaussblur in.png -o out.png
+    refused 2 'sigma.*1000' image.gaussblur in.png -o out.png sigma=-3
+    refused 2 'sigma.*1000' image.gaussblur in.png -o out.png sigma=100000
+    refused 2 'sigma' image.gaussblur in.png -o out.png sigma=nan
+    refused 2 'sigma.*eight' image.gaussblur in.png -o out.png sigma=eight
+    refused 2 'sgima.*sigma' image.gaussblur in.png -o out.png sgima=3
+    refused 2 'direction.*horizontal.*vertical' image.flip in.png -o out.png direction=sideways
+    refused 2 'Q.*100' image.invert in.png -o out.jpg --save Q=1000
+    refused 2 'quality|Q' image.invert in.png -o out.jpg --save quality=90
+    as_before
+}
+
+test_too_many_or_too_few_files() {
+    good_png
+    refused 2 . image.invert
+    refused 2 . image.invert in.png
+    refused 2 . image.invert in.png in.png in.png
+    refused 2 . noop n=1 in.png
+    as_before
+}
+
+test_unknown_role() {
+    good_png
+    refused 2 'role|input' image.invert in.png -o out.png --in msk=in.png
+    as_before
+}
+
+test_array_of_wrong_length() {
+    head -c 1001 /dev/zero >in
+    refused 1 '1001.*4' array.sum in type=int32
+    as_before
+}
+
+test_array_with_impossible_histogram() {
+    head -c 1000 /dev/zero >in
+    refused 2 'bins' array.histogram in type=int8 bins=0 min=0 max=1
+    refused 2 'bins' array.histogram in type=int8 bins=999999999999 min=0 max=1
+    run array.histogram in type=int8 bins=2 min=5 max=1
+    [[ $RC -eq 1 || $RC -eq 2 ]] || fail "exit status $RC"
+    as_before
+}
+
+# Sizes whose product does not fit 64 bits.
+test_overflowing_sizes_of_an_image() {
+    good_png
+    run image.embed in.png -o out.tif x=0 y=0 width=1000000000 height=1000000000
+    [[ $RC -eq 1 || $RC -eq 2 ]] || fail "exit status $RC: $(<"$T/err")"
+    equal "lines" 1 "$(wc -l <"$T/err")"
+    run image.zoom in.png -o out.tif xfac=10000000 yfac=10000000
+    [[ $RC -eq 1 || $RC -eq 2 ]] || fail "exit status $RC: $(<"$T/err")"
+    equal "lines" 1 "$(wc -l <"$T/err")"
+    as_before
+}
+
+test_array_that_shrinks_while_it_is_read() {
+    head -c 100000 /dev/zero >in
+    in_background job "$PWCCTL" run fault.bus in
+    until_true "the file to be in use" eval '[[ -n $(stage_pids ".role == \"planner\" or .job > 0") ]]'
+    : >in
+    finish_background "$BG"
+    equal "exit status" 1 "$RC"
+    grep -qiE 'shr[aiu]nk|shorter' job.err || fail "reason: $(<job.err)"
+    as_before
+}
+
+# ---- no daemon, or not one ----
+
+test_no_daemon() {
+    stop_pwcd
+    rm "$T/log"
+    refused 69 'pwcd' noop n=1
+    local rc=0
+    "$PWCCTL" ping 2>err || rc=$?
+    equal "exit status" 69 "$rc"
+}
+
+test_socket_that_is_not_pwcds() {
+    local mode
+    for mode in text close bytes silent; do
+        mkfifo "$T/in" "$T/out1"
+        "$TOOLS/fakepeer" "$T/fake" "$mode" <"$T/in" >"$T/out1" &
+        exec {hold}>"$T/in" {say}<"$T/out1"
+        read -r -t "$WAIT_LIMIT" -u "$say" _
+        refused 76 . --socket "$T/fake" noop n=1
+        exec {hold}>&- {say}<&-
+        wait $!
+        rm "$T/in" "$T/out1"
+    done
+    as_before
+}
+
+test_socket_without_right_to_connect() {
+    need_root
+    chmod 600 "$S"
+    mkdir "$T/bin"
+    cp "$PWC_BUILD/.libs/pwcctl" "$PWC_BUILD"/.libs/libpwc.so.* "$T/bin"
+    local rc=0
+    LD_LIBRARY_PATH=$T/bin setpriv --reuid 1001 --regid 1001 --clear-groups "$T/bin/pwcctl" ping 2>err || rc=$?
+    equal "exit status" 77 "$rc"
+}
+
+test_usage_of_an_option() {
+    refused 2 'sockt.*socket' --sockt x noop n=1
+    refused 2 'progress' --progress loud noop n=1
+    refused 2 'timeout' --chunk-timeout soon noop n=1
+}
+
+run_tests "$@"

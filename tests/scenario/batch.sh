@@ -1,0 +1,111 @@
+#!/bin/bash
+# Batches: each file a chunk in one worker; a broken one fails alone and is named; descriptors come on demand.
+. "$(dirname "$0")/lib.sh"
+
+setup() {
+    need_vips
+    start_pwcd --workers 2
+}
+
+# small_images N: img-001.jpg and on, all different.
+small_images() {
+    local i
+    vips gaussnoise n.v 320 240 --mean 128 --sigma 40 --seed 3
+    vips cast n.v base.v uchar
+    mkdir in
+    for ((i = 1; i <= $1; i++)); do
+        # One start of vips a file is slow: copies with a comment of their own will do.
+        [[ $i -gt 1 ]] || vips jpegsave base.v in/img-001.jpg
+        [[ $i -eq 1 ]] || cp in/img-001.jpg "in/img-$(printf %03d "$i").jpg"
+    done
+    rm n.v base.v
+}
+
+test_two_hundred_images() {
+    small_images 200
+    run_ok image.thumbnail --out-dir out width=64 in/*.jpg
+    equal "outputs" 200 "$(find out -type f | wc -l)"
+    vips thumbnail in/img-001.jpg theirs.jpg 64
+    vips rawsave theirs.jpg theirs.raw
+    vips rawsave out/img-001.jpg ours.raw
+    same theirs.raw ours.raw
+}
+
+test_broken_files_fail_alone() {
+    small_images 200
+    echo "this is not an image" >in/img-050.jpg
+    : >in/img-100.jpg
+    head -c 600 in/img-001.jpg >in/img-150.jpg
+    rm in/img-200.jpg
+    mkdir in/img-200.jpg
+    run image.thumbnail --out-dir out width=64 in/*.jpg
+    [[ $RC -eq 1 || $RC -eq 5 ]] || fail "exit status $RC: $(<"$T/err")"
+    for n in 050 100 150 200; do
+        grep -q "img-$n.jpg" "$T/err" || fail "img-$n.jpg is not named: $(<"$T/err")"
+        [[ ! -e out/img-$n.jpg ]] || fail "a broken file has an output"
+    done
+    equal "outputs" 196 "$(find out -type f | wc -l)"
+    ! grep -q 'img-001.jpg' "$T/err" || fail "a good file is named as broken"
+}
+
+test_missing_file_fails_alone() {
+    small_images 3
+    run image.thumbnail --out-dir out width=64 in/*.jpg in/none.jpg
+    [[ $RC -eq 1 || $RC -eq 5 ]] || fail "exit status $RC: $(<"$T/err")"
+    grep -q 'none.jpg' "$T/err" || fail "the missing file is not named"
+    equal "outputs" 3 "$(find out -type f | wc -l)"
+}
+
+test_killed_workers() {
+    small_images 200
+    in_background job "$PWCCTL" run image.gaussblur --out-dir out sigma=9 in/*.jpg --json
+    until_true "a few files" job_done_at_least 10
+    kill_stage KILL "$WORKING"
+    until_true "more files" job_done_at_least 60
+    kill_stage KILL "$WORKING"
+    finish_background "$BG"
+    [[ $RC -eq 0 ]] || fail "exit $RC: $(<job.err)"
+    equal "outputs" 200 "$(find out -type f | wc -l)"
+    vips gaussblur in/img-001.jpg theirs.jpg 9
+    vips rawsave theirs.jpg theirs.raw
+    local f
+    for f in out/*.jpg; do cmp -s out/img-001.jpg "$f" || fail "$f is not like the others"; done
+    vips rawsave out/img-001.jpg ours.raw
+    same theirs.raw ours.raw
+}
+
+test_same_name_twice_is_refused() {
+    small_images 1
+    mkdir other
+    cp in/img-001.jpg other
+    run image.thumbnail --out-dir out width=64 in/img-001.jpg other/img-001.jpg
+    [[ $RC -eq 2 || $RC -eq 1 ]] || fail "exit status $RC"
+    grep -q 'img-001.jpg' "$T/err" || fail "does not say which: $(<"$T/err")"
+}
+
+# Far more files than descriptors: at most a few are open at a time, on either side.
+test_more_files_than_descriptors() {
+    small_images 1
+    mkdir many
+    local i
+    for ((i = 0; i < 3000; i++)); do ln in/img-001.jpg "many/$i.jpg"; done
+    (
+        ulimit -n 256
+        run_ok image.thumbnail --out-dir out width=16 many/*.jpg
+    )
+    equal "outputs" 3000 "$(find out -type f | wc -l)"
+}
+
+test_interrupted() {
+    small_images 200
+    in_background job "$PWCCTL" run image.gaussblur --out-dir out sigma=20 in/*.jpg
+    until_true "a few files" job_done_at_least 5
+    kill -INT "$BG"
+    finish_background "$BG"
+    equal "exit status" 130 "$RC"
+    local f
+    # What is there is whole.
+    for f in out/*.jpg; do vips avg "$f" >/dev/null || fail "$f is not whole"; done
+}
+
+run_tests "$@"

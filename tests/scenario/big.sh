@@ -1,0 +1,51 @@
+#!/bin/bash
+# The very large image: 30,000 x 30,000 RGB, 2.7 GB of pixels, in no more than 512 MiB of anonymous and shared memory of
+# all processes together. Takes minutes and 10 GB of disk: only with PWC_BIG=1. A smaller one, whose raster is also larger
+# than what may be in memory at its scale, always runs.
+. "$(dirname "$0")/lib.sh"
+TEST_LIMIT=1800
+WAIT_LIMIT=1500
+
+# big_tiff SIDE: from noise of 1000 x 1000, repeated.
+big_tiff() {
+    vips gaussnoise n.v 1000 1000 --mean 128 --sigma 40 --seed 5
+    vips cast n.v c.v uchar
+    vips bandjoin "c.v c.v c.v" rgb.v
+    vips replicate rgb.v in.tif $(($1 / 1000)) $(($1 / 1000))
+    rm n.v c.v rgb.v
+}
+
+# blur_within SIDE MIB
+blur_within() {
+    need_vips
+    big_tiff "$1"
+    start_pwcd --workers 2
+    mkfifo "$T/end"
+    in_background job "$PWCCTL" run image.gaussblur in.tif -o out.tif sigma=8
+    "$TOOLS/memwatch" "$MIND" "$BG" <"$T/end" >memory &
+    local watch=$! peak samples
+    exec {END}>"$T/end"
+    finish_background "$BG"
+    exec {END}>&-
+    wait "$watch"
+    [[ $RC -eq 0 ]] || fail "exit $RC: $(<job.err)"
+    read -r peak samples <memory
+    printf 'peak %d MiB (%d samples)\n' $((peak / 1024)) "$samples"
+    [[ $((peak / 1024)) -le $2 ]] || fail "peak $((peak / 1024)) MiB, allowed are $2"
+    # A window of the middle and the corners, against vips' own.
+    vips gaussblur in.tif theirs.tif 8
+    equal "sum of differences" "0.000000" "$(
+        vips subtract theirs.tif out.tif d.tif && vips abs d.tif a.tif && vips max a.tif
+    )"
+}
+
+test_one_gigapixel_at_a_tenth() {
+    blur_within 10000 512
+}
+
+test_thirty_thousand_square() {
+    [[ -n ${PWC_BIG-} ]] || skip "takes minutes and 10 GB of disk; PWC_BIG=1 runs it"
+    blur_within 30000 512
+}
+
+run_tests "$@"

@@ -1,0 +1,182 @@
+#!/bin/bash
+# What happens to files: outputs appear whole or not at all, links and modes are kept, streams stream.
+. "$(dirname "$0")/lib.sh"
+
+setup() {
+    need_vips
+    vips gaussnoise in.v 600 400 --mean 128 --sigma 30 --seed 7
+    vips cast in.v in.png uchar
+    rm in.v
+    [[ -n ${NO_DAEMON-} ]] || start_pwcd --workers 2
+}
+
+test_new_file() {
+    umask 027
+    run_ok image.invert in.png -o out.png
+    files_are in.png out.png
+    equal "mode" 640 "$(stat -c %a out.png)"
+}
+
+test_second_word_is_the_output() {
+    run_ok image.invert in.png out.png
+    files_are in.png out.png
+}
+
+test_existing_file_keeps_its_mode() {
+    echo old >out.png
+    chmod 604 out.png
+    run_ok image.invert in.png -o out.png
+    files_are in.png out.png
+    equal "mode" 604 "$(stat -c %a out.png)"
+    vipsheader out.png >/dev/null
+}
+
+test_existing_file_stays_when_the_job_fails() {
+    echo old >out.png
+    head -c 500 in.png >broken.png
+    refused 1 . image.invert broken.png -o out.png
+    equal "content" old "$(<out.png)"
+    files_are in.png broken.png out.png
+}
+
+test_link_stays_a_link() {
+    mkdir there
+    echo old >there/real.png
+    ln -s there/real.png out.png
+    run_ok image.invert in.png -o out.png
+    [[ -L out.png ]] || fail "the link was replaced"
+    vipsheader there/real.png >/dev/null
+    files_are in.png out.png there
+}
+
+test_link_to_nothing_yet() {
+    mkdir there
+    ln -s there/new.png out.png
+    run_ok image.invert in.png -o out.png
+    [[ -L out.png ]] || fail "the link was replaced"
+    vipsheader there/new.png >/dev/null
+}
+
+test_name_like_a_parameter() {
+    cp in.png ./sigma=9.png
+    run_ok image.gaussblur ./sigma=9.png -o out.png sigma=2
+    run_ok image.gaussblur sigma=2 -o two.png -- sigma=9.png
+    same out.png two.png
+}
+
+test_standard_streams() {
+    run_ok image.invert in.png -o file.png
+    "$PWCCTL" run image.invert - -o - --format png <in.png >piped.png
+    same file.png piped.png
+    # shellcheck disable=SC2002 # a pipe is what is tested
+    cat in.png | "$PWCCTL" run image.invert - -o - --format png | cat >piped.png
+    same file.png piped.png
+}
+
+test_output_to_a_fifo() {
+    run_ok image.invert in.png -o file.png
+    mkfifo pipe
+    cat pipe >piped.png &
+    run_ok image.invert in.png -o pipe --format png
+    wait
+    same file.png piped.png
+    [[ -p pipe ]] || fail "the FIFO was replaced"
+}
+
+test_interrupted_leaves_nothing() {
+    vips black big.v 9000 9000 --bands 3
+    vips tiffsave big.v big.tif
+    rm big.v
+    in_background job "$PWCCTL" run image.gaussblur big.tif -o out.tif sigma=20
+    until_true "a stage to work" a_stage "$WORKING"
+    kill -INT "$BG"
+    finish_background "$BG"
+    equal "exit status" 130 "$RC"
+    files_are in.png big.tif job.out job.err
+    in_background job "$PWCCTL" run image.gaussblur big.tif -o out.tif sigma=20
+    until_true "a stage to work" a_stage "$WORKING"
+    kill -TERM "$BG"
+    finish_background "$BG"
+    equal "exit status" 143 "$RC"
+    files_are in.png big.tif job.out job.err
+}
+
+# A disk of 1 MiB in a mount namespace of pwcctl's own.
+test_full_disk() {
+    need_root
+    vips gaussnoise n.v 1200 1000 --seed 1
+    vips cast n.v big.png uchar
+    rm n.v
+    mkdir small
+    local rc=0
+    unshare --mount bash -c 'mount --make-rprivate / && mount -t tmpfs -o size=256k tmpfs small &&
+        { "$1" run image.invert big.png -o small/out.tif; rc=$?; ls -A small >left; exit "$rc"; }' - "$PWCCTL" 2>err || rc=$?
+    equal "exit status" 1 "$rc"
+    equal "lines of reason" 1 "$(grep -c . err)"
+    grep -qiE 'no space' err || fail "reason: $(<err)"
+    [[ ! -s left ]] || fail "left on the full disk: $(<left)"
+    daemon_alive
+}
+
+test_full_disk_that_can_be_seen_before() {
+    run_ok image.invert in.png -o out.png
+    local rc=0
+    "$PWCCTL" run image.invert in.png -o - --format png >/dev/full 2>err || rc=$?
+    equal "exit status" 1 "$rc"
+    equal "lines of reason" 1 "$(grep -c . err)"
+}
+
+# An uninstalled pwcd does not know where its stages are.
+private_daemon() {
+    stop_pwcd
+    rm "$T/log"
+    printf '#!/bin/sh\nexec "%s" --stage "%s" --scratch "%s" "$@"\n' "$PWCD" "$STAGE" "$T/scratch" >"$T/pwcd"
+    chmod +x "$T/pwcd"
+    export PWC_PWCD=$T/pwcd PWC_SOCKET=$T/none XDG_RUNTIME_DIR=$T/run
+    mkdir -m 700 "$T/run"
+}
+
+nothing_private_left() {
+    equal "left in the directory of sockets" "" "$(ls -A "$T/run")"
+}
+
+# --private: no daemon runs before, none after.
+test_private_daemon() {
+    local out
+    private_daemon
+    out=$("$TOOLS/mind" "$T/private.log" "$PWCCTL" run --private image.invert in.png -o out.png)
+    grep -q '^exit 0' <<<"$out" || fail "$out: $(tail -n 5 "$T/private.log")"
+    grep -q '^left 0' <<<"$out" || fail "processes left: $out"
+    vipsheader out.png >/dev/null
+    files_are in.png out.png
+    nothing_private_left
+}
+
+# interrupt_private SIGNAL: the client of a private daemon, in the middle of a job.
+interrupt_private() {
+    local line client
+    private_daemon
+    mkfifo "$T/lines"
+    "$TOOLS/mind" "$T/private.log" "$PWCCTL" run --private sleep n=100000 ms=10 --progress json >"$T/lines" &
+    exec {lines}<"$T/lines"
+    rm "$T/lines"
+    await_line "$T/private.log" '"running"' >/dev/null
+    client=$(pgrep -P $! -x 'pwcctl|lt-pwcctl')
+    kill "-$1" "$client"
+    for line in any left stayed; do
+        read -r -t "$WAIT_LIMIT" -u "$lines" line || fail "mind says nothing"
+    done
+    equal "processes that stay" "stayed 0" "$line"
+    wait
+}
+
+test_private_daemon_interrupted() {
+    interrupt_private INT
+    nothing_private_left
+}
+
+test_private_daemon_whose_client_is_killed() {
+    interrupt_private KILL
+}
+
+run_tests "$@"

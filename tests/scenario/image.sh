@@ -1,0 +1,240 @@
+#!/bin/bash
+# Images through producer, workers and consumer: pixels as the vips command makes them, whoever is killed meanwhile.
+. "$(dirname "$0")/lib.sh"
+
+setup() {
+    need_vips
+    start_pwcd --workers 2
+}
+
+# photo WIDTH HEIGHT OUTPUT: something with structure at every scale, the same in every run.
+photo() {
+    local size="$1 $2"
+    # shellcheck disable=SC2086 # two words
+    {
+        vips zone z.v $size --uchar
+        vips sines s.v $size --uchar --hfreq 7.3 --vfreq 3.1
+        vips black k.v $size
+        vips invert z.v i.v
+    }
+    vips bandjoin "z.v s.v i.v" rgb.v
+    vips copy rgb.v "$3" --interpretation srgb
+    rm z.v s.v k.v i.v rgb.v
+}
+
+# pixels FILE: the decoded pixels alone, as raw bytes.
+pixels() {
+    vips rawsave "$1" "$1.pixels"
+    vipsheader -f width "$1"
+    vipsheader -f height "$1"
+    vipsheader -f bands "$1"
+    vipsheader -f format "$1"
+    sha256sum <"$1.pixels"
+    rm "$1.pixels"
+}
+
+# as_vips OP INPUT SUFFIX PWC-PARAMETERS -- VIPS-ARGUMENTS: the same pixels.
+as_vips() {
+    local op=$1 in=$2 suffix=$3 params=()
+    shift 3
+    while [[ $1 != -- ]]; do
+        params+=("$1")
+        shift
+    done
+    shift
+    run_ok "image.$op" "$in" -o "ours$suffix" "${params[@]}"
+    vips "$op" "$in" "theirs$suffix" "$@"
+    equal "pixels of $op $in ${params[*]}" "$(pixels "theirs$suffix")" "$(pixels "ours$suffix")"
+    rm "ours$suffix" "theirs$suffix"
+}
+
+# Large enough for strips in a window.
+test_large_photo_in_strips() {
+    photo 3001 2003 photo.tif
+    as_vips gaussblur photo.tif .tif sigma=8 -- 8
+    as_vips invert photo.tif .png --
+    as_vips sharpen photo.tif .tif --
+    as_vips resize photo.tif .tif scale=0.37 -- 0.37
+    as_vips resize photo.tif .tif scale=1.5 -- 1.5
+    as_vips flip photo.tif .tif direction=vertical -- vertical
+    as_vips rank photo.tif .tif width=5 height=5 index=12 -- 5 5 12
+    as_vips linear photo.tif .tif a=0.5 b=20 uchar=true -- 0.5 20 --uchar
+}
+
+test_large_photo_that_needs_everything_first() {
+    photo 3001 2003 photo.tif
+    as_vips rot photo.tif .tif angle=d90 -- d90
+    as_vips hist_equal photo.tif .tif --
+}
+
+test_small_photo_whole() {
+    photo 301 203 photo.png
+    as_vips gaussblur photo.png .png sigma=3 -- 3
+    as_vips hist_equal photo.png .png --
+    as_vips rot photo.png .png angle=d180 -- d180
+    as_vips rotate photo.png .png angle=17 -- 17
+}
+
+test_one_pixel_wide() {
+    photo 1 301 tall.png
+    photo 301 1 wide.png
+    photo 1 1 dot.png
+    for f in tall wide dot; do
+        as_vips invert "$f.png" .png --
+        as_vips gaussblur "$f.png" .png sigma=1.5 -- 1.5
+    done
+}
+
+test_bands_and_depths() {
+    photo 2501 1403 rgb.png
+    vips extract_band rgb.png grey.png 0
+    vips bandjoin "rgb.png grey.png" rgba.png
+    vips linear rgb.png deep.v 257 0
+    vips cast deep.v deep16.v ushort
+    vips copy deep16.v rgb16.png --interpretation rgb16
+    vips extract_band rgb16.png g16.v 0
+    vips copy g16.v grey16.png --interpretation grey16
+    rm ./*.v
+    for f in grey rgba rgb16 grey16; do
+        as_vips gaussblur "$f.png" .png sigma=4 -- 4
+        as_vips invert "$f.png" .tif --
+    done
+}
+
+test_formats() {
+    photo 2501 1403 in.tif
+    vips copy in.tif in.jpg
+    vips copy in.tif "in.webp[lossless]"
+    vips tiffsave in.tif tiled.tif --tile --tile-width 128 --tile-height 128 --compression deflate
+    vips tiffsave in.tif pyramid.tif --tile --pyramid
+    for f in in.jpg in.webp tiled.tif pyramid.tif; do
+        as_vips gaussblur "$f" .tif sigma=2 -- 2
+    done
+    # The bytes of an encoder, too: same encoder, same options.
+    run_ok image.invert in.tif -o ours.jpg --save Q=90
+    vips invert in.tif "theirs.jpg[Q=90]"
+    equal "pixels of the JPEG" "$(pixels theirs.jpg)" "$(pixels ours.jpg)"
+    run_ok image.invert in.tif -o ours.webp --save lossless=true
+    vips invert in.tif "theirs.webp[lossless]"
+    equal "pixels of the WebP" "$(pixels theirs.webp)" "$(pixels ours.webp)"
+}
+
+test_metadata_is_carried() {
+    photo 2501 1403 p.tif
+    vips copy p.tif in.v --xres 11.8 --yres 11.8
+    vips jpegsave in.v in.jpg --profile srgb
+    run_ok image.invert in.jpg -o ours.jpg
+    vips invert in.jpg theirs.jpg
+    # Everything the header says but the name of the file itself.
+    diff <(vipsheader -a theirs.jpg | grep -v '^theirs\|^filename') <(vipsheader -a ours.jpg | grep -v '^ours\|^filename') ||
+        fail "the headers differ"
+    vipsheader -a ours.jpg | grep -q icc-profile-data || fail "the ICC profile is lost"
+}
+
+test_mask_as_second_input() {
+    photo 2501 1403 in.tif
+    printf '3 3 9 0\n1 1 1\n1 1 1\n1 1 1\n' >box.mat
+    vips copy box.mat box.tif
+    run_ok image.conv in.tif -o ours.tif --in mask=box.tif
+    vips conv in.tif theirs.tif box.tif
+    equal "pixels of conv" "$(pixels theirs.tif)" "$(pixels ours.tif)"
+}
+
+test_thumbnail() {
+    photo 3001 2003 p.tif
+    vips copy p.tif in.jpg
+    run_ok image.thumbnail in.jpg -o ours.png width=256
+    vips thumbnail in.jpg theirs.png 256
+    equal "pixels of thumbnail" "$(pixels theirs.png)" "$(pixels ours.png)"
+}
+
+# ---- kill -9 of each role while a large image is on its way: the bytes of the output are those of an undisturbed run ----
+
+# kill_during FILTER: the first stage that jq's FILTER finds, in the middle of the job.
+kill_during() {
+    photo 8001 6003 photo.tif
+    run_ok image.gaussblur photo.tif -o quiet.tif sigma=12
+    in_background job "$PWCCTL" run image.gaussblur photo.tif -o out.tif sigma=12 --json
+    kill_stage KILL "$1"
+    finish_background "$BG"
+    [[ $RC -eq 0 ]] || fail "exit $RC: $(<job.err)"
+    same quiet.tif out.tif
+    cp job.out "$T/out"
+    equal "deaths" 1 "$(field deaths)"
+}
+
+test_killed_worker() {
+    kill_during "$WORKING"
+}
+
+test_killed_producer() {
+    kill_during '.role == "producer"'
+}
+
+test_killed_planner_of_a_small_image() {
+    photo 1200 1100 photo.png
+    run_ok image.gaussblur photo.png -o quiet.png sigma=40
+    in_background job "$PWCCTL" run image.gaussblur photo.png -o out.png sigma=40
+    kill_stage KILL '.role == "planner"'
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    same quiet.png out.png
+}
+
+test_killed_consumer() {
+    kill_during '.role == "consumer"'
+}
+
+test_killed_nursery_and_worker() {
+    expect_log 'nursery'
+    photo 8001 6003 photo.tif
+    run_ok image.gaussblur photo.tif -o quiet.tif sigma=12
+    in_background job "$PWCCTL" run image.gaussblur photo.tif -o out.tif sigma=12
+    kill_stage KILL "$WORKING"
+    kill_stage KILL '.role == "nursery"'
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    same quiet.tif out.tif
+}
+
+# Whoever dies, again and again: the right picture, or a clear failure and no picture.
+test_killed_all_the_time() {
+    expect_log 'nursery|stage|job|nothing'
+    echo 'pwcd: warning: nothing' >>"$T/log"
+    photo 4001 3003 photo.tif
+    run_ok image.gaussblur photo.tif -o quiet.tif sigma=6
+    local rounds=0 good=0
+    while ((rounds < 6)); do
+        rounds=$((rounds + 1))
+        in_background job "$PWCCTL" run image.gaussblur photo.tif -o out.tif sigma=6
+        while kill -0 "$BG" 2>/dev/null; do
+            VICTIM=$(stage_pids '.pid > 0 and .role != "spare" and .role != "parked"' | shuf -n 1)
+            [[ -z $VICTIM ]] || kill -KILL "$VICTIM" 2>/dev/null || :
+            for _ in 1 2 3 4 5; do tick; done
+        done
+        finish_background "$BG"
+        if [[ $RC -eq 0 ]]; then
+            same quiet.tif out.tif
+            rm out.tif
+            good=$((good + 1))
+        else
+            [[ $RC -eq 1 && $(grep -c . job.err) -ge 1 ]] || fail "exit $RC: $(<job.err)"
+            [[ ! -e out.tif ]] || fail "a failed job left an output"
+        fi
+    done
+    printf '%d of %d jobs came through\n' "$good" "$rounds"
+    until_true "the daemon to recover" "$PWCCTL" run image.invert photo.tif -o out.tif
+}
+
+test_interrupted() {
+    photo 8001 6003 photo.tif
+    in_background job "$PWCCTL" run image.gaussblur photo.tif -o out.tif sigma=12
+    until_true "a stage to work" a_stage "$WORKING"
+    kill -INT "$BG"
+    finish_background "$BG"
+    equal "exit status" 130 "$RC"
+    files_are photo.tif job.out job.err
+    daemon_alive
+}
+
+run_tests "$@"

@@ -1,0 +1,119 @@
+#!/bin/bash
+# A client's descriptor as a trap (DESIGN 3.2): the file lies on a FUSE file system whose server stops answering. A stage
+# may hang in it; the daemon must not, nor anybody else's job.
+. "$(dirname "$0")/lib.sh"
+
+setup() {
+    [[ -x $TOOLS/slowfs ]] || skip "built without libfuse3"
+    [[ -c /dev/fuse && -w /dev/fuse ]] || skip "/dev/fuse cannot be used"
+    head -c 400000 /dev/zero >"$T/bytes"
+    mkdir "$T/mnt"
+    mkfifo "$T/orders" "$T/answers"
+    "$TOOLS/slowfs" "$T/mnt" "$T/bytes" <"$T/orders" >"$T/answers" 2>"$T/slowfs.err" &
+    SLOWFS=$!
+    exec {ORDERS}>"$T/orders" {ANSWERS}<"$T/answers"
+    local word
+    read -r -t 10 -u "$ANSWERS" word || skip "FUSE does not work here: $(<"$T/slowfs.err")"
+    start_pwcd --workers 2 --set shutdown_grace=200ms
+}
+
+# order WORDS: returns when the file system has obeyed.
+order() {
+    local word
+    printf '%s\n' "$*" >&"$ORDERS"
+    until read -r -t "$WAIT_LIMIT" -u "$ANSWERS" word && [[ $word == ok ]]; do
+        [[ -n $word ]] || fail "slowfs does not answer"
+    done
+}
+
+# Somebody has come to a shut gate.
+somebody_waits() {
+    local word=
+    read -r -t "$WAIT_LIMIT" -u "$ANSWERS" word || fail "nobody came to the gate"
+    [[ $word == waiting* ]] || fail "slowfs said '$word'"
+}
+
+others_go_on() {
+
+    for _ in 1 2 3 4 5; do
+        daemon_alive
+        run_ok fault.none n=1000 --json
+    done
+    run_ok array.sum "$T/bytes" type=int8
+}
+
+# The gates must open before mind and the shell can end.
+finish_slow() {
+    order open
+    exec {ORDERS}>&-
+    wait "$SLOWFS" || :
+}
+
+test_read_that_hangs() {
+    order shut read
+    in_background job "$PWCCTL" run array.sum "$T/mnt/slow" type=int8 --json
+    somebody_waits
+    others_go_on
+    order open
+    finish_background "$BG"
+    [[ $RC -eq 0 ]] || fail "exit $RC: $(<job.err)"
+    finish_slow
+}
+
+test_cancel_while_a_read_hangs() {
+    order shut read
+    in_background job "$PWCCTL" run array.sum "$T/mnt/slow" type=int8
+    somebody_waits
+    kill -INT "$BG"
+    until_true "the job to be cancelled" eval '[[ $(job_field state) == cancelled ]]'
+    others_go_on
+    order open
+    finish_background "$BG"
+    equal "exit status" 130 "$RC"
+    finish_slow
+}
+
+# fstat of the descriptor hangs, though its client has opened it long before. The client is the documented example of a
+# sum, with this descriptor in place of the memory file.
+test_getattr_that_hangs() {
+    exec 9<"$T/mnt/slow"
+    sed -e 's/^@ .*/@ fd 9/' -e 's/^    08011005 2a19 0a0373756d.*/    080110 */' "$PWC_SRC/doc/PROTOCOL.md" >"$T/doc"
+    order shut getattr
+    in_background client "$TOOLS/replay" "$S" "$T/doc" array-sum
+    somebody_waits
+    others_go_on
+    order open
+    finish_background "$BG"
+    [[ $RC -eq 0 ]] || fail "$(<client.err)"
+    exec 9<&-
+    finish_slow
+}
+
+# close of a client's descriptor hangs: a thread waits for it, not the daemon.
+test_close_that_hangs() {
+    order shut flush
+    in_background job "$PWCCTL" run array.sum "$T/mnt/slow" type=int8
+    somebody_waits
+    others_go_on
+    order open
+    finish_background "$BG"
+    finish_slow
+}
+
+test_stop_while_a_read_hangs() {
+    order shut read
+    in_background job "$PWCCTL" run array.sum "$T/mnt/slow" type=int8
+    somebody_waits
+    kill -TERM "$PID"
+    # A stage that waits for the file system cannot be killed; the daemon need not wait for it.
+    mind_says "exit"
+    mind_says "left"
+    order open
+    mind_says "stayed 0"
+    wait "$MIND" || :
+    unset PID
+    finish_background "$BG"
+    finish_slow
+}
+
+run_tests "$@"

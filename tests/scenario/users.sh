@@ -1,0 +1,97 @@
+#!/bin/bash
+# Several users on one daemon: fair shares, nobody sees or ends another's job.
+. "$(dirname "$0")/lib.sh"
+
+ALICE=1001
+BOB=1002
+
+setup() {
+    need_root
+    start_pwcd --workers 2 --set socket_mode=0666
+    chmod 777 "$T/w"
+    # The build tree may lie where only root can look, and libtool's wrapper would write beside itself.
+    mkdir "$T/bin"
+    cp "$PWC_BUILD/.libs/pwcctl" "$PWC_BUILD"/.libs/libpwc.so.* "$T/bin"
+    PWCCTL=$T/bin/pwcctl
+    export LD_LIBRARY_PATH=$T/bin
+}
+
+as() {
+    local uid=$1
+    shift
+    setpriv --reuid "$uid" --regid "$uid" --clear-groups "$@"
+}
+
+job_of() {
+    "$PWCCTL" jobs --json | jq -r "[.. | objects | select(has(\"state\") and .uid? == $1)] | last | $2"
+}
+
+test_identity_comes_from_the_socket() {
+    as "$ALICE" "$PWCCTL" run fault.none n=10
+    equal "uid of the job" "$ALICE" "$(job_of "$ALICE" .uid)"
+}
+
+# Bob comes while Alice has long work for both seats: he gets his share at once, not after her.
+test_fair_between_users() {
+    in_background alice as "$ALICE" "$PWCCTL" run fault.none n=4000 ms=5
+    local alice=$BG
+    until_true "Alice's job to run" eval '[[ $(job_of $ALICE .state) == running ]]'
+    as "$BOB" "$PWCCTL" run fault.none n=200 ms=5
+    kill -0 "$alice" 2>/dev/null || fail "Bob had to wait for Alice"
+    kill -INT "$alice"
+    finish_background "$alice"
+}
+
+# Twenty jobs of Alice's against one of Bob's: users share, not jobs.
+test_fair_by_user_then_by_job() {
+    local pids=() i
+    for ((i = 0; i < 20; i++)); do
+        in_background "alice$i" as "$ALICE" "$PWCCTL" run fault.none n=2000 ms=5
+        pids+=("$BG")
+    done
+    until_true "Alice's jobs" eval '[[ $(job_of $ALICE .state) == @(running|queued) ]]'
+    in_background bob as "$BOB" "$PWCCTL" run fault.none n=300 ms=5
+    finish_background "$BG"
+    equal "Bob's exit status" 0 "$RC"
+    for i in "${pids[@]}"; do
+        kill -0 "$i" 2>/dev/null || fail "a job of Alice's, seven times as long, ended before Bob's"
+        kill -INT "$i"
+    done
+    for i in "${pids[@]}"; do finish_background "$i"; done
+}
+
+test_nobody_ends_anothers_job() {
+    in_background alice as "$ALICE" "$PWCCTL" run fault.none n=100000 ms=5
+    local alice=$BG job rc=0
+    until_true "Alice's job to run" eval '[[ $(job_of $ALICE .state) == running ]]'
+    job=$(job_of "$ALICE" .job)
+    as "$BOB" "$PWCCTL" cancel "$job" 2>err || rc=$?
+    equal "exit status" 3 "$rc"
+    [[ $(as "$BOB" "$PWCCTL" jobs --json | jq '[.. | objects | select(has("state"))] | length') -eq 0 ]] || fail "Bob sees Alice's jobs"
+    kill -0 "$alice" || fail "Alice's job was ended"
+    "$PWCCTL" cancel "$job"
+    finish_background "$alice"
+    [[ $RC -ne 0 ]] || fail "root's cancel had no effect"
+}
+
+# No process ever serves both: what Alice's stages saw, Bob's cannot.
+test_users_share_no_process() {
+    local before after
+    as "$ALICE" "$PWCCTL" run fault.none n=100 ms=1
+    before=$(stage_pids ".uid == $ALICE" | sort)
+    as "$BOB" "$PWCCTL" run fault.none n=100 ms=1
+    after=$(stage_pids ".uid == $BOB" | sort)
+    [[ -n $after ]] || fail "no stage of Bob's"
+    [[ -z $(comm -12 <(echo "$before") <(echo "$after")) ]] || fail "a stage served both"
+}
+
+test_who_may_connect() {
+    stop_pwcd
+    start_pwcd --workers 1 --set socket_mode=0600
+    local rc=0
+    as "$ALICE" "$PWCCTL" ping 2>err || rc=$?
+    equal "exit status" 77 "$rc"
+    equal "lines of reason" 1 "$(grep -c . err)"
+}
+
+run_tests "$@"
