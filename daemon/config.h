@@ -40,7 +40,7 @@ struct config {
     uint32_t clients_max, clients_per_user;
     int64_t shutdown_grace, ready_timeout, cancel_grace;                 /* ns */
     uint32_t retries_error, retries_crash, retries_oom, retries_timeout; /* attempts after the first */
-    int64_t chunk_timeout;                                               /* ns; 0: none */
+    int64_t chunk_timeout, stall_timeout;                                /* ns; 0: none */
     uint64_t memory;                                                     /* bytes a worker; 0: no limit */
     uint32_t history;                                                    /* ended jobs remembered */
     uint32_t deaths_kept;                                                /* obituaries remembered */

@@ -56,6 +56,7 @@ struct daemon {
     const char *seats_from;
     uint64_t next_lease, next_arena;
 
+    bool short_of_memory; /* the tick's last look: no more than one lease at a time */
     bool dirty;    /* something changed: dispatch at the end of this turn */
     bool stopping; /* SIGTERM came: no new jobs */
     struct mono stop_by;

@@ -64,6 +64,18 @@ static void read_obituary(struct death *x, const struct stage *s)
     }
 }
 
+/* "name+0x12 (object)" is "name", "?+0x12 (object)" is "object+0x12": where addr2line would look. */
+static void name_frame(const char *frame, char *ret, size_t size)
+{
+    char name[64], offset[24], object[64];
+    if (sscanf(frame, "%63[^+]+%23[^ ] (%63[^)])", name, offset, object) != 3)
+        return;
+    if (strcmp(name, "?") == 0)
+        snprintf(ret, size, " in %s+%s", object, offset);
+    else
+        snprintf(ret, size, " in %s", name);
+}
+
 /* The innermost frame that is not the C library's own way of dying. */
 static void culprit(const struct death *x, char *ret, size_t size)
 {
@@ -75,8 +87,8 @@ static void culprit(const struct death *x, char *ret, size_t size)
         bool skip = false;
         for (size_t i = 0; i < ARRAY_LEN(noise); i++)
             skip |= strstr(one, noise[i]) != NULL;
-        if (!skip && sscanf(one, "#%*d %*s %95[^+ (]", name) == 1) {
-            snprintf(ret, size, " in %s", name);
+        if (!skip && sscanf(one, "#%*d %*s %95[^\n]", name) == 1) {
+            name_frame(name, ret, size);
             return;
         }
         line = strchr(line, '\n');
@@ -92,10 +104,12 @@ static void classify(struct death *x, const struct stage *s, const siginfo_t *in
     x->code = killed ? PWC__CODE__CODE_CRASH : PWC__CODE__CODE_EXIT;
     if (x->signal == SIGSYS)
         x->code = PWC__CODE__CODE_SANDBOX;
+    read_obituary(x, s);
     if (s->kill_code != PWC__CODE__CODE_OK)
         x->code = s->kill_code;
-    else
-        read_obituary(x, s);
+    if (s->cpu_ns > 0)
+        x->cpu_ns = s->cpu_ns;
+    x->rss_peak = s->rss_peak;
 }
 
 static void describe(struct death *x, const struct stage *s)
@@ -134,6 +148,7 @@ static struct death *death_new(struct stage *s)
     x->at_ns = clock_real_ns();
     x->elapsed_ns = (uint64_t)mono_since(clock_now(), s->lease.since);
     memcpy(x->layers, s->layers, sizeof x->layers);
+    tail_text(s->tail, x->stderr_tail, sizeof x->stderr_tail);
     TAILQ_INSERT_TAIL(&d->deaths, x, link);
     if (++d->ndeaths > MAX(d->cfg.deaths_kept, 1u)) {
         struct death *old = TAILQ_FIRST(&d->deaths);
@@ -216,6 +231,7 @@ void deaths_pack(const struct death *x, Pwc__Death *ret)
     ret->layers = (char *)(uintptr_t)x->layers;
     ret->syscall = (char *)(uintptr_t)x->syscall;
     ret->elapsed_ns = x->elapsed_ns;
+    ret->stderr_tail = (char *)(uintptr_t)x->stderr_tail;
 }
 
 void deaths_free_all(struct daemon *d)

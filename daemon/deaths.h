@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include "daemon/job.h"
+#include "daemon/tail.h"
 
 struct death {
     TAILQ_ENTRY(death) link;
@@ -18,6 +19,7 @@ struct death {
     int signal, exit_status;
     char reason[PWC_TEXT_MAX];
     char stack[OBITUARY_TEXT];
+    char stderr_tail[TAIL_BYTES];
     char syscall[32];
     char layers[128];
     int64_t at_ns;

@@ -30,6 +30,7 @@ static void lease_begin(struct job *j, struct stage *s, enum lease_kind kind, bo
     s->lease.final = false;
     s->lease.seen_chunk = SLOT_IDLE;
     s->lease.seen_done = 0;
+    s->lease.seen_cpu = UINT64_MAX;
     s->seat = seat;
     s->leases++;
     atomic_store(&s->control->cancel, 0);
@@ -72,6 +73,7 @@ void dispatch_release(struct stage *s, bool keep_states)
         arena_free_places(s->arena, s->lease.place, s->lease.nplaces);
     s->lease.nplaces = 0;
     s->lease.kind = LEASE_NONE;
+    s->doom_code = PWC__CODE__CODE_OK;
     s->job = NULL;
     daemon_touch(s->d);
     if (s->state == STAGE_BUSY)
@@ -397,7 +399,7 @@ static void fill_roles(struct job *j)
 
 static bool start_one(struct job *j)
 {
-    if (j->max_workers > 0 && j->workers_on >= j->max_workers)
+    if (j->halting || (j->max_workers > 0 && j->workers_on >= j->max_workers))
         return false;
     if (j->state == PWC__JOB_STATE__JOB_QUEUED && j->planned && (j->batch || j->items == 0 || j->have_fds)) {
         j->state = PWC__JOB_STATE__JOB_RUNNING;
@@ -544,7 +546,7 @@ void dispatch_run(struct daemon *d)
     }
     uint64_t tried = 0;
     bool stolen = false;
-    while (d->seats_busy < d->seats) {
+    while (d->seats_busy < (d->short_of_memory ? 1 : d->seats)) {
         if (serve_fairest(d, &tried))
             continue;
         if (stolen || !steal(d))

@@ -22,7 +22,7 @@ static void emit(struct job *j, Pwc__EventKind kind, const struct death *x)
     m.counts = &counts;
     if (x != NULL) {
         deaths_pack(x, &death);
-        death.stack = (char *)(uintptr_t)""; /* a LIST_DEATHS away: events stay small */
+        death.stack = death.stderr_tail = (char *)(uintptr_t)""; /* a LIST_DEATHS away: events stay small */
         m.death = &death;
     }
     session_event(j->session, j, &m);
@@ -87,7 +87,7 @@ void events_finished(struct job *j)
     }
     if (j->last_death != NULL && j->code != PWC__CODE__CODE_OK) {
         deaths_pack(j->last_death, &death);
-        death.stack = (char *)(uintptr_t)"";
+        death.stack = death.stderr_tail = (char *)(uintptr_t)"";
         m.death = &death;
     }
     session_send(j->session, PWC_MSG_FINISHED, j->tag, &m.base);

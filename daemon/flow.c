@@ -98,7 +98,7 @@ static void gave_up(struct job *j, uint64_t chunk, const struct death *x)
     bool may_skip = j->absorb == PWC__ABSORB__ABSORB_NONE || j->absorb == PWC__ABSORB__ABSORB_FOLDED;
     if (j->batch)
         item_gave_up(j, chunk, x->code, x->reason);
-    else if (j->on_failure == PWC__ON_FAILURE__ON_FAILURE_FAIL || !may_skip)
+    else if ((j->on_failure == PWC__ON_FAILURE__ON_FAILURE_FAIL && j->halt.when == HALT_NEVER) || !may_skip)
         job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "%s", x->reason);
     if (j->ledger.bad.count > j->max_failures)
         job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "more than %lu failures; the last: %s",

@@ -129,7 +129,10 @@ static void take_policy(struct job *j, const Pwc__Policy *p, const struct config
     j->budget.retries[CAUSE_TIMEOUT] = retries(p->retries_timeout, set, cfg->retries_timeout);
     j->chunk_timeout_ns = p->chunk_timeout_ns != 0 ? p->chunk_timeout_ns : (uint64_t)cfg->chunk_timeout;
     j->job_timeout_ns = p->job_timeout_ns;
+    j->memory = p->memory != 0 ? p->memory : cfg->memory;
     j->on_failure = p->on_failure;
+    j->chunk_timeout_percent = p->chunk_timeout_percent > 0 ? (uint32_t)p->chunk_timeout_percent : 0;
+    halt_parse(p->halt, &j->halt);
     j->max_failures = p->max_failures != 0 ? p->max_failures : 1000;
 }
 
@@ -331,8 +334,31 @@ static void partial_or_done(struct job *j)
                 (unsigned long)j->ledger.total, j->batch ? "items" : "chunks");
 }
 
+static const char *const halt_words[] = {[HALT_FAIL] = "failures", [HALT_SUCCESS] = "successes", [HALT_DONE] = "chunks"};
+
+/* A halt on failures is a failure; one on successes was asked for. */
+static void halt_now(struct job *j)
+{
+    bool failed = j->halt.what == HALT_FAIL;
+    job_end(j, failed ? PWC__JOB_STATE__JOB_FAILED : PWC__JOB_STATE__JOB_DONE,
+            failed ? PWC__CODE__CODE_OP : PWC__CODE__CODE_OK, "halted after %g%s %s", j->halt.limit,
+            j->halt.percent ? " %" : "", halt_words[j->halt.what]);
+}
+
+static void check_halt(struct job *j)
+{
+    enum halt_when when = halt_check(&j->halt, j->ledger.total, j->ledger.done.count, j->ledger.bad.count);
+    if (when == HALT_NEVER || ledger_complete(&j->ledger))
+        return;
+    j->halting = true;
+    if (when == HALT_NOW || j->stages_on == 0)
+        halt_now(j);
+}
+
 void job_check(struct job *j)
 {
+    if (j->state == PWC__JOB_STATE__JOB_RUNNING)
+        check_halt(j);
     bool active = j->state == PWC__JOB_STATE__JOB_RUNNING ||
                   (j->state == PWC__JOB_STATE__JOB_QUEUED && j->planned && j->ledger.total == 0);
     if (!active || !ledger_complete(&j->ledger))
@@ -411,6 +437,8 @@ const char *job_waiting_for(const struct job *j)
         return "";
     if (j->d->catalogue == NULL || j->d->pool == NULL)
         return "stages";
+    if (j->d->short_of_memory)
+        return "memory";
     if (!j->active)
         return "seats";
     if (j->items > 0 && !j->batch && !j->have_fds)

@@ -18,6 +18,7 @@
 
 #include "daemon/assembly.h"
 #include "daemon/daemon.h"
+#include "daemon/halt.h"
 #include "daemon/lease_size.h"
 #include "daemon/ledger.h"
 #include "daemon/params.h"
@@ -79,10 +80,13 @@ struct job {
     uint64_t items_asked, items_in, items_out;
 
     struct budget budget;
+    struct halt halt;
+    bool halting; /* nothing more is started */
+    uint32_t chunk_timeout_percent;
     Pwc__OnFailure on_failure;
     Pwc__OnDisconnect on_disconnect;
     Pwc__Isolation isolation;
-    uint64_t linger_ns, chunk_timeout_ns, job_timeout_ns, max_failures;
+    uint64_t linger_ns, chunk_timeout_ns, job_timeout_ns, max_failures, memory;
     uint32_t max_workers;
     int priority;
     uint64_t domain;

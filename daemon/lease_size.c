@@ -1,6 +1,14 @@
 /* lease_size.c - see lease_size.h. */
 #include "daemon/lease_size.h"
 
+/* 4 * log2, by the leading bit and the two behind it. */
+static uint32_t class_of(uint64_t ns)
+{
+    uint32_t bit = 63 - (uint32_t)__builtin_clzll(ns | 1);
+    uint32_t next = bit >= 2 ? (uint32_t)(ns >> (bit - 2)) & 3 : (uint32_t)(ns << (2 - bit)) & 3;
+    return bit * 4 + next;
+}
+
 void pace_update(struct lease_pace *p, uint64_t chunks, uint64_t ns)
 {
     if (chunks == 0)
@@ -10,6 +18,19 @@ void pace_update(struct lease_pace *p, uint64_t chunks, uint64_t ns)
     double keep = now > p->ns_per_chunk ? 0.3 : 0.7;
     p->ns_per_chunk = p->ns_per_chunk > 0 ? keep * p->ns_per_chunk + (1 - keep) * now : now;
     p->last = MAX(p->last, chunks);
+    p->samples++;
+    p->classes[class_of(ns / chunks)]++;
+}
+
+uint64_t pace_median_ns(const struct lease_pace *p)
+{
+    uint64_t seen = 0;
+    if (p->samples < 10)
+        return 0;
+    for (uint32_t i = 0; i < PACE_CLASSES; i++)
+        if ((seen += p->classes[i]) * 2 >= p->samples)
+            return ((4ull + i % 4) << (i / 4)) / 4 + 1;
+    return 0;
 }
 
 uint64_t lease_size(const struct lease_pace *p, uint64_t waiting, uint32_t workers)

@@ -13,12 +13,19 @@
 
 #define LEASE_TARGET_NS 5000000.0
 
+/* A median to within an eighth: counts by size, four classes an octave. */
+#define PACE_CLASSES 256u
+
 struct lease_pace {
     double ns_per_chunk; /* moving average; 0: nothing measured yet */
     uint64_t last;       /* chunks in the largest lease measured */
+    uint64_t samples;    /* leases measured, each by its mean */
+    uint32_t classes[PACE_CLASSES];
 };
 
 void pace_update(struct lease_pace *p, uint64_t chunks, uint64_t ns);
+/* What a chunk takes, half of them less; 0 while fewer than ten leases were measured. */
+uint64_t pace_median_ns(const struct lease_pace *p);
 uint64_t lease_size(const struct lease_pace *p, uint64_t waiting, uint32_t workers);
 
 #endif

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include "daemon/flow.h"
 #include "daemon/pool.h"
 #include "daemon/stage.h"
+#include "daemon/tail.h"
 #include "ipc/fds.h"
 #include "ipc/log.h"
 
@@ -163,13 +165,26 @@ static void read_last_words(struct stage *s)
     }
 }
 
+bool stage_reap(struct stage *s, siginfo_t *ret_info)
+{
+    struct rusage ru = {0};
+    *ret_info = (siginfo_t){0};
+    /* The raw call: glibc's has no place for the usage. */
+    if (syscall(SYS_waitid, P_PIDFD, s->pidfd, ret_info, WEXITED | WNOHANG | __WALL, &ru) < 0 || ret_info->si_pid == 0)
+        return false;
+    s->cpu_ns = (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * NS_PER_S +
+                (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) * NS_PER_US;
+    s->rss_peak = (uint64_t)ru.ru_maxrss * 1024;
+    return true;
+}
+
 static void on_exit_event(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct stage *s = arg;
     struct daemon *d = s->d;
     siginfo_t info = {0};
-    if (waitid(P_PIDFD, (id_t)s->pidfd, &info, WEXITED | WNOHANG | __WALL) < 0 || info.si_pid == 0)
+    if (!stage_reap(s, &info))
         return;
     read_last_words(s);
     pool_stage_gone(d->pool, s, &info);
@@ -217,7 +232,7 @@ static int make_memory(struct stage *s, int fds[2])
 
 int stage_enter(struct stage *s, uint64_t domain, uint32_t uid)
 {
-    int fds[2];
+    int fds[3];
     int r = make_memory(s, fds);
     if (r < 0) {
         stage_kill(s, PWC__CODE__CODE_NO_MEMORY, "no memory for its segment");
@@ -231,7 +246,10 @@ int stage_enter(struct stage *s, uint64_t domain, uint32_t uid)
     m.domain = domain;
     m.memory = s->d->cfg.memory;
     m.require = s->d->cfg.require_sandbox ? 1 : 0;
-    stage_send_full(s, PWC_MSG_ENTER, &m.base, NULL, 0, fds, 2);
+    s->tail = tail_new(s->d->base, &fds[2]);
+    stage_send_full(s, PWC_MSG_ENTER, &m.base, NULL, 0, fds, s->tail != NULL ? 3 : 2);
+    if (s->tail != NULL)
+        close(fds[2]);
     close(fds[0]);
     close(fds[1]);
     return 0;
@@ -248,6 +266,22 @@ void stage_kill(struct stage *s, Pwc__Code code, const char *reason)
     stage_set_state(s, STAGE_DYING);
     if (s->pidfd >= 0)
         syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
+}
+
+void stage_doom(struct stage *s, Pwc__Code code, const char *reason)
+{
+    if (s->doom_code != PWC__CODE__CODE_OK || s->state == STAGE_DYING)
+        return;
+    s->doom_code = code;
+    s->doom_reason = reason;
+    log_info("stage %lu (pid %d): %s", (unsigned long)s->id, s->pid, reason);
+    syscall(SYS_pidfd_send_signal, s->pidfd, SIGUSR1, NULL, 0);
+}
+
+void stage_carry_out(struct stage *s)
+{
+    if (s->doom_code != PWC__CODE__CODE_OK)
+        stage_kill(s, s->doom_code, s->doom_reason);
 }
 
 void stage_garbage(struct stage *s, const char *what)
@@ -274,6 +308,7 @@ void stage_free(struct stage *s)
     event_drop(&s->write_ev);
     event_drop(&s->exit_ev);
     chan_free(s->chan);
+    tail_free(s->tail);
     fd_close_(&s->pidfd);
     segment_unmap(s->control, CONTROL_BYTES);
     segment_unmap((void *)(uintptr_t)s->seg, SEGMENT_BYTES);

@@ -18,6 +18,8 @@
 #ifndef PWC_STAGE_H
 #define PWC_STAGE_H
 
+#include <signal.h>
+
 #include "daemon/assembly.h"
 #include "daemon/daemon.h"
 #include "ipc/channel.h"
@@ -79,6 +81,10 @@ struct stage {
     struct job *arena_job;
     uint64_t chunks, leases; /* computed and held in its life */
 
+    struct tail *tail;     /* the last it wrote on stderr */
+    uint64_t cpu_ns, rss_peak; /* by the kernel's account, once it is dead */
+    Pwc__Code doom_code;   /* asked for its stack; killed for this at the next tick unless it reports before */
+    const char *doom_reason;
     Pwc__Code kill_code; /* DYING: why we killed it; OK: it was retired */
     const char *kill_reason;
 };
@@ -99,8 +105,13 @@ void stage_send_full(struct stage *s, uint16_t type, const ProtobufCMessage *msg
 
 /* SIGKILL. code OK: retired, nobody's fault. */
 void stage_kill(struct stage *s, Pwc__Code code, const char *reason);
+/* Past its time: first asked for its stack (SIGUSR1), then killed by stage_carry_out at the next tick. */
+void stage_doom(struct stage *s, Pwc__Code code, const char *reason);
+void stage_carry_out(struct stage *s);
 /* A stage broke the protocol: logged and killed. */
 void stage_garbage(struct stage *s, const char *what);
+/* Takes its exit status and usage; false: it lives. */
+bool stage_reap(struct stage *s, siginfo_t *ret_info);
 /* Frees a stage whose process is gone or never was. */
 void stage_free(struct stage *s);
 

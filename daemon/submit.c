@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/halt.h"
 #include "daemon/nearest.h"
 #include "daemon/params.h"
 #include "daemon/values.h"
@@ -169,12 +170,10 @@ static int check_policy(const Pwc__Policy *p, struct refusal *why)
         return bad_field(why, "policy.on_failure", "0 (fail) or 1 (skip)");
     if (p->on_failure == PWC__ON_FAILURE__ON_FAILURE_FILL || p->fill != NULL)
         return unsupported(why, "policy.fill", "fail and skip are");
-    if (p->memory != 0)
-        return unsupported(why, "policy.memory", "the daemon's setting \"memory\" holds for all");
-    if (p->halt[0] != '\0')
-        return unsupported(why, "policy.halt", "max_failures is");
-    if (p->chunk_timeout_percent != 0)
-        return unsupported(why, "policy.chunk_timeout_percent", "chunk_timeout_ns is");
+    struct halt halt;
+    if (halt_parse(p->halt, &halt) < 0)
+        return refuse(why, PWC__CODE__CODE_BAD_PARAM, "policy.halt",
+                      "'%s' is not never or (now|soon),(fail|success|done)=(N|N%%)", p->halt);
     return 0;
 }
 

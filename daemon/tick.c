@@ -5,14 +5,16 @@
 #include "daemon/flow.h"
 #include "daemon/job.h"
 #include "daemon/pool.h"
+#include "daemon/pressure.h"
 #include "daemon/session.h"
 #include "daemon/tick.h"
 #include "ipc/log.h"
 
 #define TICK_MS      100
 #define IDLE_TICK_S  5
-#define STALL_NS     (30 * NS_PER_S) /* neither progress nor CPU time for so long: stopped or stuck */
-#define STALL_MEDIAN 10.0            /* ... and for so many times what a chunk takes here */
+#define STOPPED_NS   NS_PER_S /* no one needs a stage stopped; a debugger may be quick */
+#define WRITE_OFF_NS (3 * NS_PER_S)
+#define STALL_MEDIAN 10.0 /* as many times as long as a chunk takes here may one stand still */
 
 /* CPU time of a process so far, in clock ticks; 0 when it cannot be read. */
 static uint64_t cpu_ticks(pid_t pid)
@@ -34,6 +36,46 @@ static uint64_t cpu_ticks(pid_t pid)
     return user + sys;
 }
 
+/* How long one chunk may take; 0: as long as it likes. Per cent of the median hold once there is a median. */
+static int64_t chunk_time(const struct job *j)
+{
+    int64_t most = (int64_t)MIN(j->chunk_timeout_ns, (uint64_t)INT64_MAX);
+    double of_median = (double)pace_median_ns(&j->pace) * j->chunk_timeout_percent / 100;
+    if (of_median > 0 && (most == 0 || of_median < (double)most))
+        most = (int64_t)of_median;
+    return most;
+}
+
+/* A producer may wait for room and a consumer for results: only who could go on can be stuck. */
+static bool could_go_on(const struct job *j, const struct lease *l)
+{
+    const struct assembly *a = &j->assembly;
+    if (l->kind == LEASE_CONSUME)
+        return a->sent > a->absorbed || a->sent == j->ledger.total;
+    if (l->kind == LEASE_PRODUCE && j->windowed)
+        return j->workers_on == 0 && ledger_waiting(&j->ledger) == 0 && a->sent == a->absorbed;
+    return true;
+}
+
+/* Past half its time the CPU clock is looked at; what stands still for the other half, too, is stuck. */
+static void watch_stall(const struct job *j, struct stage *s, struct mono now, int64_t age)
+{
+    struct lease *l = &s->lease;
+    double of_median = MIN(STALL_MEDIAN * j->pace.ns_per_chunk, (double)(INT64_MAX / 2));
+    int64_t half = MAX(j->d->cfg.stall_timeout, (int64_t)of_median) / 2;
+    if (!could_go_on(j, l))
+        l->seen_since = now;
+    if (j->d->cfg.stall_timeout == 0 || age < half || !could_go_on(j, l))
+        return;
+    uint64_t cpu = cpu_ticks(s->pid);
+    if (cpu != l->seen_cpu) {
+        l->seen_cpu = cpu; /* it computes: long is not stuck */
+        l->stall_since = now;
+    } else if (mono_since(now, l->stall_since) > half) {
+        stage_doom(s, PWC__CODE__CODE_STALLED, "neither progress nor CPU time");
+    }
+}
+
 static void watch_chunk(struct job *j, struct stage *s, struct mono now)
 {
     struct lease *l = &s->lease;
@@ -42,35 +84,49 @@ static void watch_chunk(struct job *j, struct stage *s, struct mono now)
         l->seen_chunk = chunk;
         l->seen_done = done;
         l->seen_since = now;
-        l->seen_cpu = 0;
+        l->seen_cpu = UINT64_MAX;
         return;
     }
     int64_t age = mono_since(now, l->seen_since);
-    if (l->kind == LEASE_CHUNKS && j->chunk_timeout_ns != 0 && age > (int64_t)j->chunk_timeout_ns) {
-        stage_kill(s, PWC__CODE__CODE_TIMEOUT, "its time is up");
+    int64_t most = chunk_time(j);
+    if (l->kind == LEASE_CHUNKS && most != 0 && age > most) {
+        stage_doom(s, PWC__CODE__CODE_TIMEOUT, "its time is up");
         return;
     }
-    bool long_ago = age > STALL_NS && (double)age > STALL_MEDIAN * j->pace.ns_per_chunk;
-    if (!long_ago || (l->kind != LEASE_CHUNKS && l->kind != LEASE_PLAN))
-        return;
-    uint64_t cpu = cpu_ticks(s->pid);
-    if (cpu != l->seen_cpu) {
-        l->seen_cpu = cpu; /* it computes: long is not stuck */
-        l->stall_since = now;
-    } else if (mono_since(now, l->stall_since) > STALL_NS) {
-        stage_kill(s, PWC__CODE__CODE_STALLED, "neither progress nor CPU time");
-    }
+    watch_stall(j, s, now, age);
+}
+
+/* A process that SIGKILL does not end waits in the kernel for something that may never come. Its work goes on
+ * elsewhere; it stays in the tables, and so counts against the pool, until its pidfd tells that it is gone. */
+static void write_off(struct stage *s)
+{
+    log_warn("stage %lu (pid %d) survives SIGKILL: written off", (unsigned long)s->id, s->pid);
+    deaths_record(s, NULL);
+    flow_stage_gone(s);
+}
+
+static void watch_memory(struct job *j, struct stage *s)
+{
+    if (j->memory != 0 && pressure_of(s->pid) > j->memory)
+        stage_kill(s, PWC__CODE__CODE_OOM, "over its memory limit");
 }
 
 static void watch_stage(struct stage *s, struct mono now)
 {
     struct job *j = s->job;
+    if (s->state == STAGE_DYING && s->lease.kind != LEASE_NONE && mono_since(now, s->since) > WRITE_OFF_NS) {
+        write_off(s);
+        return;
+    }
     if (j == NULL || s->lease.kind == LEASE_NONE || s->state != STAGE_BUSY)
         return;
-    if (j->state != PWC__JOB_STATE__JOB_ENDING)
+    stage_carry_out(s);
+    if (j->state != PWC__JOB_STATE__JOB_ENDING) {
+        watch_memory(j, s);
         watch_chunk(j, s, now);
-    else if (mono_since(now, j->kill_at) > 0)
+    } else if (mono_since(now, j->kill_at) > 0) {
         stage_kill(s, PWC__CODE__CODE_CANCELLED, "its job has ended");
+    }
 }
 
 static void watch_job(struct job *j, struct mono now)
@@ -87,6 +143,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     struct daemon *d = arg;
     struct mono now = clock_now();
     struct stage *s;
+    bool was_short = d->short_of_memory;
+    d->short_of_memory = d->seats_busy > 0 && pressure_now();
+    if (was_short != d->short_of_memory)
+        daemon_touch(d);
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {
         watch_stage(s, now);

@@ -352,7 +352,8 @@ int chan_send_full(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCM
 {
     size_t body = msg != NULL ? protobuf_c_message_get_packed_size(msg) : 0;
     const struct msg_desc *desc = msg_find(type);
-    if (body > (desc != NULL ? desc->body_max : PWC_BODY_MAX) || nfds > (desc != NULL ? desc->fds_max : PWC_FDS_MAX) ||
+    if (body > (desc != NULL ? desc->body_max : PWC_BODY_MAX) ||
+        nfds > (desc != NULL ? desc->fds_max : PWC_FDS_MAX) ||
         tail_len > (desc != NULL ? desc->tail_max : PWC_TAIL_MAX))
         return -EMSGSIZE;
     size_t len = PWC_HEADER_BYTES + body + tail_len;

@@ -37,9 +37,9 @@ struct chan *chan_new(int fd, unsigned accept, fd_closer closer);
 void chan_free(struct chan *c);
 int chan_fd(const struct chan *c);
 
-/* One recvmsg, unless a whole frame waits in the buffer already: who takes a few frames a turn neither gathers
- * a flood nor meets the end before the last frame. Bytes (read, or waiting), 0 at the peer's end of file, -EAGAIN,
- * or the channel's error. */
+/* One recvmsg, unless a whole frame waits in the buffer already: who takes a few frames a turn neither
+ * gathers a flood nor meets the end before the last frame. Bytes (read, or waiting), 0 at the peer's end of
+ * file, -EAGAIN, or the channel's error. */
 int chan_fill(struct chan *c);
 /* 1: a frame; 0: more bytes are needed; -EBADMSG / -EPROTO: the peer broke the rules (chan_error says how).
  */
@@ -52,7 +52,8 @@ void frame_close(const struct chan *c, struct frame *f);
 
 /*
  * Queues a frame and sends what the socket takes. Descriptors are borrowed. 0, -ENOBUFS when the queue would
- * pass its limit, -EMSGSIZE when it is larger than its type may be (nothing was queued), or the channel's error.
+ * pass its limit, -EMSGSIZE when it is larger than its type may be (nothing was queued), or the channel's
+ * error.
  */
 int chan_send(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCMessage *msg);
 int chan_send_full(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCMessage *msg, const void *tail,

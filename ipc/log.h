@@ -27,7 +27,8 @@ void log_line(enum log_level level, const char *fmt, ...) PRINTF(2, 3);
             log_line(LOG_DBG, __VA_ARGS__);                                                                  \
     } while (0)
 
-/* An inconsistency in our own tables: reports the place and aborts, so that the service manager restarts us. */
+/* An inconsistency in our own tables: reports the place and aborts, so that the service manager restarts us.
+ */
 #define BUG_ON(cond)                                                                                         \
     do {                                                                                                     \
         if (__builtin_expect(!!(cond), 0)) {                                                                 \

@@ -115,8 +115,9 @@ static void drop_unknown_in(ProtobufCMessage *m, const ProtobufCFieldDescriptor 
     }
 }
 
-/* What we do not know must not travel on in something packed from this: protobuf-c takes unknown fields (number 0 in
- * two bytes) that it does not take again once it has written them. Depth is bounded: no message contains itself. */
+/* What we do not know must not travel on in something packed from this: protobuf-c takes unknown fields
+ * (number 0 in two bytes) that it does not take again once it has written them. Depth is bounded: no message
+ * contains itself. */
 static void drop_unknown(ProtobufCMessage *m)
 {
     if (m == NULL)

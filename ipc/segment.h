@@ -51,7 +51,8 @@ struct obituary {
     uint64_t cpu_ns;
     uint32_t why; /* Pwc__Code the stage itself concluded, e.g. INPUT_SHRANK; 0: none */
     uint32_t text_len;
-    char text[OBITUARY_TEXT]; /* stack, one frame a line: "#3 0x1234 vips_region_prepare+0x40 (libvips.so.42)" */
+    char text[OBITUARY_TEXT]; /* stack, one frame a line: "#3 0x1234 vips_region_prepare+0x40 (libvips.so.42)"
+                               */
 };
 
 #define TRACE_RECORDS 1024u

@@ -10,6 +10,7 @@ void optable_load(struct optable *t)
 #endif
 #ifdef WITH_FAULT_OPS
     ops_fault(t);
+    ops_bench(t);
 #endif
     optable_finish(t);
 }

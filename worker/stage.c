@@ -108,7 +108,9 @@ static int map_pages(struct stage *s, int control, int segment)
 static int on_enter(struct stage *s, struct incoming *in)
 {
     const Stage__Enter *m = (const Stage__Enter *)in->msg;
-    int r = in->frame->nfds == 2 ? map_pages(s, in->frame->fds[0], in->frame->fds[1]) : -EPROTO;
+    int r = in->frame->nfds >= 2 ? map_pages(s, in->frame->fds[0], in->frame->fds[1]) : -EPROTO;
+    if (r == 0 && in->frame->nfds == 3)
+        dup2(in->frame->fds[2], STDERR_FILENO);
     if (r < 0)
         return r;
     s->number = m->stage;

@@ -139,7 +139,8 @@ static int open_notify(void)
     return 0;
 }
 
-/* The stages' program beside a pwcd that is not where it was built for: a build tree, a copied installation. */
+/* The stages' program beside a pwcd that is not where it was built for: a build tree, a copied installation.
+ */
 static char *find_stage(const char *pwcd)
 {
     int dir = (int)(base_name(pwcd) - pwcd);

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -99,28 +100,46 @@ static int replace(struct output *out, const char *name, char *why, size_t size)
     return temp_in_dir(out, why, size);
 }
 
+/* A new file, behind as many symbolic links as there are: they stay. */
+static int create(struct output *out, char *why, size_t size)
+{
+    struct stat st;
+    for (int links = 0; lstat(out->target, &st) == 0 && S_ISLNK(st.st_mode); links++) {
+        char to[PATH_MAX];
+        ssize_t n = readlink(out->target, to, sizeof to - 1);
+        if (n <= 0 || links == 40) {
+            errno = n < 0 ? errno : ELOOP;
+            return failed(why, size, "");
+        }
+        to[n] = '\0';
+        char *dir = dir_of(out->target);
+        char *next = to[0] == '/' ? text("%s", to) : text("%s/%s", dir, to);
+        free(dir);
+        free(out->target);
+        out->target = next;
+    }
+    if (base_name(out->target)[0] == '\0')
+        return refuse(why, size, "there is no such directory");
+    return temp_in_dir(out, why, size);
+}
+
 int output_open(const char *name, struct output *out, char *why, size_t size)
 {
     *out = (struct output){.name = must(strdup(name)), .fd = -1};
-    struct stat link;
     if (strcmp(name, "-") == 0)
         return stream_to(out, why, size);
-    if (stat(name, &out->old) == 0) {
-        if (S_ISREG(out->old.st_mode))
-            return replace(out, name, why, size);
-        if (S_ISDIR(out->old.st_mode))
-            return refuse(why, size, "it is a directory");
+    if (stat(name, &out->old) < 0) {
+        if (errno != ENOENT)
+            return failed(why, size, "");
         out->target = must(strdup(name));
-        return access(name, W_OK) < 0 ? failed(why, size, "") : stream_to(out, why, size);
+        return create(out, why, size);
     }
-    if (errno != ENOENT)
-        return failed(why, size, "");
-    if (lstat(name, &link) == 0)
-        return refuse(why, size, "it is a symbolic link to nothing");
-    if (base_name(name)[0] == '\0')
-        return refuse(why, size, "there is no such directory");
+    if (S_ISREG(out->old.st_mode))
+        return replace(out, name, why, size);
+    if (S_ISDIR(out->old.st_mode))
+        return refuse(why, size, "it is a directory");
     out->target = must(strdup(name));
-    return temp_in_dir(out, why, size);
+    return access(name, W_OK) < 0 ? failed(why, size, "") : stream_to(out, why, size);
 }
 
 bool output_is(const struct output *out, const struct stat *st)

@@ -10,7 +10,8 @@ const char *death_text(const struct pwc_death *d, char *buf, size_t size)
     char what[160], how[160];
     bool says_more = d->covers[0] != '\0' && strncmp(d->covers, "chunk ", 6) != 0;
     if (d->in_chunk)
-        snprintf(what, sizeof what, says_more ? "chunk %" PRIu64 " (%s)" : "chunk %" PRIu64, d->chunk, d->covers);
+        snprintf(what, sizeof what, says_more ? "chunk %" PRIu64 " (%s)" : "chunk %" PRIu64, d->chunk,
+                 d->covers);
     else
         snprintf(what, sizeof what, "%s %u between chunks", d->role[0] != '\0' ? d->role : "stage", d->pid);
     if (d->signal != 0 && d->code == PWC_CRASH)

@@ -68,6 +68,9 @@ static pid_t start(const char *log, const char *notify, char **argv)
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    /* A shell starts background jobs with these ignored; the command shall be as in the foreground. */
+    signal(SIGINT, SIG_DFL);
+    signal(SIGQUIT, SIG_DFL);
     int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
     int out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
@@ -200,6 +203,7 @@ int main(int argc, char **argv)
     if (argc < 3)
         return fputs("usage: mind LOG COMMAND [ARGUMENT...]\n", stderr), 64;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    close_range(3, ~0u, 0); /* the test's pipes are not the command's */
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);

@@ -56,8 +56,8 @@ test_dump() {
 test_check_prints_a_configuration_with_origins() {
     printf 'workers = 3\n' >"$T/conf"
     "$PWCD" -n --config "$T/conf" --socket "$S" --stage "$STAGE" --scratch "$T" --set max_frames=7 >out
-    grep -qE "^workers = 3 +# $T/conf:1" out || fail "origin of a file's value: $(grep workers out)"
-    grep -qE '^max_frames = 7 +# --set' out || fail "origin of a flag's value: $(grep max_frames out)"
+    grep -qE "^workers += 3 +# $T/conf:1" out || fail "origin of a file's value: $(grep workers out)"
+    grep -qE '^max_frames += 7 +# --set' out || fail "origin of a flag's value: $(grep max_frames out)"
     grep -qE '# default' out || fail "no default is named"
     [[ ! -e $S ]] || fail "-n made a socket"
     rm out

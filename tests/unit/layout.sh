@@ -53,7 +53,7 @@ core_includes() {
     local -a core
     mapfile -t core < <(sed -n '/^libcore_la_SOURCES/,/[^\\]$/p' daemon/part.am | grep -oE 'daemon/[a-z_]+\.[ch]')
     [[ ${#core[@]} -gt 4 ]] || echo "daemon/part.am: libcore_la_SOURCES is not where this script looks"
-    angled 'event2/|sys/|time\.h|pthread\.h|poll\.h|signal\.h|fcntl\.h' "${core[@]}" | grep -v ' sys/queue\.h$'
+    angled 'event2/|sys/|time\.h|pthread\.h|poll\.h|signal\.h|fcntl\.h' "${core[@]}" | grep -vE ' sys/(queue|types)\.h$'
 }
 reads_includes() { [[ $(includes '"' ipc | wc -l) -gt 10 ]] || echo "it found no #include in ipc/"; }
 

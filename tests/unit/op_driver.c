@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/unit/op_driver.h"
@@ -148,6 +149,7 @@ void run_free(struct op_run *run)
         param_free(run->save[i]);
     for (size_t i = 0; i < run->nload; i++)
         param_free(run->load[i]);
+    free(TAKE_PTR(run->plan.blob));
     for (size_t i = 0; i < run->nfds; i++)
         if (run->fds[i].fd >= 0)
             close(run->fds[i].fd);
@@ -285,7 +287,11 @@ static int run_cut(struct op_run *run)
     if (p->announced != run->plan.chunks)
         return op_fail(job, PWC__CODE__CODE_INTERNAL, "only %llu of %llu chunks were announced",
                        (unsigned long long)p->announced, (unsigned long long)run->plan.chunks);
-    if (process_range(run, 0, run->plan.chunks, true) < 0)
+    struct stat st;
+    if (fstat(p->raster_fd, &st) == 0)
+        run->raster_kept = (uint64_t)st.st_blocks * 512;
+    /* A window's passed rows are gone. */
+    if (!run->plan.windowed && process_range(run, 0, run->plan.chunks, true) < 0)
         return -1;
     if (run->plan.absorb != PWC__ABSORB__ABSORB_SERIAL)
         return 0;
@@ -313,7 +319,8 @@ static void drop(struct op_run *run)
     if (p->raster_fd >= 0)
         close(p->raster_fd);
     free(p->arena);
-    free(TAKE_PTR(run->plan.blob));
+    if (!run->keep_plan)
+        free(TAKE_PTR(run->plan.blob));
     free(TAKE_PTR(run->priv));
 }
 
@@ -453,4 +460,14 @@ int op_absorbed(struct op_job *job, uint64_t upto)
 void op_wrote(struct op_job *job, uint64_t bytes)
 {
     job->priv->run->wrote = bytes;
+}
+
+/* Announced chunks have been computed and lie in the arena: that is as good as absorbed. */
+int op_released(struct op_job *job, bool wait, uint64_t *ret_upto)
+{
+    struct op_run *run = job->priv->run;
+    if (wait && *ret_upto == run->priv->announced)
+        return op_fail(job, PWC__CODE__CODE_PROTOCOL, "waits for chunks that it has not announced");
+    *ret_upto = run->priv->announced;
+    return 0;
 }

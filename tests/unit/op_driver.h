@@ -33,8 +33,10 @@ struct op_run {
     /* ---- what came out ---- */
     Pwc__Code code;
     char text[1024];
-    struct op_plan plan; /* blob freed */
+    bool keep_plan;
+    struct op_plan plan; /* its blob is freed with the run if keep_plan, else it is gone */
     uint64_t early;      /* chunks computed before the producer had ended */
+    uint64_t raster_kept; /* bytes of the raster that were not given back */
     uint64_t wrote;
     struct {
         char name[32], value[64];

@@ -136,6 +136,24 @@ START_TEST(no_daemon)
 }
 END_TEST
 
+START_TEST(no_permission)
+{
+    struct pwc *c;
+    with_greeting(FAKE_WELCOME);
+    ck_assert_int_eq(chmod(path, 0000), 0);
+    if (geteuid() == 0) {
+        ck_assert_int_eq(chmod(dir, 0711), 0);
+        ck_assert_int_eq(seteuid(65534), 0);
+    }
+    int r = pwc_connect(path, LONG, &c);
+    if (getuid() == 0)
+        ck_assert_int_eq(seteuid(0), 0);
+    ck_assert_int_eq(r, PWC_E_ACCESS);
+    fake_stop(fake);
+    rmdir(dir);
+}
+END_TEST
+
 /* ---- jobs ---- */
 
 START_TEST(results_of_all_types)
@@ -702,6 +720,7 @@ int main(void)
     tcase_set_timeout(tc, 180);
     tcase_add_loop_test(plain, bad_greeting, 0, sizeof bad_greetings / sizeof *bad_greetings);
     tcase_add_test(plain, no_daemon);
+    tcase_add_test(plain, no_permission);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, welcome);
     tcase_add_test(tc, results_of_all_types);

@@ -243,7 +243,7 @@ static void start_job(struct conn *c, struct job *job)
     } else if (strcmp(op, "shutdown") == 0) {
         send_error(c, 0, PWC__CODE__CODE_SHUTDOWN, "shutting down");
         c->end = true;
-    } else if (strcmp(op, "slow") == 0) {
+    } else if (strcmp(op, "slow") == 0 || strcmp(op, "deaf") == 0) {
         for (uint64_t i = 100; i <= 400; i += 100)
             send_progress(c, job, i);
     } else if (strcmp(op, "records") == 0) {
@@ -347,7 +347,9 @@ static void on_item(struct conn *c, const struct frame *f, ProtobufCMessage *msg
         return;
     }
     job->answered++;
-    if (!job->submit->batch) {
+    if (strcmp(job->op, "stall") == 0) {
+        send_progress(c, job, 400);
+    } else if (!job->submit->batch) {
         finish(c, job, item->code == 0 ? PWC__JOB_STATE__JOB_DONE : PWC__JOB_STATE__JOB_FAILED, item->code,
                item->reason, size);
     } else {
@@ -368,7 +370,7 @@ static void on_cancel(struct conn *c, const struct frame *f, ProtobufCMessage *m
         send_error(c, f->tag, PWC__CODE__CODE_NO_SUCH_JOB, "there is no such job");
     } else {
         send_ok(c, f->tag, id);
-        if (job != NULL)
+        if (job != NULL && strcmp(job->op, "deaf") != 0)
             finish(c, job, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_CANCELLED, "cancelled", 0);
     }
     msg_free(msg);
@@ -524,11 +526,12 @@ static const struct {
     const char *name;
     bool in, out;
 } ops[] = {
-    {"batch", true, true},     {"busy", false, false},   {"crash", false, false},
-    {"echo", true, true},      {"fail", false, false},   {"garbage", false, false},
-    {"hang", true, true},      {"lose", false, false},   {"partial", false, false},
-    {"records", false, false}, {"refuse", false, false}, {"shutdown", false, false},
-    {"size", true, false},     {"slow", false, false},   {"tiny", false, false},
+    {"batch", true, true},    {"busy", false, false},     {"crash", false, false},
+    {"deaf", false, false},   {"stall", true, true},      {"echo", true, true},
+    {"fail", false, false},   {"garbage", false, false},  {"hang", true, true},
+    {"lose", false, false},   {"partial", false, false},  {"records", false, false},
+    {"refuse", false, false}, {"shutdown", false, false}, {"size", true, false},
+    {"slow", false, false},   {"tiny", false, false},
 };
 
 static void on_list_ops(struct conn *c, const struct frame *f, ProtobufCMessage *msg)

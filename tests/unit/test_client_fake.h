@@ -11,6 +11,8 @@
  *   garbage  bytes that are no frame after Accepted
  *   shutdown Error{SHUTDOWN} and the end of the connection
  *   slow     progress events until cancelled
+ *   deaf     like slow, but cancelling does not end it
+ *   stall    takes its item, says progress and never ends
  *   records  ten ChunkDone, never more than the credit
  *   tiny     like echo, but every frame is sent byte by byte
  *   batch    wants its items in windows of `window`; item i fails if its file says "bad"; else in to out

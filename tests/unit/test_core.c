@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include "daemon/assembly.h"
+#include "daemon/halt.h"
 #include "daemon/lease_size.h"
 #include "daemon/ledger.h"
+#include "daemon/pressure.h"
 #include "ipc/fds.h"
 #include "tests/unit/runner.h"
 
@@ -235,6 +237,108 @@ START_TEST(slow_chunks_are_leased_one_by_one)
 }
 END_TEST
 
+START_TEST(the_median_is_right_to_an_eighth)
+{
+    struct lease_pace p = {0};
+    for (uint64_t i = 0; i < 9; i++)
+        pace_update(&p, 1, 1000);
+    ck_assert_uint_eq(pace_median_ns(&p), 0);
+    for (uint64_t i = 0; i < 90; i++)
+        pace_update(&p, 1, 100000 + i * 10000); /* 100 to 1000 us */
+    ck_assert_uint_ge(pace_median_ns(&p), 440000);
+    ck_assert_uint_le(pace_median_ns(&p), 570000);
+    for (uint64_t i = 0; i < 5; i++)
+        pace_update(&p, 1, 3600ull * 1000000000);
+    ck_assert_uint_le(pace_median_ns(&p), 570000);
+}
+END_TEST
+
+START_TEST(suspects_are_halved_until_one_is_left)
+{
+    const struct budget budget = {.retries = {0, 0, 0, 0}};
+    struct ledger l;
+    uint64_t deaths = 0, first, n;
+    ledger_init(&l, 1000, 1000);
+    while (!ledger_complete(&l)) {
+        n = ledger_take(&l, 256, &first);
+        ck_assert_uint_gt(n, 0);
+        bool guilty = first <= 777 && 777 < first + n;
+        if (!guilty)
+            ck_assert(ledger_report(&l, first, first + n));
+        else if (n > 1)
+            ledger_suspect(&l, first, first + n);
+        else
+            ck_assert(!ledger_charge(&l, first, CAUSE_CRASH, &budget));
+        deaths += guilty;
+    }
+    ck_assert(iset_has(&l.bad, 777));
+    ck_assert_uint_eq(l.bad.count, 1);
+    ck_assert_uint_le(deaths, 9);
+    ck_assert_uint_eq(l.suspect.count, 0);
+    ledger_free(&l);
+}
+END_TEST
+
+START_TEST(a_rewound_ledger_waits_for_its_producer)
+{
+    struct ledger l;
+    uint64_t first;
+    ledger_init(&l, 10, 0);
+    ledger_set_ready(&l, 6);
+    ck_assert_uint_eq(ledger_take(&l, 4, &first), 4);
+    ck_assert_uint_eq(ledger_take(&l, 1, &first), 1);
+    ck_assert(ledger_report(&l, 0, 4));
+    ledger_rewind(&l);
+    ck_assert_uint_eq(ledger_waiting(&l), 0);
+    ck_assert_uint_eq(ledger_take(&l, 4, &first), 0);
+    ledger_set_ready(&l, 2);
+    ck_assert_uint_eq(ledger_take(&l, 9, &first), 2);
+    ck_assert_uint_eq(first, 0);
+    ck_assert(ledger_report(&l, 4, 5)); /* what was held goes on */
+    ledger_set_ready(&l, 10);
+    ck_assert(ledger_report(&l, 0, 2));
+    ck_assert_uint_eq(ledger_take(&l, 9, &first), 2);
+    ck_assert_uint_eq(ledger_take(&l, 9, &first), 5);
+    ledger_free(&l);
+}
+END_TEST
+
+/* ---- halt, pressure ---- */
+
+START_TEST(halt_speaks_parallel)
+{
+    struct halt h;
+    ck_assert_int_eq(halt_parse("", &h), 0);
+    ck_assert_int_eq(halt_check(&h, 10, 5, 5), HALT_NEVER);
+    ck_assert_int_eq(halt_parse("soon,fail=2", &h), 0);
+    ck_assert_int_eq(halt_check(&h, 10, 5, 1), HALT_NEVER);
+    ck_assert_int_eq(halt_check(&h, 10, 5, 2), HALT_SOON);
+    ck_assert_int_eq(halt_parse("now,success=30%", &h), 0);
+    ck_assert_int_eq(halt_check(&h, 10, 2, 8), HALT_NEVER);
+    ck_assert_int_eq(halt_check(&h, 10, 3, 0), HALT_NOW);
+    ck_assert_int_eq(halt_parse("now,done=1", &h), 0);
+    ck_assert_int_eq(halt_check(&h, 10, 0, 1), HALT_NOW);
+    static const char *const wrong[] = {"now", "now,", "now,fail", "now,fail=", "now,fail=0", "now,fail=-1", "now,fail=1.5",
+                                        "later,fail=1", "now,fail=101%", "now,fail=1 ", "nowfail=1", "soon,lost=1"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        ck_assert_msg(halt_parse(wrong[i], &h) < 0, "%s", wrong[i]);
+}
+END_TEST
+
+START_TEST(pressure_reads_the_kernels_texts)
+{
+#define PSI(full) "some avg10=50.00 avg60=1.00 avg300=0.10 total=1\nfull avg10=" full " avg60=0.00 avg300=0.00 total=1\n"
+    const char *text = PSI("2.50");
+    ck_assert(pressure_short("", PSI("12.50")));
+    ck_assert(!pressure_short("", text));
+    ck_assert(pressure_short("MemTotal:       1000 kB\nMemFree: 1 kB\nMemAvailable:     49 kB\n", text));
+    ck_assert(!pressure_short("MemTotal:       1000 kB\nMemFree: 1 kB\nMemAvailable:     51 kB\n", text));
+    ck_assert(!pressure_short("", ""));
+    ck_assert_uint_eq(pressure_resident("RssAnon:\t   100 kB\nRssFile:\t 7 kB\nRssShmem:\t   28 kB\n"), 128 * 1024);
+    ck_assert_uint_gt(pressure_of(getpid()), 0);
+}
+END_TEST
+
 /* ---- assembly ---- */
 
 static struct arena *new_arena(struct assembly *a, uint64_t id, uint64_t places)
@@ -309,6 +413,11 @@ int main(void)
     tcase_add_test(t, ledger_rejects_an_item_among_waiting_ones);
     tcase_add_test(t, leases_grow_to_the_target_and_shrink_at_the_end);
     tcase_add_test(t, slow_chunks_are_leased_one_by_one);
+    tcase_add_test(t, the_median_is_right_to_an_eighth);
+    tcase_add_test(t, suspects_are_halved_until_one_is_left);
+    tcase_add_test(t, a_rewound_ledger_waits_for_its_producer);
+    tcase_add_test(t, halt_speaks_parallel);
+    tcase_add_test(t, pressure_reads_the_kernels_texts);
     tcase_add_test(t, assembly_hands_out_in_order);
     tcase_add_test(t, assembly_a_retried_first_chunk_always_finds_room);
     return run_suite(s);

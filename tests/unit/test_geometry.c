@@ -51,6 +51,8 @@ static void check_covered(const struct model *m, const struct geometry *g)
         uint32_t need = geometry_need(g, c);
         ck_assert_uint_ge(need, d.bottom);
         ck_assert_uint_le(need, g->in_rows);
+        for (uint64_t k = c; d.bottom > 0 && k + 3 > c && k < g->chunks; k--)
+            ck_assert_uint_le(geometry_unneeded(g, k), d.top);
         ck_assert_uint_ge(need, before);
         before = need;
         ck_assert_uint_gt(geometry_ready(g, need), c);

@@ -16,7 +16,7 @@
 #include "tests/unit/op_driver.h"
 #include "tests/unit/runner.h"
 
-extern uint64_t img_whole_bytes, img_strip_bytes, img_read_bytes;
+extern uint64_t img_whole_bytes, img_strip_bytes, img_read_bytes, img_window_bytes;
 
 static char dir[64];
 
@@ -303,6 +303,35 @@ START_TEST(raw_whole)
 }
 END_TEST
 
+/* A raster that may not exist at once. */
+static void check_window(const char *op, const char *params)
+{
+    struct call c = {.op = op, .in = "big.tif", .out = ".tif", .params = params};
+    char ours[512], theirs[512];
+    struct op_run run;
+    prepare(&run, &c, ours, sizeof ours);
+    ck_assert_msg(run_go(&run) == 0, "%s", run.text);
+    ck_assert(run.plan.windowed);
+    ck_assert_msg(run.raster_kept < img_window_bytes + (256u << 10), "%s %s: %llu bytes kept", op, params,
+                  (unsigned long long)run.raster_kept);
+    ck_assert_uint_gt(run.plan.raster_bytes, 4 * run.raster_kept);
+    snprintf(theirs, sizeof theirs, "%s/theirs.tif", dir);
+    run_command(&c, run.op, theirs);
+    compare(&c, ours, theirs);
+    run_free(&run);
+}
+
+START_TEST(a_window_is_enough)
+{
+    cut_everything();
+    img_window_bytes = 512u << 10;
+    check_window("gaussblur", "sigma=4");
+    check_window("resize", "scale=0.3");
+    check_window("resize", "scale=1.4");
+    check_window("extract_area", "left=10 top=500 width=1000 height=300");
+}
+END_TEST
+
 /* ---- the table ---- */
 
 static size_t count(const char *prefix, size_t in_roles)
@@ -427,6 +456,7 @@ int main(void)
     tcase_add_test(t, raw_doubles_are_placed);
     tcase_add_test(t, raw_whole);
     tcase_add_test(t, fourier_is_close);
+    tcase_add_test(t, a_window_is_enough);
     suite_add_tcase(s, t);
     t = tcase_create("table");
     tcase_add_test(t, table_is_complete);

@@ -323,9 +323,9 @@ START_TEST(what_is_reserved)
     q.m.n_labels = 1;
     wrong(&q, PWC__CODE__CODE_UNSUPPORTED, "labels", "labels: not supported by this version; leave them out");
     request_blur(&q);
-    q.policy.halt = T("now,fail=1");
-    wrong(&q, PWC__CODE__CODE_UNSUPPORTED, "policy.halt",
-          "policy.halt: not supported by this version; max_failures is");
+    q.policy.halt = T("at once");
+    wrong(&q, PWC__CODE__CODE_BAD_PARAM, "policy.halt",
+          "'at once' is not never or (now|soon),(fail|success|done)=(N|N%)");
     q.policy.set = false;
     fine(&q);
     request_blur(&q);

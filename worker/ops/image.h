@@ -157,6 +157,7 @@ struct img {
 extern uint64_t img_whole_bytes; /* rasters up to this size are not cut; tests lower it */
 extern uint64_t img_strip_bytes; /* aim of a strip's size; tests lower it */
 extern uint64_t img_read_bytes;  /* decoded at a time; tests lower it */
+extern uint64_t img_window_bytes; /* rasters beyond it are windows; tests lower it */
 void img_eval_free(struct img_eval *e);
 struct img *img_state(struct op_job *job);
 int img_plan(struct op_job *job, struct op_plan *plan);

@@ -13,7 +13,8 @@
 uint64_t img_read_bytes = 256u << 10;
 /* A raster larger than this is a window: rows that all chunks have passed are given back. */
 uint64_t img_window_bytes = 384u << 20;
-#define DROP_STEP (4u << 20)
+/* Given back at a time, so that punching costs nothing. */
+#define DROP_STEP MIN(4u << 20, img_window_bytes / 8)
 
 static int rows_at_once(const VipsImage *im)
 {
@@ -81,10 +82,16 @@ struct progress {
     uint64_t dropped;             /* bytes of the raster given back */
 };
 
-/* Gives back what no chunk will ask for again: pages that are gone are never written to the disk. */
-static void drop_rows(struct op_job *job, const struct img_plan *plan, struct progress *p)
+/* Rows below `rows`, the first that is not written yet, that no chunk will ask for again. */
+static uint32_t passed(const struct img_plan *plan, const struct progress *p, uint32_t rows)
 {
-    uint64_t end = geometry_unneeded(&plan->geo, p->released) * plan->line;
+    return MIN(rows, geometry_unneeded(&plan->geo, p->released));
+}
+
+/* Gives them back: pages that are gone are never written to the disk. */
+static void drop_rows(struct op_job *job, const struct img_plan *plan, struct progress *p, uint32_t rows)
+{
+    uint64_t end = passed(plan, p, rows) * plan->line;
     end -= end % DROP_STEP;
     if (end <= p->dropped)
         return;
@@ -99,12 +106,11 @@ static int keep_window(struct op_job *job, const struct img_plan *plan, struct p
 {
     if (op_released(job, false, &p->released) < 0)
         return -1;
-    drop_rows(job, plan, p);
-    while ((rows - geometry_unneeded(&plan->geo, p->released)) * plan->line > img_window_bytes &&
-           p->released < p->announced) {
+    drop_rows(job, plan, p, rows);
+    while ((rows - passed(plan, p, rows)) * plan->line > img_window_bytes && p->released < p->announced) {
         if (op_released(job, true, &p->released) < 0)
             return -1;
-        drop_rows(job, plan, p);
+        drop_rows(job, plan, p, rows);
     }
     return 0;
 }

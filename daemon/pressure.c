@@ -1,0 +1,52 @@
+/* pressure.c - see pressure.h. Files under /proc are read without waiting for anything. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/pressure.h"
+
+static const char *slurp(const char *path, char *text, size_t size)
+{
+    AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, size - 1) : 0;
+    text[n > 0 ? n : 0] = '\0';
+    return text;
+}
+
+/* The number behind a key, in the file's unit; negative: not there. */
+static double field(const char *text, const char *key)
+{
+    const char *at = strstr(text, key);
+    double v;
+    return at != NULL && sscanf(at + strlen(key), "%lf", &v) == 1 ? v : -1;
+}
+
+bool pressure_short(const char *meminfo, const char *psi)
+{
+    double total = field(meminfo, "MemTotal:"), available = field(meminfo, "MemAvailable:");
+    if (total > 0 && available >= 0 && available * 100 < total * PRESSURE_AVAILABLE_PERCENT)
+        return true;
+    return field(psi, "full avg10=") > PRESSURE_FULL_PERCENT;
+}
+
+bool pressure_now(void)
+{
+    char meminfo[2048], psi[256];
+    return pressure_short(slurp("/proc/meminfo", meminfo, sizeof meminfo),
+                          slurp("/proc/pressure/memory", psi, sizeof psi));
+}
+
+uint64_t pressure_resident(const char *status)
+{
+    double anon = field(status, "RssAnon:"), shared = field(status, "RssShmem:");
+    double kib = (anon > 0 ? anon : 0) + (shared > 0 ? shared : 0);
+    return (uint64_t)kib * 1024;
+}
+
+uint64_t pressure_of(pid_t pid)
+{
+    char path[40], status[4096];
+    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    return pressure_resident(slurp(path, status, sizeof status));
+}

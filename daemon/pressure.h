@@ -1,0 +1,27 @@
+/*
+ * pressure.h - is the machine short of memory, and how much does one process hold? Parsing is pure.
+ *
+ * No new lease is given out while less than a twentieth of the memory is available, or while everything stood
+ * still for memory more than a tenth of the last ten seconds (PSI "full"); what runs goes on, and one lease
+ * always may.
+ */
+#ifndef PWC_PRESSURE_H
+#define PWC_PRESSURE_H
+
+#include <sys/types.h>
+
+#include "ipc/base.h"
+
+#define PRESSURE_AVAILABLE_PERCENT 5.0
+#define PRESSURE_FULL_PERCENT      10.0
+
+/* "MemTotal: ..." and "full avg10=..."; texts may be empty (then they say nothing). */
+bool pressure_short(const char *meminfo, const char *psi);
+/* The same of this machine, now. */
+bool pressure_now(void);
+
+/* Anonymous and shared bytes by the text of /proc/PID/status; 0 when it does not say. */
+uint64_t pressure_resident(const char *status);
+uint64_t pressure_of(pid_t pid);
+
+#endif

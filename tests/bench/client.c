@@ -1,0 +1,45 @@
+/*
+ * client.c - bench-client: our side of each measurement, through libpwc. One command a measurement; the daemon
+ * is the one at $PWC_SOCKET.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/bench/client.h"
+
+static const struct {
+    const char *name, *usage;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"ready", "                        wait until the daemon computes", cmd_ready},
+    {"chunks", "OP N [STEPS [SUM]]     one job of N chunks", cmd_chunks},
+    {"latency", "N                     N one-chunk jobs, one after the other", cmd_latency},
+    {"flood", "N WINDOW CLIENTS        N one-chunk jobs a client, WINDOW of them on their way", cmd_flood},
+    {"sum", "FILE SUM                  array.sum of int32", cmd_sum},
+    {"image", "OP IN OUT FORMAT [K=V]  one image; the whole command", cmd_image},
+    {"thumbs", "FOLDER SIZE FILE...    one batch", cmd_thumbs},
+    {"kill", "N STEPS                  N times: kill a worker in a chunk, wait for the chunk elsewhere", cmd_kill},
+    {"kills", "N STEPS SECONDS         a job of N chunks, a worker killed every SECONDS", cmd_kills},
+    {"exec", "PROGRAM N                time until a stage that is executed says Ready", cmd_exec},
+    {"waiting", "N                     cost of N jobs that wait", cmd_waiting},
+    {"clients", "N                     cost of N clients that are connected", cmd_clients},
+    {"idle", "SECONDS                  wakeups and memory of a daemon that has nothing to do", cmd_idle},
+    {"memory", "COMMAND...             run it; peak memory of daemon and stages meanwhile", cmd_memory},
+};
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: bench-client COMMAND ARGUMENT...\n");
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        fprintf(stderr, "  %s %s\n", commands[i].name, commands[i].usage);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(commands[i].name, argv[1]) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    }
+    return usage();
+}

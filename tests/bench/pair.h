@@ -1,0 +1,49 @@
+/* pair.h - one row of the comparison: who runs what, what came out, what was to be reached. */
+#ifndef PWC_TESTS_BENCH_PAIR_H
+#define PWC_TESTS_BENCH_PAIR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#define SIDES_MAX   8
+#define METRICS_MAX 24
+#define GOALS_MAX   16
+#define ROUNDS_MAX  1000
+
+/* The values of one key, a round each. */
+struct metric {
+    char key[32];
+    double *values;
+    size_t n;
+};
+
+/* One program in the comparison; the first is ours. */
+struct side {
+    const char *name, *command; /* borrowed from argv */
+    const char *absent;         /* why it cannot run; NULL: it can */
+    struct metric metrics[METRICS_MAX];
+    size_t nmetrics;
+};
+
+struct goal {
+    char metric[32];
+    char peers[64]; /* "omp", "vips1+vips2" (the better one), "-": our value itself */
+    bool at_most;
+    double value;
+};
+
+struct row {
+    const char *id, *title, *check;
+    struct side sides[SIDES_MAX];
+    struct goal goals[GOALS_MAX];
+    size_t nsides, ngoals, rounds, warm;
+    const char *failure; /* a wrong result, a program that failed; NULL */
+};
+
+struct metric *side_metric(struct side *s, const char *key); /* NULL: none */
+
+/* pair_report.c: one JSON object, and a line of the table for each goal. true: all goals are reached. */
+bool row_report(struct row *row, FILE *json, FILE *table);
+
+#endif

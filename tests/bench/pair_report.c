@@ -1,0 +1,169 @@
+/* pair_report.c - see pair.h: what a row says as JSON and in the table. */
+#include <string.h>
+
+#include "tests/bench/bench.h"
+#include "tests/bench/pair.h"
+#include "tests/bench/stats.h"
+
+struct verdict {
+    const struct side *peer; /* NULL: our value itself */
+    struct stats ours, theirs, ratio;
+    bool known, reached;
+    const char *why_not; /* unknown */
+};
+
+static struct stats stats_of_copy(const struct metric *m)
+{
+    double copy[ROUNDS_MAX];
+    memcpy(copy, m->values, m->n * sizeof *copy);
+    return stats_of(copy, m->n);
+}
+
+static void judge_against(struct verdict *v, struct row *row, const struct goal *g, struct side *peer)
+{
+    double ratio[ROUNDS_MAX];
+    const struct metric *ours = side_metric(&row->sides[0], g->metric), *theirs = side_metric(peer, g->metric);
+    v->peer = peer;
+    v->why_not = peer->absent != NULL ? peer->absent : "not measured";
+    if (peer->absent != NULL || ours == NULL || theirs == NULL || ours->n != theirs->n)
+        return;
+    for (size_t i = 0; i < ours->n; i++)
+        ratio[i] = ours->values[i] / theirs->values[i];
+    v->ours = stats_of_copy(ours);
+    v->theirs = stats_of_copy(theirs);
+    v->ratio = stats_of(ratio, ours->n);
+    v->known = true;
+    v->reached = stats_reaches(&v->ratio, g->at_most, g->value);
+}
+
+static void judge_alone(struct verdict *v, struct row *row, const struct goal *g)
+{
+    const struct metric *m = side_metric(&row->sides[0], g->metric);
+    v->why_not = row->sides[0].absent != NULL ? row->sides[0].absent : "not measured";
+    if (m == NULL)
+        return;
+    v->ours = v->ratio = stats_of_copy(m);
+    v->known = true;
+    v->reached = stats_reaches(&v->ratio, g->at_most, g->value);
+}
+
+static bool named(const char *list, const char *name)
+{
+    size_t len = strlen(name);
+    for (const char *at = list; at != NULL; at = strchr(at, '+') != NULL ? strchr(at, '+') + 1 : NULL)
+        if (strncmp(at, name, len) == 0 && (at[len] == '+' || at[len] == '\0'))
+            return true;
+    return false;
+}
+
+/* Against several the best of them counts: the ratio that is worst for us. */
+static struct verdict judge(struct row *row, const struct goal *g)
+{
+    struct verdict best = {.why_not = "not measured"};
+    if (strcmp(g->peers, "-") == 0) {
+        judge_alone(&best, row, g);
+        return best;
+    }
+    for (size_t i = 1; i < row->nsides; i++) {
+        struct verdict v = {0};
+        if (!named(g->peers, row->sides[i].name))
+            continue;
+        judge_against(&v, row, g, &row->sides[i]);
+        bool worse = v.known && (!best.known || (v.ratio.median > best.ratio.median) == g->at_most);
+        if (worse || best.peer == NULL)
+            best = v;
+    }
+    return best;
+}
+
+static void put_text(FILE *f, const char *text)
+{
+    fputc('"', f);
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\')
+            fputc('\\', f);
+        if ((unsigned char)*text >= ' ')
+            fputc(*text, f);
+    }
+    fputc('"', f);
+}
+
+static void put_stats(FILE *f, const char *name, const struct stats *s)
+{
+    fprintf(f, ",\"%s\":{\"median\":%.9g,\"low\":%.9g,\"high\":%.9g,\"n\":%zu,\"coverage\":%.4f}", name, s->median,
+            s->low, s->high, s->n, s->coverage);
+}
+
+static void put_side(FILE *f, const struct side *s)
+{
+    fprintf(f, "{\"name\":\"%s\",\"command\":", s->name);
+    put_text(f, s->command != NULL ? s->command : "");
+    if (s->absent != NULL) {
+        fputs(",\"absent\":", f);
+        put_text(f, s->absent);
+    }
+    fputs(",\"metrics\":{", f);
+    for (size_t i = 0; i < s->nmetrics; i++) {
+        fprintf(f, "%s\"%s\":[", i > 0 ? "," : "", s->metrics[i].key);
+        for (size_t k = 0; k < s->metrics[i].n; k++)
+            fprintf(f, "%s%.9g", k > 0 ? "," : "", s->metrics[i].values[k]);
+        fputc(']', f);
+    }
+    fputs("}}", f);
+}
+
+static void put_goal(FILE *f, const struct goal *g, const struct verdict *v)
+{
+    fprintf(f, "{\"metric\":\"%s\",\"against\":\"%s\",\"goal\":\"%s %.9g\",\"reached\":%s", g->metric, g->peers,
+            g->at_most ? "<=" : ">=", g->value, !v->known ? "null" : v->reached ? "true" : "false");
+    if (v->peer != NULL)
+        fprintf(f, ",\"best\":\"%s\"", v->peer->name);
+    if (v->known) {
+        put_stats(f, "ours", &v->ours);
+        put_stats(f, v->peer != NULL ? "ratio" : "value", &v->ratio);
+    }
+    if (v->known && v->peer != NULL)
+        put_stats(f, "theirs", &v->theirs);
+    fputc('}', f);
+}
+
+/* title, metric, peer, ours, theirs, ratio, low, high, goal, verdict: between tabs */
+static void put_line(FILE *f, const struct row *row, const struct goal *g, const struct verdict *v)
+{
+    const char *peer = v->peer != NULL ? v->peer->name : g->peers;
+    fprintf(f, "%s\t%s\t%s\t%s\t", row->id, row->title, g->metric, peer);
+    if (row->failure != NULL)
+        fprintf(f, "\t\t\t\t\t%s %.4g\tFAILED: %s\n", g->at_most ? "<=" : ">=", g->value, row->failure);
+    else if (!v->known)
+        fprintf(f, "\t\t\t\t\t%s %.4g\t%s\n", g->at_most ? "<=" : ">=", g->value, v->why_not);
+    else {
+        fprintf(f, "%.4g\t", v->ours.median);
+        v->peer != NULL ? fprintf(f, "%.4g\t", v->theirs.median) : fprintf(f, "\t");
+        fprintf(f, "%.3g\t%.3g\t%.3g\t%s %.4g\t%s\n", v->ratio.median, v->ratio.low, v->ratio.high,
+                g->at_most ? "<=" : ">=", g->value, v->reached ? "yes" : "no");
+    }
+}
+
+bool row_report(struct row *row, FILE *json, FILE *table)
+{
+    bool all = row->failure == NULL;
+    fprintf(json, "{\"row\":\"%s\",\"title\":", row->id);
+    put_text(json, row->title);
+    fprintf(json, ",\"rounds\":%zu,\"failure\":", row->rounds);
+    row->failure != NULL ? put_text(json, row->failure) : (void)fputs("null", json);
+    fputs(",\"sides\":[", json);
+    for (size_t i = 0; i < row->nsides; i++) {
+        fputs(i > 0 ? "," : "", json);
+        put_side(json, &row->sides[i]);
+    }
+    fputs("],\"goals\":[", json);
+    for (size_t i = 0; i < row->ngoals; i++) {
+        struct verdict v = judge(row, &row->goals[i]);
+        fputs(i > 0 ? "," : "", json);
+        put_goal(json, &row->goals[i], &v);
+        put_line(table, row, &row->goals[i], &v);
+        all = all && v.known && v.reached;
+    }
+    fputs("]}\n", json);
+    return all;
+}

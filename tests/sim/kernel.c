@@ -1,0 +1,407 @@
+/*
+ * kernel.c - what the supervisor asks the kernel for: descriptors, memory objects, processes and their deaths.
+ *
+ * Descriptors are numbers that are never used twice in a world: one that is closed twice, or used after it was
+ * closed, fails the seed. Calls are wrapped at link time (see sim.am); numbers below SIM_FD_BASE are real ones and go
+ * through. Any call that can fail does so now and then (W.p_kernel).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/closer.h"
+#include "ipc/fds.h"
+#include "tests/sim/sim.h"
+
+#define MAX_FDS 65536
+
+bool event_fire(struct event *ev);
+
+static struct file *table[MAX_FDS];
+static uint32_t used, open_count, maps;
+static int spawn_channel = -1;
+
+/* ---- files ---- */
+
+static void on_wake(struct due *d)
+{
+    struct file *f = (struct file *)(void *)((char *)d - offsetof(struct file, wake));
+    struct file *held = file_ref(f);
+    bool readable = false;
+    if (f->kind == FILE_PIDFD)
+        readable = f->proc != NULL && f->proc->state == PROC_ZOMBIE;
+    else if (f->kind == FILE_SOCKET)
+        readable = f->end->head != NULL || f->end->eof;
+    bool told = readable && event_fire(f->events[0]);
+    if (f->kind == FILE_SOCKET && f->events[1] != NULL && f->end != NULL &&
+        (f->end->other == NULL || !f->end->other->stalled))
+        told |= event_fire(f->events[1]);
+    if (told && f->refs > 1)
+        file_wake(f, sim_delay());
+    file_drop(&held);
+}
+
+struct file *file_new(enum file_kind kind)
+{
+    struct file *f = xcalloc(1, sizeof *f);
+    f->kind = kind;
+    f->refs = 1;
+    f->wake.fire = on_wake;
+    return f;
+}
+
+/* Pages of control and segment are made once and serve all worlds. */
+static struct page {
+    struct page *next;
+    alignas(64) char bytes[sizeof(struct segment)];
+} *spare_pages;
+
+static void *page_get(void)
+{
+    struct page *p = spare_pages;
+    if (p != NULL)
+        spare_pages = p->next;
+    else
+        p = aligned_alloc(64, (sizeof *p + 63) & ~(size_t)63); /* not wrapped: outlives the world */
+    memset(p->bytes, 0, offsetof(struct segment, obituary.text));
+    return p->bytes;
+}
+
+static void page_put(void *bytes)
+{
+    struct page *p = (struct page *)(void *)((char *)bytes - offsetof(struct page, bytes));
+    p->next = spare_pages;
+    spare_pages = p;
+}
+
+struct file *file_memory(enum memory_kind kind, uint64_t bytes)
+{
+    struct file *f = file_new(FILE_MEMORY);
+    f->mem.kind = kind;
+    f->mem.bytes = bytes;
+    if (kind == MEM_CONTROL || kind == MEM_SEGMENT)
+        f->mem.pages = page_get();
+    if (kind == MEM_ARENA || kind == MEM_SCRATCH)
+        f->mem.values = xcalloc(SIM_CHUNKS_MAX, sizeof *f->mem.values);
+    return f;
+}
+
+struct file *file_ref(struct file *f)
+{
+    f->refs++;
+    return f;
+}
+
+void file_drop(struct file **at)
+{
+    struct file *f = TAKE_PTR(*at);
+    if (f == NULL || --f->refs > 0)
+        return;
+    due_drop(&f->wake);
+    if (f->kind == FILE_SOCKET)
+        end_close(TAKE_PTR(f->end));
+    if (f->proc != NULL && f->proc->pidfd == f)
+        f->proc->pidfd = NULL;
+    if (f->mem.pages != NULL)
+        page_put(f->mem.pages);
+    free(f->mem.values);
+    free(f);
+}
+
+void file_wake(struct file *f, int64_t delay)
+{
+    if (f->wake.place == 0)
+        due_in(&f->wake, delay);
+}
+
+int fd_install(struct file *f)
+{
+    SIM_CHECK(used < MAX_FDS, "more than %d descriptors in one world", MAX_FDS);
+    int fd = SIM_FD_BASE + (int)used;
+    table[used++] = f;
+    open_count++;
+    f->fd = fd;
+    return fd;
+}
+
+struct file *fd_file(int fd)
+{
+    SIM_CHECK(fd >= SIM_FD_BASE && fd < SIM_FD_BASE + (int)used && table[fd - SIM_FD_BASE] != NULL,
+              "descriptor %d is used, but not open", fd);
+    return table[fd - SIM_FD_BASE];
+}
+
+uint32_t kernel_open_fds(void)
+{
+    return open_count;
+}
+
+void kernel_reset(void)
+{
+    memset(table, 0, used * sizeof *table);
+    used = open_count = maps = 0;
+    spawn_channel = -1;
+}
+
+void kernel_check_empty(void)
+{
+    for (uint32_t i = 0; i < used; i++)
+        SIM_CHECK(table[i] == NULL, "descriptor %u leaked: file of kind %d, memory of kind %d", SIM_FD_BASE + i,
+                  (int)table[i]->kind, (int)table[i]->mem.kind);
+    SIM_CHECK(maps == 0, "%u mappings leaked", maps);
+}
+
+/* ---- calls ---- */
+
+int __real_close(int fd);
+int __wrap_close(int fd);
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_socketpair(int domain, int type, int protocol, int sv[2]);
+int __wrap_poll(struct pollfd *p, nfds_t n, int timeout);
+int __wrap_select(int n, fd_set *r, fd_set *w, fd_set *x, struct timeval *tv);
+long __real_syscall(long number, long a, long b, long c, long d);
+long __wrap_syscall(long number, ...);
+int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
+pid_t __wrap_waitpid(pid_t pid, int *status, int options);
+int __wrap_kill(pid_t pid, int sig);
+int __wrap_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+                       const posix_spawnattr_t *attr, char *const argv[], char *const envp[]);
+int __wrap_posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int newfd);
+
+static int fails(void)
+{
+    if (!sim_fault(W.p_kernel))
+        return 0;
+    errno = sim_chance(500) ? EMFILE : ENOMEM;
+    sim_log("a system call fails: %s", strerror(errno));
+    for (unsigned i = 0; i < W.nspecs; i++)
+        W.specs[i].trouble++;
+    return -1;
+}
+
+int __wrap_close(int fd)
+{
+    if (fd < SIM_FD_BASE)
+        return __real_close(fd);
+    struct file *f = fd_file(fd);
+    table[fd - SIM_FD_BASE] = NULL;
+    open_count--;
+    file_drop(&f);
+    return 0;
+}
+
+int __wrap_open(const char *path, int flags, ...)
+{
+    va_list ap;
+    va_start(ap, flags);
+    int mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(ap, int) : 0;
+    va_end(ap);
+    if ((flags & O_TMPFILE) != O_TMPFILE)
+        return __real_open(path, flags, mode);
+    return fails() < 0 ? -1 : fd_install(file_memory(MEM_SCRATCH, 0));
+}
+
+int __wrap_socketpair(int domain, int type, int protocol, int sv[2])
+{
+    (void)domain, (void)type, (void)protocol;
+    if (fails() < 0) {
+        W.start_troubles++;
+        return -1;
+    }
+    struct file *ends[2];
+    end_pair(ends);
+    sv[0] = fd_install(ends[0]);
+    sv[1] = fd_install(ends[1]);
+    return 0;
+}
+
+int __wrap_poll(struct pollfd *p, nfds_t n, int timeout)
+{
+    (void)timeout;
+    SIM_CHECK(n == 1, "poll of several descriptors");
+    struct end *e = fd_file(p->fd)->end;
+    p->revents = e->other == NULL ? POLLHUP : 0;
+    return p->revents != 0;
+}
+
+/* Only pool_shutdown waits, for those it has killed. */
+int __wrap_select(int n, fd_set *r, fd_set *w, fd_set *x, struct timeval *tv)
+{
+    (void)n, (void)r, (void)w, (void)x, (void)tv;
+    const struct stage *s;
+    TAILQ_FOREACH(s, &W.d.pool->stages, link)
+    {
+        struct proc *p = proc_of_pid(s->pid);
+        if (p != NULL)
+            proc_end_now(p);
+    }
+    return 0;
+}
+
+static long pidfd_open_(pid_t pid)
+{
+    struct proc *p = proc_of_pid(pid);
+    SIM_CHECK(p != NULL && p->state != PROC_REAPED, "pidfd_open of nobody: %d", pid);
+    if (fails() < 0)
+        return -1;
+    struct file *f = file_new(FILE_PIDFD);
+    f->proc = p;
+    p->pidfd = f;
+    return fd_install(f);
+}
+
+long __wrap_syscall(long number, ...)
+{
+    va_list ap;
+    va_start(ap, number);
+    long a = va_arg(ap, long), b = va_arg(ap, long), c = va_arg(ap, long), d = va_arg(ap, long);
+    va_end(ap);
+    if (number == SYS_pidfd_open)
+        return pidfd_open_((pid_t)a);
+    if (number != SYS_pidfd_send_signal)
+        return __real_syscall(number, a, b, c, d);
+    proc_signal(fd_file((int)a)->proc, (int)b);
+    return 0;
+}
+
+int __wrap_kill(pid_t pid, int sig)
+{
+    struct proc *p = proc_of_pid(pid);
+    SIM_CHECK(p != NULL && p->state != PROC_REAPED, "signal %d to nobody: %d", sig, pid);
+    proc_signal(p, sig);
+    return 0;
+}
+
+int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
+{
+    struct proc *p = type == P_PIDFD ? fd_file((int)id)->proc : type == P_PID ? proc_of_pid((pid_t)id) : proc_any_zombie();
+    memset(info, 0, sizeof *info);
+    if (p == NULL && type == P_ALL)
+        return 0;
+    if (p == NULL || p->state == PROC_REAPED) {
+        errno = ECHILD;
+        return -1;
+    }
+    if ((options & WNOHANG) == 0)
+        proc_end_now(p);
+    if (p->state != PROC_ZOMBIE)
+        return 0;
+    *info = p->info;
+    if ((options & WNOWAIT) == 0)
+        proc_reaped(p);
+    return 0;
+}
+
+pid_t __wrap_waitpid(pid_t pid, int *status, int options)
+{
+    siginfo_t info;
+    (void)status;
+    return __wrap_waitid(P_PID, (id_t)pid, &info, options | WEXITED) < 0 ? -1 : pid;
+}
+
+int __wrap_posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int newfd)
+{
+    (void)actions, (void)newfd;
+    spawn_channel = fd;
+    return 0;
+}
+
+int __wrap_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+                       const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
+{
+    (void)path, (void)actions, (void)attr, (void)envp;
+    if (sim_fault(W.p_kernel + W.p_start)) {
+        W.start_troubles++;
+        sim_log("a program cannot be executed");
+        return EAGAIN;
+    }
+    proc_spawn(strcmp(argv[1], "--nursery") == 0, file_ref(fd_file(spawn_channel)), pid);
+    return 0;
+}
+
+/* ---- ipc/fds.c, ipc/segment.c ---- */
+
+int __wrap_memfd_sized(const char *name, uint64_t bytes, int *ret_fd);
+int __wrap_fd_reopen_ro(int fd, int *ret_fd);
+int __wrap_memfd_sized(const char *name, uint64_t bytes, int *ret_fd)
+{
+    if (fails() < 0)
+        return -errno;
+    enum memory_kind kind = strcmp(name, "pwc-control") == 0   ? MEM_CONTROL
+                            : strcmp(name, "pwc-segment") == 0 ? MEM_SEGMENT
+                                                               : MEM_ARENA;
+    *ret_fd = fd_install(file_memory(kind, bytes));
+    return 0;
+}
+
+int __wrap_fd_reopen_ro(int fd, int *ret_fd)
+{
+    struct file *f = fd_file(fd);
+    if (fails() < 0)
+        return -errno;
+    *ret_fd = fd_install(file_ref(f));
+    return 0;
+}
+
+void *segment_map(int fd, size_t bytes, bool writable)
+{
+    struct file *f = fd_file(fd);
+    (void)bytes, (void)writable;
+    if (fails() < 0)
+        return NULL;
+    maps++;
+    /* A mapping holds the object; which one, its page tells. */
+    struct page *p = (struct page *)(void *)((char *)f->mem.pages - offsetof(struct page, bytes));
+    p->next = (struct page *)(void *)file_ref(f);
+    return f->mem.pages;
+}
+
+void segment_unmap(void *bytes, size_t size)
+{
+    (void)size;
+    if (bytes == NULL)
+        return;
+    struct page *p = (struct page *)(void *)((char *)bytes - offsetof(struct page, bytes));
+    struct file *f = (struct file *)(void *)p->next;
+    maps--;
+    file_drop(&f);
+}
+
+/* ---- the closer ---- */
+
+void closer_close_for(int fd, uid_t uid)
+{
+    (void)uid;
+    if (fd >= 0)
+        __wrap_close(fd);
+}
+
+void closer_close(int fd)
+{
+    closer_close_for(fd, 0);
+}
+
+uid_t closer_as(uid_t uid)
+{
+    return uid;
+}
+
+size_t closer_stuck(uid_t uid)
+{
+    (void)uid;
+    return 0;
+}
+
+size_t closer_pending(void)
+{
+    return 0;
+}

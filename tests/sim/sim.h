@@ -1,0 +1,331 @@
+/*
+ * sim.h - a simulated world for the supervisor's decision code.
+ *
+ * Everything of pwcd but its main(), listener, service manager glue and closer is linked as it is. What lies
+ * below it is replaced at link time: libevent and the clock (loop.c), channels (channel.c), descriptors,
+ * processes and memory objects (kernel.c), malloc (memory.c). Above them live simulated peers: stages and the
+ * nursery (proc.c, lease.c, roles.c), clients (client.c). One seed makes one world, runs it until every job has
+ * ended and nothing moves any more, and takes it apart; check.c looks at the supervisor's tables after every step.
+ *
+ * One thing happens at a time: a `due` with a time, out of one queue; equal times in the order they were set. Nothing
+ * reads the real clock, an address or uninitialised memory, so a seed replays exactly.
+ *
+ * sim_fail() ends the process: a batch of seeds is a process of its own (main.c).
+ */
+#ifndef PWC_TESTS_SIM_H
+#define PWC_TESTS_SIM_H
+
+#include <event2/event.h>
+#include <signal.h>
+
+#include "daemon/daemon.h"
+#include "daemon/job.h"
+#include "daemon/pool.h"
+#include "ipc/channel.h"
+#include "ipc/segment.h"
+
+#define SIM_CHUNKS_MAX  64u
+#define SIM_JOBS_MAX    10u
+#define SIM_CLIENTS_MAX 6u
+#define SIM_POISONS     3u
+
+/* ---- chance ---- */
+uint64_t sim_rnd(uint64_t below);
+bool sim_chance(unsigned permille);
+/* The same, but spends one of the faults this world may see. */
+bool sim_fault(unsigned permille);
+uint64_t sim_mix(uint64_t a, uint64_t b); /* pure: for chunk values */
+
+/* ---- saying ---- */
+extern bool sim_verbose;
+void sim_log_line(const char *fmt, ...) PRINTF(1, 2);
+#define sim_log(...)                                                                                         \
+    do {                                                                                                     \
+        if (sim_verbose)                                                                                     \
+            sim_log_line(__VA_ARGS__);                                                                       \
+    } while (0)
+void sim_fail(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
+#define SIM_CHECK(cond, ...)                                                                                 \
+    do {                                                                                                     \
+        if (__builtin_expect(!(cond), 0))                                                                    \
+            sim_fail(__VA_ARGS__);                                                                           \
+    } while (0)
+typedef unsigned long ul;
+
+/* ---- loop.c: time and what is due ---- */
+struct due {
+    int64_t at;
+    uint64_t order;
+    uint32_t place; /* in the queue, from 1; 0: not there */
+    bool timer;     /* one of the supervisor's: nothing that happens by itself */
+    void (*fire)(struct due *);
+};
+void due_in(struct due *d, int64_t ns); /* from now; replaces an earlier time */
+void due_drop(struct due *d);
+int64_t sim_now(void);
+bool loop_step(bool *ret_timer); /* false: nothing is due, ever */
+void loop_reset(void);
+size_t loop_pending(void);
+/* What a process or the supervisor's loop may be late by: microseconds, now and then much more. */
+int64_t sim_delay(void);
+
+/* ---- kernel.c: descriptors, memory, processes ---- */
+#define SIM_FD_BASE 1000000
+
+struct proc;
+struct end; /* channel.c: one end of a socket pair */
+enum memory_kind { MEM_CONTROL, MEM_SEGMENT, MEM_ARENA, MEM_PLAN, MEM_CATALOGUE, MEM_SCRATCH, MEM_CLIENT };
+enum file_kind { FILE_SOCKET, FILE_PIDFD, FILE_MEMORY };
+struct file {
+    enum file_kind kind;
+    uint32_t refs;
+    struct event *events[2]; /* read, write */
+    struct end *end;
+    struct proc *proc;
+    struct {
+        enum memory_kind kind;
+        uint64_t bytes, id;
+        void *pages;      /* CONTROL, SEGMENT */
+        uint64_t *values; /* ARENA: what lies at each place of result_bytes; SCRATCH: what a chunk's rows hold */
+        uint64_t place_bytes;
+        bool read_only;
+    } mem;
+    struct due wake;
+    int fd; /* the last number it had in the supervisor */
+};
+struct file *file_new(enum file_kind kind);
+struct file *file_memory(enum memory_kind kind, uint64_t bytes);
+struct file *file_ref(struct file *f);
+void file_drop(struct file **f);
+int fd_install(struct file *f); /* takes the reference */
+struct file *fd_file(int fd);   /* borrowed; fails the seed when the number is not open */
+uint32_t kernel_open_fds(void);
+void kernel_reset(void);
+void kernel_check_empty(void);
+/* Something can be read from it, from now on. */
+void file_wake(struct file *f, int64_t delay);
+
+/* ---- channel.c ---- */
+struct packet {
+    struct packet *next;
+    uint16_t type;
+    bool garbage; /* not even a frame */
+    uint64_t tag;
+    unsigned nfiles;
+    uint32_t body_len, tail_len;
+    struct file *files[PWC_FDS_MAX];
+    uint8_t bytes[];
+};
+struct end {
+    struct end *other; /* NULL: it is closed */
+    struct packet *head, **tail;
+    size_t bytes;          /* in the queue */
+    bool eof;              /* the other side sends no more */
+    struct file *file;     /* the supervisor's side: whose event to fire */
+    struct due *reader;    /* a peer's side: what to fire */
+    bool stalled;          /* a peer that does not read: the supervisor's queue grows */
+};
+void end_pair(struct file *ret[2]);
+void end_close(struct end *e);
+/* A peer sends. files: references are taken over. */
+void end_send(struct end *e, uint16_t type, uint64_t tag, const ProtobufCMessage *m, const void *tail, size_t tail_len,
+              struct file **files, unsigned nfiles);
+void end_send_garbage(struct end *e);
+struct packet *end_take(struct end *e); /* NULL: nothing is there */
+ProtobufCMessage *packet_message(const struct packet *p);
+void packet_free(struct packet *p);
+
+/* ---- what a job is, for those who compute it ---- */
+enum op_kind { OP_COUNT, OP_COUNT_FOLD, OP_FOLD, OP_SERIAL, OP_PLACED, OP_BATCH, OP_KINDS };
+enum poison_kind { POISON_CRASH, POISON_EXIT, POISON_ERROR, POISON_OOM, POISON_HANG, POISON_SHRANK, POISON_KINDS };
+struct poison {
+    uint64_t chunk;
+    enum poison_kind kind;
+    uint32_t times, done;
+};
+struct client;
+struct spec {
+    uint32_t index;
+    uint64_t salt;
+    enum op_kind op;
+    struct client *client;
+    uint64_t id; /* the supervisor's number for it; 0: not accepted yet */
+    uint64_t chunks, result_bytes;
+    bool whole, producer, windowed, bad_finish;
+    uint32_t window;      /* windowed: chunks the raster holds */
+    int64_t chunk_ns;     /* what one takes */
+    uint32_t plan_errors; /* so often its planner reports an error */
+    struct poison poison[SIM_POISONS];
+    unsigned npoison;
+    Pwc__Isolation isolation;
+    bool records;
+
+    /* what became of it, as the world saw it */
+    uint32_t accepted, rejected, finished;
+    Pwc__JobState end_state;
+    uint32_t trouble; /* faults that hit it: without any it must end well */
+    bool cancelled, client_gone, item_refused;
+    uint64_t computed;               /* bit a chunk: somebody went through it */
+    uint64_t bad;                    /* bit a chunk: given up */
+    uint8_t blame[SIM_CHUNKS_MAX];   /* times it was seen to end badly */
+    uint8_t charged[SIM_CHUNKS_MAX]; /* times the supervisor held it responsible */
+    uint64_t item_done, item_bad, recorded;
+    uint64_t last_seq;
+    uint32_t terminals;
+};
+uint64_t spec_value(const struct spec *s, uint64_t chunk);
+struct spec *spec_of_job(uint64_t job); /* NULL: not one of this world's */
+
+/* ---- proc.c, lease.c, roles.c: the nursery and stages ---- */
+enum where { /* the moments in which something may happen to a process */
+    AT_BOOT,
+    AT_READY,
+    AT_DESCRIBE,
+    AT_ENTER,
+    AT_PARKED,
+    AT_OPEN,
+    AT_LEASE,
+    AT_SLOT,
+    AT_CHUNK,
+    AT_BETWEEN,
+    AT_FINISH,
+    AT_REPORT,
+    AT_REPORTED,
+    AT_PLAN,
+    AT_PRODUCE,
+    AT_CONSUME,
+    AT_NURSERY,
+    AT_WHERES
+};
+enum proc_state { PROC_RUNS, PROC_ZOMBIE, PROC_REAPED };
+enum proc_phase { PHASE_BOOT, PHASE_LOOP, PHASE_ENTER, PHASE_LEASE, PHASE_PLAN, PHASE_PRODUCE, PHASE_CONSUME };
+
+struct opened {
+    uint64_t job;
+    struct spec *spec;
+    Stage__Role role;
+    struct file *raster;
+    uint64_t result_bytes, chunks;
+};
+struct absorb {
+    uint64_t first, n, arena, offset;
+};
+struct proc {
+    struct proc *next;
+    bool nursery;
+    pid_t pid;
+    enum proc_state state;
+    siginfo_t info;
+    struct file *pidfd; /* borrowed: the first description of it, to wake it */
+    struct file *sock;
+    struct due step, die, reader;
+    bool hung, dying;
+    enum proc_phase phase;
+
+    uint64_t number, domain; /* of the stage, as Enter said */
+    struct spec *domain_spec;
+    struct file *control, *segment, *arena;
+    uint64_t arena_id;
+    struct opened open[8];
+    bool liar;
+    uint64_t leases_seen;
+
+    /* the lease, plan or role it is at */
+    struct opened *job;
+    uint64_t lease, first, n, at, offset, began;
+    bool final, in_chunk, slot_set;
+    uint64_t sum, count; /* fold */
+    bool had_states;
+    Pwc__Code code;
+    uint64_t done_ever;
+
+    /* producer */
+    uint64_t announced, released;
+    /* consumer */
+    struct absorb *queue;
+    size_t nqueue, room;
+    uint64_t merged, told, hash, expected;
+    struct {
+        uint64_t id;
+        struct file *file;
+    } arenas[64];
+    unsigned narenas;
+};
+void proc_spawn(bool nursery, struct file *sock, pid_t *ret_pid);
+struct proc *proc_of_pid(pid_t pid);
+/* Ends by itself, now. */
+void proc_die(struct proc *p, bool exited, int status);
+void proc_signal(struct proc *p, int sig);
+void proc_reaped(struct proc *p);
+void proc_end_now(struct proc *p); /* whatever was on its way to it has arrived */
+struct proc *proc_any_zombie(void);
+void procs_reset(void);
+bool proc_fault(struct proc *p, enum where where); /* true: p is dead or hangs */
+void proc_send(struct proc *p, uint16_t type, const ProtobufCMessage *m, const void *tail, size_t len, struct file *f);
+void proc_loop(struct proc *p); /* ready for the next message */
+struct opened *proc_open_job(struct proc *p, uint64_t job);
+struct segment_slot *proc_slot(struct proc *p);
+void proc_slot_set(struct proc *p, uint64_t lease, uint64_t chunk);
+/* lease.c */
+void lease_start(struct proc *p, const Stage__Lease *m, const struct packet *in);
+void lease_step(struct proc *p);
+/* roles.c */
+void plan_start(struct proc *p, const Stage__Plan *m);
+void plan_step(struct proc *p);
+void produce_start(struct proc *p, const Stage__Produce *m);
+void produce_step(struct proc *p);
+void consume_start(struct proc *p, const Stage__Consume *m);
+void consume_take(struct proc *p, const Stage__Absorb *m, struct packet *in);
+void consume_step(struct proc *p);
+void consume_forget(struct proc *p);
+bool proc_lies(struct proc *p); /* sends something it should not; true: it did */
+
+/* ---- client.c ---- */
+struct client {
+    unsigned index;
+    uid_t uid;
+    struct file *sock;
+    struct due step, reader, leave, cancel;
+    bool open, gone, lingering, back;
+    unsigned submitted;
+    struct spec *specs[SIM_JOBS_MAX];
+    unsigned nspecs;
+    int64_t leave_at;
+    uint64_t want_job, want_first, want_n;
+    struct want {
+        uint64_t job, at, end;
+    } wants[SIM_JOBS_MAX];
+    unsigned nwants;
+};
+void client_begin(struct client *c);
+void client_end(struct client *c);
+
+/* ---- check.c ---- */
+void check_step(void);
+void check_terminal(void); /* jobs that ended in this step */
+void check_end(void);
+void check_reset(void);
+
+/* ---- memory.c ---- */
+void memory_begin(void);
+void memory_check_empty(void);
+
+/* ---- world.c ---- */
+struct world {
+    uint64_t seed;
+    struct daemon d;
+    struct spec specs[SIM_JOBS_MAX];
+    unsigned nspecs;
+    struct client clients[SIM_CLIENTS_MAX];
+    unsigned nclients;
+    uint32_t faults_left;
+    unsigned p_at[AT_WHERES]; /* per mille: a process comes to harm there */
+    unsigned p_lie, p_kernel, p_slow, p_start, p_steal_race;
+    uint32_t start_troubles; /* stages or the nursery that did not get ready */
+    bool stop_early, ending;
+    uint64_t steps;
+};
+extern struct world W;
+void world_run(uint64_t seed);
+
+#endif
