@@ -61,6 +61,7 @@ struct daemon {
     bool stopping; /* SIGTERM came: no new jobs */
     struct mono stop_by;
     struct event *tick_ev; /* armed while something runs: progress, deadlines */
+    struct mono tick_at;
     struct event *stop_ev;
 
     struct {

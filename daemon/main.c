@@ -14,6 +14,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "daemon/children.h"
 #include "daemon/closer.h"
 #include "daemon/deaths.h"
 #include "daemon/dispatch.h"
@@ -146,6 +147,14 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
     daemon_turn(d);
 }
 
+static void on_chld(evutil_socket_t sig, short what, void *arg)
+{
+    (void)sig, (void)what;
+    struct daemon *d = arg;
+    if (d->pool != NULL)
+        children_changed(d);
+}
+
 static void on_usr1(evutil_socket_t sig, short what, void *arg)
 {
     (void)sig, (void)what;
@@ -181,7 +190,7 @@ static void watch_signals(struct daemon *d)
     static const struct {
         int sig;
         void (*handle)(evutil_socket_t, short, void *);
-    } table[] = {{SIGTERM, on_term}, {SIGINT, on_term}, {SIGHUP, on_hup}, {SIGUSR1, on_usr1}};
+    } table[] = {{SIGTERM, on_term}, {SIGINT, on_term}, {SIGHUP, on_hup}, {SIGUSR1, on_usr1}, {SIGCHLD, on_chld}};
     signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         signal_evs[i] = evsignal_new(d->base, table[i].sig, table[i].handle, d);

@@ -87,6 +87,7 @@ static void nursery_forget(struct pool *p)
         close(TAKE_FD(p->nursery_pidfd));
     p->nursery_ready = false;
     p->nursery_pid = 0;
+    p->nursery_stopped = (struct mono){0};
 }
 
 /* Stages it was asked for and had not named: whether they exist or not, their channel closes and they end. */
@@ -100,31 +101,10 @@ static void drop_unborn(struct pool *p)
     }
 }
 
-/* Children that no stage stands for: born in the moment in which the nursery died. */
-static void reap_strangers(struct pool *p)
-{
-    for (;;) {
-        siginfo_t info = {0};
-        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || info.si_pid == 0)
-            return;
-        struct stage *s;
-        TAILQ_FOREACH(s, &p->stages, link)
-        {
-            if (s->pid == info.si_pid)
-                return; /* its pidfd will tell; strangers behind it wait for the next call */
-        }
-        if (info.si_pid == p->nursery_pid)
-            return;
-        log_debug("reaped unknown child %d", info.si_pid);
-        waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG | __WALL);
-    }
-}
-
 static void on_retry(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct pool *p = arg;
-    reap_strangers(p);
     if (p->nursery == NULL && !p->d->stopping)
         nursery_start(p);
     daemon_turn(p->d);
@@ -241,6 +221,12 @@ int nursery_start(struct pool *p)
     event_add(p->nursery_ev, NULL);
     event_add(p->nursery_exit_ev, NULL);
     return 0;
+}
+
+void nursery_kill(struct pool *p)
+{
+    if (p->nursery_pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, p->nursery_pidfd, SIGKILL, NULL, 0);
 }
 
 void nursery_stop(struct pool *p)

@@ -1,11 +1,13 @@
 /* pool.c - see pool.h. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/children.h"
 #include "daemon/deaths.h"
 #include "daemon/flow.h"
 #include "daemon/job.h"
@@ -46,6 +48,21 @@ void pool_free(struct pool *p)
     free(p);
 }
 
+/* Children that no stage stands for: the nursery made them and died, or was killed, before it could name them. */
+static void end_strangers(void)
+{
+    char path[48];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
+    FILE *f = fopen(path, "re");
+    int pid;
+    while (f != NULL && fscanf(f, "%d", &pid) == 1) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, __WALL);
+    }
+    if (f != NULL)
+        fclose(f);
+}
+
 /* After this nothing runs: the loop is over, so deaths are waited for here, each SIGKILLed before. A process
  * that survives SIGKILL (uninterruptible) is left to PDEATHSIG. */
 void pool_shutdown(struct pool *p)
@@ -56,6 +73,7 @@ void pool_shutdown(struct pool *p)
     {
         stage_kill(s, PWC__CODE__CODE_SHUTDOWN, "shutdown");
     }
+    bool unkillable = false;
     struct mono until = mono_add(clock_now(), 2 * NS_PER_S);
     while ((s = TAILQ_FIRST(&p->stages)) != NULL) {
         siginfo_t info = {0};
@@ -64,11 +82,15 @@ void pool_shutdown(struct pool *p)
             struct timeval tick = {0, 1000};
             select(0, NULL, NULL, NULL, &tick);
         }
+        bool alive = s->pidfd >= 0 && info.si_pid == 0;
         flow_stage_gone(s);
         TAILQ_REMOVE(&p->stages, s, link);
         p->n--;
         stage_free(s);
+        unkillable |= alive;
     }
+    if (!unkillable)
+        end_strangers();
 }
 
 struct stage *pool_find(struct pool *p, uint64_t id)
@@ -166,6 +188,17 @@ bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid)
     return false;
 }
 
+/* One without a process is the nursery's fault, and cannot be killed but with it. */
+static void late(struct pool *p, struct stage *s)
+{
+    if (s->pidfd >= 0) {
+        stage_kill(s, PWC__CODE__CODE_START, "not ready in time");
+    } else {
+        log_warn("nursery (pid %d) makes no stage in time: killed", p->nursery_pid);
+        nursery_kill(p);
+    }
+}
+
 static void retire_idle(struct pool *p)
 {
     struct mono now = clock_now();
@@ -176,7 +209,7 @@ static void retire_idle(struct pool *p)
             stage_kill(s, PWC__CODE__CODE_OK, "idle");
         else if ((s->state == STAGE_SPAWNING || s->state == STAGE_BOOTING || s->state == STAGE_ENTERING) &&
                  mono_since(now, s->since) > p->d->cfg.ready_timeout)
-            stage_kill(s, PWC__CODE__CODE_START, "not ready in time");
+            late(p, s);
     }
 }
 
@@ -239,5 +272,6 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
     stage_free(s);
     if (p->restart.in_row >= RESTART_GIVE_UP)
         flow_cannot_start(p->d, p->last_words);
+    children_changed(p->d);
     daemon_touch(p->d);
 }

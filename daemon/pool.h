@@ -30,6 +30,7 @@ struct pool {
     pid_t nursery_pid;
     int nursery_pidfd;
     bool nursery_ready;
+    struct mono nursery_stopped; /* since when; 0: it runs */
     struct restart_state nursery_restart;
     struct event *nursery_retry_ev;
     bool described; /* a stage was asked for the catalogue */
@@ -53,6 +54,7 @@ void pool_used(struct pool *p, struct stage *s); /* most recently used from now 
 /* nursery.c */
 int nursery_start(struct pool *p);
 void nursery_stop(struct pool *p);
+void nursery_kill(struct pool *p); /* another one is started */
 /* Asks for a process for this stage, from the nursery or by exec. 0 or -errno. */
 int nursery_spawn(struct pool *p, struct stage *s, int child_fd);
 

@@ -62,6 +62,7 @@ struct stage {
     struct event *read_ev, *write_ev, *exit_ev;
     enum stage_state state;
     struct mono born, since; /* since: of the present state */
+    struct mono stopped;     /* since when; 0: it runs */
     bool said_ready, describing;
 
     uint64_t domain; /* 0: none yet */

@@ -10,8 +10,8 @@
 #include "daemon/tick.h"
 #include "ipc/log.h"
 
-#define TICK_MS      100
-#define IDLE_TICK_S  5
+#define TICK_NS      (100 * NS_PER_MS)
+#define IDLE_TICK_NS (5 * NS_PER_S)
 #define STOPPED_NS   NS_PER_S /* no one needs a stage stopped; a debugger may be quick */
 #define WRITE_OFF_NS (3 * NS_PER_S)
 #define STALL_MEDIAN 10.0 /* as many times as long as a chunk takes here may one stand still */
@@ -129,6 +129,36 @@ static void watch_stage(struct stage *s, struct mono now)
     }
 }
 
+/* Stopped is certain: a worker that is needed back need not be waited for as long as one that is only suspected. */
+static bool stopped_too_long(const struct daemon *d, struct mono since, struct mono now)
+{
+    int64_t most = d->cfg.stall_timeout == 0 ? STOPPED_NS : MIN(STOPPED_NS, d->cfg.stall_timeout);
+    return since.ns != 0 && mono_since(now, since) > most;
+}
+
+static void watch_stops(struct daemon *d, struct mono now)
+{
+    struct stage *s;
+    TAILQ_FOREACH(s, &d->pool->stages, link)
+    {
+        if (stopped_too_long(d, s->stopped, now))
+            stage_kill(s, PWC__CODE__CODE_STALLED, "it was stopped");
+    }
+    if (stopped_too_long(d, d->pool->nursery_stopped, now))
+        nursery_kill(d->pool);
+}
+
+static bool some_stopped(const struct pool *p)
+{
+    bool some = p->nursery_stopped.ns != 0;
+    const struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        some |= s->stopped.ns != 0;
+    }
+    return some;
+}
+
 static void watch_job(struct job *j, struct mono now)
 {
     if (j->progress_due)
@@ -151,6 +181,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     {
         watch_stage(s, now);
     }
+    watch_stops(d, now);
     struct user *u;
     struct job *j, *next;
     TAILQ_FOREACH(u, &d->users, link)
@@ -175,24 +206,32 @@ void tick_init(struct daemon *d)
     d->tick_ev = evtimer_new(d->base, on_tick, d);
 }
 
-void tick_arm(struct daemon *d)
+/* How long until the tables should be looked at again; 0: nothing is under way. */
+static int64_t next_tick(const struct daemon *d)
 {
-    if (evtimer_pending(d->tick_ev, NULL))
-        return;
-    bool active = false;
     const struct user *u;
     TAILQ_FOREACH(u, &d->users, link)
     {
-        active |= u->jobs > 0;
+        if (u->jobs > 0)
+            return TICK_NS;
     }
-    bool coming = pool_count(d->pool, STAGE_BOOTING, 0) + pool_count(d->pool, STAGE_SPAWNING, 0) +
-                      pool_count(d->pool, STAGE_ENTERING, 0) > 0;
-    struct timeval tv = {IDLE_TICK_S, 0};
-    if (active)
-        tv = (struct timeval){0, TICK_MS * 1000};
-    else if (coming)
-        tv = (struct timeval){1, 0};
-    else if (pool_count(d->pool, STAGE_IDLE, 0) == 0)
+    if (some_stopped(d->pool))
+        return TICK_NS;
+    uint32_t coming = pool_count(d->pool, STAGE_BOOTING, 0) + pool_count(d->pool, STAGE_SPAWNING, 0) +
+                      pool_count(d->pool, STAGE_ENTERING, 0);
+    if (coming > 0)
+        return NS_PER_S;
+    return pool_count(d->pool, STAGE_IDLE, 0) > 0 ? IDLE_TICK_NS : 0;
+}
+
+/* A tick that is due earlier stays: else a busy loop would put it off for ever. */
+void tick_arm(struct daemon *d)
+{
+    int64_t wait = next_tick(d);
+    struct mono at = mono_add(clock_now(), wait);
+    if (wait == 0 || (evtimer_pending(d->tick_ev, NULL) && mono_since(d->tick_at, at) <= 0))
         return;
+    struct timeval tv = {wait / NS_PER_S, wait % NS_PER_S / NS_PER_US};
+    d->tick_at = at;
     evtimer_add(d->tick_ev, &tv);
 }

@@ -234,7 +234,8 @@ struct run {
     struct batch *batch;
     bool finished;
     unsigned deaths;
-    int signal; /* of a ^C: 0 none */
+    char given_up[512]; /* the last death that was final, to be told unless the job's own end tells it */
+    int signal;         /* of a ^C: 0 none */
 };
 
 /* ---- progress.c ---- */

@@ -2,11 +2,14 @@
  * files. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "client/ctl/ctl.h"
+
+#define WRITER_MS 5000
 
 int anonymous_file(void)
 {
@@ -89,19 +92,35 @@ static int open_stdin(int *ret_fd, struct stat *st)
     return 0;
 }
 
-/* A FIFO's open waits for its writer, so it must not be what stat looks at first. */
+/* Opened without waiting; a writer has some seconds to come, as in `<(command)` it has already. */
+static int open_fifo(const char *name, int *ret_fd)
+{
+    char none;
+    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return complain(EXIT_FAILED, "cannot open '%s': %s", name, strerror(errno));
+    int r = poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, WRITER_MS);
+    if (r == 0 && read(fd, &none, 1) == 0) { /* with a writer that is only slow it would be EAGAIN */
+        close(fd);
+        return complain(EXIT_FAILED, "cannot read '%s': it is a FIFO that nobody writes to", name);
+    }
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    return spool(name, fd, ret_fd);
+}
+
 int input_open(const char *name, int *ret_fd, struct stat *ret_st)
 {
     if (strcmp(name, "-") == 0)
         return open_stdin(ret_fd, ret_st);
     const char *refused = NULL;
+    ret_st->st_mode = 0;
     if (stat(name, ret_st) == 0 && (refused = kind_refused(ret_st->st_mode)) != NULL)
         return complain(EXIT_FAILED, "cannot read '%s': it %s", name, refused);
+    if (S_ISFIFO(ret_st->st_mode))
+        return open_fifo(name, ret_fd);
     int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0 || fstat(fd, ret_st) < 0)
         return complain(EXIT_FAILED, "cannot open '%s': %s", name, strerror(errno));
-    if (S_ISFIFO(ret_st->st_mode))
-        return spool(name, fd, ret_fd);
     *ret_fd = fd;
     return 0;
 }

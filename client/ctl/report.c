@@ -4,29 +4,33 @@
 
 #include "client/ctl/ctl.h"
 
+/* From the fields, for a death that came without a sentence. */
+static void compose_death(const struct pwc_death *d, char *buf, size_t size)
+{
+    char what[160], how[160];
+    if (d->in_chunk)
+        snprintf(what, sizeof what, d->covers[0] != '\0' ? "chunk %" PRIu64 " (%s)" : "chunk %" PRIu64,
+                 d->chunk, d->covers);
+    else
+        snprintf(what, sizeof what, "%s %u between chunks", d->role[0] != '\0' ? d->role : "stage", d->pid);
+    if (d->signal != 0)
+        snprintf(how, sizeof how, "killed by %s", signal_name(d->signal));
+    else
+        snprintf(how, sizeof how, "%s", pwc_code_name(d->code));
+    snprintf(buf, size, "%s %s", what, how);
+}
+
 /* "chunk 17 (rows 2176 to 2303) killed by SIGSEGV, attempt 1 of 3" */
 const char *death_text(const struct pwc_death *d, char *buf, size_t size)
 {
-    char what[160], how[160];
-    bool says_more = d->covers[0] != '\0' && strncmp(d->covers, "chunk ", 6) != 0;
-    if (d->in_chunk)
-        snprintf(what, sizeof what, says_more ? "chunk %" PRIu64 " (%s)" : "chunk %" PRIu64, d->chunk,
-                 d->covers);
+    if (d->reason[0] != '\0')
+        snprintf(buf, size, "%s", d->reason);
     else
-        snprintf(what, sizeof what, "%s %u between chunks", d->role[0] != '\0' ? d->role : "stage", d->pid);
-    if (d->signal != 0 && d->code == PWC_CRASH)
-        snprintf(how, sizeof how, "killed by %s", signal_name(d->signal));
-    else if (d->code == PWC_EXIT)
-        snprintf(how, sizeof how, "ended by exit(%d)", d->exit_status);
-    else
-        snprintf(how, sizeof how, "%s%s%s", pwc_code_name(d->code), d->syscall[0] != '\0' ? " " : "",
-                 d->syscall);
-    int n = snprintf(buf, size, "%s %s", what, how);
-    if (d->reason[0] != '\0' && strstr(d->reason, how) == NULL && n > 0 && (size_t)n < size)
-        n += snprintf(buf + n, size - (size_t)n, ": %s", d->reason);
-    if (d->attempt > 0 && n > 0 && (size_t)n < size)
-        snprintf(buf + n, size - (size_t)n, d->attempts_max > 0 ? ", attempt %u of %u" : ", attempt %u",
-                 d->attempt, d->attempts_max);
+        compose_death(d, buf, size);
+    size_t n = strlen(buf);
+    if (d->attempt > 0 && strstr(buf, "attempt") == NULL)
+        snprintf(buf + n, size - n, d->attempts_max > 0 ? ", attempt %u of %u" : ", attempt %u", d->attempt,
+                 d->attempts_max);
     return buf;
 }
 

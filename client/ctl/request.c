@@ -16,6 +16,8 @@
 static void take_shape(const struct pwc_op_info *op, void *user)
 {
     struct shape *s = user;
+    if (s->name != NULL)
+        return; /* one name, one op */
     s->name = must(strdup(op->name));
     s->roles = must(calloc(op->nroles + 1, sizeof *s->roles));
     for (size_t i = 0; i < op->nroles; i++) {

@@ -10,11 +10,20 @@
 
 #include "client/ctl/ctl.h"
 
+#define DEATHS_TOLD 20u /* more of them tell nothing new, and hide the rest */
+
 static void on_progress(struct pwc_job *job, enum pwc_job_state state, const struct pwc_counts *counts,
                         const char *waiting, void *user)
 {
     (void)user;
     progress_update(state, counts, waiting, pwc_job_id(job));
+}
+
+static void tell_given_up(struct run *run)
+{
+    if (run->given_up[0] != '\0')
+        note("pwcctl: %s, given up", run->given_up);
+    run->given_up[0] = '\0';
 }
 
 static void on_death(struct pwc_job *job, const struct pwc_death *death, int given_up, void *user)
@@ -25,10 +34,15 @@ static void on_death(struct pwc_job *job, const struct pwc_death *death, int giv
     char buf[512];
     run->deaths++;
     progress_json_death(death, given_up != 0);
-    if (o->progress != PROGRESS_JSON && !o->quiet && (run->deaths <= 20 || o->verbose))
-        note("pwcctl: %s%s", death_text(death, buf, sizeof buf), given_up ? ", given up" : "");
-    if (o->progress != PROGRESS_JSON && !o->quiet && run->deaths == 21 && !o->verbose)
-        note("pwcctl: further deaths are counted only; 'pwcctl deaths' lists them");
+    if (o->progress == PROGRESS_JSON || o->quiet || (run->deaths > DEATHS_TOLD && !o->verbose))
+        return;
+    tell_given_up(run);
+    if (given_up)
+        death_text(death, run->given_up, sizeof run->given_up);
+    else
+        note("pwcctl: %s", death_text(death, buf, sizeof buf));
+    if (run->deaths == DEATHS_TOLD && !o->verbose)
+        note("pwcctl: further deaths are only counted; 'pwcctl deaths' lists them");
 }
 
 static void on_finished(struct pwc_job *job, void *user)
@@ -122,6 +136,8 @@ static int conclude(struct run *run)
     progress_json_finished(state, &counts, pwc_job_id(run->job));
     if (run->signal == 0 && (state == PWC_JOB_DONE || (state == PWC_JOB_PARTIAL && run->batch == NULL)))
         published = single_publish(run);
+    if (run->batch == NULL && state != PWC_JOB_FAILED)
+        tell_given_up(run);
     batch_report(run);
     int r = run->signal != 0 ? EXIT_SIGNAL + run->signal : outcome(run);
     if (r == 0)
@@ -158,6 +174,8 @@ static int check(const struct args *args)
     if (args->n < 2)
         return complain(EXIT_USAGE,
                         "which op? 'pwcctl ops' lists them, as in: pwcctl run image.invert a.jpg b.png");
+    if (args->words[1][0] == '\0')
+        return complain(EXIT_USAGE, "'' is no op's name: 'pwcctl ops' lists them");
     if (args->o.detach && args->o.private)
         return complain(EXIT_USAGE,
                         "--detach and --private exclude each other: the private daemon ends with us");

@@ -49,7 +49,7 @@ static struct pwc_job *start_job(struct pwc *c, uint64_t n, uint64_t steps)
     struct pwc_job *job;
     struct pwc_spec *spec = bench_chunks_spec("bench.mix", n, steps);
     pwc_policy_default(&policy);
-    policy.retries_crash = 1000;
+    policy.retries_crash = 100;
     pwc_spec_policy(spec, &policy);
     if (pwc_submit(c, spec, &job) != PWC_OK || pwc_wait_accepted(job, PWC_TIMEOUT_DEFAULT) != PWC_OK)
         bench_fail("%s", pwc_error());

@@ -224,7 +224,7 @@ test_overflowing_sizes_of_an_image() {
 # A worker stands still in the middle of the file, which becomes shorter meanwhile.
 test_array_that_shrinks_while_it_is_read() {
     truncate -s 8G in
-    in_background job "$PWCCTL" run array.sum in type=uint8
+    in_background job "$PWCCTL" run -q array.sum in type=uint8
     kill_stage STOP "$WORKING"
     truncate -s 100 in
     kill -CONT "$VICTIM"

@@ -182,6 +182,7 @@ static int fails(void)
     if (!sim_fault(W.p_kernel))
         return 0;
     errno = sim_chance(500) ? EMFILE : ENOMEM;
+    W.kernel_failed = true;
     sim_log("a system call fails: %s", strerror(errno));
     for (unsigned i = 0; i < W.nspecs; i++)
         W.specs[i].trouble++;

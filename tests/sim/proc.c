@@ -56,6 +56,21 @@ static void forget(struct proc *p)
     file_drop(&p->sock);
 }
 
+/* Whom may the supervisor hold responsible for this death? The chunk in its slot; of a liar, who wrote what it liked
+ * there, any. */
+static void blame(struct proc *p)
+{
+    if (p->liar)
+        for (unsigned i = 0; i < W.nspecs; i++)
+            for (unsigned c = 0; c < SIM_CHUNKS_MAX; c++)
+                W.specs[i].blame[c]++;
+    if (p->phase != PHASE_LEASE || p->segment == NULL)
+        return;
+    uint64_t chunk = atomic_load(&proc_slot(p)->chunk);
+    if (chunk < SIM_CHUNKS_MAX && !p->liar)
+        p->job->spec->blame[chunk]++;
+}
+
 /* Memory and descriptors go with the process; what it has sent stays in the socket. */
 static void end(struct proc *p, int code, int status)
 {
@@ -66,6 +81,7 @@ static void end(struct proc *p, int code, int status)
     p->state = PROC_ZOMBIE;
     p->info = (siginfo_t){.si_code = code, .si_status = status};
     p->info.si_pid = p->pid;
+    blame(p);
     forget(p);
     if (p->pidfd != NULL)
         file_wake(p->pidfd, sim_delay());
@@ -139,8 +155,9 @@ void proc_slot_set(struct proc *p, uint64_t lease, uint64_t chunk)
 
 static void trouble(struct proc *p, enum where where)
 {
-    if (p->job != NULL && p->job->spec != NULL)
-        p->job->spec->trouble++;
+    for (unsigned i = 0; i < W.nspecs; i++)
+        if (p->job == NULL || p->job->spec == &W.specs[i])
+            W.specs[i].trouble++; /* parked: a lease may be on the way to it */
     if (p->nursery || where <= AT_ENTER)
         W.start_troubles++;
 }
@@ -400,6 +417,8 @@ static void handle(struct proc *p, struct packet *in, ProtobufCMessage *msg)
     case PWC_MSG_RELEASE:
         if (p->job != NULL && p->job->job == ((Stage__Release *)msg)->job)
             p->released = MAX(p->released, ((Stage__Release *)msg)->upto);
+        if (p->phase == PHASE_PRODUCE && p->step.place == 0)
+            due_in(&p->step, sim_delay());
         break;
     default:
         sim_fail("stage %lu was sent %s", (ul)p->number, msg_name(in->type));
@@ -423,8 +442,13 @@ static void stage_read(struct proc *p)
         return;
     }
     sim_log("stage %lu (%d) is told %s", (ul)p->number, p->pid, msg_name(in->type));
-    SIM_CHECK(p->phase == PHASE_LOOP || !runs_op(in->type), "stage %lu was sent %s while it works", (ul)p->number,
-              msg_name(in->type));
+    bool early = p->phase != PHASE_LOOP && runs_op(in->type);
+    SIM_CHECK(!early || p->liar, "stage %lu was sent %s while it works", (ul)p->number, msg_name(in->type));
+    if (early) { /* it lied about having ended */
+        packet_free(in);
+        proc_die(p, true, 71);
+        return;
+    }
     SIM_CHECK(p->domain != 0 || in->type == PWC_MSG_ENTER || in->type == PWC_MSG_DESCRIBE,
               "a spare was sent %s before it is in its sandbox", msg_name(in->type));
     ProtobufCMessage *msg = packet_message(in);

@@ -286,12 +286,8 @@ struct client {
     uid_t uid;
     struct file *sock;
     struct due step, reader, leave, cancel;
-    bool open, gone, lingering, back;
-    unsigned submitted;
-    struct spec *specs[SIM_JOBS_MAX];
-    unsigned nspecs;
-    int64_t leave_at;
-    uint64_t want_job, want_first, want_n;
+    bool gone, lingering, back;
+    uint32_t todo; /* bit a job: to be submitted */
     struct want {
         uint64_t job, at, end;
     } wants[SIM_JOBS_MAX];
@@ -299,6 +295,7 @@ struct client {
 };
 void client_begin(struct client *c);
 void client_end(struct client *c);
+void spec_terminal(struct spec *s, struct job *j);
 
 /* ---- check.c ---- */
 void check_step(void);
@@ -320,7 +317,8 @@ struct world {
     unsigned nclients;
     uint32_t faults_left;
     unsigned p_at[AT_WHERES]; /* per mille: a process comes to harm there */
-    unsigned p_lie, p_kernel, p_slow, p_start, p_steal_race;
+    unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_steal_race;
+    bool kernel_failed; /* in this step: what could have been done may wait */
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
     bool stop_early, ending;
     uint64_t steps;

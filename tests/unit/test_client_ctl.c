@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -410,6 +411,22 @@ START_TEST(fifo)
     ck_assert_int_eq(lstat("pipe.raw", &st), 0);
     ck_assert(S_ISFIFO(st.st_mode));
     ck_assert_int_eq(RUN(W("run"), W("echo"), W("in"), W("-o"), W("/dev/null"), W("--format"), W("raw")), 0);
+    ck_assert_int_eq(RUN(W("run"), W("")), 2);
+    ck_assert_int_eq(RUN(W("run"), W("size"), W("pipe.raw")), 1);
+    check_stream(ran.err, "nobody writes to", "run", "stderr");
+    fd = open("pipe.raw", O_RDWR | O_CLOEXEC);
+    int reader = open("pipe.raw", O_RDONLY | O_CLOEXEC | O_NONBLOCK), out, err;
+    ck_assert_int_eq(write(fd, "12345", 5), 5);
+    char *const argv[] = {W("pwcctl"), W("run"), W("size"), W("pipe.raw"), W("-v"), NULL};
+    pid_t pid = start(argv, STDIN_FILENO, &out, &err);
+    struct pollfd taken = {.fd = reader, .events = POLLIN};
+    while (poll(&taken, 1, 0) == 1) /* until the other has read it */
+        sched_yield();
+    close(fd);
+    close(reader);
+    collect(out, err, &ran);
+    ck_assert_int_eq(finish(pid), 0);
+    ck_assert_str_eq(ran.out, "bytes 5\n");
 }
 END_TEST
 

@@ -351,7 +351,7 @@ END_TEST
 /* Writing fails after some bytes, as on a full disk. */
 static void full(const char *format, const char *text)
 {
-    struct rlimit most = {20000, 20000};
+    struct rlimit most = {3000, 3000};
     struct op_run run;
     run_init(&run, "image.invert");
     run.format = format;

@@ -48,16 +48,16 @@ static int64_t moved(int64_t pos, int64_t end, int64_t offset, int whence)
     return to;
 }
 
+/*
+ * A failure looks like the end of the file: libtiff takes the -1 of a read that failed for a count, and clears memory
+ * from one byte before its buffer. Whoever drives a source asks it for its failure in the end.
+ */
 static gint64 source_read(VipsSource *source, void *data, size_t length)
 {
     ImgSource *s = (ImgSource *)source;
-    if (s->failure != PWC__CODE__CODE_OK)
-        return -1;
-    if (atomic_load_explicit(s->cancel, memory_order_relaxed) != 0) {
+    if (atomic_load_explicit(s->cancel, memory_order_relaxed) != 0)
         s->failure = PWC__CODE__CODE_CANCELLED;
-        return -1;
-    }
-    if (s->pos >= s->size || length == 0)
+    if (s->failure != PWC__CODE__CODE_OK || s->pos >= s->size || length == 0)
         return 0;
     size_t want = MIN(length, (size_t)(s->size - s->pos));
     ssize_t n;
@@ -66,7 +66,7 @@ static gint64 source_read(VipsSource *source, void *data, size_t length)
     while (n < 0 && errno == EINTR);
     if (n <= 0) {
         s->failure = n == 0 ? PWC__CODE__CODE_INPUT_SHRANK : PWC__CODE__CODE_INPUT_IO;
-        return -1;
+        return 0;
     }
     s->pos += n;
     return n;

@@ -193,7 +193,7 @@ static int load_header(struct op_job *job, const char *class, struct img_input *
     if (!load_option(job, "fail_on"))
         g_object_set(o, "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
     int r = img_set_args(job, o, job->load, job->nload, "load");
-    if (r == 0 && vips_object_build(o) != 0)
+    if (r == 0 && (vips_object_build(o) != 0 || img_source_failure(in->source) != PWC__CODE__CODE_OK))
         r = img_fail(job, PWC__CODE__CODE_BAD_INPUT, in->source);
     if (r == 0)
         g_object_get(o, "out", &in->image, NULL);

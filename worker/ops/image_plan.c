@@ -42,10 +42,13 @@ static int sample(VipsImage *out, struct img_probe *probe, uint32_t row, bool fu
     return 0;
 }
 
-/* Do some columns of a row ask for the same rows as all of it? True of all but very odd operations. */
+/* Do some columns of a row ask for the same rows as all of it? Only operations that libvips itself evaluates in
+ * tiles are asked: bandunfold, for one, reads past its input when it gets less than a row. */
 static int columns_tell(VipsImage *out, struct img_probe *probe, uint32_t row, bool *ret)
 {
     struct demand all, some;
+    if (out->dhint != VIPS_DEMAND_STYLE_SMALLTILE)
+        return 0;
     if (sample(out, probe, row, true, &all) != 0 || sample(out, probe, row, false, &some) != 0)
         return -1;
     *ret = all.top == some.top && all.bottom == some.bottom;

@@ -52,6 +52,9 @@ int img_read_rows(struct op_job *job, struct img_input *in, img_rows_fn take, vo
             result = take_region(job, r, &rect, take, arg);
     }
     g_object_unref(r);
+    /* A loader that tolerates truncation has not noticed. */
+    if (result == 0 && img_source_failure(in->source) != PWC__CODE__CODE_OK)
+        result = img_fail(job, PWC__CODE__CODE_BAD_INPUT, in->source);
     return result;
 }
 

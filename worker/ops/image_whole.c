@@ -185,7 +185,7 @@ static int thumbnail_save(struct op_job *job, VipsObject *op, VipsSource *source
     int r = img_budget(job, "out", out);
     /* In memory first: then a damaged input is found before anything is written, and blamed rightly. */
     VipsImage *memory = r == 0 ? vips_image_copy_memory(out) : NULL;
-    if (r == 0 && !memory)
+    if (r == 0 && (!memory || img_source_failure(source) != PWC__CODE__CODE_OK))
         r = img_fail(job, blame(), source);
     if (r == 0)
         r = img_save(job, memory, NULL);

@@ -1,0 +1,160 @@
+# shellcheck shell=bash
+# jobs.sh - contrib/bench: rows without images: chunks, one-chunk jobs, sums, deaths, idleness.
+# shellcheck disable=SC2154 # the variables of setup.sh
+
+by() { # FULL QUICK
+    [[ -z $quick ]] && echo "$1" || echo "$2"
+}
+
+row_empty() {
+    local n=100000000
+    SIDES=(--run ours "$CLIENT chunks noop $n")
+    peer omp gcc "$BIN/bench-omp empty $n"
+    row empty "10^8 empty chunks" "${SIDES[@]}" --rounds "$ROUNDS" --goal "ns_chunk omp <= 1.0"
+}
+
+row_mix() {
+    local n sum
+    n=$(by 1000000 50000)
+    sum=$("$BIN/bench-omp" expect "$n" "$STEPS")
+    SIDES=(--run ours "$CLIENT chunks bench.mix $n $STEPS $sum")
+    peer omp gcc "$BIN/bench-omp mix $n $STEPS $sum"
+    peer pool.map "$PYTHON" "$PEERS mix $BIN/.libs/libmix.so $n $STEPS $sum"
+    row mix "$n chunks of 10 us" "${SIDES[@]}" --rounds "$ROUNDS" \
+        --goal "ns_chunk omp <= 1.05" --goal "ns_chunk pool.map <= 0.8"
+}
+
+# ---- Gearman's daemon lives while a row needs it ----
+
+gearman_up() {
+    local i
+    have gearmand || return 0
+    [[ -x $BIN/bench-gear ]] || return 0
+    gearmand -L 127.0.0.1 -p "$GEARMAN_PORT" -l "$TMP/gearmand.log" >/dev/null 2>&1 &
+    GEARMAND_PID=$!
+    GEAR_WORKERS=
+    for ((i = 0; i < 100; i++)); do
+        (: <"/dev/tcp/127.0.0.1/$GEARMAN_PORT") 2>/dev/null && break
+        read -r -t 0.05 _ <> <(:) || :
+    done
+    for ((i = 0; i < SEATS; i++)); do
+        "$BIN/bench-gear" worker "$GEARMAN_PORT" 2>/dev/null &
+        GEAR_WORKERS+=" $!"
+    done
+}
+
+gearman_down() {
+    local pid
+    for pid in ${GEAR_WORKERS-} ${GEARMAND_PID-}; do
+        stop_process "$pid"
+    done
+    GEARMAND_PID='' GEAR_WORKERS=''
+}
+
+gearman_peer() { # ARGUMENTS
+    if have gearmand && [[ -x $BIN/bench-gear ]]; then
+        SIDES+=(--run gearman "$BIN/bench-gear $1")
+    else
+        SIDES+=(--absent gearman "peer not installed: gearman-job-server, libgearman-dev")
+    fi
+}
+
+row_latency() {
+    local n
+    n=$(by 5000 2000)
+    gearman_up
+    SIDES=(--run ours "$CLIENT latency $n" --run ping "$BIN/bench-ping $n" --run epoll "$BIN/bench-ping $n epoll")
+    peer pool.apply "$PYTHON" "$PEERS latency $n"
+    gearman_peer "latency $GEARMAN_PORT $n"
+    row latency "one-chunk job there and back, us" "${SIDES[@]}" --rounds "$ROUNDS" \
+        --goal "p50 ping <= 2" --goal "p99 ping <= 2" --goal "p50 epoll <= 2" --goal "p50 pool.apply <= 0.25" \
+        --goal "p99 pool.apply <= 0.25" --goal "p50 gearman <= 0.25" --goal "p99 gearman <= 0.25"
+    gearman_down
+}
+
+# flood_row ID TITLE CLIENTS JOBS THEIR_JOBS
+flood_row() {
+    gearman_up
+    SIDES=(--run ours "$CLIENT flood $4 $((4000 / $3)) $3")
+    gearman_peer "flood $GEARMAN_PORT $5 $3"
+    peer futures.map "$PYTHON" "$PEERS flood $5 $3"
+    row "$1" "$2" "${SIDES[@]}" --rounds "$ROUNDS" --goal "rate gearman >= 10" --goal "rate futures.map >= 10" \
+        --goal "rate - >= 100000"
+    gearman_down
+}
+
+row_flood() {
+    flood_row flood "one-chunk jobs/s, one connection" 1 "$(by 100000 20000)" "$(by 10000 4000)"
+}
+
+row_flood8() {
+    flood_row flood8 "one-chunk jobs/s, 8 clients" 8 "$(by 12500 2500)" "$(by 1500 500)"
+}
+
+# ---- sums ----
+
+# As many numbers as leave the machine half of its memory.
+sum_numbers() {
+    awk -v most="$(by 1000000000 100000000)" \
+        '/^MemAvailable/ {n = int($2 * 1024 / 2 / 4); print n < most ? n : most}' /proc/meminfo
+}
+
+# sum_row ID TITLE PATH SUM NUMBERS
+sum_row() {
+    local small=$(($5 / 10))
+    SIDES=(--run ours "$CLIENT sum $3 $4")
+    peer omp gcc "$BIN/bench-omp sum $3 $4"
+    peer memmap "$PYTHON" "$PEERS memmap $3 $4"
+    peer pickle "$PYTHON" "$PEERS pickle $3 - $small"
+    row "$1" "$2" "${SIDES[@]}" --rounds "$FEW" --goal "gb_s omp >= 0.9" --goal "gb_s memmap >= 0.9" \
+        --goal "gb_s pickle >= 50"
+}
+
+row_sum_memfd() {
+    local n path sum
+    n=$(sum_numbers)
+    mkfifo "$TMP/hold"
+    "$BIN/bench-omp" hold "$n" <"$TMP/hold" >"$TMP/held" &
+    HOLDER_PID=$!
+    exec {HOLD}>"$TMP/hold"
+    until [[ -s $TMP/held ]]; do
+        kill -0 "$HOLDER_PID" || die "no memory for $n numbers"
+        read -r -t 0.05 _ <> <(:) || :
+    done
+    read -r path sum <"$TMP/held"
+    sum_row sum.memfd "sum of $n int32, memfd, GB/s" "$path" "$sum" "$n"
+    exec {HOLD}>&-
+    wait "$HOLDER_PID"
+    HOLDER_PID=
+    rm "$TMP/hold" "$TMP/held"
+}
+
+row_sum_file() {
+    local n sum
+    n=$(sum_numbers)
+    sum=$("$BIN/bench-omp" file "$n" "$TMP/numbers")
+    sum_row sum.file "sum of $n int32, page cache, GB/s" "$TMP/numbers" "$sum" "$n"
+    rm "$TMP/numbers"
+}
+
+# ---- deaths ----
+
+row_kill() {
+    row kill "killed until the chunk is elsewhere, us" --rounds "$(by 15 3)" --warm 1 \
+        --run ours "$CLIENT kill $(by 100 40) $((STEPS * 5000))" --run exec "$CLIENT exec $STAGE 10" \
+        --goal "p50 - <= 2000" --goal "p99 - <= 2000"
+}
+
+row_kills() {
+    local chunks
+    chunks=$(($(by 10 3) * 1000 * SEATS))
+    row kills "$(by 10 3) s job, a worker killed a second, %" --rounds "$(by 5 2)" --warm 0 \
+        --run ours "$CLIENT kills $chunks $((STEPS * 100)) 1" --goal "lost_percent - <= 2"
+}
+
+# Against daemons that have seen nothing yet, as one finds them after the boot.
+row_idle() {
+    row idle "idle: wakeups in 10 s, resident MiB" --rounds "$(by 3 1)" --warm 0 \
+        --run ours "$SOURCE/contrib/bench.d/fresh $build/pwcd $STAGE $TMP $CLIENT idle $(by 10 5)" \
+        --goal "wakeups - <= 0" --goal "stage_wakeups - <= 0" --goal "rss_mib - <= 8" --goal "stage_rss_mib - <= 16"
+}

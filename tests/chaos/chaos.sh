@@ -1,0 +1,39 @@
+#!/bin/bash
+# Chaos: jobs of six kinds from several clients while the processes under them are killed, stopped and crashed; see
+# chaos.h. The daemon is a real one; lib.sh looks for what is left behind.
+#
+#   PWC_CHAOS_SEED     repeats a run, as far as the scheduler does; the default is new each time, and printed
+#   PWC_CHAOS_JOBS     how many (200)      PWC_CHAOS_CLIENTS  connections at once (6)
+#   PWC_CHAOS_RATE     signals a second, from and to ("10 100")
+. "$(dirname "$0")/../scenario/lib.sh"
+
+make_inputs() {
+    mkdir in
+    head -c 33554432 /dev/urandom >in/numbers
+    head -c 5000000 in/numbers >in/bytes
+    [[ -n $(type -P vips) ]] && grep -q "^#define HAVE_VIPS 1" "$PWC_BUILD/config.h" || return 0
+    vips rawload in/numbers n.v 3600 3000 3 2>/dev/null
+    vips gaussblur n.v m.v 1
+    vips tiffsave m.v in/large.tif
+    vips extract_area m.v s.v 100 100 320 240
+    vips tiffsave s.v in/small.tif
+    rm n.v m.v s.v
+}
+
+# Short times to notice what stopped, so that a run is short; a small memory of the past, so that it is level soon.
+test_chaos() {
+    local rate seed=${PWC_CHAOS_SEED:-$((RANDOM * 32768 + RANDOM))}
+    read -ra rate <<<"${PWC_CHAOS_RATE:-10 100}"
+    make_inputs
+    start_pwcd --workers 2 --set stall_timeout=500ms --set ready_timeout=2s --set idle_stage_timeout=500ms \
+        --set history=20 --set deaths_kept=20
+    "$PWC_BUILD/tests/chaos/chaos" "$S" "$PID" "$PWD/in" "${PWC_CHAOS_JOBS:-200}" "${PWC_CHAOS_CLIENTS:-6}" \
+        "${rate[@]}" "$seed" >"$T/report" 2>&1 || {
+        cat "$T/report"
+        exit 1
+    }
+    expect_log 'nursery|stage'
+    cat "$T/report" >"${PWC_REPORT:-/dev/stdout}"
+}
+
+run_tests "$@"

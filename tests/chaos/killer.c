@@ -1,0 +1,182 @@
+/*
+ * killer.c - picks a role, then one of its processes, then a signal, some 10 to 100 times a second.
+ *
+ * Roles are weighted: killed as often as workers, the one consumer of a job, which starts from nothing, would never
+ * get to its end. A pid is only as good as the list it stands in; so it is opened first, then checked to be a child
+ * of the daemon still, and only then signalled.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/chaos/chaos.h"
+
+#define CANDIDATES 256
+
+static const struct {
+    const char *name;
+    unsigned weight;
+} roles[] = {{"worker", 60}, {"parked", 15}, {"spare", 12}, {"nursery", 4}, {"planner", 3}, {"producer", 3}, {"consumer", 3}};
+static const struct {
+    int signal;
+    unsigned weight;
+} signals[] = {{SIGKILL, 70}, {SIGSEGV, 20}, {SIGSTOP, 10}};
+
+struct candidate {
+    int pid;
+    unsigned role;
+};
+
+struct killer {
+    pthread_t thread;
+    const struct options *o;
+    struct pwc *c;
+    uint64_t random;
+    _Atomic bool stop;
+    struct candidate list[CANDIDATES];
+    unsigned n;
+    uint64_t hits[ARRAY_LEN(roles)][ARRAY_LEN(signals)];
+    struct mono since;
+};
+
+/* xorshift64*: the same numbers on every machine. */
+uint64_t random_next(uint64_t *state)
+{
+    uint64_t x = *state;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    *state = x;
+    return x * 0x2545f4914f6cdd1dull;
+}
+
+static unsigned below(struct killer *k, unsigned n)
+{
+    return (unsigned)(random_next(&k->random) >> 33) % n;
+}
+
+static void note_stage(const struct pwc_stage_info *info, void *user)
+{
+    struct killer *k = user;
+    for (unsigned i = 0; i < ARRAY_LEN(roles) && k->n < CANDIDATES; i++)
+        if (strcmp(info->role, roles[i].name) == 0 && info->pid != 0)
+            k->list[k->n++] = (struct candidate){(int)info->pid, i};
+}
+
+/* A role that is there, by weight; then one of its processes. -1: nobody is there. */
+static int choose(struct killer *k)
+{
+    unsigned there[ARRAY_LEN(roles)] = {0}, sum = 0, role = 0;
+    for (unsigned i = 0; i < k->n; i++)
+        there[k->list[i].role]++;
+    for (unsigned i = 0; i < ARRAY_LEN(roles); i++)
+        sum += there[i] > 0 ? roles[i].weight : 0;
+    if (sum == 0)
+        return -1;
+    unsigned at = below(k, sum);
+    for (;; role++) {
+        unsigned w = there[role] > 0 ? roles[role].weight : 0;
+        if (at < w)
+            break;
+        at -= w;
+    }
+    unsigned which = below(k, there[role]);
+    for (unsigned i = 0; i < k->n; i++)
+        if (k->list[i].role == role && which-- == 0)
+            return (int)i;
+    return -1;
+}
+
+static int parent_of(int pid)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *f = fopen(path, "re");
+    size_t n = f != NULL ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f != NULL)
+        fclose(f);
+    text[n] = '\0';
+    const char *after = strrchr(text, ')');
+    int parent = -1;
+    return after != NULL && sscanf(after, ") %*c %d", &parent) == 1 ? parent : -1;
+}
+
+static unsigned choose_signal(struct killer *k)
+{
+    unsigned at = below(k, 100), i = 0;
+    while (at >= signals[i].weight)
+        at -= signals[i++].weight;
+    return i;
+}
+
+static void strike(struct killer *k)
+{
+    k->n = 0;
+    if (pwc_list_stages(k->c, 30000, note_stage, k) != PWC_OK)
+        give_up("pwcd does not list its stages: %s", pwc_error());
+    int at = choose(k);
+    if (at < 0)
+        return;
+    int fd = (int)syscall(SYS_pidfd_open, k->list[at].pid, 0);
+    unsigned sig = choose_signal(k);
+    if (fd >= 0 && parent_of(k->list[at].pid) == k->o->pid &&
+        syscall(SYS_pidfd_send_signal, fd, signals[sig].signal, NULL, 0) == 0)
+        k->hits[k->list[at].role][sig]++;
+    if (fd >= 0)
+        close(fd);
+}
+
+/* Every second another rate. */
+static void *killer_main(void *arg)
+{
+    struct killer *k = arg;
+    unsigned rate = 0;
+    for (struct mono second = {0}; !k->stop;) {
+        if (rate == 0 || mono_since(clock_now(), second) > NS_PER_S) {
+            rate = k->o->rate_min + below(k, k->o->rate_max - k->o->rate_min + 1);
+            second = clock_now();
+        }
+        int64_t ns = NS_PER_S / rate;
+        struct timespec pace = {ns / NS_PER_S, ns % NS_PER_S};
+        nanosleep(&pace, NULL);
+        strike(k);
+    }
+    return NULL;
+}
+
+struct killer *killer_start(const struct options *o)
+{
+    struct killer *k = xcalloc(1, sizeof *k);
+    k->o = o;
+    k->random = o->seed * 2 + 1;
+    k->since = clock_now();
+    if (pwc_connect(o->socket, PWC_TIMEOUT_DEFAULT, &k->c) != PWC_OK)
+        give_up("killer: %s", pwc_error());
+    if (pthread_create(&k->thread, NULL, killer_main, k) != 0)
+        give_up("no thread");
+    return k;
+}
+
+uint64_t killer_stop(struct killer *k)
+{
+    uint64_t total = 0;
+    k->stop = true;
+    pthread_join(k->thread, NULL);
+    for (unsigned r = 0; r < ARRAY_LEN(roles); r++) {
+        printf("chaos: %-8s", roles[r].name);
+        for (unsigned s = 0; s < ARRAY_LEN(signals); s++) {
+            printf("  SIG%s %4lu", sigabbrev_np(signals[s].signal), (unsigned long)k->hits[r][s]);
+            total += k->hits[r][s];
+        }
+        putchar('\n');
+    }
+    double seconds = (double)mono_since(clock_now(), k->since) / 1e9;
+    printf("chaos: %lu signals in %.1f s, %.0f a second\n", (unsigned long)total, seconds, (double)total / seconds);
+    pwc_close(k->c);
+    free(k);
+    return total;
+}

@@ -1,0 +1,529 @@
+/*
+ * check.c - what must hold whenever the supervisor has nothing left to do at a moment, and at the end.
+ *
+ * The supervisor's counters are held against its lists, its lists against each other, and both against what the
+ * simulated stages know to have happened:
+ *   - a chunk is waiting, held by one lease, done or given up, never two of these and never none;
+ *   - the sum over all fold states that lie about is the sum over the chunks that are done: each exactly once;
+ *   - a place in an arena is taken by one result or one lease; results that are wanted are there;
+ *   - every open descriptor has an owner in the tables;
+ *   - only chunks that somebody was at when it ended badly are held responsible, and no more often than that;
+ *   - nothing waits for a seat that is free, or for room that later results hold.
+ */
+#include <string.h>
+
+#include "daemon/dispatch.h"
+#include "daemon/ledger.h"
+#include "daemon/session.h"
+#include "tests/sim/sim.h"
+
+#define STARVED_MAX 4u /* leases others may get while a user with work and a stage for it has no seat */
+
+static struct {
+    uint64_t next_lease;
+    uint64_t ended;
+    struct {
+        const struct user *user;
+        unsigned passed;
+    } starved[SIM_CLIENTS_MAX];
+    struct spec *by_job[SIM_JOBS_MAX * 4];
+} seen;
+
+bool __real_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
+bool __wrap_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
+void __real_ledger_reject_next(struct ledger *l);
+void __wrap_ledger_reject_next(struct ledger *l);
+struct job *__real_job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m);
+struct job *__wrap_job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m);
+
+void check_reset(void)
+{
+    memset(&seen, 0, sizeof seen);
+}
+
+/* ---- whose job is it ---- */
+
+struct spec *spec_of_job(uint64_t job)
+{
+    return job < ARRAY_LEN(seen.by_job) ? seen.by_job[job] : NULL;
+}
+
+struct job *__wrap_job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m)
+{
+    struct job *j = __real_job_new(d, user, sub, m);
+    SIM_CHECK(j->id < ARRAY_LEN(seen.by_job), "too many jobs");
+    struct spec *s = &W.specs[params_get(j->params, "spec")->u64];
+    s->id = j->id;
+    seen.by_job[j->id] = s;
+    sim_log("job %lu is spec %u", (ul)j->id, s->index);
+    return j;
+}
+
+static const struct job *job_of_ledger(const struct ledger *l)
+{
+    return (const struct job *)(const void *)((const char *)l - offsetof(struct job, ledger));
+}
+
+/* ---- blame ---- */
+
+bool __wrap_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget)
+{
+    const struct job *j = job_of_ledger(l);
+    struct spec *s = spec_of_job(j->id);
+    bool again = __real_ledger_charge(l, chunk, cause, budget);
+    sim_log("job %lu: chunk %lu is charged for cause %d; %s", (ul)j->id, (ul)chunk, (int)cause, again ? "again" : "bad");
+    s->charged[chunk]++;
+    SIM_CHECK(s->charged[chunk] <= s->blame[chunk], "job %lu: chunk %lu is charged, but nothing happened in it", (ul)j->id,
+              (ul)chunk);
+    uint32_t most = 1;
+    for (int c = 0; c < CAUSES; c++)
+        most += budget->retries[c];
+    SIM_CHECK(s->charged[chunk] <= most, "job %lu: chunk %lu has had %u attempts, its budgets allow %u", (ul)j->id, (ul)chunk,
+              s->charged[chunk], most);
+    if (!again)
+        s->bad |= 1ull << chunk;
+    return again;
+}
+
+void __wrap_ledger_reject_next(struct ledger *l)
+{
+    struct spec *s = spec_of_job(job_of_ledger(l)->id);
+    s->bad |= 1ull << l->ready;
+    __real_ledger_reject_next(l);
+}
+
+/* ---- chunks ---- */
+
+static uint64_t bits(uint64_t from, uint64_t to)
+{
+    uint64_t below_to = to >= 64 ? UINT64_MAX : (1ull << to) - 1, below_from = from >= 64 ? UINT64_MAX : (1ull << from) - 1;
+    return below_to & ~below_from;
+}
+
+static uint64_t mask_of(const struct iset *s)
+{
+    uint64_t m = 0;
+    for (size_t i = 0; i < s->n; i++)
+        m |= bits(s->ranges[i].from, s->ranges[i].to);
+    return m;
+}
+
+static void check_ledger(const struct job *j, uint64_t held)
+{
+    const struct ledger *l = &j->ledger;
+    uint64_t back = mask_of(&l->back), alone = mask_of(&l->alone), h = mask_of(&l->held), done = mask_of(&l->done),
+             bad = mask_of(&l->bad);
+    uint64_t n = l->back.count + l->alone.count + l->held.count + l->done.count + l->bad.count;
+    SIM_CHECK(h == held, "job %lu: chunks %lx are held by leases, %lx by the ledger", (ul)j->id, (ul)held, (ul)h);
+    SIM_CHECK((back | alone | h | done | bad) == bits(0, l->fresh) && n == l->fresh,
+              "job %lu: of %lu chunks taken, back %lx alone %lx held %lx done %lx bad %lx", (ul)j->id, (ul)l->fresh, (ul)back,
+              (ul)alone, (ul)h, (ul)done, (ul)bad);
+    SIM_CHECK((mask_of(&l->suspect) & (done | bad)) == 0, "job %lu: chunks that have ended are still suspected", (ul)j->id);
+    SIM_CHECK(bad == (spec_of_job(j->id)->bad & bits(0, l->total)), "job %lu: given up %lx, charged %lx", (ul)j->id, (ul)bad,
+              (ul)spec_of_job(j->id)->bad);
+    const struct spec *s = spec_of_job(j->id);
+    SIM_CHECK((done & ~s->computed) == 0, "job %lu: chunks %lx are done, but nobody did them", (ul)j->id,
+              (ul)(done & ~s->computed));
+}
+
+/* ---- fold states ---- */
+
+static void add_states(const struct fold_list *list, uint64_t sum[2])
+{
+    const struct fold_state *f;
+    STAILQ_FOREACH(f, list, link)
+    {
+        uint64_t v[2];
+        SIM_CHECK(f->len == sizeof v, "a fold state of %zu bytes was kept", f->len);
+        memcpy(v, f->bytes, sizeof v);
+        sum[0] += v[0];
+        sum[1] += v[1];
+    }
+}
+
+static void check_fold(const struct job *j)
+{
+    const struct spec *s = spec_of_job(j->id);
+    uint64_t have[2] = {0, 0}, want[2] = {0, j->ledger.done.count}, done = mask_of(&j->ledger.done);
+    if (j->absorb != PWC__ABSORB__ABSORB_FOLDED || j->got_results)
+        return;
+    add_states(&j->states, have);
+    const struct stage *x;
+    TAILQ_FOREACH(x, &j->d->pool->stages, link)
+    {
+        if (x->job == j)
+            add_states(&x->lease.handed, have);
+    }
+    for (uint64_t c = 0; c < s->chunks; c++)
+        if ((done >> c & 1) != 0)
+            want[0] += spec_value(s, c);
+    SIM_CHECK(have[0] == want[0] && have[1] == want[1], "job %lu: %lu chunks are done, fold states hold %lu%s", (ul)j->id,
+              (ul)want[1], (ul)have[1], have[1] == want[1] ? " others" : "");
+}
+
+/* ---- results in arenas ---- */
+
+static uint64_t places(uint32_t place, uint64_t n)
+{
+    return bits(place, place + n);
+}
+
+static void check_arena(const struct job *j, const struct arena *a)
+{
+    uint64_t taken = 0;
+    const struct result *r;
+    LIST_FOREACH(r, &j->assembly.results, link)
+    {
+        if (r->arena != a)
+            continue;
+        SIM_CHECK((taken & places(r->place, r->n)) == 0, "job %lu: two results share a place", (ul)j->id);
+        taken |= places(r->place, r->n);
+    }
+    const struct stage *s, *owner = NULL;
+    TAILQ_FOREACH(s, &j->d->pool->stages, link)
+    {
+        if (s->arena != a)
+            continue;
+        SIM_CHECK(owner == NULL && s->arena_job == j, "job %lu: an arena of two", (ul)j->id);
+        owner = s;
+        if (s->lease.nplaces > 0) {
+            SIM_CHECK((taken & places(s->lease.place, s->lease.nplaces)) == 0, "job %lu: a lease writes over a result",
+                      (ul)j->id);
+            taken |= places(s->lease.place, s->lease.nplaces);
+        }
+    }
+    SIM_CHECK(a->orphan == (owner == NULL), "job %lu: an arena is %san orphan, but has %s", (ul)j->id, a->orphan ? "" : "not ",
+              owner != NULL ? "a stage" : "none");
+    SIM_CHECK(a->taken == taken, "job %lu: places %lx of an arena are marked, %lx are used", (ul)j->id, (ul)a->taken, (ul)taken);
+    SIM_CHECK(!a->orphan || taken != 0, "job %lu: an empty arena is kept", (ul)j->id);
+}
+
+static void check_assembly(const struct job *j)
+{
+    const struct assembly *a = &j->assembly;
+    const struct arena *arena;
+    const struct result *r;
+    uint64_t there = 0, done = mask_of(&j->ledger.done), last = 0;
+    LIST_FOREACH(arena, &a->arenas, link)
+    {
+        check_arena(j, arena);
+    }
+    LIST_FOREACH(r, &a->results, link)
+    {
+        SIM_CHECK(r->first >= last && r->n > 0, "job %lu: results overlap at chunk %lu", (ul)j->id, (ul)r->first);
+        last = r->first + r->n;
+        there |= bits(r->first, last);
+    }
+    if (j->absorb != PWC__ABSORB__ABSORB_SERIAL || j->state != PWC__JOB_STATE__JOB_RUNNING)
+        return;
+    SIM_CHECK(a->absorbed <= a->sent && a->sent <= j->ledger.total, "job %lu: absorbed %lu, sent %lu", (ul)j->id,
+              (ul)a->absorbed, (ul)a->sent);
+    SIM_CHECK((there & ~done) == 0, "job %lu: results of chunks %lx, which are not done", (ul)j->id, (ul)(there & ~done));
+    SIM_CHECK((done & ~there & bits(a->absorbed, 64)) == 0, "job %lu: chunks %lx are done, but their results are gone",
+              (ul)j->id, (ul)(done & ~there & bits(a->absorbed, 64)));
+    SIM_CHECK((bits(0, a->absorbed) & ~done) == 0, "job %lu: chunks %lx were absorbed, but are not done", (ul)j->id,
+              (ul)(bits(0, a->absorbed) & ~done));
+}
+
+/* ---- descriptors ---- */
+
+static uint32_t fds_of_job(const struct job *j)
+{
+    uint32_t n = (j->plan_fd >= 0) + (j->scratch_fd >= 0) + (j->raster_fd >= 0) + (j->have_fds ? j->nroles : 0);
+    const struct item *it;
+    const struct arena *a;
+    uint64_t items = 0;
+    TAILQ_FOREACH(it, &j->item_list, link)
+    {
+        n += it->nfds;
+        items++;
+    }
+    LIST_FOREACH(a, &j->assembly.arenas, link)
+    {
+        n++;
+    }
+    SIM_CHECK(!j->batch || items == j->items_in - j->items_out, "job %lu: %lu items came, %lu are done, %lu are here",
+              (ul)j->id, (ul)j->items_in, (ul)j->items_out, (ul)items);
+    return n;
+}
+
+/* ---- one job ---- */
+
+static uint32_t check_job(const struct job *j, bool active)
+{
+    uint32_t stages = 0, workers = 0;
+    uint64_t held = 0;
+    const struct stage *s;
+    SIM_CHECK(!job_is_terminal(j) && j->active == active, "job %lu is in the wrong list", (ul)j->id);
+    TAILQ_FOREACH(s, &j->d->pool->stages, link)
+    {
+        if (s->job != j)
+            continue;
+        SIM_CHECK(s->domain == j->domain && s->uid == j->user->uid, "stage %lu works for another domain", (ul)s->id);
+        stages++;
+        workers += s->seat;
+        if (s->lease.kind != LEASE_CHUNKS)
+            continue;
+        uint64_t m = bits(s->lease.first, s->lease.end);
+        SIM_CHECK(m != 0 && (held & m) == 0, "job %lu: chunks %lx are held twice", (ul)j->id, (ul)(held & m));
+        held |= m;
+    }
+    SIM_CHECK(stages == j->stages_on && workers == j->workers_on, "job %lu: counts %u stages and %u workers, has %u and %u",
+              (ul)j->id, j->stages_on, j->workers_on, stages, workers);
+    SIM_CHECK(j->max_workers == 0 || workers <= j->max_workers, "job %lu: %u workers, %u are allowed", (ul)j->id, workers,
+              j->max_workers);
+    SIM_CHECK(j->state != PWC__JOB_STATE__JOB_ENDING || stages > 0, "job %lu is ending with nobody to wait for", (ul)j->id);
+    if (j->planned) {
+        check_ledger(j, held);
+        check_fold(j);
+        check_assembly(j);
+    }
+    return workers;
+}
+
+/* ---- is anything left undone? ---- */
+
+static const struct stage *could_serve(const struct job *j)
+{
+    const struct stage *s;
+    TAILQ_FOREACH(s, &j->d->pool->stages, link)
+    {
+        if (s->state == STAGE_IDLE && s->domain == j->domain &&
+            (j->isolation != PWC__ISOLATION__ISOLATION_CHUNK || s->leases == 0))
+            return s;
+    }
+    return NULL;
+}
+
+/* Its first chunk not yet absorbed must find room; others may wait for it. */
+static bool wants_worker(const struct job *j)
+{
+    if (j->state != PWC__JOB_STATE__JOB_RUNNING || ledger_waiting(&j->ledger) == 0)
+        return false;
+    if (j->max_workers > 0 && j->workers_on >= j->max_workers)
+        return false;
+    return j->assembly.result_bytes == 0 || ledger_lowest(&j->ledger) == j->assembly.absorbed;
+}
+
+static void check_idle_seats(const struct daemon *d)
+{
+    if (d->dirty || d->seats_busy >= d->seats || W.kernel_failed)
+        return;
+    const struct user *u;
+    const struct job *j;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        TAILQ_FOREACH(j, &u->active, link)
+        {
+            SIM_CHECK(!wants_worker(j) || could_serve(j) == NULL, "job %lu waits, though a seat and stage %lu are free",
+                      (ul)j->id, (ul)could_serve(j)->id);
+        }
+    }
+}
+
+/* ---- fairness ---- */
+
+static bool could_run(const struct user *u)
+{
+    const struct job *j;
+    if (u->running > 0)
+        return false;
+    TAILQ_FOREACH(j, &u->active, link)
+    {
+        if (wants_worker(j) && could_serve(j) != NULL)
+            return true;
+    }
+    return false;
+}
+
+static unsigned *passed_over(const struct user *u)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(seen.starved); i++) {
+        if (seen.starved[i].user == NULL)
+            seen.starved[i].user = u;
+        if (seen.starved[i].user == u)
+            return &seen.starved[i].passed;
+    }
+    sim_fail("too many users");
+}
+
+static void check_fairness(const struct daemon *d)
+{
+    const struct user *u;
+    const struct stage *s;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        unsigned *passed = passed_over(u);
+        if (!could_run(u)) {
+            *passed = 0;
+            continue;
+        }
+        TAILQ_FOREACH(s, &d->pool->stages, link)
+        {
+            *passed += s->seat && s->lease.id > seen.next_lease && s->job->user != u;
+        }
+        SIM_CHECK(*passed <= STARVED_MAX, "uid %u could run, but others got %u leases since", (unsigned)u->uid, *passed);
+    }
+    seen.next_lease = d->next_lease;
+}
+
+/* ---- every step ---- */
+
+static uint32_t check_user(const struct user *u, uint32_t *ret_fds)
+{
+    uint32_t jobs = 0, active = 0, running = 0;
+    const struct job *j;
+    for (int i = 0; i < PRIORITIES; i++)
+        TAILQ_FOREACH(j, &u->waiting[i], link)
+        {
+            jobs++;
+            SIM_CHECK(check_job(j, false) == 0, "job %lu runs before its turn", (ul)j->id);
+            *ret_fds += fds_of_job(j);
+        }
+    TAILQ_FOREACH(j, &u->active, link)
+    {
+        active++;
+        running += check_job(j, true);
+        *ret_fds += fds_of_job(j);
+    }
+    SIM_CHECK(u->nactive == active && u->jobs == jobs + active && u->running == running,
+              "uid %u: counts %u active, %u jobs, %u running; has %u, %u, %u", (unsigned)u->uid, u->nactive, u->jobs,
+              u->running, active, jobs + active, running);
+    return running;
+}
+
+void check_step(void)
+{
+    const struct daemon *d = &W.d;
+    const struct user *u;
+    const struct stage *s;
+    const struct session *c;
+    uint32_t running = 0, seats = 0, stages = 0, fds = 0;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        running += check_user(u, &fds);
+    }
+    TAILQ_FOREACH(s, &d->pool->stages, link)
+    {
+        stages++;
+        seats += s->seat;
+        fds += 1 + (s->pidfd >= 0);
+        SIM_CHECK((s->job != NULL) == (s->lease.kind != LEASE_NONE), "stage %lu: a lease without a job", (ul)s->id);
+        SIM_CHECK(s->state != STAGE_BUSY || s->job != NULL, "stage %lu is busy with nothing", (ul)s->id);
+    }
+    TAILQ_FOREACH(c, &d->sessions, link)
+    {
+        fds++;
+    }
+    fds += (d->pool->nursery != NULL) + (d->pool->nursery_pidfd >= 0);
+    SIM_CHECK(stages == d->pool->n, "the pool counts %u stages, has %u", d->pool->n, stages);
+    SIM_CHECK(seats == d->seats_busy && seats == running && seats <= d->seats, "%u seats are busy of %u, stages hold %u",
+              d->seats_busy, d->seats, seats);
+    SIM_CHECK(fds == kernel_open_fds(), "%u descriptors are open, the tables know of %u", kernel_open_fds(), fds);
+    check_fairness(d);
+    check_idle_seats(d);
+    check_terminal();
+}
+
+/* ---- ended jobs ---- */
+
+static uint64_t expected_hash(const struct spec *s)
+{
+    uint64_t h = 0;
+    for (uint64_t c = 0; c < s->chunks; c++)
+        h = sim_mix(h, spec_value(s, c));
+    return h;
+}
+
+static uint64_t result_of(const struct job *j, const char *name)
+{
+    ProtobufCMessage *m = msg_unpack(msg_find(PWC_MSG_FINISHED), j->results, j->results_len);
+    const Pwc__Finished *f = (const Pwc__Finished *)m;
+    SIM_CHECK(m != NULL, "job %lu: its results do not parse", (ul)j->id);
+    uint64_t value = 0;
+    bool found = false;
+    for (size_t i = 0; i < f->n_results; i++)
+        if (strcmp(f->results[i]->name, name) == 0) {
+            value = f->results[i]->value->u64;
+            found = true;
+        }
+    SIM_CHECK(found, "job %lu ended well without its result %s", (ul)j->id, name);
+    msg_free(m);
+    return value;
+}
+
+static void check_results(const struct spec *s, const struct job *j)
+{
+    uint64_t all = bits(0, s->chunks), good = all & ~s->bad, sum = 0;
+    SIM_CHECK((s->computed & good) == good, "job %lu ended well, but nobody computed chunks %lx", (ul)j->id,
+              (ul)(good & ~s->computed));
+    SIM_CHECK((s->bad == 0) == (j->state == PWC__JOB_STATE__JOB_DONE), "job %lu: %s, given up: %lx", (ul)j->id,
+              job_state_name(j->state), (ul)s->bad);
+    for (uint64_t c = 0; c < s->chunks; c++)
+        if ((good >> c & 1) != 0)
+            sum += spec_value(s, c);
+    if (s->op == OP_FOLD || s->op == OP_COUNT_FOLD) {
+        SIM_CHECK(s->whole || result_of(j, "count") == (uint64_t)__builtin_popcountll(good),
+                  "job %lu: %lu chunks count, %d should", (ul)j->id, (ul)result_of(j, "count"), __builtin_popcountll(good));
+        SIM_CHECK(s->whole || result_of(j, "sum") == sum, "job %lu: its sum is wrong", (ul)j->id);
+    }
+    if (s->op == OP_SERIAL && !s->whole)
+        SIM_CHECK(result_of(j, "hash") == expected_hash(s), "job %lu: its stream is wrong", (ul)j->id);
+    if (s->whole)
+        SIM_CHECK(result_of(j, "hash") == spec_value(s, 0), "job %lu: its whole result is wrong", (ul)j->id);
+}
+
+/* A job may end badly only for a reason this world knows of. */
+static void check_reason(const struct spec *s, const struct job *j)
+{
+    bool faults = s->trouble > 0 || W.start_troubles > 0;
+    if (j->state == PWC__JOB_STATE__JOB_CANCELLED)
+        SIM_CHECK(s->cancelled || s->client_gone || W.ending, "job %lu is cancelled, but by nobody: %s", (ul)j->id, j->reason);
+    else if (j->code == PWC__CODE__CODE_TIMEOUT && strstr(j->reason, "job's time") != NULL)
+        SIM_CHECK(j->job_timeout_ns > 0, "job %lu timed out without a limit", (ul)j->id);
+    else if (j->state == PWC__JOB_STATE__JOB_FAILED)
+        SIM_CHECK(faults || W.ending, "job %lu failed, but nothing happened to it: %s", (ul)j->id, j->reason);
+    SIM_CHECK(j->reason[0] != '\0' || j->state == PWC__JOB_STATE__JOB_DONE, "job %lu failed without a reason", (ul)j->id);
+}
+
+void spec_terminal(struct spec *s, struct job *j)
+{
+    sim_log("job %lu has ended: %s, code %d, %s", (ul)j->id, job_state_name(j->state), (int)j->code, j->reason);
+    SIM_CHECK(++s->terminals == 1, "job %lu ended twice", (ul)j->id);
+    SIM_CHECK(j->plan_fd < 0 && j->scratch_fd < 0 && j->raster_fd < 0 && !j->have_fds && j->session == NULL &&
+                  j->params == NULL && LIST_EMPTY(&j->assembly.arenas) && STAILQ_EMPTY(&j->states),
+              "job %lu ended, but still owns something", (ul)j->id);
+    s->end_state = j->state;
+    if (j->state == PWC__JOB_STATE__JOB_DONE || j->state == PWC__JOB_STATE__JOB_PARTIAL)
+        check_results(s, j);
+    else
+        check_reason(s, j);
+}
+
+void check_terminal(void)
+{
+    struct daemon *d = &W.d;
+    uint64_t ended = d->totals.done + d->totals.failed;
+    struct job *j = TAILQ_LAST(&d->history, job_list);
+    for (; seen.ended < ended && j != NULL; seen.ended++, j = TAILQ_PREV(j, job_list, link))
+        spec_terminal(spec_of_job(j->id), j);
+    SIM_CHECK(seen.ended == ended, "jobs ended and are not in the history");
+}
+
+/* ---- the end ---- */
+
+void check_end(void)
+{
+    const struct daemon *d = &W.d;
+    for (unsigned i = 0; i < W.nspecs; i++) {
+        const struct spec *s = &W.specs[i];
+        SIM_CHECK(s->id == 0 || s->terminals == 1, "job %lu (spec %u) ended %u times", (ul)s->id, i, s->terminals);
+        SIM_CHECK(s->finished > 0 || s->client_gone || s->id == 0, "the client of job %lu was not told of its end", (ul)s->id);
+        SIM_CHECK(s->id != 0 || s->client_gone, "spec %u was never submitted", i);
+    }
+    const struct stage *x;
+    TAILQ_FOREACH(x, &d->pool->stages, link)
+    {
+        SIM_CHECK(x->state == STAGE_SPARE, "stage %lu is still %s when all is quiet", (ul)x->id, stage_state_name(x->state));
+    }
+}

@@ -1,0 +1,401 @@
+/*
+ * client.c - simulated clients: they submit, hand over descriptors when asked, read what they are told, and check it.
+ *
+ * A client may cancel, hang up, half-close, stop reading for a while, or come back and attach. What it was told must
+ * fit: events in order, each item and each chunk ended once, one Finished a job.
+ */
+#include <string.h>
+
+#include "daemon/session.h"
+#include "tests/sim/sim.h"
+
+#define TRIES_MAX 2000u
+
+static struct client *from(struct due *d, size_t offset)
+{
+    return (struct client *)(void *)((char *)d - offset);
+}
+
+static void send_fds(struct client *c, uint16_t type, uint64_t tag, const ProtobufCMessage *m, struct file **files,
+                     unsigned n)
+{
+    sim_log("client %u says %s", c->index, msg_name(type));
+    end_send(c->sock->end, type, tag, m, NULL, 0, files, n);
+}
+
+static void send_to(struct client *c, uint16_t type, uint64_t tag, const ProtobufCMessage *m)
+{
+    send_fds(c, type, tag, m, NULL, 0);
+}
+
+/* ---- submitting ---- */
+
+static Pwc__Policy policy_of(const struct spec *s)
+{
+    Pwc__Policy p = PWC__POLICY__INIT;
+    uint64_t r = sim_mix(s->salt, 99);
+    p.set = (r & 3) != 0;
+    p.retries_error = (int32_t)(r >> 8 & 3) - 1;
+    p.retries_crash = (int32_t)(r >> 10 & 3) - 1;
+    p.retries_oom = (int32_t)(r >> 12 & 3) - 1;
+    p.retries_timeout = (int32_t)(r >> 14 & 3) - 1;
+    p.on_failure = (r >> 16 & 3) != 0 ? PWC__ON_FAILURE__ON_FAILURE_SKIP : PWC__ON_FAILURE__ON_FAILURE_FAIL;
+    p.max_failures = (r >> 20 & 7) == 0 ? 1 + (r >> 24 & 3) : 0;
+    p.chunk_timeout_ns = (r >> 28 & 3) != 0 ? (uint64_t)s->chunk_ns * 100 + 300 * NS_PER_MS : 0;
+    p.job_timeout_ns = (r >> 32 & 31) == 0 ? (1 + (r >> 40 & 7)) * NS_PER_S : 0;
+    return p;
+}
+
+static void submit(struct client *c, struct spec *s)
+{
+    static char *const names[OP_KINDS] = {"count", "countfold", "fold", "serial", "placed", "serial"};
+    static char in[] = "in", out[] = "out", n[] = "n", spec[] = "spec", label[] = "label", none[] = "";
+    Pwc__Submit m = PWC__SUBMIT__INIT;
+    Pwc__Policy policy = policy_of(s);
+    Pwc__Value values[2] = {PWC__VALUE__INIT, PWC__VALUE__INIT};
+    Pwc__Param params[2] = {PWC__PARAM__INIT, PWC__PARAM__INIT}, *list[2] = {&params[0], &params[1]};
+    Pwc__RoleDecl roles[2] = {PWC__ROLE_DECL__INIT, PWC__ROLE_DECL__INIT}, *role_list[2] = {&roles[0], &roles[1]};
+    uint64_t r = sim_mix(s->salt, 98);
+    bool count = s->op == OP_COUNT || s->op == OP_COUNT_FOLD;
+    for (int i = 0; i < 2; i++) {
+        values[i].kind_case = PWC__VALUE__KIND_U64;
+        values[i].u64 = i == 0 ? s->index : s->chunks;
+        params[i].name = i == 0 ? spec : n;
+        params[i].value = &values[i];
+        roles[i].name = i == 0 ? in : out;
+        roles[i].count = 1;
+    }
+    m.op = names[s->op];
+    m.params = list;
+    m.n_params = count ? 2 : 1;
+    m.items = s->op == OP_BATCH ? s->chunks : count ? 0 : 1;
+    m.roles = role_list;
+    m.n_roles = count ? 0 : s->op == OP_FOLD ? 1 : 2;
+    m.batch = s->op == OP_BATCH;
+    m.policy = &policy;
+    m.isolation = s->isolation;
+    m.records = s->records;
+    m.priority = (int32_t)(r & 7) - 4;
+    m.max_workers = (r >> 4 & 3) == 0 ? 1 + (r >> 6 & 1) : 0;
+    m.domain = (r >> 8 & 3) == 0 ? label : none;
+    m.on_disconnect = (Pwc__OnDisconnect)((r >> 12) % 3);
+    m.linger_ns = 2 * NS_PER_S;
+    send_to(c, PWC_MSG_SUBMIT, s->index + 1, &m.base);
+}
+
+/* ---- items ---- */
+
+static void send_item(struct client *c, struct want *w)
+{
+    static char name[] = "file", why[] = "simulated";
+    struct spec *s = spec_of_job(w->job);
+    struct file *files[3];
+    unsigned n = s->op == OP_FOLD ? 1 : 2;
+    Pwc__Item m = PWC__ITEM__INIT;
+    m.job = w->job;
+    m.index = w->at++;
+    m.name = name;
+    if (sim_fault(W.p_client)) {
+        s->trouble++;
+        s->item_refused = true;
+        if (sim_chance(800)) {
+            m.code = PWC__CODE__CODE_DENIED;
+            m.reason = why;
+            n = 0;
+        } else if (sim_chance(500)) {
+            n++; /* one descriptor too many: the job fails */
+        } else {
+            m.index += 1 + sim_rnd(3);
+        }
+        sim_log("client %u: item %lu of job %lu is not as it should be", c->index, (ul)m.index, (ul)m.job);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        files[i] = file_memory(MEM_CLIENT, 4096);
+        files[i]->mem.id = s->index << 16 | m.index;
+    }
+    send_fds(c, PWC_MSG_ITEM, 0, &m.base, files, n);
+}
+
+static void on_want(struct client *c, const Pwc__Want *m)
+{
+    const struct spec *s = spec_of_job(m->job);
+    struct want *w = NULL;
+    for (unsigned i = 0; i < c->nwants; i++)
+        if (c->wants[i].job == m->job)
+            w = &c->wants[i];
+    if (w == NULL) {
+        w = &c->wants[c->nwants++];
+        *w = (struct want){.job = m->job};
+    }
+    SIM_CHECK(m->first == w->end && m->n > 0, "job %lu wants items from %lu on, not from %lu", (ul)m->job, (ul)m->first,
+              (ul)w->end);
+    w->end = m->first + m->n;
+    SIM_CHECK(w->end <= (s->op == OP_BATCH ? s->chunks : 1), "job %lu wants more items than there are", (ul)m->job);
+    if (c->step.place == 0)
+        due_in(&c->step, sim_delay());
+}
+
+/* ---- being told ---- */
+
+static void on_accepted(struct client *c, uint64_t tag, const Pwc__Accepted *m)
+{
+    struct spec *s = &W.specs[tag - 1];
+    SIM_CHECK(spec_of_job(m->job) == s, "job %lu is not what was submitted", (ul)m->job);
+    s->accepted++;
+    if (s->records) {
+        Pwc__ChunkCredit credit = PWC__CHUNK_CREDIT__INIT;
+        credit.job = m->job;
+        credit.n = 1000;
+        send_to(c, PWC_MSG_CHUNK_CREDIT, 0, &credit.base);
+    }
+}
+
+static void on_rejected(struct client *c, uint64_t tag, const Pwc__Rejected *m)
+{
+    struct spec *s = &W.specs[tag - 1];
+    SIM_CHECK(m->code == PWC__CODE__CODE_START || m->code == PWC__CODE__CODE_BUSY, "rejected: %s: %s", m->field, m->reason);
+    SIM_CHECK(++s->rejected < TRIES_MAX, "never accepted: %s", m->reason);
+    c->todo |= 1u << s->index; /* again, a little later */
+    due_in(&c->step, 500 * NS_PER_MS);
+}
+
+static void on_item_done(const Pwc__ItemDone *m)
+{
+    struct spec *s = spec_of_job(m->job);
+    uint64_t bit = 1ull << (m->index & 63);
+    SIM_CHECK(m->index < s->chunks && (s->item_done & bit) == 0, "item %lu of job %lu is done twice", (ul)m->index, (ul)m->job);
+    s->item_done |= bit;
+    if (m->code != PWC__CODE__CODE_OK)
+        s->item_bad |= bit;
+    SIM_CHECK(m->code != PWC__CODE__CODE_OK || (s->computed & bit) != 0, "item %lu of job %lu is done, but nobody did it",
+              (ul)m->index, (ul)m->job);
+}
+
+static void on_chunk_done(const Pwc__ChunkDone *m)
+{
+    struct spec *s = spec_of_job(m->job);
+    SIM_CHECK(m->first + m->n <= s->chunks && m->n > 0, "job %lu: record of chunks %lu to %lu", (ul)m->job, (ul)m->first,
+              (ul)(m->first + m->n));
+    for (uint64_t c = m->first; c < m->first + m->n; c++) {
+        uint64_t bit = 1ull << c;
+        SIM_CHECK(s->op == OP_SERIAL || (s->recorded & bit) == 0, "job %lu: two records of chunk %lu", (ul)m->job, (ul)c);
+        s->recorded |= bit;
+        SIM_CHECK(m->code != PWC__CODE__CODE_OK || (s->computed & bit) != 0, "job %lu: chunk %lu is done, but nobody did it",
+                  (ul)m->job, (ul)c);
+    }
+}
+
+static void on_finished(const Pwc__Finished *m)
+{
+    struct spec *s = spec_of_job(m->job);
+    s->finished++;
+    SIM_CHECK(m->state >= PWC__JOB_STATE__JOB_DONE, "job %lu finished in state %d", (ul)m->job, (int)m->state);
+    SIM_CHECK(s->end_state == 0 || s->end_state == m->state, "job %lu finished twice, differently", (ul)m->job);
+    s->end_state = m->state;
+    if (s->op == OP_BATCH && m->state == PWC__JOB_STATE__JOB_DONE)
+        SIM_CHECK(s->client_gone || s->item_done == UINT64_MAX >> (64 - s->chunks), "job %lu is done, its items are not",
+                  (ul)m->job);
+}
+
+static void on_event(const Pwc__Event *m)
+{
+    struct spec *s = spec_of_job(m->job);
+    SIM_CHECK(m->seq > s->last_seq, "job %lu: event %lu after %lu", (ul)m->job, (ul)m->seq, (ul)s->last_seq);
+    s->last_seq = m->seq;
+}
+
+static void handle(struct client *c, const struct packet *in, const ProtobufCMessage *msg)
+{
+    switch (in->type) {
+    case PWC_MSG_ACCEPTED:
+        on_accepted(c, in->tag, (const Pwc__Accepted *)msg);
+        break;
+    case PWC_MSG_REJECTED:
+        on_rejected(c, in->tag, (const Pwc__Rejected *)msg);
+        break;
+    case PWC_MSG_WANT:
+        on_want(c, (const Pwc__Want *)msg);
+        break;
+    case PWC_MSG_ITEM_DONE:
+        on_item_done((const Pwc__ItemDone *)msg);
+        break;
+    case PWC_MSG_CHUNK_DONE:
+        on_chunk_done((const Pwc__ChunkDone *)msg);
+        break;
+    case PWC_MSG_EVENT:
+        on_event((const Pwc__Event *)msg);
+        break;
+    case PWC_MSG_FINISHED:
+        on_finished((const Pwc__Finished *)msg);
+        break;
+    default:
+        break;
+    }
+}
+
+static bool all_finished(const struct client *c)
+{
+    for (unsigned i = 0; i < W.nspecs; i++)
+        if (W.specs[i].client == c && W.specs[i].finished == 0)
+            return false;
+    return true;
+}
+
+/* ---- leaving and coming back ---- */
+
+static void say_hello(struct client *c)
+{
+    static char name[] = "sim";
+    struct file *ends[2];
+    end_pair(ends);
+    c->sock = ends[1];
+    c->sock->end->reader = &c->reader;
+    sim_log("client %u (uid %u) connects", c->index, (unsigned)c->uid);
+    session_accept(&W.d, fd_install(ends[0]), c->uid, (pid_t)c->index + 1);
+    Pwc__Hello m = PWC__HELLO__INIT;
+    m.version_min = m.version_max = 1;
+    m.client = name;
+    send_to(c, PWC_MSG_HELLO, 0, &m.base);
+}
+
+void client_end(struct client *c)
+{
+    due_drop(&c->step);
+    due_drop(&c->reader);
+    due_drop(&c->leave);
+    due_drop(&c->cancel);
+    c->gone = true;
+    if (c->sock != NULL && c->sock->end != NULL)
+        c->sock->end->reader = NULL;
+    file_drop(&c->sock);
+}
+
+/* Hangs up, or says that it has no more requests, or comes back for what it left. */
+static void on_leave(struct due *d)
+{
+    struct client *c = from(d, offsetof(struct client, leave));
+    if (c->gone) { /* back again */
+        c->gone = false;
+        c->back = true;
+        c->nwants = 0;
+        say_hello(c);
+        due_in(&c->step, sim_delay());
+        return;
+    }
+    for (unsigned i = 0; i < W.nspecs; i++)
+        if (W.specs[i].client == c && W.specs[i].finished == 0) {
+            W.specs[i].client_gone = true;
+            W.specs[i].last_seq = 0;
+        }
+    sim_log("client %u leaves", c->index);
+    if (sim_chance(300)) { /* half-close: it goes on reading */
+        struct end *other = c->sock->end->other;
+        if (other != NULL) {
+            other->eof = true;
+            file_wake(other->file, sim_delay());
+        }
+        c->lingering = true;
+        c->todo = 0;
+        c->nwants = 0;
+        return;
+    }
+    client_end(c);
+    if (sim_chance(500))
+        due_in(&c->leave, (int64_t)sim_rnd(2 * NS_PER_S));
+}
+
+static void on_cancel(struct due *d)
+{
+    struct client *c = from(d, offsetof(struct client, cancel));
+    struct spec *s = &W.specs[sim_rnd(W.nspecs)];
+    if (c->gone || c->lingering || s->client != c || s->id == 0)
+        return;
+    s->cancelled = true;
+    Pwc__Cancel m = PWC__CANCEL__INIT;
+    m.job = s->id;
+    send_to(c, PWC_MSG_CANCEL, 0, &m.base);
+}
+
+static void attach(struct client *c, const struct spec *s)
+{
+    Pwc__Attach m = PWC__ATTACH__INIT;
+    m.job = s->id;
+    m.since = s->last_seq;
+    send_to(c, PWC_MSG_ATTACH, 0, &m.base);
+}
+
+/* ---- one thing at a time ---- */
+
+static void on_step(struct due *d)
+{
+    struct client *c = from(d, offsetof(struct client, step));
+    if (c->gone || c->lingering)
+        return;
+    if (c->sock == NULL) {
+        say_hello(c);
+    } else if (c->back) {
+        c->back = false;
+        for (unsigned i = 0; i < W.nspecs; i++)
+            if (W.specs[i].client == c && W.specs[i].id != 0 && W.specs[i].finished == 0)
+                attach(c, &W.specs[i]);
+    } else if (c->todo != 0) {
+        unsigned i = (unsigned)__builtin_ctz(c->todo);
+        c->todo &= ~(1u << i);
+        submit(c, &W.specs[i]);
+    } else {
+        for (unsigned i = 0; i < c->nwants; i++)
+            if (c->wants[i].at < c->wants[i].end) {
+                send_item(c, &c->wants[i]);
+                due_in(&c->step, sim_delay());
+                return;
+            }
+        return;
+    }
+    due_in(&c->step, sim_delay());
+}
+
+static void on_reader(struct due *d)
+{
+    struct client *c = from(d, offsetof(struct client, reader));
+    if (c->gone)
+        return;
+    struct end *e = c->sock->end;
+    if (e->stalled) { /* it has slept long enough */
+        e->stalled = false;
+        if (e->other != NULL)
+            file_wake(e->other->file, sim_delay());
+    } else if (sim_fault(W.p_slow / 2)) {
+        sim_log("client %u stops reading", c->index);
+        e->stalled = true;
+        due_in(&c->reader, (int64_t)sim_rnd(20 * NS_PER_S));
+        return;
+    }
+    struct packet *in = end_take(e);
+    if (in == NULL) {
+        if (e->eof)
+            client_end(c);
+        return;
+    }
+    sim_log("client %u is told %s", c->index, msg_name(in->type));
+    ProtobufCMessage *msg = packet_message(in);
+    handle(c, in, msg);
+    msg_free(msg);
+    packet_free(in);
+    if (all_finished(c) && !c->lingering)
+        client_end(c);
+    else if (e->head != NULL || e->eof)
+        due_in(&c->reader, sim_delay());
+}
+
+void client_begin(struct client *c)
+{
+    c->step.fire = on_step;
+    c->reader.fire = on_reader;
+    c->leave.fire = on_leave;
+    c->cancel.fire = on_cancel;
+    due_in(&c->step, (int64_t)sim_rnd(sim_chance(500) ? 100 * NS_PER_MS : 2 * NS_PER_S));
+    if (sim_chance(150))
+        due_in(&c->leave, (int64_t)sim_rnd(sim_chance(700) ? 200 * NS_PER_MS : 5 * NS_PER_S));
+    if (sim_chance(150))
+        due_in(&c->cancel, (int64_t)sim_rnd(sim_chance(700) ? 200 * NS_PER_MS : 5 * NS_PER_S));
+}

@@ -1,0 +1,284 @@
+/*
+ * lease.c - a simulated worker at its lease: the loop of worker/lease.c in steps between which anything can happen.
+ *
+ *   slot says the chunk -> look at limit and cancel -> compute -> result is there -> next ... -> fold or finish ->
+ *   slot idle -> report
+ *
+ * Each chunk has a value of its own. A worker that computes from rows which are not there (or no longer) leaves the
+ * value's complement: should anybody use it, the job's result is wrong.
+ */
+#include <string.h>
+
+#include "tests/sim/sim.h"
+
+uint64_t spec_value(const struct spec *s, uint64_t chunk)
+{
+    return sim_mix(s->salt, chunk + 1);
+}
+
+static bool folds(const struct spec *s)
+{
+    return s->op == OP_FOLD || s->op == OP_COUNT_FOLD;
+}
+
+static bool rows_there(const struct proc *p)
+{
+    const struct file *raster = p->job->raster;
+    return raster == NULL || raster->mem.values[p->at] == spec_value(p->job->spec, p->at);
+}
+
+/* ---- beginning ---- */
+
+static void take_states(struct proc *p, const uint8_t *tail, size_t len)
+{
+    uint64_t state[2];
+    uint32_t n;
+    for (; len > 0; tail += 4 + n, len -= 4 + n) {
+        memcpy(&n, tail, sizeof n);
+        SIM_CHECK(len >= 4 && n == sizeof state && n <= len - 4, "a fold state of %u bytes came with lease %lu", n,
+                  (ul)p->lease);
+        memcpy(state, tail + 4, sizeof state);
+        p->sum += state[0];
+        p->count += state[1];
+        p->had_states = true;
+    }
+}
+
+static void check_lease(const struct proc *p, const Stage__Lease *m, const struct packet *in)
+{
+    const struct opened *o = p->job;
+    SIM_CHECK(m->first + m->n <= o->chunks && m->first + m->n >= m->first, "lease %lu: chunks %lu to %lu of %lu", (ul)m->lease,
+              (ul)m->first, (ul)(m->first + m->n), (ul)o->chunks);
+    SIM_CHECK(m->n > 0 || m->final, "lease %lu is empty", (ul)m->lease);
+    SIM_CHECK(o->result_bytes == 0 || (p->arena != NULL && m->offset + m->n * o->result_bytes <= p->arena->mem.bytes),
+              "lease %lu does not fit the arena", (ul)m->lease);
+    SIM_CHECK(in->nfiles == (o->spec->op == OP_BATCH ? 2 * m->n : 0), "lease %lu came with %u descriptors", (ul)m->lease,
+              in->nfiles);
+    for (unsigned i = 0; i < in->nfiles; i++)
+        SIM_CHECK(in->files[i]->mem.kind == MEM_CLIENT && in->files[i]->mem.id == (o->spec->index << 16 | (m->first + i / 2)),
+                  "lease %lu: descriptor %u belongs to another item", (ul)m->lease, i);
+}
+
+void lease_start(struct proc *p, const Stage__Lease *m, const struct packet *in)
+{
+    check_lease(p, m, in);
+    p->phase = PHASE_LEASE;
+    p->lease = m->lease;
+    p->first = p->at = m->first;
+    p->n = m->n;
+    p->offset = m->offset;
+    p->final = m->final;
+    p->in_chunk = p->slot_set = p->had_states = false;
+    p->sum = p->count = 0;
+    p->code = PWC__CODE__CODE_OK;
+    p->began = (uint64_t)sim_now();
+    take_states(p, in->bytes + in->body_len, in->tail_len);
+    sim_log("stage %lu: lease %lu of job %lu: chunks %lu to %lu%s", (ul)p->number, (ul)p->lease, (ul)p->job->job,
+            (ul)p->first, (ul)(p->first + p->n), p->final ? ", final" : "");
+    if (p->arena != NULL)
+        p->arena->mem.place_bytes = p->job->result_bytes;
+    proc_slot_set(p, p->lease, SLOT_IDLE);
+    due_in(&p->step, sim_delay());
+}
+
+/* ---- one chunk ---- */
+
+/* True: it ended badly, or the process did. */
+static bool poisoned(struct proc *p)
+{
+    struct spec *s = p->job->spec;
+    struct obituary *o = &((struct segment *)p->segment->mem.pages)->obituary;
+    for (unsigned i = 0; i < s->npoison; i++) {
+        struct poison *x = &s->poison[i];
+        if (x->chunk != p->at || x->done >= x->times)
+            continue;
+        x->done++;
+        s->trouble++;
+        sim_log("stage %lu: chunk %lu is poison %d", (ul)p->number, (ul)p->at, (int)x->kind);
+        if (x->kind == POISON_ERROR) {
+            p->code = sim_chance(300) ? PWC__CODE__CODE_NO_MEMORY : PWC__CODE__CODE_OP;
+            s->blame[p->at]++;
+        } else if (x->kind == POISON_HANG) {
+            p->hung = true;
+        } else if (x->kind == POISON_EXIT) {
+            proc_die(p, true, 3);
+        } else {
+            o->why = x->kind == POISON_OOM      ? PWC__CODE__CODE_NO_MEMORY
+                     : x->kind == POISON_SHRANK ? PWC__CODE__CODE_INPUT_SHRANK
+                                                : 0;
+            atomic_store(&o->ready, o->why != 0);
+            proc_die(p, false, SIGSEGV);
+        }
+        return true;
+    }
+    return false;
+}
+
+static void compute(struct proc *p)
+{
+    struct spec *s = p->job->spec;
+    uint64_t value = rows_there(p) ? spec_value(s, p->at) : ~spec_value(s, p->at);
+    s->computed |= 1ull << p->at;
+    if (folds(s)) {
+        p->sum += value;
+        p->count++;
+    }
+    if (p->job->result_bytes > 0)
+        p->arena->mem.values[p->offset / p->job->result_bytes + (p->at - p->first)] = value;
+    atomic_store(&proc_slot(p)->done, ++p->done_ever);
+}
+
+/* False: the lease is over, or the process is. */
+static bool chunk_done(struct proc *p)
+{
+    if (proc_fault(p, AT_CHUNK))
+        return false;
+    p->in_chunk = false;
+    if (poisoned(p))
+        return p->state == PROC_RUNS && !p->hung;
+    compute(p);
+    if (proc_fault(p, AT_BETWEEN))
+        return false;
+    p->at++;
+    p->slot_set = false;
+    return true;
+}
+
+/* ---- the report ---- */
+
+static const char *lie(struct proc *p, Stage__Report *m)
+{
+    if (!p->liar || !sim_fault(W.p_lie * 5))
+        return NULL;
+    p->job->spec->trouble++;
+    switch (sim_rnd(6)) {
+    case 0:
+        m->done += 1 + sim_rnd(5);
+        return "more than it held";
+    case 1:
+        m->lease += 1 + sim_rnd(3);
+        return "another lease";
+    case 2:
+        m->job += 1;
+        return "another job";
+    case 3:
+        m->code = PWC__CODE__CODE_OP;
+        m->failed = m->done + p->first + 1;
+        return "a failure of a chunk it was not at";
+    case 4:
+        m->done = UINT64_MAX;
+        return "everything";
+    default:
+        m->failed = UINT64_MAX;
+        m->code = PWC__CODE__CODE_CRASH;
+        m->done = UINT64_MAX - p->first;
+        return "an overflow";
+    }
+}
+
+static size_t fold_tail(struct proc *p, Stage__Report *m, uint8_t tail[20])
+{
+    bool wanted = folds(p->job->spec) && (m->done > 0 || p->had_states || p->final);
+    if (p->final && m->code == PWC__CODE__CODE_OK && m->done >= p->n) {
+        if (!p->job->spec->bad_finish)
+            return 0;
+        m->code = PWC__CODE__CODE_OP;
+        m->failed = p->first + p->n;
+        p->job->spec->trouble++;
+    }
+    if (!wanted)
+        return 0;
+    uint32_t n = 16;
+    memcpy(tail, &n, 4);
+    memcpy(tail + 4, &p->sum, 8);
+    memcpy(tail + 12, &p->count, 8);
+    if (!p->liar || !sim_fault(W.p_lie * 5))
+        return 20;
+    p->job->spec->trouble++;
+    sim_log("stage %lu: a malformed fold state", (ul)p->number);
+    return sim_rnd(20);
+}
+
+static void send_report(struct proc *p)
+{
+    static char none[1] = "", sum[] = "sum", count[] = "count", why[] = "simulated";
+    Stage__Report m = STAGE__REPORT__INIT;
+    Pwc__Value values[2] = {PWC__VALUE__INIT, PWC__VALUE__INIT};
+    Pwc__Param params[2] = {PWC__PARAM__INIT, PWC__PARAM__INIT}, *list[2] = {&params[0], &params[1]};
+    uint8_t tail[20];
+    m.lease = p->lease;
+    m.job = p->job->job;
+    m.done = p->at - p->first;
+    m.code = p->code;
+    m.failed = m.code != PWC__CODE__CODE_OK ? p->at : 0;
+    m.ns = (uint64_t)sim_now() - p->began;
+    size_t len = fold_tail(p, &m, tail);
+    m.reason = m.code != PWC__CODE__CODE_OK ? why : none;
+    if (p->final && m.code == PWC__CODE__CODE_OK && m.done >= p->n && folds(p->job->spec)) {
+        for (int i = 0; i < 2; i++) {
+            values[i].kind_case = PWC__VALUE__KIND_U64;
+            values[i].u64 = i == 0 ? p->sum : p->count;
+            params[i].name = i == 0 ? sum : count;
+            params[i].value = &values[i];
+        }
+        m.results = list;
+        m.n_results = 2;
+    }
+    const char *what = lie(p, &m);
+    sim_log("stage %lu: reports lease %lu: %lu done, code %d%s%s", (ul)p->number, (ul)m.lease, (ul)m.done, (int)m.code,
+            what != NULL ? "; a lie: " : "", what != NULL ? what : "");
+    proc_send(p, PWC_MSG_REPORT, &m.base, tail, len, NULL);
+    if (what != NULL && m.lease != p->lease) { /* and then the truth */
+        m.lease = p->lease;
+        proc_send(p, PWC_MSG_REPORT, &m.base, tail, len, NULL);
+    } else if (what != NULL && m.job != p->job->job) {
+        m.job = p->job->job;
+        proc_send(p, PWC_MSG_REPORT, &m.base, tail, len, NULL);
+    }
+}
+
+static void finish(struct proc *p)
+{
+    if (proc_fault(p, AT_FINISH))
+        return;
+    proc_slot_set(p, p->lease, SLOT_IDLE);
+    if (proc_fault(p, AT_REPORT))
+        return;
+    send_report(p);
+    if (!proc_fault(p, AT_REPORTED))
+        proc_loop(p);
+}
+
+void lease_step(struct proc *p)
+{
+    const struct control_page *control = p->control->mem.pages;
+    if (p->in_chunk && !chunk_done(p))
+        return;
+    if (p->code != PWC__CODE__CODE_OK || p->at == p->first + p->n) {
+        finish(p);
+        return;
+    }
+    if (!p->slot_set) {
+        proc_slot_set(p, p->lease, p->at);
+        p->slot_set = true;
+        if (proc_fault(p, AT_SLOT))
+            return;
+        if (sim_chance(W.p_steal_race)) {
+            due_in(&p->step, sim_delay());
+            return;
+        }
+    }
+    if (p->at >= atomic_load(&control->limit)) {
+        finish(p);
+        return;
+    }
+    if (atomic_load(&control->cancel) != 0) {
+        p->code = PWC__CODE__CODE_CANCELLED;
+        finish(p);
+        return;
+    }
+    p->in_chunk = true;
+    if (!rows_there(p))
+        p->job->spec->trouble++;
+    due_in(&p->step, p->job->spec->chunk_ns / 2 + (int64_t)sim_rnd((uint64_t)p->job->spec->chunk_ns));
+}
