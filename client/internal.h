@@ -160,6 +160,8 @@ const char *text_of(const char *s); /* NULL: "" */
 struct pwc_spec {
     Pwc__Submit pb; /* its pointers into the fields below, owned */
     Pwc__Policy policy;
+    Pwc__Value fill;
+    char halt[64];
     struct param_list {
         Pwc__Param **v;
         size_t n;

@@ -220,7 +220,7 @@ enum pwc_isolation {
 enum pwc_on_failure {
     PWC_ON_FAILURE_FAIL = 0, /* a chunk that is given up fails the job */
     PWC_ON_FAILURE_SKIP = 1, /* the job goes on and ends partial */
-    PWC_ON_FAILURE_FILL = 2,
+    PWC_ON_FAILURE_FILL = 2, /* ... with each of its bytes set to `fill` */
 };
 
 /* Start from pwc_policy_default. Retries are attempts after the first; -1: the daemon's default. */
@@ -230,10 +230,13 @@ struct pwc_policy {
     int32_t retries_oom;       /* it took too much memory */
     int32_t retries_timeout;   /* it took too long */
     uint64_t chunk_timeout_ns; /* 0: none */
+    int32_t chunk_timeout_percent; /* of the running median, once there is one; 0: none; the lesser limit holds */
     uint64_t job_timeout_ns;   /* 0: none */
     enum pwc_on_failure on_failure;
     uint64_t max_failures; /* 0: 1,000 */
     uint64_t memory;       /* bytes a worker; 0: the daemon's limit */
+    uint8_t fill;          /* with PWC_ON_FAILURE_FILL */
+    const char *halt;      /* "(now|soon),(fail|success|done)=(N|N%)"; NULL: never. Copied, at most 63 characters */
 };
 PWC_API void pwc_policy_default(struct pwc_policy *ret_policy);
 

@@ -235,6 +235,13 @@ void pwc_spec_policy(struct pwc_spec *spec, const struct pwc_policy *policy)
     p->on_failure = (Pwc__OnFailure)policy->on_failure;
     p->max_failures = policy->max_failures;
     p->memory = policy->memory;
+    p->chunk_timeout_percent = policy->chunk_timeout_percent;
+    snprintf(spec->halt, sizeof spec->halt, "%s", policy->halt != NULL ? policy->halt : "");
+    p->halt = spec->halt;
+    pwc__value__init(&spec->fill);
+    spec->fill.kind_case = PWC__VALUE__KIND_U64;
+    spec->fill.u64 = policy->fill;
+    p->fill = policy->on_failure == PWC_ON_FAILURE_FILL ? &spec->fill : NULL;
     p->set = true;
     spec->pb.policy = p;
 }

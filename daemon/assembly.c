@@ -24,8 +24,9 @@ static void arena_drop(struct arena *arena)
 
 static void result_drop(struct result *r)
 {
-    arena_free_places(r->arena, r->place, (uint32_t)r->n);
-    if (r->arena->orphan && r->arena->taken == 0)
+    if (r->arena != NULL)
+        arena_free_places(r->arena, r->place, (uint32_t)r->n);
+    if (r->arena != NULL && r->arena->orphan && r->arena->taken == 0)
         arena_drop(r->arena);
     LIST_REMOVE(r, link);
     free(r);
@@ -108,6 +109,11 @@ void assembly_add(struct assembly *a, struct arena *arena, uint64_t first, uint6
         LIST_INSERT_HEAD(&a->results, r, link);
     else
         LIST_INSERT_AFTER(before, r, link);
+}
+
+void assembly_add_hole(struct assembly *a, uint64_t chunk)
+{
+    assembly_add(a, NULL, chunk, 1, 0);
 }
 
 static const struct result *result_at(const struct assembly *a, uint64_t chunk)

@@ -26,7 +26,7 @@ struct arena {
     bool known;     /* the present consumer has its descriptor */
 };
 
-/* A computed range whose results lie side by side. */
+/* A computed range whose results lie side by side; arena NULL: a chunk that was given up, a hole. */
 struct result {
     LIST_ENTRY(result) link; /* sorted by first */
     uint64_t first, n;
@@ -55,6 +55,8 @@ void arena_free_places(struct arena *arena, uint32_t place, uint32_t n);
 
 /* Chunks [first, first + n) are done and lie from `place` on. */
 void assembly_add(struct assembly *a, struct arena *arena, uint64_t first, uint64_t n, uint32_t place);
+/* A chunk that was given up: the consumer gets a filled one in its place. */
+void assembly_add_hole(struct assembly *a, uint64_t chunk);
 /* The next results to hand to the consumer, in order; NULL when the next chunk is not there. Moves `sent`. */
 const struct result *assembly_next(struct assembly *a, uint64_t *ret_first, uint64_t *ret_n);
 /* False: the consumer claims more than it was given. */

@@ -141,6 +141,7 @@ static void job_open(struct job *j, struct stage *s, Stage__Role role)
     m.result_bytes = j->assembly.result_bytes;
     m.absorb = j->absorb;
     m.batch = j->batch;
+    m.fill = j->fill;
     if ((m.has_plan = j->plan_fd >= 0 && role != STAGE__ROLE__ROLE_PLANNER))
         fds[nfds++] = j->plan_fd;
     if ((m.has_raster = raster >= 0))

@@ -75,6 +75,11 @@ void flow_feed(struct job *j)
         m.job = j->id;
         m.first = first;
         m.n = n;
+        if (r->arena == NULL) {
+            m.hole = true;
+            stage_send(c, PWC_MSG_ABSORB, &m.base);
+            continue;
+        }
         m.arena = r->arena->id;
         m.arena_bytes = r->arena->bytes;
         m.offset = (r->place + (first - r->first)) * j->assembly.result_bytes;
@@ -95,11 +100,12 @@ static void gave_up(struct job *j, uint64_t chunk, const struct death *x)
 {
     events_death(j, PWC__EVENT_KIND__EVENT_QUARANTINE, x);
     events_chunks(j, chunk, 1, x->code, x->attempt, x->reason);
-    bool may_skip = j->absorb == PWC__ABSORB__ABSORB_NONE || j->absorb == PWC__ABSORB__ABSORB_FOLDED;
     if (j->batch)
         item_gave_up(j, chunk, x->code, x->reason);
-    else if ((j->on_failure == PWC__ON_FAILURE__ON_FAILURE_FAIL && j->halt.when == HALT_NEVER) || !may_skip)
+    else if ((j->on_failure == PWC__ON_FAILURE__ON_FAILURE_FAIL && j->halt.when == HALT_NEVER))
         job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "%s", x->reason);
+    else if (j->absorb == PWC__ABSORB__ABSORB_SERIAL)
+        assembly_add_hole(&j->assembly, chunk);
     if (j->ledger.bad.count > j->max_failures)
         job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "more than %lu failures; the last: %s",
                 (unsigned long)j->max_failures, x->reason);
@@ -593,6 +599,9 @@ static void rewind_all(struct job *j)
 {
     assembly_forget(&j->assembly);
     ledger_rewind(&j->ledger);
+    for (size_t i = 0; i < j->ledger.bad.n; i++)
+        for (uint64_t c = j->ledger.bad.ranges[i].from; c < j->ledger.bad.ranges[i].to; c++)
+            assembly_add_hole(&j->assembly, c);
     j->produced = false;
     if (j->producer != NULL)
         stage_kill(j->producer, PWC__CODE__CODE_OK, "its job starts again");
@@ -611,7 +620,9 @@ static void consumer_died(struct job *j, const char *reason)
         return;
     }
     for (uint64_t c = 0; c < absorbed; c++)
-        if (!assembly_holds(&j->assembly, c))
+        if (iset_has(&j->ledger.bad, c))
+            assembly_add_hole(&j->assembly, c);
+        else if (!assembly_holds(&j->assembly, c))
             ledger_forget(&j->ledger, c, c + 1);
 }
 

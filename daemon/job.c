@@ -131,6 +131,8 @@ static void take_policy(struct job *j, const Pwc__Policy *p, const struct config
     j->job_timeout_ns = p->job_timeout_ns;
     j->memory = p->memory != 0 ? p->memory : cfg->memory;
     j->on_failure = p->on_failure;
+    if (p->fill != NULL && p->fill->kind_case == PWC__VALUE__KIND_U64)
+        j->fill = (uint8_t)p->fill->u64;
     j->chunk_timeout_percent = p->chunk_timeout_percent > 0 ? (uint32_t)p->chunk_timeout_percent : 0;
     halt_parse(p->halt, &j->halt);
     j->max_failures = p->max_failures != 0 ? p->max_failures : 1000;

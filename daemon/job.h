@@ -81,6 +81,7 @@ struct job {
 
     struct budget budget;
     struct halt halt;
+    uint8_t fill; /* stands in for each byte of a chunk that was given up */
     bool halting; /* nothing more is started */
     uint32_t chunk_timeout_percent;
     Pwc__OnFailure on_failure;

@@ -96,8 +96,10 @@ static void drop_unborn(struct pool *p)
     struct stage *s, *next;
     for (s = TAILQ_FIRST(&p->stages); s != NULL; s = next) {
         next = TAILQ_NEXT(s, link);
-        if (s->pidfd < 0)
-            pool_stage_gone(p, s, NULL);
+        if (s->pidfd >= 0)
+            continue;
+        stage_kill(s, PWC__CODE__CODE_OK, "its nursery died"); /* says nothing about whether stages can start */
+        pool_stage_gone(p, s, NULL);
     }
 }
 

@@ -1,10 +1,11 @@
-/* restart.c - the table of restart.h and its four actions. */
+/* restart.c - the table of restart.h and its actions. */
 #include "daemon/restart.h"
 
 enum action {
     STAY,  /* nothing to learn from it */
     FAIL,  /* later, and twice as late as before */
     TRUST, /* it can start after all: on probation */
+    EASE,  /* once more */
     JUDGE, /* well again, if probation lasted long enough */
 };
 
@@ -18,7 +19,7 @@ static const enum action table[RESTART_PHASES][RESTART_EVENTS] = {
                          [RESTART_HEALTHY] = STAY,
                          [RESTART_DIED_LATER] = STAY},
     [RESTART_PROBATION] = {[RESTART_DIED_BEFORE_READY] = FAIL,
-                           [RESTART_READY] = STAY,
+                           [RESTART_READY] = EASE,
                            [RESTART_HEALTHY] = JUDGE,
                            [RESTART_DIED_LATER] = JUDGE},
 };
@@ -39,6 +40,15 @@ static void trust(struct restart_state *s, struct mono now)
     s->not_before = now;
 }
 
+static void ease(struct restart_state *s)
+{
+    s->delay_ns /= 2;
+    if (s->delay_ns >= RESTART_FIRST_NS)
+        return;
+    s->phase = RESTART_WELL;
+    s->delay_ns = 0;
+}
+
 static void judge(struct restart_state *s, struct mono now)
 {
     if (mono_since(now, s->ready_at) < RESTART_HEALTHY_NS)
@@ -57,6 +67,9 @@ int64_t restart_next(struct restart_state *s, enum restart_event event, struct m
         break;
     case TRUST:
         trust(s, now);
+        break;
+    case EASE:
+        ease(s);
         break;
     case JUDGE:
         judge(s, now);

@@ -8,11 +8,13 @@
  *   well         failing, wait 100 ms        well            well                 well
  *   failing      failing, wait twice as      probation       failing (nothing     failing, the wait goes on
  *                long, at most 30 s                          is up: ignored)
- *   probation    failing, wait twice as      probation       well, if it lasted   the same as HEALTHY
- *                long as the last time                       60 s; else nothing
+ *   probation    failing, wait twice as      the memory is   well, if it lasted   the same as HEALTHY
+ *                long as the last time       halved; well    60 s; else nothing
+ *                                            below 100 ms
  *
  * So a death in work costs no delay (chunks have budgets of their own), a program that cannot start is tried
- * ever more slowly, and one short success does not make it forget. `in_row` counts deaths before ready
+ * ever more slowly, and one short success does not make it forget; many do, so that rare deaths among many starts
+ * (somebody's kill -9, the kernel's want of memory) never add up to a pool that stands still. `in_row` counts deaths before ready
  * without a success between them: at RESTART_GIVE_UP the caller fails the jobs that wait, and goes on trying.
  */
 #ifndef PWC_DAEMON_RESTART_H

@@ -178,7 +178,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     struct session *s = arg;
     struct daemon *d = s->d;
     uid_t before = closer_as(s->uid);
-    if ((what & EV_TIMEOUT) != 0 && !s->open)
+    if (!s->open && ((what & EV_TIMEOUT) != 0 || mono_since(clock_now(), s->since) >= HANDSHAKE_S * NS_PER_S))
         session_doom(s, "said no Hello");
     int r = s->doomed || s->list.step != NULL ? -EAGAIN : chan_fill(s->chan);
     if (r < 0 && r != -EAGAIN) {
@@ -232,6 +232,7 @@ void session_accept(struct daemon *d, int fd, uid_t uid, pid_t pid)
     s->user = u;
     s->uid = uid;
     s->pid = pid;
+    s->since = clock_now();
     TAILQ_INIT(&s->jobs);
     s->chan = chan_new(fd, MSG_FROM_CLIENT, closer_close);
     chan_set_queue_limit(s->chan, PWC_SEND_QUEUE_MAX);

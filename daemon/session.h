@@ -25,6 +25,7 @@ struct session {
     struct user *user;
     uid_t uid;
     pid_t pid;
+    struct mono since; /* connected: bytes of a Hello that come one by one do not buy time */
     struct chan *chan;
     struct event *read_ev, *write_ev;
     bool open, doomed, half_closed;

@@ -167,9 +167,10 @@ static int check_policy(const Pwc__Policy *p, struct refusal *why)
     if (p->chunk_timeout_ns > INT64_MAX || p->job_timeout_ns > INT64_MAX)
         return bad_field(why, "policy.timeout", "below 2^63 ns");
     if ((unsigned)p->on_failure > PWC__ON_FAILURE__ON_FAILURE_FILL)
-        return bad_field(why, "policy.on_failure", "0 (fail) or 1 (skip)");
-    if (p->on_failure == PWC__ON_FAILURE__ON_FAILURE_FILL || p->fill != NULL)
-        return unsupported(why, "policy.fill", "fail and skip are");
+        return bad_field(why, "policy.on_failure", "0 (fail), 1 (skip) or 2 (fill)");
+    bool byte = p->fill != NULL && p->fill->kind_case == PWC__VALUE__KIND_U64 && p->fill->u64 <= 255;
+    if ((p->on_failure == PWC__ON_FAILURE__ON_FAILURE_FILL) != (p->fill != NULL) || (p->fill != NULL && !byte))
+        return bad_field(why, "policy.fill", "a byte, 0 to 255, and goes with on_failure fill");
     struct halt halt;
     if (halt_parse(p->halt, &halt) < 0)
         return refuse(why, PWC__CODE__CODE_BAD_PARAM, "policy.halt",

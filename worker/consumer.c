@@ -27,6 +27,7 @@ void consumer_free(struct consumer *c)
     }
     free(c->arenas);
     free(c->queue);
+    free(c->blank);
     *c = (struct consumer){0};
 }
 
@@ -66,13 +67,28 @@ static void queue_push(struct consumer *c, struct absorb a)
     c->queue[c->head + c->len++] = a;
 }
 
-/* Chunks that were given up leave gaps; nothing comes twice and nothing out of order. */
+/* Nothing comes twice and nothing out of order. */
 static bool absorb_fits(const struct op_job *job, const Stage__Absorb *m, const struct consumer_arena *arena)
 {
     uint64_t bytes, end, last;
     return m->n > 0 && m->first >= job->priv->consumer.next && add_u64(m->first, m->n, &last) &&
            last <= job->chunks && mul_u64(m->n, job->result_bytes, &bytes) &&
            add_u64(m->offset, bytes, &end) && end <= arena->bytes;
+}
+
+/* What was given up is taken like a result: one blank chunk serves for all of them. */
+static int absorb_hole(struct op_job *job, const Stage__Absorb *m)
+{
+    struct consumer *c = &job->priv->consumer;
+    if (m->n != 1 || m->first < c->next || m->first >= job->chunks)
+        return -EPROTO;
+    if (c->blank == NULL) {
+        c->blank = xcalloc(1, job->result_bytes);
+        memset(c->blank, (int)(job->priv->open->fill & 0xff), job->result_bytes);
+    }
+    queue_push(c, (struct absorb){m->first, 1, c->blank});
+    c->next = m->first + 1;
+    return 0;
 }
 
 int on_absorb(struct stage *s, struct incoming *in)
@@ -82,6 +98,8 @@ int on_absorb(struct stage *s, struct incoming *in)
     if (job == NULL || job->priv->open->role != STAGE__ROLE__ROLE_CONSUMER)
         return 0; /* it has failed or was closed: what was on its way is dropped */
     struct consumer *c = &job->priv->consumer;
+    if (m->hole)
+        return absorb_hole(job, m);
     struct consumer_arena *arena = arena_find(c, m->arena);
     if (arena == NULL && in->frame->nfds == 1) {
         int r = arena_map(c, m->arena, m->arena_bytes, in->frame->fds[0]);

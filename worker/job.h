@@ -38,6 +38,7 @@ struct consumer {
     size_t head, len, room;
     struct consumer_arena *arenas;
     size_t narenas;
+    uint8_t *blank; /* a filled chunk, for what was given up; made when one is needed */
     uint64_t next;  /* chunks below it were queued */
     uint64_t taken; /* of queue[head] handed to the op */
 };

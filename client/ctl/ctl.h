@@ -193,7 +193,7 @@ struct shape { /* of the op, from the catalogue */
     bool formats, batches;
 };
 struct extra { /* --in mask=FILE */
-    const char *role;
+    const char *role, *name;
     int fd;
 };
 struct request {
@@ -257,8 +257,8 @@ const char *death_text(const struct pwc_death *d, char *buf, size_t size);
 void report_results(struct pwc_job *job, const char *prefix);
 void report_json(struct pwc_job *job, const char *op);
 void report_summary(const struct run *run);
-/* Status; says why it is not 0, about which of the files (NULL: not known). */
-int report_outcome(struct pwc_job *job, bool allow_partial, const char *input, const char *output);
+/* Status; says why it is not 0, and with run (NULL: not ours) about which file. */
+int report_outcome(struct pwc_job *job, bool allow_partial, const struct run *run);
 
 /* ---- signals.c ---- */
 

@@ -59,7 +59,7 @@ static int wait_for(struct pwc *c, const struct args *args, uint64_t id, int64_t
     }
     if (args->n > 2)
         snprintf(prefix, sizeof prefix, "%" PRIu64 " ", id);
-    r = report_outcome(job, args->o.allow_partial, NULL, NULL);
+    r = report_outcome(job, args->o.allow_partial, NULL);
     if (args->o.json)
         report_json(job, NULL);
     else

@@ -113,18 +113,34 @@ static int set_on_failure(struct options *o, const struct option *opt, const cha
 {
     static const char *const words[] = {"fail", "skip"};
     int i;
+    uint64_t byte;
+    o->policy_set = true;
+    if (strncmp(value, "fill=", 5) == 0 && parse_u64(value + 5, 255, &byte) == 0) {
+        o->policy.on_failure = PWC_ON_FAILURE_FILL;
+        o->policy.fill = (uint8_t)byte;
+        return 0;
+    }
+    if (strncmp(value, "fill", 4) == 0)
+        return bad_value(opt, value, "must be fill=BYTE, 0 to 255");
     int r = set_word(opt, value, words, COUNT(words), &i);
     if (r == 0)
         o->policy.on_failure = (enum pwc_on_failure)i;
-    o->policy_set = true;
     return r;
+}
+
+static int set_halt(struct options *o, const struct option *opt, const char *value)
+{
+    (void)opt;
+    o->policy.halt = value; /* the daemon knows the grammar */
+    o->policy_set = true;
+    return 0;
 }
 
 static int set_retries(struct options *o, const struct option *opt, const char *value)
 {
     uint64_t n;
-    if (parse_u64(value, 1000, &n) < 0)
-        return bad_value(opt, value, "must be a number from 0 to 1000");
+    if (parse_u64(value, 100, &n) < 0)
+        return bad_value(opt, value, "must be a number from 0 to 100");
     o->policy.retries_error = o->policy.retries_crash = o->policy.retries_oom = o->policy.retries_timeout =
         (int)n;
     o->policy_set = true;
@@ -142,8 +158,18 @@ static int set_max_failures(struct options *o, const struct option *opt, const c
 static int set_chunk_timeout(struct options *o, const struct option *opt, const char *value)
 {
     o->policy_set = true;
+    size_t n = strlen(value);
+    char digits[16] = "";
+    uint64_t percent;
+    if (n > 1 && n < sizeof digits && value[n - 1] == '%') {
+        memcpy(digits, value, n - 1);
+        if (parse_u64(digits, 1000000, &percent) == 0 && percent >= 100) {
+            o->policy.chunk_timeout_percent = (int32_t)percent;
+            return 0;
+        }
+    }
     return parse_duration(value, &o->policy.chunk_timeout_ns) < 0
-               ? bad_value(opt, value, "must be a duration, as 30s, 200ms, 1.5h")
+               ? bad_value(opt, value, "must be a duration, as 30s or 200ms, or at least 100%")
                : 0;
 }
 
@@ -210,10 +236,11 @@ static const struct option options[] = {
     {0, "save", "NAME=VALUE", "an option of the output format, as Q=90", GROUP_RUN, set_pair, AT(save)},
     {0, "load", "NAME=VALUE", "an option of the loader, as page=1", GROUP_RUN, set_pair, AT(load)},
     {0, "retries", "N", "further attempts at a chunk, whatever the cause", GROUP_RUN, set_retries, 0},
-    {0, "chunk-timeout", "TIME", "for one chunk: 30s, 200ms, 1.5h", GROUP_RUN, set_chunk_timeout, 0},
+    {0, "chunk-timeout", "TIME", "for one chunk: 30s, 200ms, or 300% of the median", GROUP_RUN, set_chunk_timeout, 0},
     {0, "timeout", "TIME", "for the whole; exit status 124", GROUP_TIMEOUT, set_timeout, 0},
-    {0, "on-failure", "WHAT", "a chunk that is given up: fail the job, or skip it (exit status 5)", GROUP_RUN,
+    {0, "on-failure", "WHAT", "a chunk given up: fail the job, skip it or fill=BYTE (exit status 5)", GROUP_RUN,
      set_on_failure, 0},
+    {0, "halt", "WHEN", "end early: (now|soon),(fail|success|done)=(N|N%)", GROUP_RUN, set_halt, 0},
     {0, "max-failures", "N", "give up after so many with --on-failure skip", GROUP_RUN, set_max_failures, 0},
     {0, "allow-partial", NULL, "a job with chunks given up is a success", GROUP_RUN, set_flag,
      AT(allow_partial)},

@@ -18,7 +18,9 @@
 
 static int failed(char *why, size_t size, const char *what)
 {
-    snprintf(why, size, "%s%s%s", what, what[0] != '\0' ? ": " : "", strerror(errno));
+    int err = errno;
+    snprintf(why, size, "%s%s%s", what, what[0] != '\0' ? ": " : "", strerror(err));
+    errno = err;
     return EXIT_FAILED;
 }
 
@@ -120,7 +122,10 @@ static int create(struct output *out, char *why, size_t size)
     }
     if (base_name(out->target)[0] == '\0')
         return refuse(why, size, "there is no such directory");
-    return temp_in_dir(out, why, size);
+    int r = temp_in_dir(out, why, size);
+    if (r != 0 && strcmp(out->name, out->target) != 0)
+        snprintf(why, size, "it is a symbolic link to '%s': %s", out->target, strerror(errno));
+    return r;
 }
 
 int output_open(const char *name, struct output *out, char *why, size_t size)

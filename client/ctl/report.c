@@ -119,29 +119,54 @@ static int job_status(struct pwc_job *job, int code)
     return status_of(code);
 }
 
-/* The file that a reason is about. */
-static const char *culprit(int code, const char *input, const char *output)
+/* "mask: too large" is about the file in that role. */
+static const char *after_role(const char *why, const char *role)
 {
+    size_t n = role != NULL ? strlen(role) : 0;
+    return n > 0 && strncmp(why, role, n) == 0 && strncmp(why + n, ": ", 2) == 0 ? why + n + 2 : NULL;
+}
+
+static const char *input_of(const struct request *rq, const char **why)
+{
+    const char *rest;
+    for (size_t i = 0; i < rq->nextras; i++)
+        if ((rest = after_role(*why, rq->extras[i].role)) != NULL) {
+            *why = rest;
+            return rq->extras[i].name;
+        }
+    if ((rest = after_role(*why, first_role(&rq->shape, false))) != NULL)
+        *why = rest;
+    return rq->nfiles > 0 ? rq->files[0] : NULL;
+}
+
+/* The file that a reason is about; NULL: none that we know. */
+static const char *culprit(int code, const struct run *run, const char **why)
+{
+    const char *rest;
+    if (run == NULL || run->batch != NULL)
+        return NULL;
     switch (code) {
     case PWC_BAD_INPUT:
     case PWC_BUDGET:
     case PWC_INPUT_SHRANK:
     case PWC_INPUT_IO:
-        return input;
+        return input_of(&run->rq, why);
     case PWC_OUTPUT:
-        return output;
+        if ((rest = after_role(*why, first_role(&run->rq.shape, true))) != NULL)
+            *why = rest;
+        return run->out.name;
     default:
         return NULL;
     }
 }
 
-int report_outcome(struct pwc_job *job, bool allow_partial, const char *input, const char *output)
+int report_outcome(struct pwc_job *job, bool allow_partial, const struct run *run)
 {
     int code = pwc_wait(job, 0);
     if (code == PWC_OK || (code == PWC_E_PARTIAL && allow_partial))
         return EXIT_OK;
     const char *why = pwc_error()[0] != '\0' ? pwc_error() : "some chunks were given up";
-    const char *file = culprit(code, input, output);
+    const char *file = culprit(code, run, &why);
     if (file != NULL)
         return complain(job_status(job, code), "'%s': %s", file, why);
     return complain(job_status(job, code), "%s", why);

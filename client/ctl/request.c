@@ -237,6 +237,7 @@ static int open_extras(const struct options *o, struct request *rq)
         if (r != 0)
             return r;
         x->role = p->name;
+        x->name = p->value;
         rq->nextras++;
     }
     return 0;

@@ -78,12 +78,6 @@ static void follow(struct run *run)
     progress_end();
 }
 
-static int outcome(struct run *run)
-{
-    const char *input = run->batch == NULL && run->rq.nfiles > 0 ? run->rq.files[0] : NULL;
-    return report_outcome(run->job, run->args->o.allow_partial, input, run->out.name);
-}
-
 /* ---- detached ---- */
 
 /* Without an output to publish and files to open the daemon can go on alone. */
@@ -96,7 +90,7 @@ static int detach(struct run *run)
 {
     int r = pwc_wait_accepted(run->job, PWC_FOREVER);
     if (r != PWC_OK)
-        return outcome(run);
+        return report_outcome(run->job, false, run);
     uint64_t id = pwc_job_id(run->job);
     if (daemon_alone(run)) {
         r = pwc_detach(run->job, PWC_FOREVER);
@@ -139,7 +133,7 @@ static int conclude(struct run *run)
     if (run->batch == NULL && state != PWC_JOB_FAILED)
         tell_given_up(run);
     batch_report(run);
-    int r = run->signal != 0 ? EXIT_SIGNAL + run->signal : outcome(run);
+    int r = run->signal != 0 ? EXIT_SIGNAL + run->signal : report_outcome(run->job, o->allow_partial, run);
     if (r == 0)
         r = published;
     if (state == PWC_JOB_DONE || state == PWC_JOB_PARTIAL)

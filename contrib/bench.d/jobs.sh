@@ -155,6 +155,6 @@ row_kills() {
 # Against daemons that have seen nothing yet, as one finds them after the boot.
 row_idle() {
     row idle "idle: wakeups in 10 s, resident MiB" --rounds "$(by 3 1)" --warm 0 \
-        --run ours "$SOURCE/contrib/bench.d/fresh $build/pwcd $STAGE $TMP $CLIENT idle $(by 10 5)" \
+        --run ours "$CLIENT fresh '' $CLIENT idle $(by 10 5)" \
         --goal "wakeups - <= 0" --goal "stage_wakeups - <= 0" --goal "rss_mib - <= 8" --goal "stage_rss_mib - <= 16"
 }

@@ -3,7 +3,7 @@
 #
 # row ID TITLE ARGUMENT...     one comparison (tests/bench/pair.c): result in rows.jsonl and table.tsv
 # point TABLE X COMMAND...     one point of a growth table: result in growth.tsv
-# shellcheck disable=SC2154 # quick, build, output, install, plots are contrib/bench's
+# shellcheck disable=SC2154,SC2034 # variables of contrib/bench, variables for the other parts
 
 PEER_PACKAGES=(gearman-job-server libgearman-dev python3 python3-numpy parallel libvips-tools findutils)
 PYTHON=/usr/bin/python3
@@ -18,7 +18,7 @@ stop_process() { # PID: asks it to end and waits
 
 clean_up() {
     local pid
-    for pid in ${PWCD_PID-} ${EXTRA_PID-} ${GEARMAND_PID-} ${GEAR_WORKERS-} ${HOLDER_PID-}; do
+    for pid in ${PWCD_PID-} ${GEARMAND_PID-} ${GEAR_WORKERS-} ${HOLDER_PID-}; do
         stop_process "$pid"
     done
     [[ -z ${TMP-} ]] || rm -rf "$TMP"
@@ -64,39 +64,20 @@ prepare() {
     output=${output:-$SOURCE/build-bench/results}
     mkdir -p "$output" "$TMP/scratch"
     output=$(cd "$output" && pwd)
-    : >"$TMP/rows.jsonl" >"$TMP/table.tsv" >"$TMP/growth.tsv"
+    touch "$TMP/rows.jsonl" "$TMP/table.tsv" "$TMP/growth.tsv"
     ROUNDS=15 FEW=15
     [[ -z $quick ]] || ROUNDS=5 FEW=3
     export PWC_SOCKET=$TMP/s
     BEGAN=$SECONDS
 }
 
-# start_daemon SOCKET ARGUMENT...: its process in $!
-start_daemon() {
-    local socket=$1
-    shift
-    "$build/pwcd" --socket "$socket" --stage "$STAGE" --scratch "$TMP/scratch" "$@" 2>>"$TMP/pwcd.log" &
-}
-
 start_pwcd() {
-    start_daemon "$PWC_SOCKET"
+    # For daemons of other settings: bench-client fresh.
+    export BENCH_PWCD=$build/pwcd BENCH_STAGE=$STAGE BENCH_TMP=$TMP
+    "$build/pwcd" --socket "$PWC_SOCKET" --stage "$STAGE" --scratch "$TMP/scratch" 2>"$TMP/pwcd.log" &
     PWCD_PID=$!
     SEATS=$("$CLIENT" ready | awk '$1 == "seats" {print $2}') || die "pwcd does not start: $(tail -n 3 "$TMP/pwcd.log")"
     export BENCH_PROCESSES=$SEATS OMP_NUM_THREADS=$SEATS
-}
-
-# with_daemon "ARGUMENT..." COMMAND...: against a daemon of other settings
-with_daemon() {
-    local rc=0 socket=$TMP/extra args
-    read -r -a args <<<"$1"
-    shift
-    start_daemon "$socket" "${args[@]}"
-    EXTRA_PID=$!
-    PWC_SOCKET=$socket "$CLIENT" ready >/dev/null
-    PWC_SOCKET=$socket "$@" || rc=$?
-    stop_process "$EXTRA_PID"
-    EXTRA_PID=
-    return "$rc"
 }
 
 calibrate() {

@@ -2,8 +2,8 @@
  * bench.h - what the programs of `contrib/bench` share. Each program does one thing once and prints what it
  * measured, a line "key value" each; tests/bench/pair.c runs ours and theirs in turn and compares.
  *
- * A program that finds a wrong result says so and exits with 1: a fast wrong answer is a failure. What cannot be
- * measured here exits with 77.
+ * A program that finds a wrong result says so and exits with 1: a fast wrong answer is a failure. What cannot
+ * be measured here exits with 77.
  */
 #ifndef PWC_TESTS_BENCH_H
 #define PWC_TESTS_BENCH_H
@@ -32,15 +32,17 @@ _Noreturn void bench_fail(const char *fmt, ...) __attribute__((format(printf, 1,
 uint64_t bench_number(const char *what, const char *text, uint64_t min, uint64_t max);
 
 /* ---- other processes, from /proc ---- */
-double bench_cpu_of(pid_t pid);         /* seconds of CPU, of the main thread, exactly */
-double bench_cpu_of_family(pid_t pid);  /* of pid, its living children and those it has waited for */
-uint64_t bench_rss_kib(pid_t pid);      /* VmRSS */
-uint64_t bench_switches_of(pid_t pid);  /* times it was put on a CPU anew: 0 new ones mean no wakeup */
+double bench_cpu_of(pid_t pid);        /* seconds of CPU, of the main thread, exactly */
+double bench_cpu_of_family(pid_t pid); /* of pid, its living children and those it has waited for */
+uint64_t bench_rss_kib(pid_t pid);     /* VmRSS */
+uint64_t bench_switches_of(pid_t pid); /* times it was put on a CPU anew: 0 new ones mean no wakeup */
 size_t bench_children(pid_t pid, pid_t *ret_pids, size_t max);
 
 /* ---- the daemon at $PWC_SOCKET ---- */
 struct pwc *bench_connect(void);
-pid_t bench_daemon(struct pwc *c); /* its process */
+struct pwc *bench_wait_ready(void); /* connects as soon as it computes; NULL: it does not */
+pid_t bench_daemon(struct pwc *c);  /* its process */
+uint64_t bench_result(struct pwc_job *job, const char *name);
 /* op with n chunks of `steps` (bench.mix only), submitted and waited for; checks the counts. */
 struct pwc_spec *bench_chunks_spec(const char *op, uint64_t n, uint64_t steps);
 struct pwc_job *bench_run(struct pwc *c, struct pwc_spec *spec);

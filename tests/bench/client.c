@@ -1,6 +1,6 @@
 /*
- * client.c - bench-client: our side of each measurement, through libpwc. One command a measurement; the daemon
- * is the one at $PWC_SOCKET.
+ * client.c - bench-client: our side of each measurement, through libpwc. One command a measurement; the
+ * daemon is the one at $PWC_SOCKET.
  */
 #include <stdio.h>
 #include <string.h>
@@ -18,12 +18,15 @@ static const struct {
     {"sum", "FILE SUM                  array.sum of int32", cmd_sum},
     {"image", "OP IN OUT FORMAT [K=V]  one image; the whole command", cmd_image},
     {"thumbs", "FOLDER SIZE FILE...    one batch", cmd_thumbs},
-    {"kill", "N STEPS                  N times: kill a worker in a chunk, wait for the chunk elsewhere", cmd_kill},
-    {"kills", "N STEPS SECONDS         a job of N chunks, a worker killed every SECONDS", cmd_kills},
+    {"kill", "N STEPS                  N times: kill a worker in a chunk, wait for the chunk elsewhere",
+     cmd_kill},
+    {"kills", "N STEPS SECONDS         what a job of N chunks loses when a worker is killed every SECONDS",
+     cmd_kills},
     {"exec", "PROGRAM N                time until a stage that is executed says Ready", cmd_exec},
     {"waiting", "N                     cost of N jobs that wait", cmd_waiting},
     {"clients", "N                     cost of N clients that are connected", cmd_clients},
     {"idle", "SECONDS                  wakeups and memory of a daemon that has nothing to do", cmd_idle},
+    {"fresh", "SETTINGS COMMAND...     run it against a daemon of its own", cmd_fresh},
     {"memory", "COMMAND...             run it; peak memory of daemon and stages meanwhile", cmd_memory},
 };
 

@@ -20,6 +20,8 @@ int cmd_exec(int argc, char **argv);
 /* client_growth.c */
 int cmd_waiting(int argc, char **argv);
 int cmd_clients(int argc, char **argv);
+/* client_daemon.c */
+int cmd_fresh(int argc, char **argv);
 int cmd_idle(int argc, char **argv);
 int cmd_memory(int argc, char **argv);
 

@@ -1,9 +1,10 @@
 /*
- * client_deaths.c - what a death costs: until the chunk stands in another process's slot, and over a whole job.
+ * client_deaths.c - what a death costs: until the chunk stands in another process's slot, and over a whole
+ * job.
  *
  * Seen from outside, through the daemon's list of stages: the time from our SIGKILL until the list shows the
- * chunk in another process. A list costs some 100 us, in the same daemon that handles the death, so the figure
- * is an upper bound; the time between the two last looks is printed as the resolution.
+ * chunk in another process. A list costs some 100 us, in the same daemon that handles the death, so the
+ * figure is an upper bound; the time between the two last looks is printed as the resolution.
  */
 #include <poll.h>
 #include <signal.h>
@@ -57,9 +58,8 @@ static struct pwc_job *start_job(struct pwc *c, uint64_t n, uint64_t steps)
     return job;
 }
 
-/* Kills the first worker that is in a chunk. The chunk is the one it was in after it died: it may have gone on. */
 struct hit {
-    double elsewhere, resolution;
+    double elsewhere, resolution; /* seconds */
 };
 
 static bool stands_elsewhere(const struct look *l, pid_t pid, uint64_t chunk)
@@ -70,7 +70,18 @@ static bool stands_elsewhere(const struct look *l, pid_t pid, uint64_t chunk)
     return false;
 }
 
-static bool hit_one(struct pwc *c, struct look *l, struct hit *ret)
+/* Short chunks are over before we look: then the seat counts, filled again when as many are in chunks as
+ * before. */
+static size_t others(const struct look *l, pid_t pid)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < l->n; i++)
+        n += l->busy[i].pid != pid;
+    return n;
+}
+
+/* Kills the first worker that is in a chunk; false: it was between two when it stopped. */
+static bool hit_one(struct pwc *c, struct look *l, bool seat, struct hit *ret)
 {
     do
         look(c, l);
@@ -80,6 +91,7 @@ static bool hit_one(struct pwc *c, struct look *l, struct hit *ret)
     kill(pid, SIGSTOP); /* so that it stays where we see it */
     look(c, l);
     bool there = false;
+    size_t busy = l->n;
     for (size_t i = 0; i < l->n; i++) {
         if (l->busy[i].pid != pid)
             continue;
@@ -97,7 +109,7 @@ static bool hit_one(struct pwc *c, struct look *l, struct hit *ret)
         before = now;
         if (now - start > GIVE_UP_S)
             bench_fail("chunk %lu did not turn up elsewhere", (unsigned long)chunk);
-    } while (!stands_elsewhere(l, pid, chunk));
+    } while (seat ? others(l, pid) < busy : !stands_elsewhere(l, pid, chunk));
     ret->elsewhere = now - start;
     return true;
 }
@@ -112,7 +124,7 @@ int cmd_kill(int argc, char **argv)
     struct look l = {.job = pwc_job_id(job)};
     while (got < n) {
         struct hit hit;
-        if (!hit_one(c, &l, &hit))
+        if (!hit_one(c, &l, false, &hit))
             continue;
         elsewhere[got] = hit.elsewhere;
         resolution[got++] = hit.resolution;
@@ -132,30 +144,51 @@ int cmd_kill(int argc, char **argv)
     return 0;
 }
 
-/* ---- a job under fire ---- */
+/* ---- a job under fire: what it lost ---- */
 
-static uint64_t mix_result(struct pwc_job *job, const char *name)
+/* CPU that went into chunks, and into anything else. */
+struct spent {
+    double pool;  /* supervisor and nursery */
+    double spare; /* starting and attaching a stage: the most that one which has computed nothing has used */
+};
+
+static void add_spent(const struct pwc_stage_info *s, void *user)
 {
-    struct pwc_value v;
-    if (pwc_result_value(job, name, &v) != PWC_OK || v.type != PWC_U64)
-        bench_fail("no result %s", name);
-    return v.u.u64;
+    struct spent *x = user;
+    double cpu = bench_cpu_of((pid_t)s->pid);
+    if (strcmp(s->role, "nursery") == 0)
+        x->pool += cpu;
+    else if (s->chunks == 0 && !s->in_chunk && cpu > x->spare)
+        x->spare = cpu;
 }
 
-static size_t shoot_until_done(struct pwc *c, struct pwc_job *job, double every)
+static struct spent spent_so_far(struct pwc *c, pid_t daemon)
+{
+    struct spent x = {.pool = bench_cpu_of(daemon)};
+    if (pwc_list_stages(c, PWC_TIMEOUT_DEFAULT, add_spent, &x) != PWC_OK)
+        bench_fail("%s", pwc_error());
+    return x;
+}
+
+struct fire {
+    size_t kills;
+    double idle; /* seconds of a seat, from the kills until the chunks stood elsewhere */
+};
+
+static void shoot_until_done(struct pwc *c, struct pwc_job *job, double every, struct fire *ret)
 {
     struct look l = {.job = pwc_job_id(job)};
-    size_t kills = 0;
+    struct hit hit;
     double next = bench_now() + every;
-    while (pwc_wait(job, (int)((next - bench_now() > 0 ? next - bench_now() : 0) * 1e3) + 1) == PWC_E_TIMEOUT) {
+    while (pwc_wait(job, (int)((next > bench_now() ? next - bench_now() : 0) * 1e3) + 1) == PWC_E_TIMEOUT) {
         if (bench_now() < next)
             continue;
-        look(c, &l);
-        if (l.n > 0 && kill(l.busy[kills % l.n].pid, SIGKILL) == 0)
-            kills++;
+        if (hit_one(c, &l, true, &hit)) {
+            ret->kills++;
+            ret->idle += hit.elsewhere;
+        }
         next += every;
     }
-    return kills;
 }
 
 int cmd_kills(int argc, char **argv)
@@ -165,22 +198,30 @@ int cmd_kills(int argc, char **argv)
     double every = strtod(argc > 3 ? argv[3] : "1", NULL);
     struct pwc *c = bench_connect();
     pid_t daemon = bench_daemon(c);
+    struct fire fire = {0};
+    struct pwc_counts counts;
+    struct spent before = spent_so_far(c, daemon);
     double cpu = bench_cpu_of_family(daemon), start = bench_now();
     struct pwc_job *job = start_job(c, n, steps);
-    size_t kills = every > 0 ? shoot_until_done(c, job, every) : 0;
+    shoot_until_done(c, job, every > 0 ? every : 1e9, &fire);
     if (pwc_wait(job, PWC_FOREVER) != PWC_OK)
         bench_fail("%s", pwc_error());
-    double seconds = bench_now() - start;
-    if (mix_result(job, "chunks") != n)
-        bench_fail("%lu chunks counted, not %lu", (unsigned long)mix_result(job, "chunks"), (unsigned long)n);
-    struct pwc_counts counts;
+    double seconds = bench_now() - start, seats = pwc_daemon(c)->workers * seconds;
+    struct spent after = spent_so_far(c, daemon);
+    cpu = bench_cpu_of_family(daemon) - cpu;
     pwc_job_counts(job, &counts);
+    if (bench_result(job, "chunks") != n)
+        bench_fail("%lu chunks counted, not %lu", (unsigned long)bench_result(job, "chunks"),
+                   (unsigned long)n);
+    double again = (double)(counts.redone + counts.retried);
+    double redone = cpu * again / ((double)n + again);
+    double respawn = after.pool - before.pool + (double)fire.kills * after.spare;
     bench_print("seconds", seconds);
-    bench_print("cpu", bench_cpu_of_family(daemon) - cpu);
-    bench_print("kills", (double)kills);
-    bench_print("deaths", (double)counts.deaths);
-    bench_print("redone_percent", 100.0 * (double)(counts.redone + counts.retried) / (double)n);
-    printf("sum %lu\n", (unsigned long)mix_result(job, "sum"));
+    bench_print("kills", (double)fire.kills);
+    bench_print("redone_percent", 100 * redone / seats);
+    bench_print("idle_percent", 100 * fire.idle / seats);
+    bench_print("respawn_percent", 100 * respawn / seats);
+    bench_print("lost_percent", 100 * (redone + fire.idle + respawn) / seats);
     pwc_job_free(job);
     pwc_close(c);
     return 0;

@@ -1,11 +1,7 @@
-/* client_growth.c - how cost grows with waiting jobs and with clients, and what an idle daemon costs. */
+/* client_growth.c - how cost grows with jobs that wait and with clients that are connected. */
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "tests/bench/client.h"
 
@@ -122,115 +118,5 @@ int cmd_clients(int argc, char **argv)
     pwc_spec_free(spec);
     pwc_close(first);
     free(c);
-    return 0;
-}
-
-/* ---- nothing to do ---- */
-
-struct spares {
-    pid_t pids[256];
-    size_t n;
-    uint64_t rss, switches, nursery_rss;
-};
-
-static void add_stage(const struct pwc_stage_info *s, void *user)
-{
-    struct spares *x = user;
-    uint64_t rss = bench_rss_kib((pid_t)s->pid);
-    if (strcmp(s->role, "nursery") == 0)
-        x->nursery_rss = rss;
-    else if (rss > x->rss)
-        x->rss = rss;
-    if (x->n < sizeof x->pids / sizeof x->pids[0])
-        x->pids[x->n++] = (pid_t)s->pid;
-}
-
-static uint64_t switches_of_all(const struct spares *x)
-{
-    uint64_t sum = 0;
-    for (size_t i = 0; i < x->n; i++)
-        sum += bench_switches_of(x->pids[i]);
-    return sum;
-}
-
-/* The connection that asks is closed before the time begins. */
-int cmd_idle(int argc, char **argv)
-{
-    uint64_t seconds = bench_number("seconds", argc > 1 ? argv[1] : NULL, 1, 3600);
-    struct spares stages = {0};
-    struct pwc *c = bench_connect();
-    pid_t daemon = bench_daemon(c);
-    if (pwc_list_stages(c, PWC_TIMEOUT_DEFAULT, add_stage, &stages) != PWC_OK)
-        bench_fail("%s", pwc_error());
-    pwc_close(c);
-    poll(NULL, 0, 500);
-    uint64_t own = bench_switches_of(daemon), theirs = switches_of_all(&stages);
-    double cpu = bench_cpu_of(daemon);
-    poll(NULL, 0, (int)seconds * 1000);
-    bench_print("wakeups", (double)(bench_switches_of(daemon) - own));
-    bench_print("stage_wakeups", (double)(switches_of_all(&stages) - theirs));
-    bench_print("cpu_us", (bench_cpu_of(daemon) - cpu) * 1e6);
-    bench_print("rss_mib", (double)bench_rss_kib(daemon) / 1024);
-    bench_print("stage_rss_mib", (double)stages.rss / 1024);
-    bench_print("nursery_rss_mib", (double)stages.nursery_rss / 1024);
-    return 0;
-}
-
-/* ---- memory of a job ---- */
-
-static uint64_t pss_kib(pid_t pid, const char *field)
-{
-    char path[64], line[256];
-    uint64_t v = 0;
-    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
-    FILE *f = fopen(path, "re");
-    if (f == NULL)
-        return 0;
-    while (fgets(line, sizeof line, f) != NULL)
-        if (strncmp(line, field, strlen(field)) == 0)
-            v = strtoull(line + strlen(field), NULL, 10);
-    fclose(f);
-    return v;
-}
-
-/* Pages of files can be written out and dropped, so what counts is anonymous and shared memory. */
-static void sample(pid_t daemon, uint64_t *anon, uint64_t *all)
-{
-    pid_t children[256];
-    size_t n = bench_children(daemon, children, sizeof children / sizeof children[0]);
-    uint64_t a = pss_kib(daemon, "Pss_Anon:") + pss_kib(daemon, "Pss_Shmem:"), p = pss_kib(daemon, "Pss:");
-    for (size_t i = 0; i < n; i++) {
-        a += pss_kib(children[i], "Pss_Anon:") + pss_kib(children[i], "Pss_Shmem:");
-        p += pss_kib(children[i], "Pss:");
-    }
-    *anon = a > *anon ? a : *anon;
-    *all = p > *all ? p : *all;
-}
-
-int cmd_memory(int argc, char **argv)
-{
-    uint64_t anon = 0, all = 0;
-    int status = 0;
-    if (argc < 2)
-        bench_fail("memory COMMAND...");
-    struct pwc *c = bench_connect();
-    pid_t daemon = bench_daemon(c);
-    pwc_close(c);
-    double start = bench_now();
-    pid_t pid = fork();
-    if (pid == 0) {
-        execvp(argv[1], argv + 1);
-        _exit(127);
-    }
-    while (pid > 0 && waitpid(pid, &status, WNOHANG) == 0) {
-        sample(daemon, &anon, &all);
-        poll(NULL, 0, 50);
-    }
-    if (pid < 0 || status != 0)
-        bench_fail("%s failed", argv[1]);
-    bench_print("seconds", bench_now() - start);
-    bench_print("anon_mib", (double)anon / 1024);
-    bench_print("pss_mib", (double)all / 1024);
-    bench_print("daemon_rss_mib", (double)bench_rss_kib(daemon) / 1024);
     return 0;
 }

@@ -1,46 +1,23 @@
-/* client_jobs.c - jobs without files: empty and counted chunks, one-chunk jobs one by one and by the thousand. */
-#include <poll.h>
+/* client_jobs.c - jobs without files: empty and counted chunks, one-chunk jobs one by one and by the
+ * thousand. */
 #include <stdio.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/bench/client.h"
 
-#define READY_TRIES 200
-#define READY_MS    50
-#define WARM_JOBS   200u /* so that pool, sockets and caches are as they are in use */
-
-/* A pause: nothing will come from standard input's place. */
-static void pause_ms(int ms)
-{
-    poll(NULL, 0, ms);
-}
+#define WARM_JOBS 200u /* so that pool, sockets and caches are as they are in use */
 
 int cmd_ready(int argc, char **argv)
 {
     (void)argc, (void)argv;
-    struct pwc *c = NULL;
-    for (int i = 0; i < READY_TRIES && pwc_connect(NULL, PWC_TIMEOUT_DEFAULT, &c) != PWC_OK; i++)
-        pause_ms(READY_MS);
+    struct pwc *c = bench_wait_ready();
     if (c == NULL)
         bench_fail("%s", pwc_error());
-    struct pwc_spec *spec = bench_chunks_spec("noop", 1, 0);
-    pwc_job_free(bench_run(c, spec));
-    pwc_spec_free(spec);
     bench_print("pid", bench_daemon(c));
     bench_print("seats", pwc_daemon(c)->workers);
     pwc_close(c);
     return 0;
-}
-
-static void check_sum(struct pwc_job *job, uint64_t expected)
-{
-    struct pwc_value v;
-    if (pwc_result_value(job, "sum", &v) != PWC_OK)
-        bench_fail("%s", pwc_error());
-    if (v.type != PWC_U64 || v.u.u64 != expected)
-        bench_fail("the sum is %lu, not %lu", (unsigned long)v.u.u64, (unsigned long)expected);
 }
 
 int cmd_chunks(int argc, char **argv)
@@ -57,8 +34,8 @@ int cmd_chunks(int argc, char **argv)
     double seconds = bench_now() - start;
     cpu = bench_cpu_of(daemon) - cpu;
     family = bench_cpu_of_family(daemon) - family;
-    if (argc > 4)
-        check_sum(job, bench_number("sum", argv[4], 0, UINT64_MAX));
+    if (argc > 4 && bench_result(job, "sum") != bench_number("sum", argv[4], 0, UINT64_MAX))
+        bench_fail("the sum is %lu, not %s", (unsigned long)bench_result(job, "sum"), argv[4]);
     struct pwc_counts counts;
     pwc_job_counts(job, &counts);
     bench_print("seconds", seconds);

@@ -26,7 +26,8 @@ static int work(in_port_t port)
 {
     gearman_worker_st *w = gearman_worker_create(NULL);
     if (gearman_worker_add_server(w, "127.0.0.1", port) != GEARMAN_SUCCESS ||
-        gearman_worker_define_function(w, "noop", 4, gearman_function_create(nothing), 0, NULL) != GEARMAN_SUCCESS)
+        gearman_worker_define_function(w, "noop", 4, gearman_function_create(nothing), 0, NULL) !=
+            GEARMAN_SUCCESS)
         bench_fail("%s", gearman_worker_error(w));
     while (gearman_worker_work(w) == GEARMAN_SUCCESS)
         continue;

@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#pragma GCC optimize("O3") /* the peer gets the best that its compiler can do, whatever CFLAGS say */
+
 #include "tests/bench/bench.h"
 #include "worker/ops/bench_mix.h"
 
@@ -185,8 +187,12 @@ int main(int argc, char **argv)
         const char *name;
         int argc;
         int (*run)(char **argv);
-    } commands[] = {{"calibrate", 3, cmd_calibrate}, {"expect", 4, cmd_expect}, {"empty", 3, cmd_empty},
-                    {"mix", 5, cmd_mix},             {"sum", 4, cmd_sum},       {"hold", 3, cmd_hold},
+    } commands[] = {{"calibrate", 3, cmd_calibrate},
+                    {"expect", 4, cmd_expect},
+                    {"empty", 3, cmd_empty},
+                    {"mix", 5, cmd_mix},
+                    {"sum", 4, cmd_sum},
+                    {"hold", 3, cmd_hold},
                     {"file", 4, cmd_file}};
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++) {
         if (strcmp(commands[i].name, argv[1]) == 0 && argc == commands[i].argc)

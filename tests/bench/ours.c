@@ -1,7 +1,11 @@
 /* ours.c - see bench.h: the daemon under test, through libpwc. */
+#include <poll.h>
 #include <stdio.h>
 
 #include "tests/bench/bench.h"
+
+#define READY_TRIES 200
+#define READY_MS    50
 
 struct pwc *bench_connect(void)
 {
@@ -9,6 +13,30 @@ struct pwc *bench_connect(void)
     if (pwc_connect(NULL, PWC_TIMEOUT_DEFAULT, &c) != PWC_OK)
         bench_fail("%s", pwc_error());
     return c;
+}
+
+/* The socket may not be there yet. */
+struct pwc *bench_wait_ready(void)
+{
+    struct pwc *c = NULL;
+    for (int i = 0; i < READY_TRIES && pwc_connect(NULL, PWC_TIMEOUT_DEFAULT, &c) != PWC_OK; i++)
+        poll(NULL, 0, READY_MS);
+    if (c == NULL)
+        return NULL;
+    struct pwc_spec *spec = bench_chunks_spec("noop", 1, 0);
+    pwc_job_free(bench_run(c, spec));
+    pwc_spec_free(spec);
+    return c;
+}
+
+uint64_t bench_result(struct pwc_job *job, const char *name)
+{
+    struct pwc_value v;
+    if (pwc_result_value(job, name, &v) != PWC_OK)
+        bench_fail("%s", pwc_error());
+    if (v.type != PWC_U64)
+        bench_fail("result '%s' is no u64", name);
+    return v.u.u64;
 }
 
 static void take_pid(const struct pwc_status *status, void *user)

@@ -144,7 +144,8 @@ static void add_goal(struct row *row, const char *text)
 {
     char cmp[3] = "";
     struct goal *g = &row->goals[row->ngoals];
-    if (row->ngoals == GOALS_MAX || sscanf(text, "%31s %63s %2s %lf", g->metric, g->peers, cmp, &g->value) != 4 ||
+    if (row->ngoals == GOALS_MAX ||
+        sscanf(text, "%31s %63s %2s %lf", g->metric, g->peers, cmp, &g->value) != 4 ||
         (strcmp(cmp, "<=") != 0 && strcmp(cmp, ">=") != 0))
         bench_fail("goal '%s': expected METRIC PEER <= VALUE, or >=", text);
     g->at_most = cmp[0] == '<';

@@ -22,7 +22,8 @@ static struct stats stats_of_copy(const struct metric *m)
 static void judge_against(struct verdict *v, struct row *row, const struct goal *g, struct side *peer)
 {
     double ratio[ROUNDS_MAX];
-    const struct metric *ours = side_metric(&row->sides[0], g->metric), *theirs = side_metric(peer, g->metric);
+    const struct metric *ours = side_metric(&row->sides[0], g->metric),
+                        *theirs = side_metric(peer, g->metric);
     v->peer = peer;
     v->why_not = peer->absent != NULL ? peer->absent : "not measured";
     if (peer->absent != NULL || ours == NULL || theirs == NULL || ours->n != theirs->n)
@@ -90,8 +91,8 @@ static void put_text(FILE *f, const char *text)
 
 static void put_stats(FILE *f, const char *name, const struct stats *s)
 {
-    fprintf(f, ",\"%s\":{\"median\":%.9g,\"low\":%.9g,\"high\":%.9g,\"n\":%zu,\"coverage\":%.4f}", name, s->median,
-            s->low, s->high, s->n, s->coverage);
+    fprintf(f, ",\"%s\":{\"median\":%.9g,\"low\":%.9g,\"high\":%.9g,\"n\":%zu,\"coverage\":%.4f}", name,
+            s->median, s->low, s->high, s->n, s->coverage);
 }
 
 static void put_side(FILE *f, const struct side *s)
@@ -114,8 +115,11 @@ static void put_side(FILE *f, const struct side *s)
 
 static void put_goal(FILE *f, const struct goal *g, const struct verdict *v)
 {
-    fprintf(f, "{\"metric\":\"%s\",\"against\":\"%s\",\"goal\":\"%s %.9g\",\"reached\":%s", g->metric, g->peers,
-            g->at_most ? "<=" : ">=", g->value, !v->known ? "null" : v->reached ? "true" : "false");
+    fprintf(f, "{\"metric\":\"%s\",\"against\":\"%s\",\"goal\":\"%s %.9g\",\"reached\":%s", g->metric,
+            g->peers, g->at_most ? "<=" : ">=", g->value,
+            !v->known    ? "null"
+            : v->reached ? "true"
+                         : "false");
     if (v->peer != NULL)
         fprintf(f, ",\"best\":\"%s\"", v->peer->name);
     if (v->known) {

@@ -1,11 +1,12 @@
 /*
- * ping.c - bench-ping: the least that a message can cost which goes from a client through a broker to a worker
- * and back, over AF_UNIX stream sockets. Nothing is parsed, checked or remembered.
+ * ping.c - bench-ping: the least that a message can cost which goes from a client through a broker to a
+ * worker and back, over AF_UNIX stream sockets. Nothing is parsed, checked or remembered.
  *
  *   bench-ping N [epoll]
  *
- * Messages have the size that a small Submit and its answer have. The broker waits with blocking reads, which is
- * the fastest there is and no broker for more than one; `epoll` makes it wait for both sides, as a broker must.
+ * Messages have the size that a small Submit and its answer have. The broker waits with blocking reads, which
+ * is the fastest there is and no broker for more than one; `epoll` makes it wait for both sides, as a broker
+ * must.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -90,7 +91,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < n + WARM; i++) {
         double start = bench_now();
         before = i == WARM ? start : before;
-        if (send(front[0], m, sizeof m, MSG_NOSIGNAL) != MESSAGE || recv(front[0], m, sizeof m, MSG_WAITALL) != MESSAGE)
+        if (send(front[0], m, sizeof m, MSG_NOSIGNAL) != MESSAGE ||
+            recv(front[0], m, sizeof m, MSG_WAITALL) != MESSAGE)
             bench_fail("the broker is gone");
         if (i >= WARM)
             took[i - WARM] = bench_now() - start;

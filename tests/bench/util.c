@@ -61,7 +61,8 @@ uint64_t bench_number(const char *what, const char *text, uint64_t min, uint64_t
         bench_fail("%s is missing", what);
     double v = strtod(text, &end);
     if (end == text || *end != '\0' || v < (double)min || v > (double)max)
-        bench_fail("%s: '%s' is no number from %lu to %lu", what, text, (unsigned long)min, (unsigned long)max);
+        bench_fail("%s: '%s' is no number from %lu to %lu", what, text, (unsigned long)min,
+                   (unsigned long)max);
     /* Beyond 2^53 only digits are exact. */
     return strpbrk(text, ".eE") != NULL ? (uint64_t)v : strtoull(text, NULL, 10);
 }

@@ -16,6 +16,7 @@
 #include "tests/chaos/chaos.h"
 
 #define CANDIDATES 256
+#define BOOTING_TURN 5 /* one in so many deaths before ready is dealt: five in a row mean to the daemon that stages cannot start */
 
 static const struct {
     const char *name;
@@ -38,7 +39,7 @@ struct killer {
     uint64_t random;
     _Atomic bool stop;
     struct candidate list[CANDIDATES];
-    unsigned n;
+    unsigned n, turn;
     uint64_t hits[ARRAY_LEN(roles)][ARRAY_LEN(signals)];
     struct mono since;
 };
@@ -59,11 +60,16 @@ static unsigned below(struct killer *k, unsigned n)
     return (unsigned)(random_next(&k->random) >> 33) % n;
 }
 
+static bool is_up(const struct pwc_stage_info *info)
+{
+    return strcmp(info->state, "booting") != 0 && strcmp(info->state, "entering") != 0;
+}
+
 static void note_stage(const struct pwc_stage_info *info, void *user)
 {
     struct killer *k = user;
     for (unsigned i = 0; i < ARRAY_LEN(roles) && k->n < CANDIDATES; i++)
-        if (strcmp(info->role, roles[i].name) == 0 && info->pid != 0)
+        if (strcmp(info->role, roles[i].name) == 0 && info->pid != 0 && (is_up(info) || k->turn % BOOTING_TURN == 0))
             k->list[k->n++] = (struct candidate){(int)info->pid, i};
 }
 
@@ -116,6 +122,7 @@ static unsigned choose_signal(struct killer *k)
 static void strike(struct killer *k)
 {
     k->n = 0;
+    k->turn++;
     if (pwc_list_stages(k->c, 30000, note_stage, k) != PWC_OK)
         give_up("pwcd does not list its stages: %s", pwc_error());
     int at = choose(k);

@@ -17,7 +17,7 @@
 #include "tests/unit/runner.h"
 
 #define TALKS     (400 / SLOWER)
-#define GROWS_KIB 3072u
+#define GROWS_KIB 8192u
 
 static struct victim v;
 static uint64_t seed;
@@ -371,7 +371,7 @@ START_TEST(half_closed_and_deaf)
             peer_ask(&p[i], PWC_MSG_LIST_OPS, 0);
         shutdown(p[i].fd, i % 2 == 0 ? SHUT_WR : SHUT_RDWR);
     }
-    victim_is_well(&v, 16 * 1024);
+    victim_serves(&v);
     for (unsigned i = 0; i < SLOW_PEERS; i++)
         peer_free(&p[i]);
     check_well();
@@ -381,13 +381,17 @@ END_TEST
 START_TEST(who_never_greets_is_sent_away)
 {
     struct peer silent = peer_new(&v), slow = peer_new(&v);
-    uint8_t bytes[64];
-    hello_frame(bytes);
+    uint8_t bytes[1024];
+    char name[900];
+    Pwc__Hello m = PWC__HELLO__INIT;
+    m.client = memset(name, 'x', sizeof name);
+    name[sizeof name - 1] = '\0';
+    frame_of(bytes, PWC_MSG_HELLO, 0, &m, 0);
     int64_t began = now_ms();
     size_t said = 0;
     /* A byte now and then does not buy time. */
-    while (!peer_is_closed(&slow, 500) && now_ms() - began < PATIENCE_MS)
-        peer_send(&slow, bytes + MIN(said++, (size_t)10), 1, NULL, 0);
+    while (!peer_is_closed(&slow, 300) && now_ms() - began < PATIENCE_MS)
+        peer_send(&slow, bytes + said++, 1, NULL, 0);
     ck_assert_msg(now_ms() - began < PATIENCE_MS, "a byte now and then keeps the connection for %ld ms",
                   (long)(now_ms() - began));
     ck_assert(peer_is_closed(&silent, PATIENCE_MS));

@@ -33,6 +33,8 @@ void victim_start_with(struct victim *v, const char *stage_program, const char *
 /* SIGTERM; it must end with status 0, leave no process and no file, and have logged no fault of its own. */
 void victim_stop(struct victim *v);
 
+/* An ordinary client is served promptly. */
+void victim_serves(const struct victim *v);
 /* Is it well? An ordinary client is served promptly, its descriptors come back to what they were, its memory stays
  * within `more_kib` of what it was. */
 void victim_is_well(const struct victim *v, size_t more_kib);

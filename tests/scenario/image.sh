@@ -134,10 +134,14 @@ test_metadata_is_carried() {
 test_mask_as_second_input() {
     photo 2501 1403 in.tif
     printf '3 3 9 0\n1 1 1\n1 1 1\n1 1 1\n' >box.mat
-    vips copy box.mat box.tif
-    run_ok image.conv in.tif -o ours.tif --in mask=box.tif
-    vips conv in.tif theirs.tif box.tif
-    equal "pixels of conv" "$(pixels theirs.tif)" "$(pixels ours.tif)"
+    vips cast box.mat box.png uchar
+    vips conv in.tif theirs.tif box.mat
+    run_ok image.conv in.tif -o ours.tif --in mask=box.mat
+    equal "pixels of conv with a matrix" "$(pixels theirs.tif)" "$(pixels ours.tif)"
+    # An image has no place for the matrix's divisor.
+    vips conv in.tif theirs.tif box.png
+    run_ok image.conv in.tif -o ours.tif --in mask=box.png
+    equal "pixels of conv with an image" "$(pixels theirs.tif)" "$(pixels ours.tif)"
 }
 
 test_thumbnail() {

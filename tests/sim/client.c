@@ -30,8 +30,9 @@ static void send_to(struct client *c, uint16_t type, uint64_t tag, const Protobu
 
 /* ---- submitting ---- */
 
-static Pwc__Policy policy_of(const struct spec *s)
+static Pwc__Policy policy_of(struct spec *s)
 {
+    static const char *const halts[] = {"now,fail=1", "soon,fail=1", "now,success=2", "soon,done=50%", "soon,fail=30%"};
     Pwc__Policy p = PWC__POLICY__INIT;
     uint64_t r = sim_mix(s->salt, 99);
     p.set = (r & 3) != 0;
@@ -43,12 +44,13 @@ static Pwc__Policy policy_of(const struct spec *s)
     p.max_failures = (r >> 20 & 7) == 0 ? 1 + (r >> 24 & 3) : 0;
     p.chunk_timeout_ns = (r >> 28 & 3) != 0 ? (uint64_t)s->chunk_ns * 100 + 300 * NS_PER_MS : 0;
     p.job_timeout_ns = (r >> 32 & 31) == 0 ? (1 + (r >> 40 & 7)) * NS_PER_S : 0;
+    p.halt = (r >> 48 & 15) == 0 ? (char *)(uintptr_t)halts[(r >> 52) % ARRAY_LEN(halts)] : p.halt;
     return p;
 }
 
 static void submit(struct client *c, struct spec *s)
 {
-    static char *const names[OP_KINDS] = {"count", "countfold", "fold", "serial", "placed", "serial"};
+    static const char *const names[OP_KINDS] = {"count", "countfold", "fold", "serial", "placed", "serial"};
     static char in[] = "in", out[] = "out", n[] = "n", spec[] = "spec", label[] = "label", none[] = "";
     Pwc__Submit m = PWC__SUBMIT__INIT;
     Pwc__Policy policy = policy_of(s);
@@ -65,7 +67,7 @@ static void submit(struct client *c, struct spec *s)
         roles[i].name = i == 0 ? in : out;
         roles[i].count = 1;
     }
-    m.op = names[s->op];
+    m.op = (char *)(uintptr_t)names[s->op];
     m.params = list;
     m.n_params = count ? 2 : 1;
     m.items = s->op == OP_BATCH ? s->chunks : count ? 0 : 1;

@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "daemon/closer.h"
+#include "daemon/pressure.h"
+#include "daemon/tail.h"
 #include "ipc/fds.h"
 #include "tests/sim/sim.h"
 
@@ -168,7 +170,7 @@ int __wrap_open(const char *path, int flags, ...);
 int __wrap_socketpair(int domain, int type, int protocol, int sv[2]);
 int __wrap_poll(struct pollfd *p, nfds_t n, int timeout);
 int __wrap_select(int n, fd_set *r, fd_set *w, fd_set *x, struct timeval *tv);
-long __real_syscall(long number, long a, long b, long c, long d);
+long __real_syscall(long number, long a, long b, long c, long d, long e);
 long __wrap_syscall(long number, ...);
 int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
 pid_t __wrap_waitpid(pid_t pid, int *status, int options);
@@ -264,12 +266,14 @@ long __wrap_syscall(long number, ...)
 {
     va_list ap;
     va_start(ap, number);
-    long a = va_arg(ap, long), b = va_arg(ap, long), c = va_arg(ap, long), d = va_arg(ap, long);
+    long a = va_arg(ap, long), b = va_arg(ap, long), c = va_arg(ap, long), d = va_arg(ap, long), e = va_arg(ap, long);
     va_end(ap);
     if (number == SYS_pidfd_open)
         return pidfd_open_((pid_t)a);
+    if (number == SYS_waitid)
+        return __wrap_waitid((idtype_t)a, (id_t)b, (siginfo_t *)(uintptr_t)c, (int)d);
     if (number != SYS_pidfd_send_signal)
-        return __real_syscall(number, a, b, c, d);
+        return __real_syscall(number, a, b, c, d, e);
     proc_signal(fd_file((int)a)->proc, (int)b);
     return 0;
 }
@@ -284,6 +288,10 @@ int __wrap_kill(pid_t pid, int sig)
 
 int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 {
+    if ((options & WSTOPPED) != 0) {
+        proc_stop_news(info);
+        return 0;
+    }
     struct proc *p = type == P_PIDFD ? fd_file((int)id)->proc : type == P_PID ? proc_of_pid((pid_t)id) : proc_any_zombie();
     memset(info, 0, sizeof *info);
     if (p == NULL && type == P_ALL)
@@ -375,6 +383,39 @@ void segment_unmap(void *bytes, size_t size)
     struct file *f = (struct file *)(void *)p->next;
     maps--;
     file_drop(&f);
+}
+
+/* ---- daemon/tail.c, daemon/pressure.c: what they read is not simulated ---- */
+
+struct tail *tail_new(struct event_base *base, int *ret_fd)
+{
+    (void)base, (void)ret_fd;
+    return NULL;
+}
+
+void tail_free(struct tail *t)
+{
+    (void)t;
+}
+
+void tail_text(struct tail *t, char *text, size_t size)
+{
+    (void)t, (void)size;
+    text[0] = '\0';
+}
+
+bool pressure_now(void)
+{
+    return sim_fault(W.p_memory);
+}
+
+uint64_t pressure_of(pid_t pid)
+{
+    const struct proc *p = proc_of_pid(pid);
+    if (p == NULL || p->job == NULL || !sim_fault(W.p_memory))
+        return 0;
+    p->job->spec->trouble++;
+    return UINT64_MAX;
 }
 
 /* ---- the closer ---- */

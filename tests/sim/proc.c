@@ -47,6 +47,7 @@ static void forget(struct proc *p)
     due_drop(&p->reader);
     if (p->sock != NULL && p->sock->end != NULL)
         p->sock->end->reader = NULL;
+    due_drop(&p->resume);
     consume_forget(p);
     for (unsigned i = 0; i < ARRAY_LEN(p->open); i++)
         file_drop(&p->open[i].raster);
@@ -85,6 +86,7 @@ static void end(struct proc *p, int code, int status)
     forget(p);
     if (p->pidfd != NULL)
         file_wake(p->pidfd, sim_delay());
+    due_in(&W.child_news, sim_delay());
 }
 
 void proc_die(struct proc *p, bool exited, int status)
@@ -103,14 +105,14 @@ static void on_die(struct due *d)
     proc_end_now(from(d, offsetof(struct proc, die)));
 }
 
-/* On another CPU, it goes on for a moment. */
+/* On another CPU it goes on for a moment, and much longer where it waits in the kernel. */
 void proc_signal(struct proc *p, int sig)
 {
-    SIM_CHECK(sig == SIGKILL, "signal %d", sig);
-    if (p->state != PROC_RUNS || p->dying)
+    if (p->state != PROC_RUNS || p->dying || sig == SIGUSR1)
         return;
+    SIM_CHECK(sig == SIGKILL, "signal %d", sig);
     p->dying = true;
-    due_in(&p->die, sim_chance(50) ? (int64_t)sim_rnd(2 * NS_PER_S) : sim_delay());
+    due_in(&p->die, sim_fault(30) ? (int64_t)sim_rnd(10 * NS_PER_S) : sim_delay());
 }
 
 void proc_reaped(struct proc *p)
@@ -123,8 +125,11 @@ void procs_reset(void)
 {
     for (struct proc *p = procs, *next; p != NULL; p = next) {
         next = p->next;
-        SIM_CHECK(p->state == PROC_REAPED, "process %d (%s) outlived the supervisor, or was not waited for", p->pid,
-                  p->nursery ? "nursery" : "stage");
+        if (p->state == PROC_RUNS && p->sock->end->eof && p->pidfd == NULL)
+            proc_end_now(p); /* a stranger, which pool_shutdown finds by what the kernel knows */
+        else
+            SIM_CHECK(p->state == PROC_REAPED || W.ended_early, "process %d (%s) %s", p->pid, p->nursery ? "nursery" : "stage",
+                      p->state == PROC_RUNS ? "outlived the supervisor" : "was not waited for");
         free(p);
     }
     procs = NULL;
@@ -162,19 +167,56 @@ static void trouble(struct proc *p, enum where where)
         W.start_troubles++;
 }
 
-/* Waits as long as nobody watches; for ever where somebody does. */
-static bool hang(struct proc *p, enum where where)
+/* ---- stopped, stuck ---- */
+
+static void freeze(struct proc *p)
 {
-    bool watched = where == AT_BOOT || where == AT_READY || where == AT_ENTER || where == AT_CHUNK || where == AT_PLAN ||
-                   where == AT_SLOT || where == AT_BETWEEN || where == AT_FINISH || (p->nursery && where == AT_NURSERY);
-    if (watched) {
-        sim_log("stage %lu (%d): hangs", (ul)p->number, p->pid);
-        p->hung = true;
-        due_drop(&p->step);
-        due_drop(&p->reader);
-        return true;
-    }
-    return false;
+    p->hung = true;
+    p->had_step = p->step.place != 0;
+    due_drop(&p->step);
+    due_drop(&p->reader);
+}
+
+static void on_resume(struct due *d)
+{
+    struct proc *p = from(d, offsetof(struct proc, resume));
+    sim_log("stage %lu (%d): continues", (ul)p->number, p->pid);
+    p->hung = false;
+    p->stop_news = CLD_CONTINUED;
+    W.child_news.place == 0 ? due_in(&W.child_news, sim_delay()) : (void)0;
+    due_in(p->nursery || p->had_step ? &p->step : &p->reader, 0);
+}
+
+/* The step it was in is done again when it goes on. */
+static void stop(struct proc *p)
+{
+    sim_log("stage %lu (%d): is stopped", (ul)p->number, p->pid);
+    freeze(p);
+    p->had_step = p->phase != PHASE_LOOP;
+    p->stop_news = CLD_STOPPED;
+    due_in(&W.child_news, sim_delay());
+    if (sim_chance(500))
+        due_in(&p->resume, (int64_t)sim_rnd(3 * NS_PER_S));
+}
+
+void proc_stop_news(siginfo_t *ret)
+{
+    *ret = (siginfo_t){0};
+    for (struct proc *p = procs; p != NULL; p = p->next)
+        if (p->stop_news != 0) {
+            ret->si_code = p->stop_news;
+            ret->si_pid = p->state == PROC_RUNS ? p->pid : 0;
+            p->stop_news = 0;
+            if (ret->si_pid != 0)
+                return;
+        }
+}
+
+/* For ever, but only where somebody watches. */
+static bool watched(const struct proc *p, enum where where)
+{
+    return where == AT_BOOT || where == AT_READY || where == AT_ENTER || where == AT_CHUNK || where == AT_PLAN ||
+           where == AT_SLOT || where == AT_BETWEEN || where == AT_FINISH || where == AT_NURSERY || p->nursery;
 }
 
 bool proc_fault(struct proc *p, enum where where)
@@ -183,9 +225,16 @@ bool proc_fault(struct proc *p, enum where where)
         return false;
     trouble(p, where);
     uint64_t kind = sim_rnd(20);
-    if (kind == 0 && hang(p, where))
+    if (kind == 0 && watched(p, where)) {
+        sim_log("stage %lu (%d): hangs", (ul)p->number, p->pid);
+        freeze(p);
         return true;
-    if (kind < 3 && where != AT_NURSERY)
+    }
+    if (kind == 1 && !p->dying) {
+        stop(p);
+        return true;
+    }
+    if (kind < 4 && where != AT_NURSERY)
         proc_die(p, true, (int)sim_rnd(3));
     else
         proc_die(p, false, kind < 5 ? SIGSYS : kind < 12 ? SIGKILL : SIGSEGV);
@@ -528,6 +577,7 @@ void proc_spawn(bool nursery, struct file *sock, pid_t *ret_pid)
     p->step.fire = on_step;
     p->die.fire = on_die;
     p->reader.fire = on_reader;
+    p->resume.fire = on_resume;
     p->next = procs;
     procs = p;
     sock->end->reader = &p->reader;

@@ -218,8 +218,9 @@ struct proc {
     siginfo_t info;
     struct file *pidfd; /* borrowed: the first description of it, to wake it */
     struct file *sock;
-    struct due step, die, reader;
-    bool hung, dying;
+    struct due step, die, reader, resume;
+    bool hung, dying, had_step;
+    int stop_news; /* CLD_STOPPED, CLD_CONTINUED: not yet told */
     enum proc_phase phase;
 
     uint64_t number, domain; /* of the stage, as Enter said */
@@ -259,6 +260,7 @@ void proc_signal(struct proc *p, int sig);
 void proc_reaped(struct proc *p);
 void proc_end_now(struct proc *p); /* whatever was on its way to it has arrived */
 struct proc *proc_any_zombie(void);
+void proc_stop_news(siginfo_t *ret);
 void procs_reset(void);
 bool proc_fault(struct proc *p, enum where where); /* true: p is dead or hangs */
 void proc_send(struct proc *p, uint16_t type, const ProtobufCMessage *m, const void *tail, size_t len, struct file *f);
@@ -317,10 +319,11 @@ struct world {
     unsigned nclients;
     uint32_t faults_left;
     unsigned p_at[AT_WHERES]; /* per mille: a process comes to harm there */
-    unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_steal_race;
+    unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_memory, p_steal_race;
     bool kernel_failed; /* in this step: what could have been done may wait */
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
-    bool stop_early, ending;
+    bool crowded, ending, ended_early;
+    struct due child_news; /* SIGCHLD */
     uint64_t steps;
 };
 extern struct world W;

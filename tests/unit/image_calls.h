@@ -44,6 +44,12 @@ CALL("rot", "deco.jpg", ".jpg", "angle=d90", ALL),
 CALL("icc_transform", "deco.jpg", ".png", "output_profile=srgb embedded=true", SLIDE),
 CALL("icc_import", "deco.png", ".tif", "embedded=true", SLIDE),
 CALL("resize", "deco.jpg", ".jpg", "scale=0.5", SLIDE),
+CALL("icc_transform", "rgb.jpg", ".png", "output_profile=srgb", SLIDE, .second = "profile=p3.icc",
+     .command = "%i %o", .option = "--input-profile=%m"),
+CALL("icc_import", "deco.jpg", ".tif", "pcs=xyz", SLIDE, .second = "profile=p3.icc", .command = "%i %o",
+     .option = "--input-profile=%m"),
+CALL("icc_export", "lab.tif", ".tif", "depth=8", SLIDE, .second = "profile=p3.icc", .command = "%i %o",
+     .option = "--output-profile=%m"),
 
 /* pixel kinds and shapes */
 CALL("gaussblur", "grey.png", ".png", "sigma=3", SLIDE),

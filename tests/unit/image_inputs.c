@@ -117,6 +117,21 @@ static bool text(const char *name, const char *content)
     return fclose(f) == 0 && ok;
 }
 
+static bool make_profile(void)
+{
+    VipsBlob *icc = NULL;
+    if (vips_profile_load("p3", &icc, NULL))
+        return false;
+    char path[512];
+    size_t len;
+    const void *data = vips_blob_get(icc, &len);
+    snprintf(path, sizeof path, "%s/p3.icc", folder);
+    FILE *f = fopen(path, "we");
+    bool ok = f && fwrite(data, 1, len, f) == len;
+    vips_area_unref(VIPS_AREA(icc));
+    return f && fclose(f) == 0 && ok;
+}
+
 static bool make_masks(void)
 {
     VipsImage *rgb = picture(301, 217, 3), *piece = NULL;
@@ -137,7 +152,7 @@ bool inputs_make(const char *dir)
     if (pid == 0) {
         if (VIPS_INIT("inputs") != 0)
             _exit(2);
-        _exit(make_rgb() && make_others() && make_masks() ? 0 : 1);
+        _exit(make_rgb() && make_others() && make_masks() && make_profile() ? 0 : 1);
     }
     int status = 0;
     return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;

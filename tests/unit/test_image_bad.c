@@ -300,6 +300,9 @@ START_TEST(masks)
     prepare(&run, "image.conv", "rgb.png");
     run_fd(&run, "mask", open_in("bad.csv"));
     fails(&run, PWC__CODE__CODE_BAD_INPUT, "mask: not a matrix");
+    prepare(&run, "image.icc_import", "rgb.png");
+    run_fd(&run, "profile", open_in("bad.mat"));
+    fails(&run, PWC__CODE__CODE_BAD_INPUT, "profile: not an ICC profile");
     AUTO_FREE char *big = xcalloc(1, (1u << 20) + 1);
     put("big.mat", big, (1u << 20) + 1);
     prepare(&run, "image.conv", "rgb.png");

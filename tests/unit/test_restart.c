@@ -54,6 +54,21 @@ START_TEST(ready_ends_the_row_but_not_the_memory)
 }
 END_TEST
 
+START_TEST(each_further_success_halves_the_memory)
+{
+    struct restart_state s = {0};
+    for (int i = 0; i < 3; i++)
+        boot_failure(&s, i); /* 400 ms */
+    restart_next(&s, RESTART_READY, at(10));
+    restart_next(&s, RESTART_READY, at(11));
+    ck_assert_int_eq(boot_failure(&s, 12), 400 * NS_PER_MS);
+    for (int i = 0; i < 4; i++)
+        restart_next(&s, RESTART_READY, at(13 + i));
+    ck_assert_int_eq(s.phase, RESTART_WELL);
+    ck_assert_int_eq(boot_failure(&s, 20), RESTART_FIRST_NS);
+}
+END_TEST
+
 START_TEST(a_minute_of_health_forgives)
 {
     struct restart_state s = {0};
@@ -131,6 +146,7 @@ int main(void)
     tcase_add_test(t, doubles_to_thirty_seconds);
     tcase_add_test(t, death_in_work_costs_nothing);
     tcase_add_test(t, ready_ends_the_row_but_not_the_memory);
+    tcase_add_test(t, each_further_success_halves_the_memory);
     tcase_add_test(t, a_minute_of_health_forgives);
     tcase_add_test(t, a_late_death_after_a_minute_forgives_too);
     tcase_add_test(t, failing_ignores_the_old_ones);

@@ -337,8 +337,8 @@ START_TEST(what_is_reserved)
     q.policy.on_failure = PWC__ON_FAILURE__ON_FAILURE_SKIP;
     fine(&q);
     q.policy.on_failure = PWC__ON_FAILURE__ON_FAILURE_FILL;
-    wrong(&q, PWC__CODE__CODE_UNSUPPORTED, "policy.fill",
-          "policy.fill: not supported by this version; fail and skip are");
+    wrong(&q, PWC__CODE__CODE_BAD_PARAM, "policy.fill",
+          "policy.fill: out of range; it must be a byte, 0 to 255, and goes with on_failure fill");
 }
 END_TEST
 

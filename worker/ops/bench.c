@@ -1,6 +1,6 @@
 /*
- * bench.c - bench.mix, in test builds only: chunks of a known amount of arithmetic, whose folded sum shows that
- * each counted exactly once. `make bench` compares it with the same arithmetic under other schedulers.
+ * bench.c - bench.mix, in test builds only: chunks of a known amount of arithmetic, whose folded sum shows
+ * that each counted exactly once. `make bench` compares it with the same arithmetic under other schedulers.
  */
 #include <string.h>
 

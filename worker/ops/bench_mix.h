@@ -1,9 +1,10 @@
 /*
  * bench_mix.h - the arithmetic that benchmarks give to chunks. One definition for the op bench.mix, for the
- * OpenMP loop and for the library that Python calls, so that all compute the same and the sums can be compared.
+ * OpenMP loop and for the library that Python calls, so that all compute the same and the sums can be
+ * compared.
  *
- * Each step depends on the one before, so that no compiler turns the loop into something shorter and a chunk's
- * time is steps times the latency of a shift, two exclusive ors and a multiplication.
+ * Each step depends on the one before, so that no compiler turns the loop into something shorter and a
+ * chunk's time is steps times the latency of a shift, two exclusive ors and a multiplication.
  */
 #ifndef PWC_OPS_BENCH_MIX_H
 #define PWC_OPS_BENCH_MIX_H

@@ -50,6 +50,7 @@ struct img_family {
     GType type;
     const char *in, *out;
     const char *second; /* second input image, read from the role of that name; NULL: none */
+    bool profile;       /* takes an ICC profile from the optional role of that name */
     bool source;        /* opens its input itself (thumbnail) */
     bool caches;        /* keeps pixels between requests, so that demand cannot be probed: never cut */
 };
@@ -57,6 +58,8 @@ struct img_family {
 /* Largest mask file, and the most pixels it may hold: it travels in the plan. */
 #define IMG_MASK_MAX    (1u << 20)
 #define IMG_MASK_PIXELS (1u << 20)
+/* The largest ICC profiles in use, of printing presses, have 2 to 3 MB. */
+#define IMG_PROFILE_MAX (8u << 20)
 
 /* ---- image_io.c ---- */
 struct img_source;
@@ -82,7 +85,7 @@ int img_find_loader(struct op_job *job, VipsSource *s, const char **ret_class);
 int img_budget(struct op_job *job, const char *role, const VipsImage *im);
 /* op_fail with what libvips said, or with what happened below it, in the input's descriptor. */
 int img_fail(struct op_job *job, Pwc__Code code, VipsSource *source);
-int img_mask_read(struct op_job *job, const char *role, void **ret_data, size_t *ret_len);
+int img_small_read(struct op_job *job, const char *role, int64_t most, void **ret_data, size_t *ret_len);
 int img_mask_parse(struct op_job *job, const char *role, const void *data, size_t len, VipsImage **ret);
 
 /* ---- image_save.c ---- */

@@ -202,6 +202,29 @@ static int load_header(struct op_job *job, const char *class, struct img_input *
     return r;
 }
 
+/*
+ * A profile that came as a descriptor takes the place of the image's own: the colour operations then use it as they
+ * use an embedded one, and it goes the way of all metadata, through the plan to the workers.
+ */
+static int attach_profile(struct op_job *job, struct img_input *in)
+{
+    AUTO_FREE void *data = NULL;
+    size_t len = 0;
+    if (!img_family(job)->profile || op_fd(job, "profile") < 0)
+        return 0;
+    if (img_small_read(job, "profile", IMG_PROFILE_MAX, &data, &len) < 0)
+        return -1;
+    if (len < 132 || memcmp((const char *)data + 36, "acsp", 4) != 0)
+        return op_fail(job, PWC__CODE__CODE_BAD_INPUT, "profile: not an ICC profile");
+    VipsImage *copy = NULL;
+    if (vips_copy(in->image, &copy, NULL) != 0)
+        return img_fail(job, PWC__CODE__CODE_INTERNAL, NULL);
+    vips_image_set_blob_copy(copy, VIPS_META_ICC_NAME, data, len);
+    g_object_unref(in->image);
+    in->image = copy;
+    return 0;
+}
+
 int img_input_open(struct op_job *job, struct img_input *ret)
 {
     struct img_input in = {0};
@@ -216,6 +239,8 @@ int img_input_open(struct op_job *job, struct img_input *ret)
         r = load_header(job, class, &in);
     if (r == 0)
         r = img_budget(job, "in", in.image);
+    if (r == 0)
+        r = attach_profile(job, &in);
     if (r < 0) {
         img_input_close(&in);
         return r;
@@ -230,11 +255,11 @@ void img_input_close(struct img_input *in)
     g_clear_object(&in->source);
 }
 
-int img_mask_read(struct op_job *job, const char *role, void **ret_data, size_t *ret_len)
+int img_small_read(struct op_job *job, const char *role, int64_t most, void **ret_data, size_t *ret_len)
 {
     VipsSource *s = NULL;
     int64_t size = 0;
-    if (img_source_open(job, role, IMG_MASK_MAX, &s, &size) < 0)
+    if (img_source_open(job, role, most, &s, &size) < 0)
         return -1;
     g_object_unref(s); /* it was the checks we wanted */
     AUTO_FREE char *data = xcalloc(1, (size_t)size);

@@ -134,7 +134,7 @@ static int read_second(struct op_job *job, struct img *s)
     const char *role = img_family(job)->second;
     if (!role)
         return 0;
-    if (img_mask_read(job, role, &s->mask, &s->plan.mask_len) < 0)
+    if (img_small_read(job, role, IMG_MASK_MAX, &s->mask, &s->plan.mask_len) < 0)
         return -1;
     s->plan.mask = s->mask;
     return img_mask_parse(job, role, s->mask, s->plan.mask_len, &s->second);

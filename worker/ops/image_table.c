@@ -16,6 +16,8 @@
 static const char *const excluded[] = {"system", "globalbalance"};
 /* They keep pixels between requests: what they ask for depends on what they were asked before. */
 static const char *const caching[] = {"tilecache", "linecache", "cache", "sequential"};
+/* They would open a profile by its path: it comes as a descriptor. */
+static const char *const profiled[] = {"icc_import", "icc_export", "icc_transform"};
 /* Second images that are small by nature. Two equal partners (add, join) are another matter. */
 static const char *const small_inputs[] = {"mask", "ref", "lut", "m", "coeff"};
 
@@ -191,26 +193,39 @@ static const struct op_role two_roles[] = {
     {"out", PWC__ROLE_DIR__ROLE_OUT, false, "image file, in the format asked for"},
 };
 
-static const struct op_role *roles_with(const char *second)
+static const struct op_role *roles_with(struct op_role extra)
 {
     struct op_role *r = xcalloc(3, sizeof *r);
     r[0] = two_roles[0];
-    r[1] = (struct op_role){second, PWC__ROLE_DIR__ROLE_IN, false,
-                            "matrix (\"3 3\" and numbers, or comma-separated rows) or small image"};
+    r[1] = extra;
     r[2] = two_roles[1];
     return r;
+}
+
+static const struct op_role *roles_of(const struct img_family *f, size_t *ret_n)
+{
+    *ret_n = f->second || f->profile ? 3 : 2;
+    if (f->profile)
+        return roles_with((struct op_role){"profile", PWC__ROLE_DIR__ROLE_IN, true,
+                                           "ICC profile, used instead of the image's own"});
+    if (f->second)
+        return roles_with((struct op_role){f->second, PWC__ROLE_DIR__ROLE_IN, false,
+                                           "matrix (\"3 3\" and numbers, or comma-separated rows) or small image"});
+    return two_roles;
 }
 
 static struct op *image_row(const char *name, const char *summary, const struct shape *s, struct img_family *f)
 {
     struct op *op = xcalloc(1, sizeof *op);
+    size_t nroles;
+    const struct op_role *roles = roles_of(f, &nroles);
     *op = (struct op){.name = name,
                       .version = vips_version_string(),
                       .summary = summary,
                       .params = s->params,
                       .nparams = s->nparams,
-                      .roles = f->second ? roles_with(f->second) : two_roles,
-                      .nroles = f->second ? 3 : 2,
+                      .roles = roles,
+                      .nroles = nroles,
                       .kind = PWC__OP_KIND__OP_JOB,
                       .absorb = PWC__ABSORB__ABSORB_SERIAL,
                       .formats = true,
@@ -254,7 +269,7 @@ static void *add_operation(GType type, void *a)
         return NULL; /* the table is built once: what a misfit's parameters took is not worth freeing */
     struct img_family *f = xcalloc(1, sizeof *f);
     *f = (struct img_family){.type = type, .in = s.in[0], .out = s.out[0], .second = s.nin == 2 ? s.in[1] : NULL,
-                             .caches = LISTED(nick, caching)};
+                             .caches = LISTED(nick, caching), .profile = LISTED(nick, profiled)};
     optable_add(a, image_row(xasprintf("image.%s", nick), c->description, &s, f));
     return NULL;
 }

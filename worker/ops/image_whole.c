@@ -110,7 +110,7 @@ static int whole_mask(struct op_job *job, VipsImage **ret)
     const char *role = img_family(job)->second;
     if (!role)
         return 0;
-    return img_mask_read(job, role, &data, &len) < 0 ? -1 : img_mask_parse(job, role, data, len, ret);
+    return img_small_read(job, role, IMG_MASK_MAX, &data, &len) < 0 ? -1 : img_mask_parse(job, role, data, len, ret);
 }
 
 static int whole_op(struct op_job *job, struct img *s)

@@ -1,0 +1,365 @@
+/*
+ * world.c - one seed: a supervisor with its clients, jobs and faults; run to the end, taken apart, nothing left.
+ *
+ * The faults of a world are counted: when they are spent, everything must come to its end in a bounded number of
+ * steps. Some worlds come to harm a little everywhere, some much in one place, some not at all.
+ */
+#include <string.h>
+
+#include "daemon/catalogue.h"
+#include "daemon/children.h"
+#include "daemon/deaths.h"
+#include "daemon/dispatch.h"
+#include "daemon/session.h"
+#include "daemon/tick.h"
+#include "tests/sim/sim.h"
+
+#define STEPS_MAX   60000u              /* far above what a world needs: a few hundred, some thousands with timeouts */
+#define QUIET_MAX   3000u               /* steps until an idle supervisor really is */
+#define STANDSTILL  (400 * NS_PER_S)    /* nothing but timers for so long */
+
+struct world W;
+static uint64_t rng;
+
+/* ---- chance ---- */
+
+uint64_t sim_mix(uint64_t a, uint64_t b)
+{
+    uint64_t z = a + b * 0x9e3779b97f4a7c15ull + 0x632be59bd9b4e019ull;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+    return z ^ z >> 31;
+}
+
+uint64_t sim_rnd(uint64_t below)
+{
+    rng += 0x9e3779b97f4a7c15ull;
+    return below > 0 ? sim_mix(rng, 0) % below : 0;
+}
+
+bool sim_chance(unsigned permille)
+{
+    return sim_rnd(1000) < permille;
+}
+
+bool sim_fault(unsigned permille)
+{
+    if (W.faults_left == 0 || !sim_chance(permille))
+        return false;
+    W.faults_left--;
+    return true;
+}
+
+/* ---- the ops ---- */
+
+#define TEXT(s) ((char *)(uintptr_t)(s))
+
+static struct catalogue *catalogue;
+
+static size_t put_op(uint8_t *at, const char *name, Pwc__Split split, Pwc__Absorb absorb, unsigned nroles)
+{
+    Pwc__ParamInfo infos[2] = {PWC__PARAM_INFO__INIT, PWC__PARAM_INFO__INIT}, *params[2] = {&infos[0], &infos[1]};
+    Pwc__RoleInfo roles[2] = {PWC__ROLE_INFO__INIT, PWC__ROLE_INFO__INIT}, *role_list[2] = {&roles[0], &roles[1]};
+    Pwc__OpInfo op = PWC__OP_INFO__INIT;
+    for (int i = 0; i < 2; i++) {
+        infos[i].name = TEXT(i == 0 ? "spec" : "n");
+        infos[i].type = PWC__PARAM_TYPE__PARAM_UINT;
+        roles[i].name = TEXT(i == 0 ? "in" : "out");
+        roles[i].dir = i == 0 ? PWC__ROLE_DIR__ROLE_IN : PWC__ROLE_DIR__ROLE_OUT;
+    }
+    op.name = TEXT(name);
+    op.version = TEXT("1");
+    op.params = params;
+    op.n_params = 2;
+    op.roles = role_list;
+    op.n_roles = nroles;
+    op.split = split;
+    op.count_param = TEXT(split == PWC__SPLIT__SPLIT_COUNT ? "n" : "");
+    op.absorb = absorb;
+    op.whole = nroles == 2;
+    op.scratch = nroles == 2;
+    uint32_t n = (uint32_t)pwc__op_info__pack(&op, at + 4);
+    memcpy(at, &n, 4);
+    return n + 4;
+}
+
+static void make_catalogue(void)
+{
+    uint8_t bytes[4096];
+    size_t n = 0;
+    char *error = NULL;
+    n += put_op(bytes + n, "count", PWC__SPLIT__SPLIT_COUNT, PWC__ABSORB__ABSORB_NONE, 0);
+    n += put_op(bytes + n, "countfold", PWC__SPLIT__SPLIT_COUNT, PWC__ABSORB__ABSORB_FOLDED, 0);
+    n += put_op(bytes + n, "fold", PWC__SPLIT__SPLIT_PLANNED, PWC__ABSORB__ABSORB_FOLDED, 1);
+    n += put_op(bytes + n, "placed", PWC__SPLIT__SPLIT_PLANNED, PWC__ABSORB__ABSORB_PLACED, 2);
+    n += put_op(bytes + n, "serial", PWC__SPLIT__SPLIT_PLANNED, PWC__ABSORB__ABSORB_SERIAL, 2);
+    catalogue = catalogue_parse(bytes, n, &error);
+    SIM_CHECK(catalogue != NULL, "the catalogue: %s", error);
+}
+
+/* Parsing is tested elsewhere; here it is the same each time, or malformed. */
+struct catalogue *__wrap_catalogue_load(int fd, char **ret_error);
+struct catalogue *__wrap_catalogue_load(int fd, char **ret_error)
+{
+    const struct file *f = fd_file(fd);
+    if (f->mem.kind == MEM_CATALOGUE && f->mem.bytes > 0)
+        return catalogue;
+    W.start_troubles++;
+    *ret_error = xstrdup("simulated");
+    return NULL;
+}
+
+/* ---- a world ---- */
+
+static void make_poison(struct spec *s)
+{
+    s->npoison = sim_chance(300) ? 1 + (unsigned)sim_rnd(SIM_POISONS) : 0;
+    for (unsigned i = 0; i < s->npoison; i++)
+        s->poison[i] = (struct poison){.chunk = sim_rnd(s->chunks),
+                                       .kind = (enum poison_kind)sim_rnd(POISON_KINDS),
+                                       .times = sim_chance(300) ? 1000 : 1 + (uint32_t)sim_rnd(3)};
+    for (unsigned i = 0; i < s->npoison; i++) /* waiting for a hang costs the simulation most */
+        if (s->poison[i].kind == POISON_HANG && !sim_chance(150))
+            s->poison[i].kind = POISON_CRASH;
+}
+
+static void make_spec(struct spec *s, unsigned index)
+{
+    static const uint64_t sizes[] = {4096, 1 << 20, 4 << 20, 6 << 20, 6 << 20, 20 << 20};
+    *s = (struct spec){.index = index, .salt = sim_rnd(UINT64_MAX), .op = (enum op_kind)sim_rnd(OP_KINDS)};
+    if (W.crowded)
+        s->op = OP_SERIAL;
+    s->client = &W.clients[sim_rnd(W.nclients)];
+    s->client->todo |= 1u << index;
+    s->chunks = 1 + sim_rnd(sim_chance(200) ? 60 : sim_chance(500) ? 14 : 4);
+    if ((s->op == OP_COUNT || s->op == OP_COUNT_FOLD) && sim_chance(30))
+        s->chunks = 0;
+    bool planned = s->op == OP_FOLD || s->op == OP_SERIAL || s->op == OP_PLACED;
+    s->whole = planned && sim_chance(100);
+    if (s->whole)
+        s->chunks = 1;
+    s->result_bytes = s->op == OP_SERIAL ? sizes[sim_rnd(ARRAY_LEN(sizes))] : 0;
+    s->producer = !s->whole && (s->op == OP_SERIAL || s->op == OP_PLACED) && sim_chance(700);
+    s->windowed = s->producer && s->op == OP_SERIAL && sim_chance(500);
+    s->window = 2 + (uint32_t)sim_rnd(6);
+    s->chunk_ns = (int64_t)(10 * NS_PER_US << sim_rnd(10));
+    s->plan_errors = planned && sim_chance(50) ? 1 + (uint32_t)sim_rnd(3) : 0;
+    s->bad_finish = (s->op == OP_FOLD || s->op == OP_COUNT_FOLD) && sim_chance(30);
+    s->isolation = (Pwc__Isolation)(sim_chance(600) ? 0 : sim_rnd(3));
+    s->records = sim_chance(500);
+    if (W.faults_left > 0 && s->chunks > 0)
+        make_poison(s);
+}
+
+/* Where this world's processes come to harm. */
+static void make_faults(void)
+{
+    W.faults_left = sim_chance(100) ? 0 : sim_chance(850) ? 1 + (uint32_t)sim_rnd(6) : 1 + (uint32_t)sim_rnd(40);
+    unsigned everywhere = sim_chance(500) ? 3 + (unsigned)sim_rnd(12) : 0;
+    for (int i = 0; i < AT_WHERES; i++)
+        W.p_at[i] = everywhere;
+    for (int i = 0; i < 2; i++)
+        W.p_at[sim_rnd(AT_WHERES)] = (unsigned)sim_rnd(sim_chance(300) ? 800 : 150);
+    W.p_lie = sim_chance(250) ? 1 + (unsigned)sim_rnd(40) : 0;
+    W.p_kernel = sim_chance(150) ? 1 + (unsigned)sim_rnd(60) : 0;
+    W.p_start = sim_chance(150) ? (unsigned)sim_rnd(800) : 0;
+    W.p_client = sim_chance(200) ? (unsigned)sim_rnd(200) : 0;
+    W.p_slow = sim_chance(300) ? (unsigned)sim_rnd(60) : 1;
+    W.p_memory = sim_chance(100) ? (unsigned)sim_rnd(300) : 0;
+    W.p_steal_race = sim_chance(300) ? (unsigned)sim_rnd(800) : 20;
+}
+
+static void make_world(void)
+{
+    make_faults();
+    W.crowded = sim_chance(60);
+    W.nclients = 1 + (unsigned)sim_rnd(W.crowded ? 3 : sim_chance(500) ? 1 : 4);
+    for (unsigned i = 0; i < W.nclients; i++) {
+        W.clients[i].index = i;
+        W.clients[i].uid = 1000 + (uid_t)sim_rnd(3);
+    }
+    W.nspecs = 1 + (unsigned)sim_rnd(W.crowded ? SIM_JOBS_MAX : sim_chance(700) ? 3 : 6);
+    for (unsigned i = 0; i < W.nspecs; i++)
+        make_spec(&W.specs[i], i);
+    for (unsigned i = 0; i < W.nclients; i++)
+        client_begin(&W.clients[i]);
+}
+
+/* ---- main.c's part of the supervisor ---- */
+
+void daemon_turn(struct daemon *d)
+{
+    for (int i = 0; d->dirty && i < 4; i++) {
+        d->dirty = false;
+        dispatch_run(d);
+    }
+    tick_arm(d);
+}
+
+static void on_child_news(struct due *due)
+{
+    (void)due;
+    children_changed(&W.d);
+}
+
+static void daemon_start(struct daemon *d)
+{
+    static struct config defaults;
+    if (defaults.scratch == NULL)
+        config_defaults(&defaults);
+    memory_begin();
+    d->cfg = defaults;
+    d->cfg.idle_stage_timeout = 2 * NS_PER_S;
+    d->cfg.stall_timeout = (int64_t)(2 + sim_rnd(10)) * NS_PER_S;
+    d->seats = 1 + (uint32_t)sim_rnd(sim_chance(500) ? 2 : 4);
+    d->cfg.stages_max = sim_chance(300) ? d->seats + 3 + (uint32_t)sim_rnd(3) : 0;
+    d->cfg.history = sim_chance(50) ? 1 : 100;
+    d->cfg.deaths_kept = sim_chance(100) ? 1 + (uint32_t)sim_rnd(3) : 100;
+    TAILQ_INIT(&d->sessions);
+    TAILQ_INIT(&d->users);
+    TAILQ_INIT(&d->history);
+    TAILQ_INIT(&d->deaths);
+    d->seats_from = "simulation";
+    d->started = clock_now();
+    tick_init(d);
+    d->pool = pool_new(d);
+    nursery_start(d->pool);
+    d->dirty = true;
+    daemon_turn(d);
+}
+
+static void end_jobs(struct daemon *d)
+{
+    struct user *u;
+    struct job *j, *next;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        for (int i = 0; i < PRIORITIES; i++)
+            while ((j = TAILQ_FIRST(&u->waiting[i])) != NULL)
+                job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN, "the daemon is shutting down");
+        for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
+            next = TAILQ_NEXT(j, link);
+            job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN, "the daemon is shutting down");
+        }
+    }
+}
+
+static void free_users(struct daemon *d)
+{
+    struct user *u;
+    while ((u = TAILQ_FIRST(&d->users)) != NULL) {
+        struct domain *dom;
+        while ((dom = LIST_FIRST(&u->domains)) != NULL) {
+            LIST_REMOVE(dom, link);
+            free(dom);
+        }
+        TAILQ_REMOVE(&d->users, u, link);
+        free(u);
+    }
+}
+
+static void daemon_finish(struct daemon *d)
+{
+    struct job *j;
+    end_jobs(d);
+    pool_shutdown(d->pool);
+    while (!TAILQ_EMPTY(&d->sessions))
+        session_free(TAILQ_FIRST(&d->sessions));
+    check_terminal();
+    while ((j = TAILQ_FIRST(&d->history)) != NULL) {
+        TAILQ_REMOVE(&d->history, j, link);
+        job_free(j);
+    }
+    SIM_CHECK(d->njobs == 0, "%zu jobs are still in the table", d->njobs);
+    event_free(TAKE_PTR(d->tick_ev));
+    pool_free(d->pool);
+    deaths_free_all(d);
+    free_users(d);
+    free(d->jobs);
+}
+
+/* ---- running ---- */
+
+static bool jobs_left(void)
+{
+    for (unsigned i = 0; i < W.nspecs; i++) {
+        const struct spec *s = &W.specs[i];
+        const struct client *c = s->client;
+        if (s->id != 0 ? s->terminals == 0 : !c->gone && !c->lingering)
+            return true;
+        if (c->gone && c->leave.place != 0)
+            return true; /* it will be back */
+    }
+    return false;
+}
+
+static void one_step(void)
+{
+    static int64_t last_real;
+    bool timer = false;
+    if (W.steps == 0)
+        last_real = sim_now();
+    W.steps++;
+    W.kernel_failed = false;
+    SIM_CHECK(loop_step(&timer), "nothing is due any more, and jobs are left");
+    if (!timer)
+        last_real = sim_now();
+    SIM_CHECK(sim_now() - last_real < STANDSTILL, "nothing but timers for %lld s", STANDSTILL / NS_PER_S);
+    check_step();
+}
+
+static void run_jobs(void)
+{
+    uint64_t stop = sim_chance(60) ? sim_rnd(1500) : UINT64_MAX;
+    while (jobs_left()) {
+        if (W.steps >= stop) {
+            W.ending = W.ended_early = true;
+            return;
+        }
+        SIM_CHECK(W.steps < STEPS_MAX, "no end after %u steps", STEPS_MAX);
+        one_step();
+    }
+}
+
+/* The clients are gone and the jobs too: parked stages are retired, and then nothing is due at all. */
+static void run_quiet(void)
+{
+    for (unsigned i = 0; i < W.nclients; i++)
+        due_drop(&W.clients[i].leave);
+    uint64_t from = W.steps;
+    while (loop_pending() > 0) {
+        for (unsigned i = 0; i < W.nclients; i++)
+            if (W.clients[i].reader.place == 0)
+                client_end(&W.clients[i]);
+        SIM_CHECK(W.steps - from < QUIET_MAX, "an idle supervisor is still awake after %u steps", QUIET_MAX);
+        if (loop_pending() > 0)
+            one_step();
+    }
+    check_end();
+}
+
+void world_run(uint64_t seed)
+{
+    if (catalogue == NULL)
+        make_catalogue();
+    memset(&W, 0, sizeof W);
+    W.seed = seed;
+    rng = sim_mix(seed, 4711);
+    loop_reset();
+    kernel_reset();
+    check_reset();
+    make_world();
+    W.child_news.fire = on_child_news;
+    daemon_start(&W.d);
+    run_jobs();
+    W.faults_left = 0;
+    if (!W.ending)
+        run_quiet();
+    W.ending = true;
+    for (unsigned i = 0; i < W.nclients; i++)
+        client_end(&W.clients[i]);
+    daemon_finish(&W.d);
+    kernel_check_empty();
+    procs_reset();
+    memory_check_empty();
+}
