@@ -135,22 +135,23 @@ static void keep_results(struct job *j, Pwc__Param **results, size_t n)
     j->got_results = true;
 }
 
-/* One state in the tail: u32 length, bytes. False: malformed. */
-static bool keep_state(struct job *j, const struct frame *f)
+/* The tail holds one state, u32 length and bytes. */
+static bool state_fits(const struct frame *f)
 {
-    if (f->tail_len == 0)
-        return true;
     uint32_t n;
-    if (f->tail_len < sizeof n)
+    if (f->tail_len <= sizeof n)
         return false;
     memcpy(&n, f->tail, sizeof n);
-    if (n != f->tail_len - sizeof n || n > PWC_STATE_MAX)
-        return false;
+    return n == f->tail_len - sizeof n && n <= PWC_STATE_MAX;
+}
+
+static void keep_state(struct job *j, const struct frame *f)
+{
+    size_t n = f->tail_len - sizeof(uint32_t);
     struct fold_state *st = xcalloc(1, sizeof *st + n);
     st->len = n;
-    memcpy(st->bytes, f->tail + sizeof n, n);
+    memcpy(st->bytes, f->tail + sizeof(uint32_t), n);
     STAILQ_INSERT_TAIL(&j->states, st, link);
-    return true;
 }
 
 static void plan_failed(struct job *j, Pwc__Code code, const char *reason)
@@ -561,7 +562,7 @@ static enum verdict who_did_it(const struct stage *s, uint64_t *ret)
 
 static void lost_to_nobody(struct job *j)
 {
-    if (++j->idle_losses > IDLE_LOSSES_MAX)
+    if (++j->idle_losses > MAX(IDLE_LOSSES_MAX, j->budget.retries[CAUSE_CRASH]))
         job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_CRASH, "%s",
                 j->last_death != NULL ? j->last_death->reason : "its workers die between chunks");
 }

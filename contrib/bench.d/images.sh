@@ -35,20 +35,6 @@ picture() {
     rm -f "$TMP/all.v"
 }
 
-# same A B TOLERANCE: bytes, else pixels
-same() {
-    local most
-    cmp -s "$1" "$2" && return 0
-    vips subtract "$1" "$2" "$TMP/difference.v" || return 1
-    vips abs "$TMP/difference.v" "$TMP/absolute.v"
-    most=$(vips max "$TMP/absolute.v")
-    rm -f "$TMP/difference.v" "$TMP/absolute.v"
-    awk -v most="$most" -v allowed="$3" 'BEGIN {exit !(most <= allowed)}' ||
-        { echo "$1 and $2 differ by up to $most" && return 1; }
-}
-export -f same
-export TMP
-
 ours_image() { # IN OUT OP PARAMETERS
     if [[ -x $PWCCTL ]]; then
         echo "exec $PWCCTL run -q $3 $1 -o $2 $4"
@@ -69,7 +55,7 @@ image_row() {
         SIDES+=(--run "vips$threads" "VIPS_CONCURRENCY=$threads exec vips $op $in $out-$threads$suffix $7")
     done
     row "$1" "$2" "${SIDES[@]}" --rounds "$FEW" --goal "wall vips1+vips2 <= $8" \
-        --check "bash -c 'same $out-ours$suffix $out-2$suffix ${9-0}'"
+        --check "$SOURCE/contrib/bench.d/same $out-ours$suffix $out-2$suffix ${9-0}"
     rm -f "$out"-*
 }
 
@@ -124,16 +110,6 @@ make_photos() {
     done | xargs -P "$SEATS" -L 1 sh -c 'exec vips extract_area "$0" "$1" "$2" "$3" 1632 1224'
 }
 
-same_photos() {
-    local f
-    for f in "$TMP"/small-xargs/*.jpg; do
-        cmp -s "$f" "$TMP/small-ours/${f##*/}" && continue
-        same "$f" "$TMP/small-ours/${f##*/}" 2 || return 1
-    done
-    [[ $(find "$TMP/small-ours" -name '*.jpg' -size +0 | wc -l) -eq $(find "$TMP/small-xargs" -name '*.jpg' | wc -l) ]]
-}
-export -f same_photos
-
 row_thumbs() {
     if ! have vipsthumbnail; then
         row thumbs "thumbnails of $PHOTOS photographs, s" --absent ours "no pictures" \
@@ -149,6 +125,6 @@ row_thumbs() {
     peer xargs xargs "$list | xargs -0 -P$SEATS -n20 $make $TMP/small-xargs/%s.jpg"
     peer each xargs "$list | xargs -0 -P$SEATS -n1 $make $TMP/small-each/%s.jpg"
     peer parallel parallel "$list | parallel -0 -j$SEATS $make $TMP/small-parallel/%s.jpg"
-    row thumbs "thumbnails of $PHOTOS photographs, s" "${SIDES[@]}" --rounds "$FEW" --check "bash -c same_photos" \
+    row thumbs "thumbnails of $PHOTOS photographs, s" "${SIDES[@]}" --rounds "$FEW" --check "$SOURCE/contrib/bench.d/same $TMP/small-ours $TMP/small-xargs 2" \
         --goal "wall xargs <= 1.0" --goal "wall each <= 0.25" --goal "wall parallel <= 0.25"
 }

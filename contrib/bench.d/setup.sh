@@ -133,7 +133,7 @@ row() {
     tail -n +$((before + 1)) "$TMP/table.tsv" | format_lines
 }
 
-FORMAT='%-12s %-38s %-14s %-10s %10s %10s %7s %15s %9s  %s\n'
+FORMAT='%-11s %-38s %-14s %-11s %9s %9s %7s %17s %9s  %s\n'
 
 head_line() {
     # shellcheck disable=SC2059

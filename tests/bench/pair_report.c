@@ -8,7 +8,7 @@
 struct verdict {
     const struct side *peer; /* NULL: our value itself */
     struct stats ours, theirs, ratio;
-    bool known, reached;
+    bool known, reached, has_theirs;
     const char *why_not; /* unknown */
 };
 
@@ -33,10 +33,11 @@ static void judge_against(struct verdict *v, struct row *row, const struct goal 
     v->ours = stats_of_copy(ours);
     v->theirs = stats_of_copy(theirs);
     v->ratio = stats_of(ratio, ours->n);
-    v->known = true;
+    v->known = v->has_theirs = true;
     v->reached = stats_reaches(&v->ratio, g->at_most, g->value);
 }
 
+/* The goal is a number of ours; what the first peer has is shown beside it. */
 static void judge_alone(struct verdict *v, struct row *row, const struct goal *g)
 {
     const struct metric *m = side_metric(&row->sides[0], g->metric);
@@ -45,6 +46,11 @@ static void judge_alone(struct verdict *v, struct row *row, const struct goal *g
         return;
     v->ours = v->ratio = stats_of_copy(m);
     v->known = true;
+    m = row->nsides > 1 && row->sides[1].absent == NULL ? side_metric(&row->sides[1], g->metric) : NULL;
+    if (m != NULL) {
+        v->theirs = stats_of_copy(m);
+        v->has_theirs = true;
+    }
     v->reached = stats_reaches(&v->ratio, g->at_most, g->value);
 }
 
@@ -126,26 +132,47 @@ static void put_goal(FILE *f, const struct goal *g, const struct verdict *v)
         put_stats(f, "ours", &v->ours);
         put_stats(f, v->peer != NULL ? "ratio" : "value", &v->ratio);
     }
-    if (v->known && v->peer != NULL)
+    if (v->has_theirs)
         put_stats(f, "theirs", &v->theirs);
     fputc('}', f);
 }
 
-/* title, metric, peer, ours, theirs, ratio, low, high, goal, verdict: between tabs */
+/* Four digits that count, and no exponents. */
+static void put_number(FILE *f, double v)
+{
+    int before = v >= 1000 || v <= -1000 ? 4 : v >= 100 ? 3 : v >= 10 ? 2 : 1;
+    fprintf(f, "%.*f", 4 - before, v);
+}
+
+static void put_numbers(FILE *f, const struct verdict *v)
+{
+    put_number(f, v->ours.median);
+    fputc('\t', f);
+    if (v->has_theirs)
+        put_number(f, v->theirs.median);
+    fputc('\t', f);
+    if (v->peer != NULL)
+        put_number(f, v->ratio.median);
+    fputc('\t', f);
+    put_number(f, v->ratio.low);
+    fputc('\t', f);
+    put_number(f, v->ratio.high);
+}
+
+/* row, title, metric, peer, ours, theirs, ratio, low, high, goal, verdict: between tabs */
 static void put_line(FILE *f, const struct row *row, const struct goal *g, const struct verdict *v)
 {
     const char *peer = v->peer != NULL ? v->peer->name : g->peers;
     fprintf(f, "%s\t%s\t%s\t%s\t", row->id, row->title, g->metric, peer);
+    if (v->known && row->failure == NULL)
+        put_numbers(f, v);
+    else
+        fputs("\t\t\t\t", f);
+    fprintf(f, "\t%s %.6g\t", g->at_most ? "<=" : ">=", g->value);
     if (row->failure != NULL)
-        fprintf(f, "\t\t\t\t\t%s %.4g\tFAILED: %s\n", g->at_most ? "<=" : ">=", g->value, row->failure);
-    else if (!v->known)
-        fprintf(f, "\t\t\t\t\t%s %.4g\t%s\n", g->at_most ? "<=" : ">=", g->value, v->why_not);
-    else {
-        fprintf(f, "%.4g\t", v->ours.median);
-        v->peer != NULL ? fprintf(f, "%.4g\t", v->theirs.median) : fprintf(f, "\t");
-        fprintf(f, "%.3g\t%.3g\t%.3g\t%s %.4g\t%s\n", v->ratio.median, v->ratio.low, v->ratio.high,
-                g->at_most ? "<=" : ">=", g->value, v->reached ? "yes" : "no");
-    }
+        fprintf(f, "FAILED: %s\n", row->failure);
+    else
+        fprintf(f, "%s\n", !v->known ? v->why_not : v->reached ? "yes" : "no");
 }
 
 bool row_report(struct row *row, FILE *json, FILE *table)

@@ -1,8 +1,9 @@
 /*
  * killer.c - picks a role, then one of its processes, then a signal, some 10 to 100 times a second.
  *
- * Roles are weighted: killed as often as workers, the one consumer of a job, which starts from nothing, would never
- * get to its end. A pid is only as good as the list it stands in; so it is opened first, then checked to be a child
+ * Roles are weighted, and some have peace for a while after each strike: killed as often as workers, the one consumer
+ * of a job, which starts from nothing, would never get to its end, and five stages that die in a row before they are
+ * ready mean to the daemon, rightly, that none can be started. A pid is only as good as the list it stands in; so it is opened first, then checked to be a child
  * of the daemon still, and only then signalled.
  */
 #include <errno.h>
@@ -16,12 +17,13 @@
 #include "tests/chaos/chaos.h"
 
 #define CANDIDATES 256
-#define BOOTING_TURN 5 /* one in so many deaths before ready is dealt: five in a row mean to the daemon that stages cannot start */
 
 static const struct {
     const char *name;
-    unsigned weight;
-} roles[] = {{"worker", 60}, {"parked", 15}, {"spare", 12}, {"nursery", 4}, {"planner", 3}, {"producer", 3}, {"consumer", 3}};
+    unsigned weight, peace_ms;
+} roles[] = {{"worker", 60, 0},    {"parked", 15, 0},     {"spare", 12, 0},      {"nursery", 4, 2000},
+             {"planner", 6, 300},  {"producer", 6, 300},  {"consumer", 6, 300},  {"booting", 3, 1000}};
+enum { BOOTING = ARRAY_LEN(roles) - 1 }; /* of any role, before it is ready */
 static const struct {
     int signal;
     unsigned weight;
@@ -39,7 +41,8 @@ struct killer {
     uint64_t random;
     _Atomic bool stop;
     struct candidate list[CANDIDATES];
-    unsigned n, turn;
+    unsigned n;
+    struct mono struck[ARRAY_LEN(roles)];
     uint64_t hits[ARRAY_LEN(roles)][ARRAY_LEN(signals)];
     struct mono since;
 };
@@ -69,8 +72,8 @@ static void note_stage(const struct pwc_stage_info *info, void *user)
 {
     struct killer *k = user;
     for (unsigned i = 0; i < ARRAY_LEN(roles) && k->n < CANDIDATES; i++)
-        if (strcmp(info->role, roles[i].name) == 0 && info->pid != 0 && (is_up(info) || k->turn % BOOTING_TURN == 0))
-            k->list[k->n++] = (struct candidate){(int)info->pid, i};
+        if (strcmp(info->role, roles[i].name) == 0 && info->pid != 0)
+            k->list[k->n++] = (struct candidate){(int)info->pid, is_up(info) ? i : BOOTING};
 }
 
 /* A role that is there, by weight; then one of its processes. -1: nobody is there. */
@@ -78,7 +81,8 @@ static int choose(struct killer *k)
 {
     unsigned there[ARRAY_LEN(roles)] = {0}, sum = 0, role = 0;
     for (unsigned i = 0; i < k->n; i++)
-        there[k->list[i].role]++;
+        if (mono_since(clock_now(), k->struck[k->list[i].role]) > roles[k->list[i].role].peace_ms * NS_PER_MS)
+            there[k->list[i].role]++;
     for (unsigned i = 0; i < ARRAY_LEN(roles); i++)
         sum += there[i] > 0 ? roles[i].weight : 0;
     if (sum == 0)
@@ -119,10 +123,15 @@ static unsigned choose_signal(struct killer *k)
     return i;
 }
 
+static void note_hit(struct killer *k, unsigned role, unsigned sig)
+{
+    k->hits[role][sig]++;
+    k->struck[role] = clock_now();
+}
+
 static void strike(struct killer *k)
 {
     k->n = 0;
-    k->turn++;
     if (pwc_list_stages(k->c, 30000, note_stage, k) != PWC_OK)
         give_up("pwcd does not list its stages: %s", pwc_error());
     int at = choose(k);
@@ -132,7 +141,7 @@ static void strike(struct killer *k)
     unsigned sig = choose_signal(k);
     if (fd >= 0 && parent_of(k->list[at].pid) == k->o->pid &&
         syscall(SYS_pidfd_send_signal, fd, signals[sig].signal, NULL, 0) == 0)
-        k->hits[k->list[at].role][sig]++;
+        note_hit(k, k->list[at].role, sig);
     if (fd >= 0)
         close(fd);
 }

@@ -21,7 +21,7 @@
 #include "tests/hostile/victim.h"
 
 #define ARGS_MAX  32
-#define FDS_SLACK 16u /* stages come and go, each with a channel, a pidfd and a pipe */
+#define FDS_SLACK 64u /* stages come and go: 16 at most, each with a channel, a pidfd, a pipe and an arena */
 
 int64_t now_ms(void)
 {

@@ -30,7 +30,7 @@ blur_within() {
     wait "$watch"
     [[ $RC -eq 0 ]] || fail "exit $RC: $(<job.err)"
     read -r peak samples <memory
-    printf 'peak %d MiB (%d samples)\n' $((peak / 1024)) "$samples"
+    note "peak $((peak / 1024)) MiB ($samples samples)"
     [[ $((peak / 1024)) -le $2 ]] || fail "peak $((peak / 1024)) MiB, allowed are $2"
     # A window of the middle and the corners, against vips' own.
     vips gaussblur in.tif theirs.tif 8

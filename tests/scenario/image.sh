@@ -226,7 +226,7 @@ test_killed_all_the_time() {
             [[ ! -e out.tif ]] || fail "a failed job left an output"
         fi
     done
-    printf '%d of %d jobs came through\n' "$good" "$rounds"
+    note "$good of $rounds jobs came through"
     until_true "the daemon to recover" "$PWCCTL" run image.invert photo.tif -o out.tif
 }
 

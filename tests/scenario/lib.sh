@@ -42,6 +42,11 @@ skip() {
     exit 77
 }
 
+# note WORDS: shown beside the verdict.
+note() {
+    printf '%s\n' "$*" >>"$T/notes"
+}
+
 need_root() {
     [[ $EUID -eq 0 ]] || skip "needs root"
 }
@@ -333,7 +338,11 @@ run_tests() {
         rc=0
         timeout --foreground -k 10 "$TEST_LIMIT" bash "$0" --one "$dir" "$name" >"$dir/output" 2>&1 || rc=$?
         case $rc in
-        0) passed=$((passed + 1)) && printf 'ok: %s\n' "$name" ;;
+        0)
+            passed=$((passed + 1))
+            printf 'ok: %s\n' "$name"
+            [[ ! -e $dir/notes ]] || sed 's/^/    /' "$dir/notes"
+            ;;
         77) skipped=$((skipped + 1)) && printf 'skip: %s: %s\n' "$name" "$(<"$dir/skipped")" ;;
         *)
             failed=$((failed + 1))

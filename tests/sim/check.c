@@ -218,10 +218,13 @@ static void check_assembly(const struct job *j)
         return;
     SIM_CHECK(a->absorbed <= a->sent && a->sent <= j->ledger.total, "job %lu: absorbed %lu, sent %lu", (ul)j->id,
               (ul)a->absorbed, (ul)a->sent);
-    SIM_CHECK((there & ~done) == 0, "job %lu: results of chunks %lx, which are not done", (ul)j->id, (ul)(there & ~done));
+    uint64_t bad = mask_of(&j->ledger.bad);
+    SIM_CHECK((there & ~done & ~bad) == 0, "job %lu: results of chunks %lx, which are not done", (ul)j->id, (ul)(there & ~done));
+    SIM_CHECK((bad & ~there & bits(a->absorbed, 64)) == 0, "job %lu: chunks %lx are given up, but nothing stands in for them",
+              (ul)j->id, (ul)(bad & ~there & bits(a->absorbed, 64)));
     SIM_CHECK((done & ~there & bits(a->absorbed, 64)) == 0, "job %lu: chunks %lx are done, but their results are gone",
               (ul)j->id, (ul)(done & ~there & bits(a->absorbed, 64)));
-    SIM_CHECK((bits(0, a->absorbed) & ~done) == 0, "job %lu: chunks %lx were absorbed, but are not done", (ul)j->id,
+    SIM_CHECK((bits(0, a->absorbed) & ~done & ~bad) == 0, "job %lu: chunks %lx were absorbed, but are not done", (ul)j->id,
               (ul)(bits(0, a->absorbed) & ~done));
 }
 
@@ -432,7 +435,7 @@ static uint64_t expected_hash(const struct spec *s)
 {
     uint64_t h = 0;
     for (uint64_t c = 0; c < s->chunks; c++)
-        h = sim_mix(h, spec_value(s, c));
+        h = sim_mix(h, (s->bad >> c & 1) != 0 ? SIM_HOLE : spec_value(s, c));
     return h;
 }
 

@@ -30,7 +30,7 @@ static void send_to(struct client *c, uint16_t type, uint64_t tag, const Protobu
 
 /* ---- submitting ---- */
 
-static Pwc__Policy policy_of(struct spec *s)
+static Pwc__Policy policy_of(const struct spec *s, Pwc__Value *fill)
 {
     static const char *const halts[] = {"now,fail=1", "soon,fail=1", "now,success=2", "soon,done=50%", "soon,fail=30%"};
     Pwc__Policy p = PWC__POLICY__INIT;
@@ -41,6 +41,10 @@ static Pwc__Policy policy_of(struct spec *s)
     p.retries_oom = (int32_t)(r >> 12 & 3) - 1;
     p.retries_timeout = (int32_t)(r >> 14 & 3) - 1;
     p.on_failure = (r >> 16 & 3) != 0 ? PWC__ON_FAILURE__ON_FAILURE_SKIP : PWC__ON_FAILURE__ON_FAILURE_FAIL;
+    if ((r >> 60 & 3) == 0) {
+        p.on_failure = PWC__ON_FAILURE__ON_FAILURE_FILL;
+        p.fill = fill;
+    }
     p.max_failures = (r >> 20 & 7) == 0 ? 1 + (r >> 24 & 3) : 0;
     p.chunk_timeout_ns = (r >> 28 & 3) != 0 ? (uint64_t)s->chunk_ns * 100 + 300 * NS_PER_MS : 0;
     p.job_timeout_ns = (r >> 32 & 31) == 0 ? (1 + (r >> 40 & 7)) * NS_PER_S : 0;
@@ -53,7 +57,10 @@ static void submit(struct client *c, struct spec *s)
     static const char *const names[OP_KINDS] = {"count", "countfold", "fold", "serial", "placed", "serial"};
     static char in[] = "in", out[] = "out", n[] = "n", spec[] = "spec", label[] = "label", none[] = "";
     Pwc__Submit m = PWC__SUBMIT__INIT;
-    Pwc__Policy policy = policy_of(s);
+    Pwc__Value fill = PWC__VALUE__INIT;
+    fill.kind_case = PWC__VALUE__KIND_U64;
+    fill.u64 = 7;
+    Pwc__Policy policy = policy_of(s, &fill);
     Pwc__Value values[2] = {PWC__VALUE__INIT, PWC__VALUE__INIT};
     Pwc__Param params[2] = {PWC__PARAM__INIT, PWC__PARAM__INIT}, *list[2] = {&params[0], &params[1]};
     Pwc__RoleDecl roles[2] = {PWC__ROLE_DECL__INIT, PWC__ROLE_DECL__INIT}, *role_list[2] = {&roles[0], &roles[1]};
@@ -290,7 +297,7 @@ static void on_leave(struct due *d)
             W.specs[i].last_seq = 0;
         }
     sim_log("client %u leaves", c->index);
-    if (sim_chance(300)) { /* half-close: it goes on reading */
+    if (c->sock != NULL && sim_chance(300)) { /* half-close: it goes on reading */
         struct end *other = c->sock->end->other;
         if (other != NULL) {
             other->eof = true;

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/dump.h"
 #include "ipc/log.h"
 #include "tests/sim/sim.h"
 
@@ -41,6 +42,8 @@ void sim_fail(const char *fmt, ...)
     vfprintf(stderr, fmt, ap);
     fputc('\n', stderr);
     va_end(ap);
+    if (sim_verbose && W.d.pool != NULL)
+        dump_state(&W.d);
     _exit(1);
 }
 

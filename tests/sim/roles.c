@@ -212,20 +212,22 @@ void consume_take(struct proc *p, const Stage__Absorb *m, struct packet *in)
     if (p->phase != PHASE_CONSUME || p->job->job != m->job)
         return; /* it has failed: what was on its way is dropped */
     struct file *arena = arena_known(p, m->arena);
+    SIM_CHECK(!m->hole || (m->n == 1 && (p->job->spec->bad >> m->first & 1) != 0),
+              "chunk %lu is a hole, but was not given up", (ul)m->first);
     if (arena == NULL && in->nfiles == 1 && p->narenas < ARRAY_LEN(p->arenas)) {
         arena = p->arenas[p->narenas].file = TAKE_PTR(in->files[0]);
         p->arenas[p->narenas++].id = m->arena;
     }
-    SIM_CHECK(arena != NULL, "absorb of chunk %lu from an arena the consumer does not know", (ul)m->first);
+    SIM_CHECK(arena != NULL || m->hole, "absorb of chunk %lu from an arena the consumer does not know", (ul)m->first);
     SIM_CHECK(m->n > 0 && m->first == p->expected && m->first + m->n <= p->job->chunks,
               "absorb of chunks %lu to %lu, though %lu is next", (ul)m->first, (ul)(m->first + m->n), (ul)p->expected);
-    SIM_CHECK(m->offset + m->n * p->job->result_bytes <= arena->mem.bytes, "absorb past the arena's end");
+    SIM_CHECK(m->hole || m->offset + m->n * p->job->result_bytes <= arena->mem.bytes, "absorb past the arena's end");
     p->expected = m->first + m->n;
     if (p->nqueue == p->room) {
         p->room = p->room * 2 + 4;
         p->queue = xrealloc(p->queue, p->room, sizeof *p->queue);
     }
-    p->queue[p->nqueue++] = (struct absorb){m->first, m->n, m->arena, m->offset};
+    p->queue[p->nqueue++] = (struct absorb){m->first, m->n, m->arena, m->offset, m->hole};
     if (p->step.place == 0)
         due_in(&p->step, sim_delay());
 }
@@ -250,8 +252,8 @@ static void merge_one(struct proc *p)
     const struct spec *s = p->job->spec;
     const struct absorb *a = &p->queue[0];
     uint64_t place = a->offset / p->job->result_bytes + (p->merged - a->first);
-    uint64_t value = arena_known(p, a->arena)->mem.values[place];
-    SIM_CHECK(value == spec_value(s, p->merged), "job %lu: the consumer finds something else where chunk %lu should lie",
+    uint64_t value = a->hole ? SIM_HOLE : arena_known(p, a->arena)->mem.values[place];
+    SIM_CHECK(a->hole || value == spec_value(s, p->merged), "job %lu: the consumer finds something else where chunk %lu should lie",
               (ul)p->job->job, (ul)p->merged);
     p->hash = sim_mix(p->hash, value);
     p->merged++;

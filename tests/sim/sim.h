@@ -28,6 +28,7 @@
 #define SIM_JOBS_MAX    10u
 #define SIM_CLIENTS_MAX 6u
 #define SIM_POISONS     3u
+#define SIM_HOLE        0xf111u /* stands in for the value of a chunk that was given up */
 
 /* ---- chance ---- */
 uint64_t sim_rnd(uint64_t below);
@@ -209,6 +210,7 @@ struct opened {
 };
 struct absorb {
     uint64_t first, n, arena, offset;
+    bool hole;
 };
 struct proc {
     struct proc *next;

@@ -1,0 +1,407 @@
+/*
+ * test_crowd.c - clients that are too many, ask too much or never listen: the others are served, and memory stays
+ * within its bound. Those who attack are another user where they can be.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/hostile/fill.h"
+#include "tests/hostile/peer.h"
+#include "tests/unit/runner.h"
+
+#define CROWD        3000u
+#define STRANGER     65534u
+#define NEIGHBOUR    65533u
+#define JOBS_A_USER  2000u
+#define KIB_A_CLIENT 3u /* of one that says nothing */
+
+static struct victim v;
+static bool root;
+
+static void start(void)
+{
+    struct rlimit rl;
+    root = geteuid() == 0;
+    getrlimit(RLIMIT_NOFILE, &rl);
+    rl.rlim_cur = rl.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &rl);
+    victim_start(&v, (const char *const[]){"--set", "clients_max=4000", "--set", "clients_per_user=3500", "--set",
+                                           "jobs_per_user=2000", "--set", "history=50", "--set", "max_pixels=1000000", NULL});
+}
+static void stop(void)
+{
+    victim_stop(&v);
+}
+
+/* ---- idle ---- */
+
+START_TEST(thousands_of_idle_connections)
+{
+    static struct peer p[CROWD];
+    size_t before = victim_rss_kib(&v);
+    int64_t began = now_ms();
+    for (unsigned i = 0; i < CROWD; i++) {
+        p[i] = i % 2 == 0 ? peer_open(&v) : peer_new(&v);
+        if (i % 3 == 0)
+            peer_send(&p[i], "\x20", 1, NULL, 0); /* the beginning of something */
+    }
+    printf("%u connections in %ld ms\n", CROWD, (long)(now_ms() - began));
+    for (int i = 0; i < 5; i++)
+        victim_serves(&v);
+    size_t grown = victim_rss_kib(&v) - before;
+    printf("%zu KiB for %u connections\n", grown, CROWD);
+#ifndef PWC_SANITIZED
+    /* One in three has sent the beginning of a frame, for which there is a buffer of 16 KiB. */
+    ck_assert_uint_le(grown, CROWD * KIB_A_CLIENT + CROWD / 3 * 17);
+#endif
+    for (unsigned i = 0; i < CROWD; i++)
+        peer_free(&p[i]);
+    victim_is_well(&v, CROWD * KIB_A_CLIENT + CROWD / 3 * 17);
+}
+END_TEST
+
+START_TEST(more_than_may_connect)
+{
+    if (!root)
+        return;
+    static int fd[4200];
+    unsigned n = 0;
+    become(STRANGER);
+    for (; n < ARRAY_LEN(fd); n++)
+        fd[n] = peer_socket(&v);
+    become(0);
+    victim_serves(&v); /* root is another user */
+    struct peer p = peer_open_as(&v, NEIGHBOUR);
+    peer_free(&p);
+    while (n > 0)
+        close(fd[--n]);
+    ck_assert_uint_le(victim_logged(&v, "too many connections"), 40);
+    victim_is_well(&v, 32 * 1024);
+}
+END_TEST
+
+/* ---- deaf ---- */
+
+static void small_buffers(const struct peer *p)
+{
+    int small = 4096;
+    setsockopt(p->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+}
+
+/* Asks as long as the daemon listens, and reads nothing. */
+static void ask_and_do_not_listen(uint16_t type, uint64_t job)
+{
+    struct peer p = peer_open(&v);
+    small_buffers(&p);
+    struct timeval tv = {2, 0};
+    setsockopt(p.fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
+    uint8_t bytes[64];
+    Pwc__Cancel m = PWC__CANCEL__INIT;
+    m.job = job;
+    size_t len = frame_of(bytes, type, 1, &m, 0);
+    for (int i = 0; i < 100000 && peer_send(&p, bytes, len, NULL, 0); i++)
+        ;
+    victim_serves(&v);
+    peer_free(&p);
+}
+
+START_TEST(answers_are_never_read)
+{
+    static const uint16_t types[] = {PWC_MSG_PING,      PWC_MSG_LIST_OPS,    PWC_MSG_LIST_JOBS, PWC_MSG_LIST_STAGES,
+                                     PWC_MSG_GET_STATUS, PWC_MSG_CANCEL, PWC_MSG_LIST_DEATHS, PWC_MSG_DATA};
+    for (unsigned i = 0; i < ARRAY_LEN(types); i++)
+        ask_and_do_not_listen(types[i], 1u << 30);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+/* Many at a time, each with as much in its queue as it gets. */
+START_TEST(many_deaf_clients)
+{
+    struct peer p[40];
+    uint8_t bytes[64];
+    const Pwc__Ping m = PWC__PING__INIT;
+    size_t len = frame_of(bytes, PWC_MSG_PING, 1, &m, 0);
+    for (unsigned i = 0; i < ARRAY_LEN(p); i++) {
+        p[i] = peer_open(&v);
+        small_buffers(&p[i]);
+        fcntl(p[i].fd, F_SETFL, O_NONBLOCK);
+    }
+    for (int n = 0; n < 200; n++)
+        for (unsigned i = 0; i < ARRAY_LEN(p); i++)
+            for (int k = 0; k < 50; k++)
+                (void)!send(p[i].fd, bytes, len, MSG_NOSIGNAL);
+    victim_serves(&v);
+#ifndef PWC_SANITIZED
+    /* Twice the bound of a queue each, whatever the size of what lies in it. */
+    size_t grown = victim_rss_kib(&v) - v.rss_kib;
+    printf("%zu KiB for %zu deaf clients\n", grown, ARRAY_LEN(p));
+    ck_assert_uint_le(grown, ARRAY_LEN(p) * 2 * PWC_SEND_QUEUE_MAX / 1024 + 8192);
+#endif
+    for (unsigned i = 0; i < ARRAY_LEN(p); i++)
+        peer_free(&p[i]);
+    victim_is_well(&v, ARRAY_LEN(p) * 2 * PWC_SEND_QUEUE_MAX / 1024 + 8192);
+}
+END_TEST
+
+/* Its jobs go on; their events are thinned out, then the connection ends, and their end can be asked for again. */
+START_TEST(events_are_never_read)
+{
+    const struct job_spec many = {.op = "noop", .params = {"n", "1000"}, .on_disconnect = PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH};
+    struct peer p = peer_open(&v);
+    small_buffers(&p);
+    struct timeval tv = {2, 0};
+    setsockopt(p.fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
+    unsigned sent = 0;
+    for (; sent < 20000; sent++) {
+        uint8_t byte;
+        peer_submit(&p, sent, &many);
+        if (send(p.fd, &byte, 0, MSG_NOSIGNAL) < 0)
+            break;
+    }
+    victim_serves(&v);
+    ck_assert_msg(sent < 20000, "the connection goes on though nothing is read");
+    peer_free(&p);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+/* ---- floods ---- */
+
+static unsigned submit_many(struct peer *p, const struct job_spec *spec, unsigned n)
+{
+    unsigned accepted = 0, answered = 0;
+    struct frame f;
+    for (unsigned i = 0; i < n; i++)
+        peer_submit(p, i, spec);
+    while (answered < n && peer_hear(p, &f, PATIENCE_MS) == 1) {
+        accepted += f.type == PWC_MSG_ACCEPTED;
+        answered += f.type == PWC_MSG_ACCEPTED || f.type == PWC_MSG_REJECTED;
+    }
+    ck_assert_uint_eq(answered, n);
+    return accepted;
+}
+
+static const struct job_spec waits = {.op = "array.sum", .params = {"type", "uint8"}, .items = 1, .roles = {"in"}};
+
+START_TEST(submits_up_to_the_limit_of_the_user)
+{
+    if (!root)
+        return;
+    struct peer p = peer_open_as(&v, STRANGER);
+    unsigned accepted = 0;
+    for (int i = 0; i < 25; i++)
+        accepted += submit_many(&p, &waits, 100);
+    ck_assert_uint_eq(accepted, JOBS_A_USER);
+    for (int i = 0; i < 3; i++)
+        victim_serves(&v);
+    struct peer q = peer_open_as(&v, NEIGHBOUR);
+    ck_assert_uint_eq(submit_many(&q, &waits, 10), 10);
+    peer_free(&q);
+    peer_free(&p);
+    victim_is_well(&v, 16 * 1024);
+}
+END_TEST
+
+/* Each with as much in its parameters as there may be, all waiting. */
+START_TEST(large_submits_up_to_the_limit)
+{
+    if (!root)
+        return;
+    static char list[12000];
+    size_t n = 0;
+    while (n + 3 < 4000)
+        n += (size_t)snprintf(list + n, 4, "%s1", n > 0 ? "," : "");
+    const struct job_spec heavy = {.op = "image.linear", .params = {"a", list, "b", list}, .items = 1, .roles = {"in", "out"}, .format = "png"};
+    struct peer p = peer_open_as(&v, STRANGER);
+    unsigned accepted = 0;
+    for (unsigned i = 0; i < JOBS_A_USER / 50; i++)
+        accepted += submit_many(&p, &heavy, 50);
+    size_t grown = victim_rss_kib(&v) - v.rss_kib;
+    printf("%zu KiB for %u large jobs that wait\n", grown, accepted);
+    victim_serves(&v);
+#ifndef PWC_SANITIZED
+    ck_assert_uint_le(grown, 64 * 1024);
+#endif
+    peer_free(&p);
+    victim_is_well(&v, 64 * 1024);
+}
+END_TEST
+
+/* A new label with each job: what is kept of them must not grow. */
+START_TEST(a_label_for_each_job)
+{
+    struct peer p = peer_open(&v);
+    size_t before = 0;
+    for (unsigned i = 0; i < 20000 / SLOWER; i++) {
+        char label[64];
+        snprintf(label, sizeof label, "%050u", i);
+        struct job_spec bad = waits;
+        bad.label = label;
+        peer_submit(&p, i, &bad);
+        uint64_t job = peer_accepted(&p);
+        ck_assert_uint_ne(job, 0);
+        peer_ask(&p, PWC_MSG_CANCEL, job);
+        msg_free(peer_await(&p, PWC_MSG_FINISHED));
+        if (i == 2000)
+            before = victim_rss_kib(&v);
+    }
+#ifndef PWC_SANITIZED
+    size_t after = victim_rss_kib(&v);
+    ck_assert_msg(after <= before + 512, "20000 labels: from %zu to %zu KiB", before, after);
+#else
+    (void)before;
+#endif
+    peer_free(&p);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+START_TEST(the_same_request_again)
+{
+    struct job_spec keyed = waits;
+    keyed.key = "the same";
+    struct peer p = peer_open(&v), q = peer_open(&v);
+    peer_submit(&p, 1, &keyed);
+    uint64_t job = peer_accepted(&p);
+    for (uint64_t i = 0; i < 500; i++) {
+        struct peer *who = i % 2 == 0 ? &p : &q;
+        peer_submit(who, i, &keyed);
+        ck_assert_uint_eq(peer_accepted(who), job);
+    }
+    if (root) {
+        struct peer other = peer_open_as(&v, STRANGER);
+        peer_submit(&other, 1, &keyed);
+        ck_assert_uint_ne(peer_accepted(&other), job);
+        peer_free(&other);
+    }
+    peer_ask(&q, PWC_MSG_CANCEL, job);
+    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_CANCELLED);
+    peer_submit(&q, 9, &keyed); /* it has ended: still the same */
+    ck_assert_uint_eq(peer_accepted(&q), job);
+    peer_free(&p);
+    peer_free(&q);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+/* ---- other people's jobs ---- */
+
+START_TEST(others_jobs_are_not_theirs)
+{
+    if (!root)
+        return;
+    static const uint16_t asks[] = {PWC_MSG_CANCEL, PWC_MSG_ATTACH, PWC_MSG_DETACH, PWC_MSG_CHUNK_CREDIT};
+    struct peer owner = peer_open_as(&v, NEIGHBOUR), thief = peer_open_as(&v, STRANGER);
+    int fd = memfd_of("some bytes", 10);
+    peer_submit(&owner, 1, &waits);
+    uint64_t job = peer_accepted(&owner);
+    for (unsigned i = 0; i < ARRAY_LEN(asks); i++) {
+        peer_ask(&thief, asks[i], job);
+        ck_assert_int_eq(peer_code(&thief), PWC__CODE__CODE_NO_SUCH_JOB);
+    }
+    peer_item(&thief, job, 0, &fd, 1); /* ignored */
+    peer_ask(&thief, PWC_MSG_LIST_JOBS, job);
+    Pwc__End *end = peer_await(&thief, PWC_MSG_END);
+    ck_assert_uint_eq(end->count, 0);
+    msg_free(&end->base);
+    peer_item(&owner, job, 0, &fd, 1);
+    Pwc__Finished *f = peer_await(&owner, PWC_MSG_FINISHED);
+    ck_assert_msg(f->state == PWC__JOB_STATE__JOB_DONE, "%s", f->reason);
+    msg_free(&f->base);
+    peer_ask(&thief, PWC_MSG_ATTACH, job); /* not even its end */
+    ck_assert_int_eq(peer_code(&thief), PWC__CODE__CODE_NO_SUCH_JOB);
+    close(fd);
+    peer_free(&owner);
+    peer_free(&thief);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+/* On another connection of the same user: items belong to the connection that was asked for them. */
+START_TEST(items_from_the_wrong_connection)
+{
+    struct peer p = peer_open(&v), q = peer_open(&v);
+    int fd = memfd_of("some bytes", 10);
+    peer_submit(&p, 1, &waits);
+    uint64_t job = peer_accepted(&p);
+    for (uint64_t i = 0; i < 100; i++)
+        peer_item(&q, job, i % 3, &fd, 1);
+    peer_ask(&q, PWC_MSG_ATTACH, job);
+    ck_assert_int_eq(peer_code(&q), PWC__CODE__CODE_BUSY);
+    peer_item(&p, job, 0, &fd, 1);
+    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_OK);
+    close(fd);
+    peer_free(&p);
+    peer_free(&q);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+START_TEST(guessed_jobs)
+{
+    struct peer p = root ? peer_open_as(&v, STRANGER) : peer_open(&v);
+    uint64_t state = 7;
+    struct source s = {seeded_next, &state, {1, 2, 3, 4, 5, 100, 1000, 100000}};
+    for (int i = 0; i < 2000; i++) {
+        static const uint16_t asks[] = {PWC_MSG_CANCEL, PWC_MSG_ATTACH, PWC_MSG_DETACH, PWC_MSG_CHUNK_CREDIT};
+        uint64_t job = source_number(&s) | (root ? 0 : 1ull << 40);
+        peer_ask(&p, asks[i % 4], job);
+        ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_NO_SUCH_JOB);
+    }
+    peer_free(&p);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+/* Lists must not cost what all jobs that ever were would. Submits go up to the limit while lists are asked for. */
+START_TEST(lists_after_many_jobs)
+{
+    static const struct job_spec noop = {.op = "noop", .params = {"n", "1"}};
+    struct peer p = peer_open(&v);
+    for (int i = 0; i < 300 / SLOWER; i++)
+        submit_many(&p, &noop, 100);
+    struct peer q = peer_open(&v);
+    int64_t began = now_ms();
+    for (int i = 0; i < 100; i++)
+        peer_ask(&q, PWC_MSG_LIST_JOBS, 0);
+    for (int i = 0; i < 100; i++)
+        msg_free(peer_await(&q, PWC_MSG_END));
+    printf("100 lists in %ld ms\n", (long)(now_ms() - began));
+    peer_free(&p);
+    peer_free(&q);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+int main(void)
+{
+    setbuf(stdout, NULL);
+    Suite *s = suite_create("hostile crowd");
+    TCase *t = tcase_create("crowd");
+    tcase_set_timeout(t, 0);
+    tcase_add_checked_fixture(t, start, stop); /* a daemon each: what one leaves in the heap is not the next one's */
+    tcase_add_test(t, answers_are_never_read);
+    tcase_add_test(t, many_deaf_clients);
+    tcase_add_test(t, events_are_never_read);
+    tcase_add_test(t, submits_up_to_the_limit_of_the_user);
+#ifdef HAVE_VIPS
+    tcase_add_test(t, large_submits_up_to_the_limit);
+#endif
+    tcase_add_test(t, a_label_for_each_job);
+    tcase_add_test(t, the_same_request_again);
+    tcase_add_test(t, others_jobs_are_not_theirs);
+    tcase_add_test(t, items_from_the_wrong_connection);
+    tcase_add_test(t, guessed_jobs);
+    tcase_add_test(t, lists_after_many_jobs);
+    tcase_add_test(t, more_than_may_connect);
+    tcase_add_test(t, thousands_of_idle_connections);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}

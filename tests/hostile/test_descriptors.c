@@ -1,0 +1,476 @@
+/*
+ * test_descriptors.c - clients that send the wrong kinds and numbers of descriptors, to a real pwcd: their job fails
+ * with a reason, nobody waits, and pwcd holds none of them afterwards.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "ipc/fds.h"
+#include "tests/hostile/peer.h"
+#include "tests/hostile/picture.h"
+#include "tests/unit/runner.h"
+
+#define GROWS_KIB      4096u
+#define JOB_TIMEOUT_MS (4000 * SLOWER)
+
+static struct victim v;
+
+static void start(void)
+{
+    victim_start(&v, (const char *const[]){"--set", "retries_crash=0", "--set", "retries_oom=0", NULL});
+}
+static void stop(void)
+{
+    victim_stop(&v);
+}
+
+/* ---- kinds ---- */
+
+static const char *path_of(const char *name)
+{
+    static char path[128];
+    snprintf(path, sizeof path, "%s/%s", v.dir, name);
+    return path;
+}
+
+static int file_with(const char *bytes, int flags)
+{
+    const char *path = path_of("file");
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    ck_assert_int_eq(write_all(fd, bytes, strlen(bytes)), 0);
+    close(fd);
+    fd = open(path, flags | O_CLOEXEC);
+    ck_assert_int_eq(unlink(path), 0);
+    return fd;
+}
+
+static int make_directory(void)
+{
+    return open(v.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+static int make_fifo(void)
+{
+    const char *path = path_of("fifo");
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    unlink(path);
+    return fd;
+}
+static int make_pipe(void)
+{
+    static int ends[2]; /* the other end stays open: who reads waits */
+    return pipe2(ends, O_CLOEXEC) == 0 ? ends[0] : -1;
+}
+static int make_socket(void)
+{
+    int ends[2];
+    return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0 ? ends[0] : -1;
+}
+static int make_zero(void)
+{
+    return open("/dev/zero", O_RDWR | O_CLOEXEC);
+}
+static int make_null(void)
+{
+    return open("/dev/null", O_RDWR | O_CLOEXEC);
+}
+static int make_path(void)
+{
+    return open("/etc/passwd", O_PATH | O_CLOEXEC);
+}
+static int make_write_only(void)
+{
+    return file_with("some bytes", O_WRONLY);
+}
+static int make_read_only(void)
+{
+    return file_with("some bytes", O_RDONLY);
+}
+static int make_append(void)
+{
+    return file_with("some bytes", O_RDWR | O_APPEND);
+}
+static int make_epoll(void)
+{
+    return epoll_create1(EPOLL_CLOEXEC);
+}
+static int make_event(void)
+{
+    return eventfd(0, EFD_CLOEXEC);
+}
+static int make_timer(void)
+{
+    return timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+}
+static int make_signal(void)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    return signalfd(-1, &none, SFD_CLOEXEC);
+}
+static int make_inotify(void)
+{
+    return inotify_init1(IN_CLOEXEC);
+}
+static int make_pidfd(void)
+{
+    return (int)syscall(SYS_pidfd_open, getpid(), 0);
+}
+static int make_memory(void)
+{
+    return open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+}
+static int make_proc(void)
+{
+    return open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+}
+static int make_daemon_memory(void)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/mem", (int)v.pid);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    return fd >= 0 ? fd : make_memory();
+}
+static int make_sealed(void)
+{
+    int fd = -1;
+    ck_assert_int_eq(memfd_sealed_copy("sealed", "some bytes", 10, &fd), 0);
+    return fd;
+}
+static int make_client(void)
+{
+    return peer_socket(&v); /* pwcd's own other end */
+}
+
+enum { ARRAY = 1, PICTURE = 2, IN = ARRAY | PICTURE, OUT = 4 }; /* an array may be empty, a picture not */
+static const struct {
+    const char *what;
+    int (*make)(void);
+    unsigned wrong_as;
+} kinds[] = {
+    {"a directory", make_directory, IN | OUT},
+    {"a FIFO", make_fifo, IN | OUT},
+    {"an empty pipe", make_pipe, IN | OUT},
+    {"a socket", make_socket, IN | OUT},
+    {"/dev/zero", make_zero, IN | OUT},
+    {"/dev/null", make_null, IN | OUT},
+    {"an O_PATH descriptor", make_path, IN | OUT},
+    {"a write-only file", make_write_only, IN | OUT},
+    {"a read-only file", make_read_only, OUT},
+    {"an O_APPEND file", make_append, OUT},
+    {"an epoll", make_epoll, IN | OUT},
+    {"an eventfd", make_event, IN | OUT},
+    {"a timerfd", make_timer, IN | OUT},
+    {"a signalfd", make_signal, IN | OUT},
+    {"an inotify", make_inotify, IN | OUT},
+    {"a pidfd", make_pidfd, IN | OUT},
+    {"/proc/self/mem", make_memory, PICTURE | OUT},
+    {"/proc/self/status", make_proc, PICTURE | OUT},
+    {"pwcd's memory", make_daemon_memory, PICTURE | OUT},
+    {"a sealed memfd", make_sealed, OUT},
+    {"a connection to pwcd", make_client, IN | OUT},
+};
+
+static const struct job_spec sum = {
+    .op = "array.sum", .params = {"type", "uint8"}, .items = 1, .roles = {"in"}, .job_timeout_ms = JOB_TIMEOUT_MS};
+static const struct job_spec invert = {
+    .op = "image.invert", .items = 1, .roles = {"in", "out"}, .format = "png", .job_timeout_ms = JOB_TIMEOUT_MS};
+
+/* The job with these descriptors; they are closed here. */
+static Pwc__Finished *finish_job(const struct job_spec *spec, int *fds, unsigned nfds)
+{
+    struct peer p = peer_open(&v);
+    peer_submit(&p, 1, spec);
+    Pwc__Want *want = peer_await(&p, PWC_MSG_WANT);
+    peer_item(&p, want->job, 0, fds, nfds);
+    msg_free(&want->base);
+    Pwc__Finished *m = peer_await(&p, PWC_MSG_FINISHED);
+    peer_free(&p);
+    for (unsigned i = 0; i < nfds; i++)
+        close(fds[i]);
+    return m;
+}
+
+static void must_fail(Pwc__Finished *m, const char *what, const char *as)
+{
+    ck_assert_msg(m->state == PWC__JOB_STATE__JOB_FAILED && m->reason[0] != '\0', "%s as %s: state %d", what, as, m->state);
+    ck_assert_msg(m->code != PWC__CODE__CODE_TIMEOUT && m->code != PWC__CODE__CODE_STALLED, "%s as %s: nobody noticed", what, as);
+    ck_assert_msg(m->code != PWC__CODE__CODE_SANDBOX && m->code != PWC__CODE__CODE_INTERNAL, "%s as %s: %s", what, as,
+                  m->reason);
+    msg_free(&m->base);
+}
+
+START_TEST(as_input_of_an_array)
+{
+    if ((kinds[_i].wrong_as & ARRAY) == 0)
+        return;
+    int fd = kinds[_i].make();
+    ck_assert_msg(fd >= 0, "%s: %s", kinds[_i].what, strerror(errno));
+    must_fail(finish_job(&sum, &fd, 1), kinds[_i].what, "input of array.sum");
+}
+END_TEST
+
+START_TEST(as_input_of_an_image)
+{
+    if ((kinds[_i].wrong_as & PICTURE) == 0)
+        return;
+    int fds[] = {kinds[_i].make(), memfd_of("", 0)};
+    must_fail(finish_job(&invert, fds, 2), kinds[_i].what, "input of image.invert");
+}
+END_TEST
+
+/* Small images are done by one stage, large ones by producer, workers and a consumer; raw ones are placed. */
+static const struct {
+    uint32_t size;
+    const char *format;
+} outputs[] = {{40, "png"}, {2000, "tiff"}, {2000, "raw"}};
+
+static void as_output(unsigned kind, unsigned how)
+{
+    struct job_spec spec = invert;
+    spec.format = outputs[how].format;
+    int fds[] = {picture(outputs[how].size, outputs[how].size, 3), kinds[kind].make()};
+    must_fail(finish_job(&spec, fds, 2), kinds[kind].what, outputs[how].format);
+}
+
+START_TEST(as_output_of_an_image)
+{
+    for (unsigned how = 0; how < ARRAY_LEN(outputs) && (kinds[_i].wrong_as & OUT) != 0; how++)
+        as_output((unsigned)_i, how);
+    victim_is_well(&v, GROWS_KIB);
+}
+END_TEST
+
+START_TEST(as_output_the_input)
+{
+    for (unsigned how = 0; how < ARRAY_LEN(outputs); how++) {
+        struct job_spec spec = invert;
+        spec.format = outputs[how].format;
+        int fd = picture(outputs[how].size, outputs[how].size, 3), fds[] = {fd, dup(fd)};
+        must_fail(finish_job(&spec, fds, 2), "the input", "output");
+    }
+    victim_is_well(&v, GROWS_KIB);
+}
+END_TEST
+
+/* ---- numbers ---- */
+
+START_TEST(too_few_and_too_many)
+{
+    for (unsigned n = 0; n <= PWC_ROLES_MAX; n++) {
+        int fds[PWC_ROLES_MAX];
+        for (unsigned i = 0; i < n; i++)
+            fds[i] = memfd_of("x", 1);
+        Pwc__Finished *m = finish_job(&sum, fds, n);
+        ck_assert_int_eq(m->code, n == 1 ? PWC__CODE__CODE_OK : PWC__CODE__CODE_BAD_DESCRIPTOR);
+        msg_free(&m->base);
+    }
+    victim_is_well(&v, GROWS_KIB);
+}
+END_TEST
+
+/* As many as a frame may have and more, up to the kernel's 253, whatever the header says. */
+START_TEST(up_to_253)
+{
+    static const unsigned numbers[] = {9, 15, 16, 17, 31, 32, 33, 64, 252, 253};
+    static const unsigned said[] = {0, 1, 8, 9, 16, 17, 253, UINT16_MAX};
+    int fds[253];
+    for (unsigned i = 0; i < ARRAY_LEN(fds); i++)
+        fds[i] = memfd_of("x", 1);
+    for (unsigned i = 0; i < ARRAY_LEN(numbers) * ARRAY_LEN(said); i++) {
+        uint8_t bytes[64];
+        Pwc__Item m = PWC__ITEM__INIT;
+        struct peer p = peer_open(&v);
+        size_t len = frame_of(bytes, PWC_MSG_ITEM, 1, &m, said[i % ARRAY_LEN(said)]);
+        ck_assert(peer_send(&p, bytes, len, fds, numbers[i / ARRAY_LEN(said)]));
+        ck_assert_msg(peer_is_closed(&p, PATIENCE_MS), "%u descriptors, %u said", numbers[i / ARRAY_LEN(said)],
+                      said[i % ARRAY_LEN(said)]);
+        peer_free(&p);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(fds); i++)
+        close(fds[i]);
+    victim_is_well(&v, GROWS_KIB);
+}
+END_TEST
+
+/* With a request that takes none, and with one that nobody knows. */
+START_TEST(with_messages_that_take_none)
+{
+    uint8_t bytes[PWC_HEADER_BYTES];
+    int fd = memfd_of("x", 1), fds[PWC_FDS_MAX];
+    for (unsigned i = 0; i < PWC_FDS_MAX; i++)
+        fds[i] = fd;
+    for (size_t i = 0; i < msg_table_len; i++) {
+        const struct frame_head h = {16, msg_table[i].type, 1, 1, 0};
+        if (msg_table[i].fds_max > 0)
+            continue;
+        struct peer p = peer_open(&v);
+        frame_put(bytes, &h);
+        peer_send(&p, bytes, sizeof bytes, fds, 1);
+        ck_assert_msg(peer_is_closed(&p, PATIENCE_MS), "%s with a descriptor", msg_table[i].name);
+        peer_free(&p);
+    }
+    struct peer p = peer_open(&v);
+    for (unsigned i = 0; i < 2000; i++) {
+        const struct frame_head h = {16, 200, PWC_FDS_MAX, 1, 0};
+        frame_put(bytes, &h);
+        if (!peer_send(&p, bytes, sizeof bytes, fds, PWC_FDS_MAX))
+            break;
+    }
+    peer_free(&p);
+    close(fd);
+    victim_is_well(&v, GROWS_KIB);
+}
+END_TEST
+
+/* ---- contents ---- */
+
+struct shrinker {
+    int fd;
+    size_t len;
+    _Atomic bool stop;
+};
+
+static void *shrink_and_grow(void *arg)
+{
+    struct shrinker *s = arg;
+    for (size_t i = 0; !s->stop; i++)
+        if (ftruncate(s->fd, (off_t)(i % 2 == 0 ? s->len / 2 : s->len)) < 0)
+            break;
+    return NULL;
+}
+
+static void while_it_shrinks(const struct job_spec *spec, int in, int out)
+{
+    pthread_t t;
+    struct stat st;
+    fstat(in, &st);
+    struct shrinker s = {.fd = dup(in), .len = (size_t)st.st_size};
+    ck_assert_int_eq(pthread_create(&t, NULL, shrink_and_grow, &s), 0);
+    int fds[] = {in, out};
+    Pwc__Finished *m = finish_job(spec, fds, out >= 0 ? 2 : 1);
+    s.stop = true;
+    pthread_join(t, NULL);
+    close(s.fd);
+    /* It may be lucky; else the input is to blame. */
+    bool blamed = m->code == PWC__CODE__CODE_INPUT_SHRANK || m->code == PWC__CODE__CODE_BAD_INPUT ||
+                  m->code == PWC__CODE__CODE_INPUT_IO || m->code == PWC__CODE__CODE_OP;
+    ck_assert_msg(m->state == PWC__JOB_STATE__JOB_DONE || (m->state == PWC__JOB_STATE__JOB_FAILED && blamed), "%d: %s",
+                  m->code, m->reason);
+    msg_free(&m->base);
+}
+
+START_TEST(a_memfd_that_shrinks_while_it_is_read)
+{
+    for (int i = 0; i < 8 / SLOWER + 1; i++) {
+        int fd = memfd_create("shrinks", MFD_CLOEXEC);
+        ck_assert_int_eq(ftruncate(fd, 64 << 20), 0);
+        ck_assert_int_eq(fallocate(fd, 0, 0, 64 << 20), 0);
+        while_it_shrinks(&sum, fd, -1);
+        struct job_spec spec = invert;
+        spec.format = "raw";
+        while_it_shrinks(&spec, picture(2000, 2000, 3), memfd_of("", 0));
+    }
+    victim_is_well(&v, GROWS_KIB);
+}
+END_TEST
+
+/* Two exabytes of nothing: reading them must not make memory of them. */
+START_TEST(a_huge_sparse_file)
+{
+    for (int i = 0; i < 2; i++) {
+        struct stat st;
+        int fd = i == 0 ? memfd_create("sparse", MFD_CLOEXEC) : file_with("", O_RDWR), kept = dup(fd);
+        off_t size = 1ll << 61;
+        while (ftruncate(fd, size) < 0)
+            size /= 2;
+        struct job_spec spec = sum;
+        spec.job_timeout_ms = 1000 * SLOWER;
+        Pwc__Finished *m = finish_job(&spec, &fd, 1);
+        ck_assert_msg(m->code == PWC__CODE__CODE_TIMEOUT || m->code == PWC__CODE__CODE_BUDGET, "%d: %s", m->code, m->reason);
+        msg_free(&m->base);
+        ck_assert_int_eq(fstat(kept, &st), 0);
+        ck_assert_msg(st.st_blocks < (64 << 20) / 512, "%lld blocks were made of holes", (long long)st.st_blocks);
+        close(kept);
+    }
+    victim_is_well(&v, GROWS_KIB);
+}
+END_TEST
+
+/* ---- at the limit ---- */
+
+/* pwcd may open `more` descriptors beyond those it has. */
+static void limit_descriptors(size_t more)
+{
+    struct rlimit was, now;
+    ck_assert_int_eq(prlimit(v.pid, RLIMIT_NOFILE, NULL, &was), 0);
+    now = was;
+    now.rlim_cur = more == SIZE_MAX ? was.rlim_max : victim_fds(&v) + more;
+    ck_assert_int_eq(prlimit(v.pid, RLIMIT_NOFILE, &now, NULL), 0);
+}
+
+START_TEST(descriptors_while_there_is_no_room)
+{
+    int fds[PWC_ROLES_MAX], in = memfd_of("some bytes", 10);
+    for (unsigned i = 0; i < PWC_ROLES_MAX; i++)
+        fds[i] = in;
+    for (size_t more = 0; more < 6; more++) {
+        struct peer p = peer_open(&v), q = peer_open(&v);
+        for (uint64_t i = 0; i < 4; i++)
+            peer_submit(&p, i, &sum);
+        msg_free(peer_await(&p, PWC_MSG_WANT));
+        limit_descriptors(more);
+        for (uint64_t job = 0; job < 4; job++)
+            peer_item(&q, job, 0, fds, PWC_ROLES_MAX);
+        int turned_away = 0;
+        for (int i = 0; i < 20; i++) {
+            int fd = peer_socket(&v);
+            struct peer r = {fd, fd >= 0 ? chan_new(fd, MSG_FROM_DAEMON, NULL) : NULL};
+            turned_away += fd < 0 || peer_is_closed(&r, 20);
+            peer_free(&r);
+        }
+        limit_descriptors(SIZE_MAX);
+        peer_free(&p);
+        peer_free(&q);
+        victim_is_well(&v, GROWS_KIB);
+    }
+    close(in);
+}
+END_TEST
+
+int main(void)
+{
+    setbuf(stdout, NULL);
+    Suite *s = suite_create("hostile descriptors");
+    TCase *t = tcase_create("descriptors");
+    tcase_set_timeout(t, 0);
+    tcase_add_unchecked_fixture(t, start, stop);
+    tcase_add_loop_test(t, as_input_of_an_array, 0, ARRAY_LEN(kinds));
+#ifdef HAVE_VIPS
+    tcase_add_loop_test(t, as_input_of_an_image, 0, ARRAY_LEN(kinds));
+    tcase_add_loop_test(t, as_output_of_an_image, 0, ARRAY_LEN(kinds));
+    tcase_add_test(t, as_output_the_input);
+    tcase_add_test(t, a_memfd_that_shrinks_while_it_is_read);
+#endif
+    tcase_add_test(t, too_few_and_too_many);
+    tcase_add_test(t, up_to_253);
+    tcase_add_test(t, with_messages_that_take_none);
+    tcase_add_test(t, a_huge_sparse_file);
+    tcase_add_test(t, descriptors_while_there_is_no_room);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
