@@ -148,7 +148,7 @@ static int handshake(struct pwc *c, struct mono deadline, int timeout_ms)
             return fail(PWC_E_PROTOCOL,
                         "%s%sno welcome within %d ms: what listens there hangs, or is not pwcd", c->path,
                         c->path[0] ? ": " : "", timeout_ms);
-        if (n > 0)
+        if (n > 0 || n == -EPIPE) /* it no longer reads, but may have said why */
             n = chan_fill(c->chan);
         if (n == 0 || (n < 0 && n != -EAGAIN))
             return stranger(c, n == 0 || n == -ECONNRESET ? "closed the connection" : "cannot be read from");

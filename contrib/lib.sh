@@ -77,18 +77,22 @@ list_source() {
                 [[ ! -e $SOURCE/$f ]] || printf '%s\0' "$f"
             done
     else
-        (cd "$SOURCE" && find . -path './build-*' -prune -o -type f -print0)
+        (cd "$SOURCE" && find . \( -path './build' -o -path './build-[cq]*' -o -path ./.git -o -path ./autom4te.cache \) -prune -o -type f -print0)
     fi
 }
 
-# copy_source DIRECTORY: keeps times, so that a second build does only what has changed.
+# copy_source DIRECTORY: keeps times, so that a second build does only what has changed. What the copy before had and
+# this one has not is removed.
 copy_source() {
     mkdir -p "$1"
-    list_source | tar -C "$SOURCE" --null --no-recursion -T - -cf - | tar -C "$1" -xf -
+    list_source | sort -z >"$1.list"
+    [[ ! -e $1.before ]] || comm -z -23 "$1.before" "$1.list" | (cd "$1" && xargs -0r rm -f)
+    tar -C "$SOURCE" --null --no-recursion -T "$1.list" -cf - | tar -C "$1" -xf -
+    mv "$1.list" "$1.before"
 }
 
-# build DIRECTORY SOURCE [CONFIGURE ARGUMENT...]: out of the source's tree, with the tests' programs too if
-# TARGETS says so. What configure said before is kept while its arguments are the same.
+# build DIRECTORY SOURCE [CONFIGURE ARGUMENT...]: out of the source's tree; TARGETS are make's, "all" if unset. What
+# configure found before is kept while its arguments are the same.
 build() {
     local dir=$1 src=$2
     shift 2

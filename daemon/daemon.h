@@ -57,6 +57,11 @@ struct daemon {
     uint64_t next_lease, next_arena;
 
     bool short_of_memory; /* the tick's last look: no more than one lease at a time */
+    uint64_t turned_away; /* clients beyond the limits */
+    struct mono turned_away_at;
+    bool trim_due; /* memory was given up: the heap may shrink when nothing is under way */
+
+    bool retry_due; /* work could not be given out for want of descriptors or memory: again at the next tick */
     bool dirty;    /* something changed: dispatch at the end of this turn */
     bool stopping; /* SIGTERM came: no new jobs */
     struct mono stop_by;

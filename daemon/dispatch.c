@@ -192,6 +192,7 @@ static bool need_arena(struct job *j, struct stage *s)
     int r = memfd_sized("pwc-arena", places * size, &fd);
     if (r < 0) {
         log_warn("cannot make an arena of %lu bytes: %s", (unsigned long)(places * size), strerror(-r));
+        j->d->retry_due = true; /* nothing else may happen that would bring us here again */
         return false;
     }
     s->arena = arena_new(&j->assembly, ++j->d->next_arena, fd, places * size);
@@ -499,6 +500,7 @@ static bool steal(struct daemon *d)
     atomic_store(&victim->control->limit, from);
     ledger_give_back(&victim->job->ledger, from, victim->lease.end);
     victim->lease.end = from;
+    victim->lease.final = false;
     d->totals.steals++;
     return true;
 }

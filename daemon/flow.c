@@ -197,37 +197,43 @@ static void items_reported(struct job *j, uint64_t first, uint64_t end)
         job_item_done(j, i, PWC__CODE__CODE_OK, "", ledger_attempt(&j->ledger, i));
 }
 
-/* Takes a chunk report apart. Returns false when it covers what the lease no longer holds: then all of it is
- * dropped and what is still held is done again. */
-static bool report_chunks(struct job *j, struct stage *s, const Stage__Report *m, struct frame *f)
+enum claim { CLAIM_TRUE, CLAIM_LATE, CLAIM_LIE };
+
+/* A report that covers what its lease no longer holds is late: it is dropped whole, and what is still held is done
+ * again. One that contradicts itself is a lie. Only a final lease can fail with all its chunks done: in finishing. */
+static enum claim judge(const struct job *j, const struct lease *l, const Stage__Report *m, const struct frame *f)
+{
+    uint64_t held = l->end - l->first;
+    bool error = m->code != PWC__CODE__CODE_OK;
+    if (error && m->failed != l->first + m->done)
+        return CLAIM_LIE;
+    if (m->done > held || (error && m->done == held && !l->final))
+        return CLAIM_LATE;
+    if (j->absorb != PWC__ABSORB__ABSORB_FOLDED || (l->final && m->done == held && !error))
+        return CLAIM_TRUE;
+    return (f->tail_len == 0 ? m->done == 0 : state_fits(f)) ? CLAIM_TRUE : CLAIM_LIE;
+}
+
+static void take_report(struct job *j, struct stage *s, const Stage__Report *m, const struct frame *f)
 {
     struct lease *l = &s->lease;
-    uint64_t end = l->first + m->done;
-    if (m->done > l->end - l->first || (m->code != PWC__CODE__CODE_OK && (m->failed != end || end >= l->end))) {
-        s->d->totals.dropped++;
-        j->ledger.redone += l->end - l->first;
-        ledger_give_back(&j->ledger, l->first, l->end);
-        return false;
-    }
-    uint64_t first = l->first, held_end = l->end;
+    uint64_t first = l->first, end = first + m->done, held_end = l->end;
+    bool error = m->code != PWC__CODE__CODE_OK;
     s->chunks += m->done;
     BUG_ON(!ledger_report(&j->ledger, first, end));
     pace_update(&j->pace, m->done, m->ns);
     if (m->done > 0)
         j->idle_losses = 0;
     keep_in_arena(j, s, first, m->done);
-    if (!l->final || m->done < held_end - first || m->code != PWC__CODE__CODE_OK) {
-        if (j->absorb == PWC__ABSORB__ABSORB_FOLDED && !keep_state(j, f))
-            log_warn("job %lu: malformed fold state dropped", (unsigned long)j->id);
-    } else {
+    if (l->final && end == held_end && !error)
         keep_results(j, m->results, m->n_results);
-    }
-    uint64_t rest = end + (m->code != PWC__CODE__CODE_OK ? 1 : 0);
+    else if (j->absorb == PWC__ABSORB__ABSORB_FOLDED && f->tail_len > 0)
+        keep_state(j, f);
+    uint64_t rest = end + (error ? 1 : 0);
     if (rest < held_end)
         ledger_give_back(&j->ledger, rest, held_end);
     items_reported(j, first, end);
     events_chunks(j, first, m->done, PWC__CODE__CODE_OK, l->attempt, "");
-    return true;
 }
 
 static void after_report(struct job *j)
@@ -249,9 +255,44 @@ static void retire_if_used(struct stage *s, const struct job *j)
         stage_kill(s, PWC__CODE__CODE_OK, "one process a chunk");
 }
 
-static bool lost_final(const struct lease *l, const Stage__Report *m)
+static void give_back_lease(struct job *j, struct stage *s, bool keep_states)
 {
-    return l->kind == LEASE_FINISH && m->code != PWC__CODE__CODE_OK;
+    ledger_give_back(&j->ledger, s->lease.first, s->lease.end);
+    dispatch_release(s, keep_states);
+}
+
+static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m, const struct frame *f)
+{
+    bool error = m->code != PWC__CODE__CODE_OK;
+    if (j->state == PWC__JOB_STATE__JOB_ENDING) {
+        give_back_lease(j, s, false);
+        return;
+    }
+    if (judge(j, &s->lease, m, f) == CLAIM_LATE) {
+        s->d->totals.dropped++;
+        j->ledger.redone += s->lease.end - s->lease.first;
+        give_back_lease(j, s, true);
+        return;
+    }
+    bool finishing = error && m->done == s->lease.end - s->lease.first;
+    const struct death *x = error && !finishing ? deaths_error(s, m->failed, m->code, m->reason) : NULL;
+    take_report(j, s, m, f);
+    /* Without a chunk done and a state sent nothing was folded: what it was handed is wanted again. */
+    dispatch_release(s, m->done == 0 && f->tail_len == 0);
+    if (x != NULL)
+        charge(j, m->failed, x);
+    else if (error)
+        plan_failed(j, m->code, m->reason);
+}
+
+static void report_finish(struct job *j, struct stage *s, const Stage__Report *m)
+{
+    bool error = m->code != PWC__CODE__CODE_OK;
+    if (!error)
+        keep_results(j, m->results, m->n_results);
+    dispatch_release(s, error);
+    if (error)
+        plan_failed(j, m->code, m->reason);
 }
 
 static void on_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
@@ -263,27 +304,20 @@ static void on_report(struct stage *s, struct frame *f, const ProtobufCMessage *
         s->d->totals.dropped++;
         return;
     }
-    bool ending = j->state == PWC__JOB_STATE__JOB_ENDING, keep = false;
-    bool error = m->code != PWC__CODE__CODE_OK;
-    const struct death *x = NULL;
-    if (kind == LEASE_CHUNKS && ending)
-        ledger_give_back(&j->ledger, s->lease.first, s->lease.end);
-    else if (kind == LEASE_CHUNKS && !report_chunks(j, s, m, f))
-        keep = true;
-    else if (kind == LEASE_CHUNKS && error)
-        x = deaths_error(s, m->failed, m->code, m->reason);
-    else if (kind == LEASE_FINISH && !error)
-        keep_results(j, m->results, m->n_results);
-    keep = keep || lost_final(&s->lease, m);
-    if (kind == LEASE_PLAN)
+    if (kind == LEASE_CHUNKS && judge(j, &s->lease, m, f) == CLAIM_LIE) {
+        stage_garbage(s, "reported what cannot be true");
+        return;
+    }
+    if (kind == LEASE_CHUNKS) {
+        report_chunks(j, s, m, f);
+    } else if (kind == LEASE_FINISH) {
+        report_finish(j, s, m);
+    } else {
         j->planner = NULL;
-    dispatch_release(s, keep);
-    if (kind == LEASE_PLAN && !ending)
-        report_plan(j, m);
-    if (kind == LEASE_FINISH && error)
-        plan_failed(j, m->code, m->reason);
-    if (x != NULL)
-        charge(j, m->failed, x);
+        dispatch_release(s, false);
+        if (j->state != PWC__JOB_STATE__JOB_ENDING)
+            report_plan(j, m);
+    }
     retire_if_used(s, j);
     if (!job_is_terminal(j))
         after_report(j);

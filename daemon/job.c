@@ -8,8 +8,11 @@
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/job.h"
+#include "daemon/pool.h"
 #include "daemon/session.h"
 #include "ipc/log.h"
+
+#define DOMAINS_KEPT 64u /* labels of a user that are remembered though nobody uses them */
 
 /* ---- tables ---- */
 
@@ -26,6 +29,20 @@ struct job *job_find(struct daemon *d, uint64_t id)
     while (j != NULL && j->id != id)
         j = j->hash_next;
     return j;
+}
+
+/* Numbers are dense but for those of jobs that are forgotten: a few tries, then the table. */
+struct job *job_after(struct daemon *d, uint64_t id)
+{
+    struct job *j, *found = NULL;
+    for (uint64_t next = id + 1; next <= d->next_job && next <= id + 16; next++)
+        if ((j = job_find(d, next)) != NULL)
+            return j;
+    for (size_t i = 0; d->jobs != NULL && i <= d->jobs_mask; i++)
+        for (j = d->jobs[i]; j != NULL; j = j->hash_next)
+            if (j->id > id && (found == NULL || j->id < found->id))
+                found = j;
+    return found;
 }
 
 static void table_grow(struct daemon *d)
@@ -83,19 +100,47 @@ uint64_t job_new_domain(struct daemon *d)
     return ++d->next_domain;
 }
 
-static uint64_t domain_of(struct daemon *d, struct user *u, const char *label)
+static void forget_unused(struct daemon *d, struct user *u)
+{
+    struct domain *dom, *next;
+    for (dom = LIST_FIRST(&u->domains); dom != NULL; dom = next) {
+        next = LIST_NEXT(dom, link);
+        if (dom->jobs > 0 || pool_has_domain(d->pool, dom->id))
+            continue;
+        LIST_REMOVE(dom, link);
+        free(dom);
+        u->ndomains--;
+    }
+    u->sweep_at = MAX(2 * u->ndomains, DOMAINS_KEPT);
+}
+
+static struct domain *domain_of(struct daemon *d, struct user *u, const char *label)
 {
     struct domain *dom;
     LIST_FOREACH(dom, &u->domains, link)
     {
         if (strcmp(dom->label, label) == 0)
-            return dom->id;
+            return dom;
     }
+    if (u->ndomains >= MAX(u->sweep_at, DOMAINS_KEPT))
+        forget_unused(d, u);
     dom = xcalloc(1, sizeof *dom);
     dom->id = job_new_domain(d);
     snprintf(dom->label, sizeof dom->label, "%s", label);
     LIST_INSERT_HEAD(&u->domains, dom, link);
-    return dom->id;
+    u->ndomains++;
+    return dom;
+}
+
+static void take_domain(struct job *j)
+{
+    if (j->isolation != PWC__ISOLATION__ISOLATION_USER) {
+        j->domain = job_new_domain(j->d);
+        return;
+    }
+    j->home = domain_of(j->d, j->user, j->label);
+    j->home->jobs++;
+    j->domain = j->home->id;
 }
 
 bool job_is_terminal(const struct job *j)
@@ -183,7 +228,7 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     take_fields(j, m);
     take_roles(j, m);
     take_policy(j, m->policy, &d->cfg);
-    j->domain = j->isolation == PWC__ISOLATION__ISOLATION_USER ? domain_of(d, user, j->label) : job_new_domain(d);
+    take_domain(j);
     j->state = PWC__JOB_STATE__JOB_QUEUED;
     j->born = clock_now();
     if (j->op->split == PWC__SPLIT__SPLIT_COUNT || j->batch) {
@@ -286,6 +331,8 @@ static void leave_queue(struct job *j)
         TAILQ_REMOVE(&u->waiting[MIN(MAX(j->priority + 20, 0), PRIORITIES - 1)], j, link);
     }
     u->jobs--;
+    if (j->home != NULL)
+        TAKE_PTR(j->home)->jobs--;
 }
 
 void job_settle(struct job *j)
@@ -310,7 +357,7 @@ void job_settle(struct job *j)
     }
     log_debug("job %lu %s: %s", (unsigned long)j->id, job_state_name(j->state), j->reason);
     TAILQ_INSERT_TAIL(&d->history, j, link);
-    if (++d->nhistory > d->cfg.history) {
+    if (++d->nhistory > MAX(d->cfg.history, 1u)) { /* the newest may still be in use up the stack */
         struct job *old = TAILQ_FIRST(&d->history);
         TAILQ_REMOVE(&d->history, old, link);
         d->nhistory--;
@@ -353,7 +400,7 @@ static void check_halt(struct job *j)
     if (when == HALT_NEVER || ledger_complete(&j->ledger))
         return;
     j->halting = true;
-    if (when == HALT_NOW || j->stages_on == 0)
+    if (when == HALT_NOW || j->workers_on == 0)
         halt_now(j);
 }
 

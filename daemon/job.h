@@ -35,12 +35,14 @@ struct user {
     struct job_list waiting[PRIORITIES];
     struct job_list active; /* the head has waited longest for a lease */
     LIST_HEAD(, domain) domains;
+    uint32_t ndomains, sweep_at; /* so many are too many to keep those that nobody uses */
 };
 
-/* (uid, label) -> number. */
+/* (uid, label) -> number. Forgotten when no job has the label and no stage is in the domain: labels are clients'. */
 struct domain {
     LIST_ENTRY(domain) link;
     uint64_t id;
+    uint32_t jobs; /* not yet ended */
     char label[PWC_LABEL_MAX + 1];
 };
 
@@ -91,6 +93,7 @@ struct job {
     uint32_t max_workers;
     int priority;
     uint64_t domain;
+    struct domain *home; /* NULL: a domain of its own, or ended */
     char label[PWC_LABEL_MAX + 1];
     uint8_t key[32];
     size_t key_len;
@@ -134,6 +137,7 @@ struct job {
 
 /* ---- tables ---- */
 struct job *job_find(struct daemon *d, uint64_t id);
+struct job *job_after(struct daemon *d, uint64_t id); /* the one with the next higher number; NULL: none */
 struct user *user_get(struct daemon *d, uid_t uid);
 bool job_is_terminal(const struct job *j);
 const char *job_state_name(Pwc__JobState s);

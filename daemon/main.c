@@ -176,7 +176,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
         int c = listener_accept(&listener, fd, &peer);
         if (c == -ECONNABORTED)
             continue;
-        if (c == -EMFILE)
+        if (c == -EMFILE && d->turned_away++ % 100 == 0)
             log_warn("out of descriptors: a client was turned away");
         if (c < 0)
             break;

@@ -115,6 +115,17 @@ uint32_t pool_count(const struct pool *p, enum stage_state state, uint64_t domai
     return n;
 }
 
+bool pool_has_domain(const struct pool *p, uint64_t domain)
+{
+    const struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        if (s->domain == domain)
+            return true;
+    }
+    return false;
+}
+
 void pool_used(struct pool *p, struct stage *s)
 {
     TAILQ_REMOVE(&p->stages, s, link);
@@ -207,7 +218,8 @@ static void retire_idle(struct pool *p)
     {
         if (s->state == STAGE_IDLE && mono_since(now, s->since) > p->d->cfg.idle_stage_timeout)
             stage_kill(s, PWC__CODE__CODE_OK, "idle");
-        else if ((s->state == STAGE_SPAWNING || s->state == STAGE_BOOTING || s->state == STAGE_ENTERING) &&
+        else if ((s->state == STAGE_SPAWNING || s->state == STAGE_BOOTING || s->state == STAGE_ENTERING ||
+                  (s->state == STAGE_SPARE && s->describing)) &&
                  mono_since(now, s->since) > p->d->cfg.ready_timeout)
             late(p, s);
     }

@@ -280,18 +280,16 @@ static void send_job(struct session *s, const struct job *j)
 static bool step_jobs(struct session *s, uint64_t *position)
 {
     uint64_t only = s->list.filter;
-    for (uint64_t id = only != 0 ? MAX(only, *position + 1) : *position + 1; id <= s->d->next_job; id++) {
-        *position = id;
-        const struct job *j = job_find(s->d, id);
-        if (only != 0 && id != only)
-            break;
-        if (j != NULL && session_may_see(s, j)) {
-            send_job(s, j);
-            return true;
-        }
-    }
-    *position = s->d->next_job;
-    return false;
+    const struct job *j = only != 0 ? job_find(s->d, only) : job_after(s->d, *position);
+    if (only != 0 && *position >= only)
+        return false;
+    while (j != NULL && only == 0 && !session_may_see(s, j))
+        j = job_after(s->d, j->id);
+    if (j == NULL || !session_may_see(s, j))
+        return false;
+    *position = j->id;
+    send_job(s, j);
+    return true;
 }
 
 static void on_list_jobs(struct session *s, struct frame *f, const ProtobufCMessage *msg)

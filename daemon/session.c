@@ -219,11 +219,23 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- life ---- */
 
+/* One line a second, however many come. */
+static void turned_away(struct daemon *d, uid_t uid)
+{
+    struct mono now = clock_now();
+    d->turned_away++;
+    if (d->turned_away_at.ns != 0 && mono_since(now, d->turned_away_at) < NS_PER_S)
+        return;
+    d->turned_away_at = now;
+    log_warn("client of uid %u turned away: too many connections (%lu so far)", (unsigned)uid,
+             (unsigned long)d->turned_away);
+}
+
 void session_accept(struct daemon *d, int fd, uid_t uid, pid_t pid)
 {
     struct user *u = user_get(d, uid);
     if (d->nsessions >= d->cfg.clients_max || u->clients >= d->cfg.clients_per_user) {
-        log_warn("client of uid %u turned away: too many connections", (unsigned)uid);
+        turned_away(d, uid);
         close(fd);
         return;
     }
@@ -253,6 +265,7 @@ void session_free(struct session *s)
         TAILQ_REMOVE(&s->jobs, j, by_session);
         job_session_gone(j);
     }
+    s->d->trim_due = true;
     TAILQ_REMOVE(&s->d->sessions, s, link);
     s->d->nsessions--;
     s->user->clients--;

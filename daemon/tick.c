@@ -1,4 +1,5 @@
 /* tick.c - see tick.h. A chunk's age is read off its slot: no message and no clock read in the stage is needed. */
+#include <malloc.h>
 #include <stdio.h>
 
 #include "daemon/events.h"
@@ -167,6 +168,20 @@ static void watch_job(struct job *j, struct mono now)
         job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_TIMEOUT, "the job's time is up");
 }
 
+/* After a crowd of clients or a flood of jobs the heap is large and empty. */
+static void give_memory_back(struct daemon *d)
+{
+    const struct user *u;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        if (u->jobs > 0)
+            return;
+    }
+    if (d->trim_due)
+        malloc_trim(0);
+    d->trim_due = false;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -175,8 +190,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     struct stage *s;
     bool was_short = d->short_of_memory;
     d->short_of_memory = d->seats_busy > 0 && pressure_now();
-    if (was_short != d->short_of_memory)
+    if (was_short != d->short_of_memory || d->retry_due)
         daemon_touch(d);
+    d->retry_due = false;
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {
         watch_stage(s, now);
@@ -197,6 +213,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         session_check_peer(c);
     }
     pool_balance(d->pool);
+    give_memory_back(d);
     tick_arm(d);
     daemon_turn(d);
 }
@@ -219,9 +236,10 @@ static int64_t next_tick(const struct daemon *d)
         return TICK_NS;
     uint32_t coming = pool_count(d->pool, STAGE_BOOTING, 0) + pool_count(d->pool, STAGE_SPAWNING, 0) +
                       pool_count(d->pool, STAGE_ENTERING, 0);
-    if (coming > 0)
+    bool describing = d->catalogue == NULL && d->pool->described;
+    if (coming > 0 || describing)
         return NS_PER_S;
-    return pool_count(d->pool, STAGE_IDLE, 0) > 0 ? IDLE_TICK_NS : 0;
+    return pool_count(d->pool, STAGE_IDLE, 0) > 0 || d->trim_due ? IDLE_TICK_NS : 0;
 }
 
 /* A tick that is due earlier stays: else a busy loop would put it off for ever. */

@@ -327,7 +327,8 @@ static int enqueue(struct chan *c, const uint8_t *bytes, size_t len, size_t sent
 {
     if (nfds == 0 && sent == 0 && append(c, bytes, len))
         return 0;
-    size_t size = c->held ? MAX(len, HELD_BLOCK) : len;
+    /* What comes behind something that waits is likely to wait too: small frames then share a block. */
+    size_t size = c->held || c->out_head != NULL ? MAX(len, HELD_BLOCK) : len;
     struct out *o = xcalloc(1, sizeof *o + size);
     memcpy(o->bytes, bytes, len);
     o->len = len;

@@ -78,6 +78,7 @@ struct args {
 enum option_group { GROUP_COMMON = 1, GROUP_JSON = 2, GROUP_RUN = 4, GROUP_TIMEOUT = 8 };
 
 int options_parse(int argc, char **argv, struct args *ret_args);
+void options_free(struct args *args);
 int options_check(const struct args *args, unsigned groups); /* only what the verb takes was given */
 void options_help(FILE *to, unsigned groups);
 void options_names(FILE *to, unsigned groups); /* one a line, for completion */

@@ -66,6 +66,6 @@ int main(int argc, char **argv)
     if (fflush(stdout) != 0 && r == 0) /* a reader that has seen enough, as head, is no news */
         r = errno == EPIPE ? EXIT_FAILED
                            : complain(EXIT_FAILED, "cannot write to stdout: %s", strerror(errno));
-    free(args.words);
+    options_free(&args);
     return r;
 }

@@ -12,6 +12,24 @@ void pairs_add(struct pairs *p, const char *name, size_t name_len, const char *v
     p->v[p->n++] = (struct pair){must(strndup(name, name_len)), must(strdup(value))};
 }
 
+static void pairs_free(struct pairs *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        free(p->v[i].name);
+        free(p->v[i].value);
+    }
+    free(p->v);
+}
+
+void options_free(struct args *args)
+{
+    pairs_free(&args->o.in);
+    pairs_free(&args->o.save);
+    pairs_free(&args->o.load);
+    pairs_free(&args->o.labels);
+    free(args->words);
+}
+
 struct option;
 typedef int (*setter)(struct options *o, const struct option *opt, const char *value);
 

@@ -98,7 +98,8 @@ void report_summary(const struct run *run)
     pwc_job_counts(run->job, &n);
     many(line, sizeof line, n.done, run->batch != NULL ? "file" : "chunk",
          run->batch != NULL ? "files" : "chunks");
-    many(line, sizeof line, n.workers, "worker", "workers");
+    if (n.workers > 0) /* 0: small enough for the stage that planned it */
+        many(line, sizeof line, n.workers, "worker", "workers");
     if (n.retried > 0)
         many(line, sizeof line, n.retried, "retry", "retries");
     if (n.deaths > 0)

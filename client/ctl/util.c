@@ -119,7 +119,7 @@ int status_of(int code)
 {
     for (size_t i = 0; i < COUNT(statuses); i++)
         if (statuses[i].code == code)
-            return statuses[i].status;
+            return (int)statuses[i].status;
     return EXIT_FAILED;
 }
 

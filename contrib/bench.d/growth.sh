@@ -61,16 +61,27 @@ row_sizes() {
 
 # ---- where cycles go ----
 
-# profile_of TITLE PATTERN COMMAND...: perf on every process of ours while the command runs
+# perf_lines FILE: where the cycles of one recording went
+perf_lines() {
+    perf report -i "$1" --stdio --no-children -g none --sort dso,symbol --percent-limit 1 2>/dev/null |
+        sed -nE 's/^ +([0-9.]+%) +([^ ]+) +(\[[.k]\] [^ ]+).*/  \1  \3  \2/p' | head -n 25
+}
+
+# profile_of TITLE COMMAND...: the supervisor, its stages and the client apart, while the command runs
 profile_of() {
-    local title=$1
+    local title=$1 stages
     shift
+    stages=$(tr ' ' ',' <"/proc/$PWCD_PID/task/$PWCD_PID/children")
     printf '\n==== %s\n' "$title"
-    perf record -q -a -F 4999 -g -o "$TMP/perf.data" -- "$@" >/dev/null 2>"$TMP/perf.err" ||
+    perf record -q -F 4999 -p "$PWCD_PID" -o "$TMP/perf.daemon" -- \
+        perf record -q -F 4999 -p "${stages%,}" -o "$TMP/perf.stages" -- \
+        perf record -q -F 4999 -o "$TMP/perf.client" -- "$@" 2>"$TMP/perf.err" ||
         { printf 'perf failed: %s\n' "$(tail -n 1 "$TMP/perf.err")" && return 0; }
-    perf report -i "$TMP/perf.data" --stdio --no-children -g none --comm pwcd,pwc-stage-test,pwc-stage,bench-client \
-        --sort comm,dso,symbol --percent-limit 0.8 2>/dev/null | grep -vE '^(#|$)'
-    rm -f "$TMP/perf.data"
+    for stages in daemon stages client; do
+        printf '%s:\n' "$stages"
+        perf_lines "$TMP/perf.$stages"
+        rm -f "$TMP/perf.$stages"
+    done
 }
 
 run_profile() {

@@ -5,7 +5,7 @@
 # do; one tile repeated, so that the large ones are made quickly. After each round the results are compared.
 # shellcheck disable=SC2154 # the variables of setup.sh
 
-PHOTOS=160
+PHOTOS=160 # in the full run
 
 make_tile() {
     [[ ! -e $TMP/tile.v ]] || return 0
@@ -59,18 +59,16 @@ image_row() {
     rm -f "$out"-*
 }
 
-side() {
-    by 8192 4096
-}
-
 row_blur() {
-    picture "$(side)" .tif
-    image_row blur "gaussblur sigma 8, $(side)^2 TIFF, s" "$PICTURE" .tif image.gaussblur sigma=8 8 1.0
+    local side
+    side=$(by 8192 4096)
+    picture "$side" .tif
+    image_row blur "gaussblur sigma 8, $side^2 TIFF, s" "$PICTURE" .tif image.gaussblur sigma=8 8 1.0
 }
 
 row_images() {
     local side
-    side=$(side)
+    side=$(by 8192 2048)
     picture "$side" .jpg
     image_row blur.jpeg "gaussblur, JPEG to JPEG, s" "$PICTURE" .jpg image.gaussblur sigma=8 8 1.0 1
     picture "$side" .png
@@ -111,6 +109,7 @@ make_photos() {
 }
 
 row_thumbs() {
+    [[ -z $quick ]] || PHOTOS=40
     if ! have vipsthumbnail; then
         row thumbs "thumbnails of $PHOTOS photographs, s" --absent ours "no pictures" \
             --absent xargs "peer not installed: vipsthumbnail" --goal "wall xargs <= 1.0"
@@ -125,6 +124,7 @@ row_thumbs() {
     peer xargs xargs "$list | xargs -0 -P$SEATS -n20 $make $TMP/small-xargs/%s.jpg"
     peer each xargs "$list | xargs -0 -P$SEATS -n1 $make $TMP/small-each/%s.jpg"
     peer parallel parallel "$list | parallel -0 -j$SEATS $make $TMP/small-parallel/%s.jpg"
-    row thumbs "thumbnails of $PHOTOS photographs, s" "${SIDES[@]}" --rounds "$FEW" --check "$SOURCE/contrib/bench.d/same $TMP/small-ours $TMP/small-xargs 2" \
+    row thumbs "thumbnails of $PHOTOS photographs, s" "${SIDES[@]}" --rounds "$(by 15 2)" --warm "$(by 1 0)" \
+        --check "$SOURCE/contrib/bench.d/same $TMP/small-ours $TMP/small-xargs 2" \
         --goal "wall xargs <= 1.0" --goal "wall each <= 0.25" --goal "wall parallel <= 0.25"
 }

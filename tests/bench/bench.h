@@ -32,10 +32,11 @@ _Noreturn void bench_fail(const char *fmt, ...) __attribute__((format(printf, 1,
 uint64_t bench_number(const char *what, const char *text, uint64_t min, uint64_t max);
 
 /* ---- other processes, from /proc ---- */
-double bench_cpu_of(pid_t pid);        /* seconds of CPU, of the main thread, exactly */
-double bench_cpu_of_family(pid_t pid); /* of pid, its living children and those it has waited for */
-uint64_t bench_rss_kib(pid_t pid);     /* VmRSS */
-uint64_t bench_switches_of(pid_t pid); /* times it was put on a CPU anew: 0 new ones mean no wakeup */
+double bench_cpu_of(pid_t pid);          /* seconds of CPU, of the main thread, exactly */
+double bench_cpu_of_children(pid_t pid); /* the same of each living child; dead ones count for nothing */
+double bench_cpu_of_family(pid_t pid);   /* in ticks: of pid, its children, those that it has waited for */
+uint64_t bench_rss_kib(pid_t pid);       /* VmRSS */
+uint64_t bench_switches_of(pid_t pid);   /* times it was put on a CPU anew: 0 new ones mean no wakeup */
 size_t bench_children(pid_t pid, pid_t *ret_pids, size_t max);
 
 /* ---- the daemon at $PWC_SOCKET ---- */

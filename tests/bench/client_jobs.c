@@ -29,11 +29,11 @@ int cmd_chunks(int argc, char **argv)
     pid_t daemon = bench_daemon(c);
     struct pwc_spec *warm = bench_chunks_spec(op, 1000, steps), *spec = bench_chunks_spec(op, n, steps);
     pwc_job_free(bench_run(c, warm));
-    double cpu = bench_cpu_of(daemon), family = bench_cpu_of_family(daemon), start = bench_now();
+    double cpu = bench_cpu_of(daemon), stages = bench_cpu_of_children(daemon), start = bench_now();
     struct pwc_job *job = bench_run(c, spec);
     double seconds = bench_now() - start;
     cpu = bench_cpu_of(daemon) - cpu;
-    family = bench_cpu_of_family(daemon) - family;
+    stages = bench_cpu_of_children(daemon) - stages;
     if (argc > 4 && bench_result(job, "sum") != bench_number("sum", argv[4], 0, UINT64_MAX))
         bench_fail("the sum is %lu, not %s", (unsigned long)bench_result(job, "sum"), argv[4]);
     struct pwc_counts counts;
@@ -42,7 +42,7 @@ int cmd_chunks(int argc, char **argv)
     bench_print("ns_chunk", seconds * 1e9 / (double)n);
     bench_print("leases", (double)counts.leases);
     bench_print("daemon_cpu_ms", cpu * 1e3);
-    bench_print("daemon_share", family > 0 ? cpu / family : 0);
+    bench_print("daemon_share", cpu / (cpu + stages));
     bench_print("daemon_rss_kib", (double)bench_rss_kib(daemon));
     pwc_job_free(job);
     pwc_spec_free(warm);

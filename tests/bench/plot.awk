@@ -21,7 +21,9 @@ function log10(v) {
     return log(v) / log(10)
 }
 
+# Logarithms of powers of ten fall a hair short of whole numbers.
 function floor(v,    i) {
+    v += 1e-9
     i = int(v)
     return i > v ? i - 1 : i
 }

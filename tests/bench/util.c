@@ -121,6 +121,16 @@ size_t bench_children(pid_t pid, pid_t *ret_pids, size_t max)
     return n;
 }
 
+double bench_cpu_of_children(pid_t pid)
+{
+    pid_t children[512];
+    size_t n = bench_children(pid, children, sizeof children / sizeof children[0]);
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += bench_cpu_of(children[i]);
+    return sum;
+}
+
 double bench_cpu_of_family(pid_t pid)
 {
     pid_t children[512];

@@ -13,6 +13,7 @@
 
 #include "tests/chaos/chaos.h"
 
+#define ISOLATE   11         /* every so many jobs one has processes of its own */
 #define RSS_SLACK (3u << 20) /* the allocator's leavings, not a job's: those grow with the jobs */
 
 static struct {
@@ -65,7 +66,7 @@ static void *client_main(void *arg)
         int kind = (int)(i % KINDS);
         while (!kind_usable(kind))
             kind = (kind + 1) % KINDS;
-        jobs_run(c, kind, &mine);
+        jobs_run(c, kind, i % ISOLATE == 0 ? PWC_ISOLATION_JOB : PWC_ISOLATION_USER, &mine);
     }
     pwc_close(c);
     add_tally(&mine);

@@ -18,7 +18,7 @@
 #include "ipc/base.h"
 #include "ipc/clock.h"
 
-#define JOB_LIMIT_MS 120000 /* a job that takes longer hangs */
+#define JOB_LIMIT_MS 240000 /* a job that takes longer hangs */
 
 struct options {
     const char *socket, *inputs;
@@ -30,7 +30,7 @@ struct options {
 _Noreturn void give_up(const char *fmt, ...) PRINTF(1, 2);
 
 /* ---- jobs.c ---- */
-enum { KIND_COUNT, KIND_SUM, KIND_BLUR, KIND_BLUR_SMALL, KIND_BATCH, KIND_COPY, KINDS };
+enum { KIND_COUNT, KIND_SUM, KIND_BLUR, KIND_BLUR_SMALL, KIND_BATCH, KIND_COPY_IN, KIND_COPY_OUT, KINDS };
 struct tally {
     unsigned jobs[KINDS];
     uint64_t deaths, retried, redone;
@@ -41,8 +41,9 @@ void jobs_prepare(const char *inputs);
 bool kind_usable(int kind);
 /* Runs one of each and keeps what it gave. */
 void jobs_reference(struct pwc *c);
-/* Runs one and compares; gives up the whole program if it failed or differs. Thread-safe. */
-void jobs_run(struct pwc *c, int kind, struct tally *tally);
+/* Runs one and compares; gives up the whole program if it failed or differs. Thread-safe. isolation: in processes
+ * of its own. */
+void jobs_run(struct pwc *c, int kind, enum pwc_isolation isolation, struct tally *tally);
 
 /* ---- killer.c ---- */
 struct killer;

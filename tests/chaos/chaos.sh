@@ -11,7 +11,7 @@
 make_inputs() {
     mkdir in
     head -c 33554432 /dev/urandom >in/numbers
-    head -c 5000000 in/numbers >in/bytes
+    head -c 3000000 in/numbers >in/bytes
     [[ -n $(type -P vips) ]] && grep -q "^#define HAVE_VIPS 1" "$PWC_BUILD/config.h" || return 0
     vips rawload in/numbers n.v 3600 3000 3 2>/dev/null
     vips gaussblur n.v m.v 1

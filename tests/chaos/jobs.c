@@ -28,12 +28,13 @@ static const struct kind {
     const char *format;
     unsigned outputs, items;
 } kinds[KINDS] = {
-    [KIND_COUNT] = {"count", NULL, "fault.none", {"n", "600", "ms", "1", NULL}, NULL, 0, 0},
+    [KIND_COUNT] = {"count", NULL, "fault.none", {"n", "300", "ms", "1", NULL}, NULL, 0, 0},
     [KIND_SUM] = {"sum", "numbers", "array.sum", {"type", "int32", NULL}, NULL, 0, 0},
     [KIND_BLUR] = {"blur", "large.tif", "image.gaussblur", {"sigma", "3", NULL}, "tiff", 1, 0},
     [KIND_BLUR_SMALL] = {"blur-small", "small.tif", "image.gaussblur", {"sigma", "5", NULL}, "png", 1, 0},
     [KIND_BATCH] = {"batch", "small.tif", "image.thumbnail", {"width", "64", NULL}, "png", 0, BATCH_ITEMS},
-    [KIND_COPY] = {"copy", "bytes", "fault.copy", {"chunk", "65536", NULL}, NULL, 1, 0},
+    [KIND_COPY_IN] = {"copy-in", "bytes", "fault.copy", {"slow", "produce", "ms", "4", NULL}, NULL, 1, 0},
+    [KIND_COPY_OUT] = {"copy-out", "bytes", "fault.copy", {"slow", "merge", "ms", "4", NULL}, NULL, 1, 0},
 };
 
 static int inputs[KINDS];
@@ -151,12 +152,13 @@ static void be_patient(struct pwc_spec *spec)
     pwc_spec_policy(spec, &policy);
 }
 
-static struct pwc_spec *make_spec(int kind, struct run *r)
+static struct pwc_spec *make_spec(int kind, enum pwc_isolation isolation, struct run *r)
 {
     static const char *const item_roles[] = {"in", "out"};
     const struct kind *k = &kinds[kind];
     struct pwc_spec *spec = pwc_spec_new(k->op);
     be_patient(spec);
+    pwc_spec_isolation(spec, isolation);
     for (unsigned i = 0; k->params[i] != NULL; i += 2)
         pwc_spec_param(spec, k->params[i], k->params[i + 1]);
     if (k->format != NULL)
@@ -177,10 +179,10 @@ static struct pwc_spec *make_spec(int kind, struct run *r)
     return spec;
 }
 
-static void run_job(struct pwc *c, int kind, struct run *r, struct pwc_counts *ret_counts)
+static void run_job(struct pwc *c, int kind, enum pwc_isolation isolation, struct run *r, struct pwc_counts *ret_counts)
 {
     struct pwc_job *job;
-    struct pwc_spec *spec = make_spec(kind, r);
+    struct pwc_spec *spec = make_spec(kind, isolation, r);
     if (pwc_submit(c, spec, &job) != PWC_OK)
         give_up("%s: %s", kinds[kind].name, pwc_error());
     int code = pwc_wait(job, JOB_LIMIT_MS);
@@ -199,17 +201,17 @@ void jobs_reference(struct pwc *c)
         if (!kind_usable(k))
             continue;
         struct mono start = clock_now();
-        run_job(c, k, &reference[k], &counts);
+        run_job(c, k, PWC_ISOLATION_USER, &reference[k], &counts);
         printf("chaos: undisturbed %s: %lu chunks, %.0f ms %s\n", kinds[k].name, (unsigned long)counts.total,
                (double)mono_since(clock_now(), start) / 1e6, reference[k].results);
     }
 }
 
-void jobs_run(struct pwc *c, int kind, struct tally *tally)
+void jobs_run(struct pwc *c, int kind, enum pwc_isolation isolation, struct tally *tally)
 {
     struct run r = {0};
     struct pwc_counts counts;
-    run_job(c, kind, &r, &counts);
+    run_job(c, kind, isolation, &r, &counts);
     compare(kind, &r);
     forget(&r);
     tally->jobs[kind]++;

@@ -22,7 +22,7 @@ static const struct {
     const char *name;
     unsigned weight, peace_ms;
 } roles[] = {{"worker", 60, 0},    {"parked", 15, 0},     {"spare", 12, 0},      {"nursery", 4, 2000},
-             {"planner", 6, 300},  {"producer", 6, 300},  {"consumer", 6, 300},  {"booting", 3, 1000}};
+             {"planner", 30, 300}, {"producer", 30, 300}, {"consumer", 6, 200},  {"booting", 3, 1000}};
 enum { BOOTING = ARRAY_LEN(roles) - 1 }; /* of any role, before it is ready */
 static const struct {
     int signal;

@@ -268,6 +268,7 @@ void ordinary_client(const struct victim *v)
     static const struct job_spec noop = {.op = "noop", .params = {"n", "100"}, .label = "ordinary"};
     struct peer p = peer_open(v);
     peer_submit(&p, 1, &noop);
+    ck_assert_msg(peer_accepted(&p) != 0, "an ordinary job is refused");
     Pwc__Finished *f = peer_await(&p, PWC_MSG_FINISHED);
     ck_assert_msg(f->state == PWC__JOB_STATE__JOB_DONE, "an ordinary job failed: %s", f->reason);
     msg_free(&f->base);

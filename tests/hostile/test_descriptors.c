@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ipc/fds.h"
@@ -452,6 +453,102 @@ START_TEST(descriptors_while_there_is_no_room)
 }
 END_TEST
 
+/* ---- descriptors whose close hangs ---- */
+
+#define HELD_MOST 1000u /* descriptors one user may have pwcd hold for a moment */
+
+struct slowfs {
+    pid_t pid;
+    FILE *orders, *answers;
+    char mount[128];
+};
+
+/* False: there is no FUSE here. */
+static bool slowfs_start(struct slowfs *s)
+{
+    int in[2], out[2];
+    char line[64];
+    snprintf(s->mount, sizeof s->mount, "%s", path_of("mnt"));
+    ck_assert_int_eq(mkdir(s->mount, 0755), 0);
+    FILE *bytes = fopen(path_of("bytes"), "we");
+    fputs("bytes of a slow file", bytes);
+    fclose(bytes);
+    ck_assert_int_eq(pipe2(in, O_CLOEXEC) | pipe2(out, O_CLOEXEC), 0);
+    s->pid = fork();
+    if (s->pid == 0) {
+        dup2(in[0], STDIN_FILENO);
+        dup2(out[1], STDOUT_FILENO);
+        execl(built("tests/lib/slowfs"), "slowfs", s->mount, path_of("bytes"), NULL);
+        _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    s->orders = fdopen(in[1], "w");
+    s->answers = fdopen(out[0], "r");
+    return fgets(line, sizeof line, s->answers) != NULL;
+}
+
+static void slowfs_order(const struct slowfs *s, const char *order)
+{
+    char line[64];
+    fprintf(s->orders, "%s\n", order);
+    fflush(s->orders);
+    while (fgets(line, sizeof line, s->answers) != NULL && strcmp(line, "ok\n") != 0)
+        ;
+}
+
+static void slowfs_stop(struct slowfs *s)
+{
+    slowfs_order(s, "open");
+    fclose(s->orders);
+    waitpid(s->pid, NULL, 0);
+    fclose(s->answers);
+    rmdir(s->mount);
+    unlink(path_of("bytes"));
+}
+
+/* Sixteen a frame, with a request nobody knows and as items of no job, on several connections. */
+static void flood_with(int fd, uint16_t type, unsigned nfds)
+{
+    int fds[PWC_FDS_MAX];
+    uint8_t bytes[64];
+    Pwc__Item m = PWC__ITEM__INIT;
+    m.job = 1u << 30;
+    for (unsigned i = 0; i < nfds; i++)
+        fds[i] = fd;
+    size_t len = frame_of(bytes, type, 1, &m, nfds);
+    for (int k = 0; k < 4; k++) {
+        struct peer p = peer_open_as(&v, 65534);
+        for (unsigned i = 0; i < 2000 && peer_send(&p, bytes, len, fds, nfds); i++)
+            ck_assert_uint_le(victim_fds(&v), v.fds + HELD_MOST);
+        peer_free(&p);
+    }
+}
+
+START_TEST(closes_that_hang)
+{
+    struct slowfs s;
+    if (geteuid() != 0 || access(built("tests/lib/slowfs"), X_OK) < 0 || access("/dev/fuse", W_OK) < 0)
+        return;
+    if (!slowfs_start(&s)) {
+        printf("no FUSE here\n");
+        return;
+    }
+    char path[160];
+    snprintf(path, sizeof path, "%s/slow", s.mount);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ck_assert_msg(fd >= 0, "%s: %s", path, strerror(errno));
+    slowfs_order(&s, "shut flush");
+    flood_with(fd, 200, PWC_FDS_MAX);
+    flood_with(fd, PWC_MSG_ITEM, PWC_ROLES_MAX);
+    victim_serves(&v);
+    slowfs_order(&s, "open");
+    victim_is_well(&v, GROWS_KIB);
+    close(fd);
+    slowfs_stop(&s);
+}
+END_TEST
+
 int main(void)
 {
     setbuf(stdout, NULL);
@@ -471,6 +568,7 @@ int main(void)
     tcase_add_test(t, with_messages_that_take_none);
     tcase_add_test(t, a_huge_sparse_file);
     tcase_add_test(t, descriptors_while_there_is_no_room);
+    tcase_add_test(t, closes_that_hang);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

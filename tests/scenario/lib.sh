@@ -129,8 +129,9 @@ log_tail() {
     tail -n 8 "$T/log" 2>/dev/null | cut -c1-300
 }
 
-# start_pwcd [ARGUMENT...]: returns when it is ready. PREFIX=(command...) goes before the program.
-start_pwcd() {
+# launch_pwcd [ARGUMENT...]: starts it under mind, whose first line will say "ready", "exit" or "signal".
+# PREFIX=(command...) goes before the program.
+launch_pwcd() {
     mkdir -p "$T/scratch"
     [[ $EUID -ne 0 || -z ${DAEMON_USER-} ]] || chown "$DAEMON_USER" "$T" "$T/scratch"
     mkfifo "$T/mind"
@@ -139,7 +140,12 @@ start_pwcd() {
     MIND=$!
     exec {MINDFD}<"$T/mind"
     rm "$T/mind"
+}
+
+# start_pwcd [ARGUMENT...]: returns when it is ready.
+start_pwcd() {
     local word
+    launch_pwcd "$@"
     read -r -t "$WAIT_LIMIT" -u "$MINDFD" word PID || fail "pwcd says nothing: $(log_tail)"
     [[ $word == ready ]] || fail "pwcd did not get ready ($word ${PID-}): $(log_tail)"
 }

@@ -201,7 +201,7 @@ static void on_finished(const Pwc__Finished *m)
     SIM_CHECK(m->state >= PWC__JOB_STATE__JOB_DONE, "job %lu finished in state %d", (ul)m->job, (int)m->state);
     SIM_CHECK(s->end_state == 0 || s->end_state == m->state, "job %lu finished twice, differently", (ul)m->job);
     s->end_state = m->state;
-    if (s->op == OP_BATCH && m->state == PWC__JOB_STATE__JOB_DONE)
+    if (s->op == OP_BATCH && m->state == PWC__JOB_STATE__JOB_DONE && m->reason[0] == '\0')
         SIM_CHECK(s->client_gone || s->item_done == UINT64_MAX >> (64 - s->chunks), "job %lu is done, its items are not",
                   (ul)m->job);
 }
@@ -295,6 +295,7 @@ static void on_leave(struct due *d)
         if (W.specs[i].client == c && W.specs[i].finished == 0) {
             W.specs[i].client_gone = true;
             W.specs[i].last_seq = 0;
+            W.specs[i].lost = (c->todo >> i & 1) == 0;
         }
     sim_log("client %u leaves", c->index);
     if (c->sock != NULL && sim_chance(300)) { /* half-close: it goes on reading */

@@ -78,6 +78,7 @@ void lease_start(struct proc *p, const Stage__Lease *m, const struct packet *in)
     if (p->arena != NULL)
         p->arena->mem.place_bytes = p->job->result_bytes;
     proc_slot_set(p, p->lease, SLOT_IDLE);
+    p->broken = p->n > 0 && sim_fault(W.p_broken);
     due_in(&p->step, sim_delay());
 }
 
@@ -137,11 +138,9 @@ static bool chunk_done(struct proc *p)
     if (poisoned(p))
         return p->state == PROC_RUNS && !p->hung;
     compute(p);
-    if (proc_fault(p, AT_BETWEEN))
-        return false;
     p->at++;
     p->slot_set = false;
-    return true;
+    return !proc_fault(p, AT_BETWEEN); /* the slot still says the one that is done */
 }
 
 /* ---- the report ---- */
@@ -178,8 +177,8 @@ static const char *lie(struct proc *p, Stage__Report *m)
 
 static size_t fold_tail(struct proc *p, Stage__Report *m, uint8_t tail[20])
 {
-    bool wanted = folds(p->job->spec) && (m->done > 0 || p->had_states || p->final);
-    if (p->final && m->code == PWC__CODE__CODE_OK && m->done >= p->n) {
+    bool wanted = folds(p->job->spec) && !p->broken && (m->done > 0 || p->had_states || p->final);
+    if (p->final && m->code == PWC__CODE__CODE_OK && m->done >= p->n && !p->broken) {
         if (!p->job->spec->bad_finish)
             return 0;
         m->code = PWC__CODE__CODE_OP;
@@ -245,13 +244,20 @@ static void finish(struct proc *p)
     if (proc_fault(p, AT_REPORT))
         return;
     send_report(p);
-    if (!proc_fault(p, AT_REPORTED))
-        proc_loop(p);
+    proc_loop(p);
+    (void)proc_fault(p, AT_REPORTED);
 }
 
 void lease_step(struct proc *p)
 {
     const struct control_page *control = p->control->mem.pages;
+    if (p->broken) { /* its job could not be opened, or there is no memory for the arena */
+        p->code = PWC__CODE__CODE_NO_MEMORY;
+        p->job->spec->blame[p->at]++;
+        p->job->spec->trouble++;
+        finish(p);
+        return;
+    }
     if (p->in_chunk && !chunk_done(p))
         return;
     if (p->code != PWC__CODE__CODE_OK || p->at == p->first + p->n) {

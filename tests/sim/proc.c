@@ -181,7 +181,7 @@ static void on_resume(struct due *d)
 {
     struct proc *p = from(d, offsetof(struct proc, resume));
     sim_log("stage %lu (%d): continues", (ul)p->number, p->pid);
-    p->hung = false;
+    p->hung = p->stopped = false;
     p->stop_news = CLD_CONTINUED;
     W.child_news.place == 0 ? due_in(&W.child_news, sim_delay()) : (void)0;
     due_in(p->nursery || p->had_step ? &p->step : &p->reader, 0);
@@ -192,6 +192,7 @@ static void stop(struct proc *p)
 {
     sim_log("stage %lu (%d): is stopped", (ul)p->number, p->pid);
     freeze(p);
+    p->stopped = true;
     p->had_step = p->phase != PHASE_LOOP;
     p->stop_news = CLD_STOPPED;
     due_in(&W.child_news, sim_delay());
@@ -258,7 +259,7 @@ static void nursery_answer(struct proc *p, uint64_t stage, struct file *sock)
     proc_spawn(false, sock, &pid);
     struct proc *child = proc_of_pid(pid);
     child->number = stage;
-    if (proc_fault(p, AT_NURSERY))
+    if (proc_fault(p, AT_NURSERY) && !p->stopped)
         return; /* a child that nobody has told of */
     m.pid = (uint32_t)pid;
     struct file *pidfd = file_new(FILE_PIDFD);
@@ -374,7 +375,7 @@ static void job_close(struct proc *p, uint64_t job)
 
 static void describe(struct proc *p)
 {
-    if (proc_fault(p, AT_DESCRIBE))
+    if (proc_fault(p, AT_DESCRIBE) && !p->stopped)
         return;
     Stage__Catalogue m = STAGE__CATALOGUE__INIT;
     proc_send(p, PWC_MSG_CATALOGUE, &m.base, NULL, 0, file_memory(MEM_CATALOGUE, sim_fault(W.p_lie) ? 0 : 1));
@@ -484,12 +485,15 @@ static void stage_read(struct proc *p)
 {
     if (p->state != PROC_RUNS || p->hung || p->phase == PHASE_BOOT || busy(p))
         return;
-    struct packet *in = end_take(p->sock->end);
-    if (in == NULL) {
+    const struct packet *next = p->sock->end->head;
+    if (next == NULL) {
         if (p->sock->end->eof)
             proc_die(p, true, 0);
         return;
     }
+    if (proc_fault(p, next->type == PWC_MSG_JOB_OPEN ? AT_OPEN : next->type == PWC_MSG_LEASE ? AT_LEASE : AT_PARKED))
+        return;
+    struct packet *in = end_take(p->sock->end);
     sim_log("stage %lu (%d) is told %s", (ul)p->number, p->pid, msg_name(in->type));
     bool early = p->phase != PHASE_LOOP && runs_op(in->type);
     SIM_CHECK(!early || p->liar, "stage %lu was sent %s while it works", (ul)p->number, msg_name(in->type));
@@ -501,8 +505,7 @@ static void stage_read(struct proc *p)
     SIM_CHECK(p->domain != 0 || in->type == PWC_MSG_ENTER || in->type == PWC_MSG_DESCRIBE,
               "a spare was sent %s before it is in its sandbox", msg_name(in->type));
     ProtobufCMessage *msg = packet_message(in);
-    if (!proc_fault(p, in->type == PWC_MSG_JOB_OPEN ? AT_OPEN : in->type == PWC_MSG_LEASE ? AT_LEASE : AT_PARKED))
-        handle(p, in, msg);
+    handle(p, in, msg);
     msg_free(msg);
     packet_free(in);
     if (p->state == PROC_RUNS && !p->hung && p->sock->end->head != NULL)

@@ -115,8 +115,8 @@ void plan_step(struct proc *p)
     } else {
         send_planned(p);
     }
-    if (!proc_fault(p, AT_REPORTED))
-        proc_loop(p);
+    proc_loop(p);
+    (void)proc_fault(p, AT_REPORTED);
 }
 
 /* ---- failing ---- */
@@ -176,8 +176,8 @@ void produce_step(struct proc *p)
     m.job = p->job->job;
     proc_slot_set(p, p->lease, SLOT_IDLE);
     proc_send(p, PWC_MSG_PRODUCED, &m.base, NULL, 0, NULL);
-    if (!proc_fault(p, AT_REPORTED))
-        proc_loop(p);
+    proc_loop(p);
+    (void)proc_fault(p, AT_REPORTED);
 }
 
 /* ---- consumer ---- */
@@ -278,8 +278,8 @@ static void consumed(struct proc *p)
     proc_slot_set(p, p->lease, SLOT_IDLE);
     consume_forget(p);
     proc_send(p, PWC_MSG_CONSUMED, &m.base, NULL, 0, NULL);
-    if (!proc_fault(p, AT_REPORTED))
-        proc_loop(p);
+    proc_loop(p);
+    (void)proc_fault(p, AT_REPORTED);
 }
 
 void consume_step(struct proc *p)
@@ -297,7 +297,7 @@ void consume_step(struct proc *p)
         return;
     }
     if (p->nqueue > 0)
-        due_in(&p->step, sim_chance(W.p_slow) ? (int64_t)sim_rnd(8 * NS_PER_S) : s->chunk_ns / 4 + sim_delay());
+        due_in(&p->step, sim_chance(W.p_slow) ? (int64_t)sim_rnd(800 * NS_PER_MS) : s->chunk_ns / 4 + sim_delay());
 }
 
 /* ---- lies ---- */

@@ -165,7 +165,7 @@ struct spec {
     uint32_t accepted, rejected, finished;
     Pwc__JobState end_state;
     uint32_t trouble; /* faults that hit it: without any it must end well */
-    bool cancelled, client_gone, item_refused;
+    bool cancelled, client_gone, item_refused, lost; /* lost: the client left before it was accepted */
     uint64_t computed;               /* bit a chunk: somebody went through it */
     uint64_t bad;                    /* bit a chunk: given up */
     uint8_t blame[SIM_CHUNKS_MAX];   /* times it was seen to end badly */
@@ -221,7 +221,7 @@ struct proc {
     struct file *pidfd; /* borrowed: the first description of it, to wake it */
     struct file *sock;
     struct due step, die, reader, resume;
-    bool hung, dying, had_step;
+    bool hung, stopped, dying, had_step;
     int stop_news; /* CLD_STOPPED, CLD_CONTINUED: not yet told */
     enum proc_phase phase;
 
@@ -236,7 +236,7 @@ struct proc {
     /* the lease, plan or role it is at */
     struct opened *job;
     uint64_t lease, first, n, at, offset, began;
-    bool final, in_chunk, slot_set;
+    bool final, in_chunk, slot_set, broken;
     uint64_t sum, count; /* fold */
     bool had_states;
     Pwc__Code code;
@@ -299,11 +299,9 @@ struct client {
 };
 void client_begin(struct client *c);
 void client_end(struct client *c);
-void spec_terminal(struct spec *s, struct job *j);
 
 /* ---- check.c ---- */
 void check_step(void);
-void check_terminal(void); /* jobs that ended in this step */
 void check_end(void);
 void check_reset(void);
 
@@ -321,8 +319,8 @@ struct world {
     unsigned nclients;
     uint32_t faults_left;
     unsigned p_at[AT_WHERES]; /* per mille: a process comes to harm there */
-    unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_memory, p_steal_race;
-    bool kernel_failed; /* in this step: what could have been done may wait */
+    unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_memory, p_broken, p_steal_race;
+    int64_t kernel_failed; /* when: what could have been done may wait for the next tick */
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
     bool crowded, ending, ended_early;
     struct due child_news; /* SIGCHLD */

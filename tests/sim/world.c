@@ -166,6 +166,7 @@ static void make_faults(void)
     W.p_client = sim_chance(200) ? (unsigned)sim_rnd(200) : 0;
     W.p_slow = sim_chance(300) ? (unsigned)sim_rnd(60) : 1;
     W.p_memory = sim_chance(100) ? (unsigned)sim_rnd(300) : 0;
+    W.p_broken = sim_chance(150) ? (unsigned)sim_rnd(100) : 0;
     W.p_steal_race = sim_chance(300) ? (unsigned)sim_rnd(800) : 20;
 }
 
@@ -213,7 +214,7 @@ static void daemon_start(struct daemon *d)
     d->cfg.stall_timeout = (int64_t)(2 + sim_rnd(10)) * NS_PER_S;
     d->seats = 1 + (uint32_t)sim_rnd(sim_chance(500) ? 2 : 4);
     d->cfg.stages_max = sim_chance(300) ? d->seats + 3 + (uint32_t)sim_rnd(3) : 0;
-    d->cfg.history = sim_chance(50) ? 1 : 100;
+    d->cfg.history = sim_chance(50) ? (uint32_t)sim_rnd(3) : 100;
     d->cfg.deaths_kept = sim_chance(100) ? 1 + (uint32_t)sim_rnd(3) : 100;
     TAILQ_INIT(&d->sessions);
     TAILQ_INIT(&d->users);
@@ -224,6 +225,8 @@ static void daemon_start(struct daemon *d)
     tick_init(d);
     d->pool = pool_new(d);
     nursery_start(d->pool);
+    for (uid_t uid = 1000; uid < 1003; uid++) /* they have been here before */
+        user_get(d, uid)->used_ns = sim_chance(700) ? 0 : sim_rnd(3600 * NS_PER_S);
     d->dirty = true;
     daemon_turn(d);
 }
@@ -265,7 +268,6 @@ static void daemon_finish(struct daemon *d)
     pool_shutdown(d->pool);
     while (!TAILQ_EMPTY(&d->sessions))
         session_free(TAILQ_FIRST(&d->sessions));
-    check_terminal();
     while ((j = TAILQ_FIRST(&d->history)) != NULL) {
         TAILQ_REMOVE(&d->history, j, link);
         job_free(j);
@@ -285,7 +287,7 @@ static bool jobs_left(void)
     for (unsigned i = 0; i < W.nspecs; i++) {
         const struct spec *s = &W.specs[i];
         const struct client *c = s->client;
-        if (s->id != 0 ? s->terminals == 0 : !c->gone && !c->lingering)
+        if (s->id != 0 ? s->terminals == 0 : !s->lost && !c->gone && !c->lingering)
             return true;
         if (c->gone && c->leave.place != 0)
             return true; /* it will be back */
@@ -300,7 +302,6 @@ static void one_step(void)
     if (W.steps == 0)
         last_real = sim_now();
     W.steps++;
-    W.kernel_failed = false;
     SIM_CHECK(loop_step(&timer), "nothing is due any more, and jobs are left");
     if (!timer)
         last_real = sim_now();
