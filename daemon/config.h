@@ -86,9 +86,10 @@ void config_print(const struct config *c, const struct cpus *cpus, FILE *f);
 void config_print_keys(FILE *f); /* the list of settings, for --help */
 void config_free(struct config *c);
 
+/* Never below a job's consumer, its producer and one worker. */
 static inline uint32_t config_stages_max(const struct config *c, uint32_t seats)
 {
-    return c->stages_max > 0 ? c->stages_max : 4 * seats + 8;
+    return c->stages_max > 0 ? MAX(c->stages_max, 3u) : 4 * seats + 8;
 }
 
 #endif

@@ -42,6 +42,7 @@ struct daemon {
     uint32_t nsessions;
 
     struct user_list users;
+    uint64_t used_floor; /* time in seats from which users are compared; only grows */
     struct job_list history; /* ended jobs, newest last */
     uint32_t nhistory;
     uint64_t next_job;

@@ -180,7 +180,7 @@ struct death *deaths_record(struct stage *s, const siginfo_t *info)
     classify(x, s, info);
     uint64_t chunk = stage_slot_chunk(s);
     bool alone = s->lease.end - s->lease.first == 1;
-    if (alone && (s->kill_code == PWC__CODE__CODE_PROTOCOL || chunk != SLOT_IDLE))
+    if (alone && (s->kill_code == PWC__CODE__CODE_PROTOCOL || (chunk != SLOT_IDLE && !stage_slot_past(s))))
         chunk = s->lease.first; /* whatever the slot says, it can only have been this one */
     bool ours = s->lease.kind == LEASE_CHUNKS && (alone || stage_slot_lease(s) == s->lease.id) &&
                 chunk >= s->lease.first && chunk < s->lease.end;

@@ -26,7 +26,7 @@ static void lease_begin(struct job *j, struct stage *s, enum lease_kind kind, bo
     s->lease.kind = kind;
     s->lease.id = ++d->next_lease;
     s->lease.since = s->lease.seen_since = s->lease.stall_since = clock_now();
-    s->lease.first = s->lease.end = s->lease.nplaces = 0;
+    s->lease.first = s->lease.end = s->lease.given_end = s->lease.nplaces = 0;
     s->lease.final = false;
     s->lease.seen_chunk = SLOT_IDLE;
     s->lease.seen_done = 0;
@@ -301,7 +301,7 @@ static bool lease_chunks(struct job *j)
     job_open(j, s, STAGE__ROLE__ROLE_WORKER);
     lease_begin(j, s, LEASE_CHUNKS, true);
     s->lease.first = first;
-    s->lease.end = first + n;
+    s->lease.end = s->lease.given_end = first + n;
     s->lease.place = place;
     s->lease.nplaces = places > 0 ? (uint32_t)n : 0;
     count_worker(j, s->id);
@@ -399,20 +399,50 @@ static void fill_roles(struct job *j)
 
 /* ---- choosing ---- */
 
+/* Stages a job may hold without a seat: its consumer's and its producer's. */
+static uint32_t roles_of(const struct job *j)
+{
+    bool serial = j->absorb == PWC__ABSORB__ABSORB_SERIAL;
+    if (!j->planned)
+        return (serial ? 1u : 0u) + (j->op->scratch ? 1u : 0u);
+    return (serial && !j->consumed ? 1u : 0u) + (j->producer_needed && (j->windowed || !j->produced) ? 1u : 0u);
+}
+
+/* Consumers and producers stay for as long as their job lasts. If they held every stage, no worker could be started
+ * and none of them would ever end: a job begins when there is room for its own beside those that have begun, and for
+ * one worker. */
+static bool roles_fit(const struct job *j)
+{
+    if (j->state != PWC__JOB_STATE__JOB_QUEUED || roles_of(j) == 0)
+        return true;
+    uint32_t taken = 0;
+    const struct user *u;
+    const struct job *other;
+    TAILQ_FOREACH(u, &j->d->users, link)
+    {
+        TAILQ_FOREACH(other, &u->active, link)
+        {
+            if (other->state == PWC__JOB_STATE__JOB_PLANNING || other->state == PWC__JOB_STATE__JOB_RUNNING)
+                taken += roles_of(other);
+        }
+    }
+    return taken == 0 || taken + roles_of(j) < config_stages_max(&j->d->cfg, j->d->seats);
+}
+
 static bool start_one(struct job *j)
 {
-    if (j->halting || (j->max_workers > 0 && j->workers_on >= j->max_workers))
+    if (j->max_workers > 0 && j->workers_on >= j->max_workers)
         return false;
     if (j->state == PWC__JOB_STATE__JOB_QUEUED && j->planned && (j->batch || j->items == 0 || j->have_fds)) {
         j->state = PWC__JOB_STATE__JOB_RUNNING;
         events_state(j);
     }
     if (j->state == PWC__JOB_STATE__JOB_QUEUED || j->state == PWC__JOB_STATE__JOB_PLANNING)
-        return !j->planned && j->planner == NULL && (j->items == 0 || j->have_fds) && start_plan(j);
+        return !j->planned && j->planner == NULL && (j->items == 0 || j->have_fds) && roles_fit(j) && start_plan(j);
     if (j->state != PWC__JOB_STATE__JOB_RUNNING)
         return false;
     if (ledger_waiting(&j->ledger) > 0)
-        return lease_chunks(j);
+        return !j->halting && lease_chunks(j);
     bool unfinished = j->absorb == PWC__ABSORB__ABSORB_FOLDED && !j->got_results && ledger_complete(&j->ledger);
     return unfinished && j->workers_on == 0 && lease_finish(j);
 }

@@ -44,27 +44,85 @@ void events_death(struct job *j, Pwc__EventKind kind, const struct death *x)
     emit(j, kind, x);
 }
 
-void events_chunks(struct job *j, uint64_t first, uint64_t n, Pwc__Code code, uint32_t attempt, const char *reason)
+/* A chunk that was given up, whose record waits for credit. At most max_failures of them. */
+struct record {
+    STAILQ_ENTRY(record) link;
+    uint64_t chunk;
+    Pwc__Code code;
+    uint32_t attempt;
+    char reason[];
+};
+
+static void send_record(struct job *j, uint64_t first, uint64_t n, const struct record *bad)
 {
-    if (!j->records || j->session == NULL || n == 0)
-        return;
-    if (j->credit == 0) {
-        j->seq++;
-        return; /* no credit: the record is lost, the sequence tells */
-    }
-    j->credit--;
     Pwc__ChunkDone m = PWC__CHUNK_DONE__INIT;
     m.job = j->id;
     m.first = first;
     m.n = n;
-    m.code = code;
-    m.attempt = attempt;
-    m.reason = (char *)(uintptr_t)reason;
+    m.code = bad != NULL ? bad->code : PWC__CODE__CODE_OK;
+    m.attempt = bad != NULL ? bad->attempt : 1;
+    m.reason = (char *)(uintptr_t)(bad != NULL ? bad->reason : "");
     session_send(j->session, PWC_MSG_CHUNK_DONE, j->tag, &m.base);
+}
+
+/* What waits for credit is merged meanwhile. The end of the job does not wait: then the rest is sent all the same. */
+static void flush_records(struct job *j, bool end)
+{
+    struct record *bad;
+    while (j->session != NULL && (end || j->credit > 0)) {
+        if (j->unsent.n > 0) {
+            struct range r = j->unsent.ranges[0];
+            send_record(j, r.from, r.to - r.from, NULL);
+            iset_remove(&j->unsent, r.from, r.to);
+        } else if ((bad = STAILQ_FIRST(&j->records_bad)) != NULL) {
+            send_record(j, bad->chunk, 1, bad);
+            STAILQ_REMOVE_HEAD(&j->records_bad, link);
+            free(bad);
+        } else {
+            return;
+        }
+        if (j->credit > 0)
+            j->credit--;
+    }
+}
+
+void events_chunks(struct job *j, uint64_t first, uint64_t n, Pwc__Code code, uint32_t attempt, const char *reason)
+{
+    if (!j->records || n == 0)
+        return;
+    if (code == PWC__CODE__CODE_OK) {
+        iset_add(&j->unsent, first, first + n);
+    } else {
+        size_t len = strlen(reason) + 1;
+        struct record *bad = xcalloc(1, sizeof *bad + len);
+        *bad = (struct record){.chunk = first, .code = code, .attempt = attempt};
+        memcpy(bad->reason, reason, len);
+        STAILQ_INSERT_TAIL(&j->records_bad, bad, link);
+    }
+    flush_records(j, false);
+}
+
+void events_credit(struct job *j, uint32_t n)
+{
+    j->credit = j->credit + n < j->credit ? UINT32_MAX : j->credit + n;
+    if (j->records)
+        flush_records(j, false);
+}
+
+void events_drop_records(struct job *j)
+{
+    struct record *bad;
+    iset_free(&j->unsent);
+    while ((bad = STAILQ_FIRST(&j->records_bad)) != NULL) {
+        STAILQ_REMOVE_HEAD(&j->records_bad, link);
+        free(bad);
+    }
 }
 
 void events_finished(struct job *j)
 {
+    if (j->records)
+        flush_records(j, true);
     j->seq++;
     if (j->session == NULL)
         return;

@@ -14,6 +14,8 @@ void events_state(struct job *j);
 void events_progress(struct job *j); /* now */
 void events_death(struct job *j, Pwc__EventKind kind, const struct death *x);
 void events_chunks(struct job *j, uint64_t first, uint64_t n, Pwc__Code code, uint32_t attempt, const char *reason);
+void events_credit(struct job *j, uint32_t n);
+void events_drop_records(struct job *j);
 void events_finished(struct job *j);
 void events_forget_death(struct daemon *d, const struct death *x);
 

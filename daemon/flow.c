@@ -588,7 +588,7 @@ static enum verdict who_did_it(const struct stage *s, uint64_t *ret)
     bool believed = s->kill_code != PWC__CODE__CODE_PROTOCOL;
     if (believed && stage_slot_lease(s) == l->id && *ret >= l->first && *ret < l->end)
         return VERDICT_CHUNK;
-    if (believed && *ret == SLOT_IDLE)
+    if (believed && (*ret == SLOT_IDLE || stage_slot_past(s)))
         return VERDICT_NOBODY;
     *ret = l->first;
     return l->end - l->first == 1 ? VERDICT_CHUNK : VERDICT_UNKNOWN;

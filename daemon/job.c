@@ -225,6 +225,7 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     j->plan_fd = j->scratch_fd = j->raster_fd = -1;
     TAILQ_INIT(&j->item_list);
     STAILQ_INIT(&j->states);
+    STAILQ_INIT(&j->records_bad);
     take_fields(j, m);
     take_roles(j, m);
     take_policy(j, m->policy, &d->cfg);
@@ -245,8 +246,26 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     return j;
 }
 
+/* Time in seats is counted from a common floor, the least that anybody active has used: who comes, or comes back,
+ * neither pays for what he had when the others were away nor is owed what he did not ask for. */
+static void raise_floor(struct daemon *d)
+{
+    const struct user *u;
+    uint64_t least = UINT64_MAX;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        if (u->nactive > 0)
+            least = MIN(least, u->used_ns);
+    }
+    if (least != UINT64_MAX)
+        d->used_floor = MAX(d->used_floor, least);
+}
+
 void job_activate(struct job *j)
 {
+    raise_floor(j->d);
+    if (j->user->nactive == 0)
+        j->user->used_ns = MAX(j->user->used_ns, j->d->used_floor);
     TAILQ_REMOVE(&j->user->waiting[MIN(MAX(j->priority + 20, 0), PRIORITIES - 1)], j, link);
     TAILQ_INSERT_TAIL(&j->user->active, j, link);
     j->user->nactive++;
@@ -312,6 +331,7 @@ static void drop_work(struct job *j)
         free(f);
     }
     job_drop_fds(j);
+    events_drop_records(j);
     closer_close_for(TAKE_FD(j->plan_fd), j->user->uid);
     closer_close_for(TAKE_FD(j->scratch_fd), j->user->uid);
     closer_close_for(TAKE_FD(j->raster_fd), j->user->uid);
@@ -323,6 +343,7 @@ static void drop_work(struct job *j)
 static void leave_queue(struct job *j)
 {
     struct user *u = j->user;
+    raise_floor(j->d);
     if (j->active) {
         TAILQ_REMOVE(&u->active, j, link);
         u->nactive--;

@@ -186,7 +186,7 @@ static void on_chunk_credit(struct session *s, struct frame *f, const ProtobufCM
     const Pwc__ChunkCredit *m = (const Pwc__ChunkCredit *)msg;
     struct job *j = own_job(s, f, m->job);
     if (j != NULL)
-        j->credit = j->credit + m->n < j->credit ? UINT32_MAX : j->credit + m->n;
+        events_credit(j, m->n);
 }
 
 /* ---- cancel, attach, detach ---- */

@@ -157,8 +157,14 @@ static void frames_in(struct session *s)
 /* The peer asks no more. It may still read: then it gets what it asked for, and goes. */
 static void hung_up(struct session *s)
 {
+    struct job *j, *next;
     event_del(s->read_ev);
     s->half_closed = true;
+    for (j = TAILQ_FIRST(&s->jobs); j != NULL; j = next) {
+        next = TAILQ_NEXT(j, by_session);
+        if (j->items_in < j->items)
+            job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_CLIENT_GONE, "its client sends no more items");
+    }
     if (TAILQ_EMPTY(&s->jobs) && chan_queued(s->chan) == 0 && s->list.step == NULL)
         session_doom(s, "hung up");
     else

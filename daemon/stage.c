@@ -339,3 +339,9 @@ uint64_t stage_slot_done(const struct stage *s)
 {
     return s->seg != NULL ? atomic_load(&s->seg->slots[0].done) : 0;
 }
+
+bool stage_slot_past(const struct stage *s)
+{
+    uint64_t chunk = stage_slot_chunk(s);
+    return stage_slot_lease(s) == s->lease.id && chunk >= s->lease.end && chunk < s->lease.given_end;
+}

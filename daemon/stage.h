@@ -40,6 +40,7 @@ struct lease {
     enum lease_kind kind;
     uint64_t id;
     uint64_t first, end; /* what it holds; `end` moves down when its tail is taken back */
+    uint64_t given_end;  /* where it ended at first */
     uint32_t place, nplaces; /* in the stage's arena */
     bool final;
     uint32_t attempt; /* of the first chunk */
@@ -121,5 +122,7 @@ bool stage_has_open(const struct stage *s, uint64_t job, Stage__Role role);
 uint64_t stage_slot_chunk(const struct stage *s);
 uint64_t stage_slot_lease(const struct stage *s);
 uint64_t stage_slot_done(const struct stage *s);
+/* It has done all it still holds and is at what was taken back: none of its chunks is to blame. */
+bool stage_slot_past(const struct stage *s);
 
 #endif

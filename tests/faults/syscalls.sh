@@ -84,7 +84,9 @@ wrong() {
     printf 'at "%s": %s\n' "$POINT" "$*" >>"$T/wrong"
 }
 
+# Which warnings come depends on the points; a bug in the log is a fault all the same.
 sum_up() {
+    ! grep -qE ': (warning|fatal): ' "$T/log" || expect_log ': (warning|fatal): '
     printf '%s: %d points of %d, %d hit: %d jobs well, %d refused with a reason, %d wrong\n' "$1" "$RUN" \
         "$(cat "$T"/points.* | grep -c .)" "$HIT" "$WELL" "$REFUSED" "$WRONG" >&3
     [[ $WRONG -eq 0 ]] || fail "$(head -n 20 "$T/wrong")"
@@ -193,7 +195,6 @@ each_stage_point() {
     image_if_there
     start_traced
     expect_kinds "${KINDS[@]}"
-    expect_log 'warning|pwc-stage: fatal|nursery'
     for kind in "${KINDS[@]}"; do
         count_points "$kind" >"$T/counts.$kind"
         points "$1" <"$T/counts.$kind" >"$T/points.$kind"
@@ -291,7 +292,6 @@ test_supervisor() {
     start_pwcd --workers 2
     expect_kinds copy
     stop_pwcd
-    expect_log 'warning|fatal'
     grep '^main' "$T/counts" >"$T/counts.main"
     points crash <"$T/counts.main" >"$T/points.super"
     points error <"$T/counts.main" >>"$T/points.super"

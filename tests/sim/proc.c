@@ -68,8 +68,10 @@ static void blame(struct proc *p)
     if (p->phase != PHASE_LEASE || p->segment == NULL)
         return;
     uint64_t chunk = atomic_load(&proc_slot(p)->chunk);
-    if (chunk < SIM_CHUNKS_MAX && !p->liar)
+    if (chunk < SIM_CHUNKS_MAX && !p->liar && chunk != p->blamed) {
         p->job->spec->blame[chunk]++;
+        p->blamed = chunk;
+    }
 }
 
 /* Memory and descriptors go with the process; what it has sent stays in the socket. */
@@ -112,6 +114,7 @@ void proc_signal(struct proc *p, int sig)
         return;
     SIM_CHECK(sig == SIGKILL, "signal %d", sig);
     p->dying = true;
+    blame(p); /* it may be written off before it is dead */
     due_in(&p->die, sim_fault(30) ? (int64_t)sim_rnd(10 * NS_PER_S) : sim_delay());
 }
 
@@ -575,6 +578,7 @@ void proc_spawn(bool nursery, struct file *sock, pid_t *ret_pid)
 {
     struct proc *p = xcalloc(1, sizeof *p);
     p->nursery = nursery;
+    p->blamed = UINT64_MAX;
     p->pid = next_pid++;
     p->sock = sock;
     p->step.fire = on_step;

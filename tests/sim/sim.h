@@ -240,7 +240,7 @@ struct proc {
     uint64_t sum, count; /* fold */
     bool had_states;
     Pwc__Code code;
-    uint64_t done_ever;
+    uint64_t done_ever, blamed;
 
     /* producer */
     uint64_t announced, released;

@@ -96,11 +96,12 @@ static bool make_others(void)
 {
     VipsImage *grey = picture(251, 199, 1), *rgba = picture(203, 161, 4), *thin = picture(1, 300, 3);
     VipsImage *flat = picture(300, 1, 3), *grey16 = wide(grey), *rgba16 = wide(rgba), *bin = NULL, *big = picture(1500, 900, 3);
+    VipsImage *big16 = wide(big);
     bool ok = save(grey, "grey.png") && save(grey, "grey.jpg") && save(grey16, "grey16.png") && save(rgba, "rgba.png") &&
               save(rgba, "rgba.webp[lossless]") && save(rgba16, "rgba16.tif") && save(thin, "thin.png") && save(flat, "flat.png") &&
               !vips_more_const1(grey, &bin, 120, NULL) && save(bin, "bin.png") && save(big, "big.jpg") && save(big, "big.tif") &&
-              save(grey16, "grey16.tif");
-    VipsImage *all[] = {grey, rgba, thin, flat, grey16, rgba16, bin, big};
+              save(grey16, "grey16.tif") && save(big16, "big16.tif");
+    VipsImage *all[] = {grey, rgba, thin, flat, grey16, rgba16, bin, big, big16};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         g_clear_object(&all[i]);
     return ok;

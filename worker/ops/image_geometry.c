@@ -22,7 +22,10 @@ void geometry_cut(struct geometry *g, uint64_t line, uint32_t margin, uint64_t b
         rows = MIN(least, STRIP_MOST / row);
     if (rows > g->out_rows / CHUNKS_LEAST)
         rows = g->out_rows / CHUNKS_LEAST;
-    if (rows > ROWS_STEP)
+    /* Whole squares even if that makes fewer chunks: where they lie shows in the last bits. */
+    if (g->tile > 0 && (rows > g->tile || g->tile * row <= STRIP_MOST))
+        rows = MAX(rows - rows % g->tile, (uint64_t)g->tile);
+    else if (rows > ROWS_STEP)
         rows -= rows % ROWS_STEP;
     if (rows < 1)
         rows = 1;

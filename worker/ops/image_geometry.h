@@ -19,6 +19,7 @@ struct geometry {
     uint32_t in_rows, out_width, out_rows;
     uint32_t rows;   /* of the output in a chunk */
     uint64_t chunks;
+    uint32_t tile;   /* strips are computed in squares of this size; 0: in one piece */
     bool all;        /* every chunk needs every input row */
     double slope, shift;
     double low; /* ... and the line below all demands: rows under it are not asked for by this chunk or later ones */

@@ -42,6 +42,31 @@ static int sample(VipsImage *out, struct img_probe *probe, uint32_t row, bool fu
     return 0;
 }
 
+/*
+ * Resampling and turning: libvips computes them in squares, which need little of the input each, where a full row may
+ * need half of it; and positions are counted up from a square's corner, so that the squares' places show in the last
+ * bits. Convolutions are in squares too, but exact in any shape, and faster in long rows: they follow the row one by
+ * one and ask for the same rows everywhere.
+ */
+static int in_squares(VipsImage *out, struct img_probe *probe, const struct geometry *g, uint32_t row, bool *ret)
+{
+    struct demand left, right;
+    int width = MIN(COLUMN_WIDTH, out->Xsize);
+    *ret = out->dhint == VIPS_DEMAND_STYLE_SMALLTILE && (g->all || g->slope < 1 || g->slope > 1);
+    if (*ret || out->dhint != VIPS_DEMAND_STYLE_SMALLTILE)
+        return 0;
+    probe->top = probe->bottom = 0;
+    if (evaluate(out, 0, (int)row, width) != 0)
+        return -1;
+    left = (struct demand){row, probe->top, probe->bottom};
+    probe->top = probe->bottom = 0;
+    if (evaluate(out, out->Xsize - width, (int)row, width) != 0)
+        return -1;
+    right = (struct demand){row, probe->top, probe->bottom};
+    *ret = left.top != right.top || left.bottom != right.bottom;
+    return 0;
+}
+
 /* Do some columns of a row ask for the same rows as all of it? Only operations that libvips itself evaluates in
  * tiles are asked: bandunfold, for one, reads past its input when it gets less than a row. */
 static int columns_tell(VipsImage *out, struct img_probe *probe, uint32_t row, bool *ret)
@@ -60,17 +85,26 @@ static bool fit(VipsImage *out, struct img_probe *probe, struct geometry *g, uin
 {
     uint32_t rows[SAMPLES];
     struct demand d[SAMPLES];
-    bool narrow = false;
+    bool narrow = false, squares = false;
     size_t n = geometry_samples(g->out_rows, rows, SAMPLES);
     probe->open = true;
     int r = columns_tell(out, probe, rows[n / 2], &narrow);
     for (size_t i = 0; i < n && r == 0; i++)
         r = sample(out, probe, rows[i], !narrow, &d[i]);
+    if (r == 0) {
+        *ret_margin = geometry_fit(g, d, n);
+        r = in_squares(out, probe, g, rows[n / 2], &squares);
+    }
     if (r != 0) {
         vips_error_clear();
         return false;
     }
-    *ret_margin = geometry_fit(g, d, n);
+    if (squares) {
+        int width, height, lines;
+        vips_get_tile_size(out, &width, &height, &lines);
+        g->tile = (uint32_t)MAX(width, height); /* they are squares of 128, unless the environment says otherwise */
+        *ret_margin = 0;
+    }
     return true;
 }
 

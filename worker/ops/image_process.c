@@ -1,7 +1,8 @@
 /*
  * image_process.c - the worker: the operation, built over the raster, evaluated strip by strip.
  *
- * A strip is the output's full width: libvips' 8-bit rank is wrong in narrower tiles, and encoders want rows.
+ * A strip is the output's full width: libvips' 8-bit rank is wrong in narrower tiles, and encoders want rows. Where
+ * libvips itself would compute in squares and it shows (image_plan.c), the strip is computed in the same squares.
  * libvips computes straight into the arena.
  *
  * It does so on a thread that libvips itself has made, one a job, started at open and joined at close, while the
@@ -51,6 +52,19 @@ struct img_eval {
     int result;
 };
 
+/* In one piece, or in the squares that libvips would use. */
+static int prepare_strip(const struct geometry *g, VipsRegion *region, VipsRegion *dest, const VipsRect *strip)
+{
+    int step = g->tile ? (int)g->tile : MAX(strip->width, strip->height);
+    for (int y = 0; y < strip->height; y += step)
+        for (int x = 0; x < strip->width; x += step) {
+            VipsRect r = {x, strip->top + y, MIN(step, strip->width - x), MIN(step, strip->height - y)};
+            if (vips_region_prepare_to(region, dest, &r, x, y) != 0)
+                return -1;
+        }
+    return 0;
+}
+
 static int evaluate(struct img *s, const VipsRect *strip, void *to)
 {
     VipsImage *im = vips_image_new_from_memory(to, (size_t)strip->height * s->plan.out_line, strip->width,
@@ -61,7 +75,7 @@ static int evaluate(struct img *s, const VipsRect *strip, void *to)
     VipsRect all = {0, 0, strip->width, strip->height};
     int r = dest && region ? vips_region_image(dest, &all) : -1;
     if (r == 0)
-        r = vips_region_prepare_to(region, dest, strip, 0, 0);
+        r = prepare_strip(&s->plan.geo, region, dest, strip);
     g_clear_object(&region);
     g_clear_object(&dest);
     g_object_unref(im);
