@@ -230,13 +230,15 @@ struct pwc_policy {
     int32_t retries_oom;       /* it took too much memory */
     int32_t retries_timeout;   /* it took too long */
     uint64_t chunk_timeout_ns; /* 0: none */
-    int32_t chunk_timeout_percent; /* of the running median, once there is one; 0: none; the lesser limit holds */
+    int32_t
+        chunk_timeout_percent; /* of the running median, once there is one; 0: none; the lesser limit holds */
     uint64_t job_timeout_ns;   /* 0: none */
     enum pwc_on_failure on_failure;
     uint64_t max_failures; /* 0: 1,000 */
     uint64_t memory;       /* bytes a worker; 0: the daemon's limit */
     uint8_t fill;          /* with PWC_ON_FAILURE_FILL */
-    const char *halt;      /* "(now|soon),(fail|success|done)=(N|N%)"; NULL: never. Copied, at most 63 characters */
+    const char
+        *halt; /* "(now|soon),(fail|success|done)=(N|N%)"; NULL: never. Copied, at most 63 characters */
 };
 PWC_API void pwc_policy_default(struct pwc_policy *ret_policy);
 

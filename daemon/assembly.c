@@ -44,7 +44,8 @@ struct arena *arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes)
 {
     struct arena *arena = xcalloc(1, sizeof *arena);
     uint64_t places = a->result_bytes > 0 ? bytes / a->result_bytes : 0;
-    *arena = (struct arena){.id = id, .fd = fd, .bytes = bytes, .places = (uint32_t)MIN(places, ARENA_PLACES)};
+    *arena =
+        (struct arena){.id = id, .fd = fd, .bytes = bytes, .places = (uint32_t)MIN(places, ARENA_PLACES)};
     LIST_INSERT_HEAD(&a->arenas, arena, link);
     return arena;
 }
@@ -76,7 +77,8 @@ static uint32_t free_run(const struct arena *arena, uint32_t most, uint32_t *ret
     return best;
 }
 
-uint32_t arena_take(const struct assembly *a, struct arena *arena, uint64_t first, uint32_t most, uint32_t *ret_place)
+uint32_t arena_take(const struct assembly *a, struct arena *arena, uint64_t first, uint32_t most,
+                    uint32_t *ret_place)
 {
     uint32_t used = (uint32_t)__builtin_popcountll(arena->taken);
     uint32_t reserve = first == a->absorbed ? 0 : 1;

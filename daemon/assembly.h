@@ -50,7 +50,8 @@ struct arena *arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes)
 void arena_release(struct assembly *a, struct arena *arena);
 
 /* Room for `most` neighbouring places for chunks from `first` on; returns how many there are and where. */
-uint32_t arena_take(const struct assembly *a, struct arena *arena, uint64_t first, uint32_t most, uint32_t *ret_place);
+uint32_t arena_take(const struct assembly *a, struct arena *arena, uint64_t first, uint32_t most,
+                    uint32_t *ret_place);
 void arena_free_places(struct arena *arena, uint32_t place, uint32_t n);
 
 /* Chunks [first, first + n) are done and lie from `place` on. */

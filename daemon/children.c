@@ -18,7 +18,8 @@ static struct stage *stage_of(struct pool *p, pid_t pid)
     return NULL;
 }
 
-/* A stage the nursery has not named yet is unknown here; if it stays stopped it will not get ready in time. */
+/* A stage the nursery has not named yet is unknown here; if it stays stopped it will not get ready in time.
+ */
 static void take_stops(struct pool *p)
 {
     siginfo_t info = {0};
@@ -44,13 +45,13 @@ static bool some_unborn(const struct pool *p)
     return false;
 }
 
-/* The kernel shows one dead child at a time. While it shows a stage's, that stage's pidfd is about to be read, and
- * we are called again after it. */
+/* The kernel shows one dead child at a time. While it shows a stage's, that stage's pidfd is about to be
+ * read, and we are called again after it. */
 static void reap_strangers(struct pool *p)
 {
     siginfo_t info = {0};
-    while (!some_unborn(p) && waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid != 0 &&
-           info.si_pid != p->nursery_pid && stage_of(p, info.si_pid) == NULL) {
+    while (!some_unborn(p) && waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 &&
+           info.si_pid != 0 && info.si_pid != p->nursery_pid && stage_of(p, info.si_pid) == NULL) {
         log_debug("reaped unknown child %d", info.si_pid);
         waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG | __WALL);
         info.si_pid = 0;

@@ -188,6 +188,16 @@ size_t closer_pending(void)
     return n;
 }
 
+size_t closer_pending_of(uid_t uid)
+{
+    pthread_mutex_lock(&closer.lock);
+    size_t n = running_of(uid) != NULL;
+    for (const struct entry *e = closer.head; e != NULL; e = e->next)
+        n += e->uid == uid;
+    pthread_mutex_unlock(&closer.lock);
+    return n;
+}
+
 size_t closer_stuck(uid_t uid)
 {
     struct mono now = clock_now();

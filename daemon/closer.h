@@ -34,6 +34,8 @@ uid_t closer_as(uid_t uid);
 
 size_t closer_pending(void); /* closes waiting or in progress */
 
+size_t closer_pending_of(uid_t uid);
+
 /* Closes of this user that have been waiting longer than CLOSER_STUCK_NS behind one of his own. */
 size_t closer_stuck(uid_t uid);
 

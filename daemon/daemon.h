@@ -42,7 +42,7 @@ struct daemon {
     uint32_t nsessions;
 
     struct user_list users;
-    uint64_t used_floor; /* time in seats from which users are compared; only grows */
+    uint64_t used_floor;     /* time in seats from which users are compared; only grows */
     struct job_list history; /* ended jobs, newest last */
     uint32_t nhistory;
     uint64_t next_job;
@@ -62,7 +62,8 @@ struct daemon {
     struct mono turned_away_at;
     bool trim_due; /* memory was given up: the heap may shrink when nothing is under way */
 
-    bool retry_due; /* work could not be given out for want of descriptors or memory: again at the next tick */
+    bool
+        retry_due; /* work could not be given out for want of descriptors or memory: again at the next tick */
     bool dirty;    /* something changed: dispatch at the end of this turn */
     bool stopping; /* SIGTERM came: no new jobs */
     struct mono stop_by;

@@ -55,7 +55,8 @@ static void read_obituary(struct death *x, const struct stage *s)
     copy_printable(x->stack, sizeof x->stack, o->text, MIN(len, OBITUARY_TEXT));
     x->cpu_ns = *(volatile const uint64_t *)&o->cpu_ns;
     uint32_t why = *(volatile const uint32_t *)&o->why;
-    if (why == PWC__CODE__CODE_INPUT_SHRANK || why == PWC__CODE__CODE_INPUT_IO || why == PWC__CODE__CODE_NO_MEMORY)
+    if (why == PWC__CODE__CODE_INPUT_SHRANK || why == PWC__CODE__CODE_INPUT_IO ||
+        why == PWC__CODE__CODE_NO_MEMORY)
         x->code = (Pwc__Code)why;
     static const char mark[] = "syscall: ";
     if (strncmp(x->stack, mark, sizeof mark - 1) == 0) {
@@ -131,7 +132,8 @@ static void describe(struct death *x, const struct stage *s)
     else
         snprintf(how, sizeof how, "exited with status %d", x->exit_status);
     if (x->in_chunk)
-        snprintf(x->reason, sizeof x->reason, "%s %s, attempt %u of %u", x->covers, how, x->attempt, x->attempts_max);
+        snprintf(x->reason, sizeof x->reason, "%s %s, attempt %u of %u", x->covers, how, x->attempt,
+                 x->attempts_max);
     else
         snprintf(x->reason, sizeof x->reason, "%s %s", x->role, how);
 }

@@ -222,7 +222,8 @@ static size_t hand_states(struct job *j, struct stage *s, uint8_t *tail)
     return len;
 }
 
-static unsigned batch_fds(const struct job *j, const struct lease *l, int *fds, uint32_t *counts, size_t *ret_n)
+static unsigned batch_fds(const struct job *j, const struct lease *l, int *fds, uint32_t *counts,
+                          size_t *ret_n)
 {
     unsigned nfds = 0;
     size_t n = 0;
@@ -306,7 +307,8 @@ static bool lease_chunks(struct job *j)
     s->lease.nplaces = places > 0 ? (uint32_t)n : 0;
     count_worker(j, s->id);
     const struct ledger *l = &j->ledger;
-    send_lease(j, s, l->held.count == n && ledger_waiting(l) == 0 && l->done.count + l->bad.count + n == l->total);
+    send_lease(j, s,
+               l->held.count == n && ledger_waiting(l) == 0 && l->done.count + l->bad.count + n == l->total);
     return true;
 }
 
@@ -331,8 +333,8 @@ static int open_scratch(struct job *j)
     j->scratch_fd = open(j->d->cfg.scratch, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (j->scratch_fd >= 0)
         return 0;
-    job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "no scratch file in %s: %s", j->d->cfg.scratch,
-            strerror(errno));
+    job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "no scratch file in %s: %s",
+            j->d->cfg.scratch, strerror(errno));
     return -1;
 }
 
@@ -405,12 +407,13 @@ static uint32_t roles_of(const struct job *j)
     bool serial = j->absorb == PWC__ABSORB__ABSORB_SERIAL;
     if (!j->planned)
         return (serial ? 1u : 0u) + (j->op->scratch ? 1u : 0u);
-    return (serial && !j->consumed ? 1u : 0u) + (j->producer_needed && (j->windowed || !j->produced) ? 1u : 0u);
+    return (serial && !j->consumed ? 1u : 0u) +
+           (j->producer_needed && (j->windowed || !j->produced) ? 1u : 0u);
 }
 
-/* Consumers and producers stay for as long as their job lasts. If they held every stage, no worker could be started
- * and none of them would ever end: a job begins when there is room for its own beside those that have begun, and for
- * one worker. */
+/* Consumers and producers stay for as long as their job lasts. If they held every stage, no worker could be
+ * started and none of them would ever end: a job begins when there is room for its own beside those that have
+ * begun, and for one worker. */
 static bool roles_fit(const struct job *j)
 {
     if (j->state != PWC__JOB_STATE__JOB_QUEUED || roles_of(j) == 0)
@@ -438,12 +441,14 @@ static bool start_one(struct job *j)
         events_state(j);
     }
     if (j->state == PWC__JOB_STATE__JOB_QUEUED || j->state == PWC__JOB_STATE__JOB_PLANNING)
-        return !j->planned && j->planner == NULL && (j->items == 0 || j->have_fds) && roles_fit(j) && start_plan(j);
+        return !j->planned && j->planner == NULL && (j->items == 0 || j->have_fds) && roles_fit(j) &&
+               start_plan(j);
     if (j->state != PWC__JOB_STATE__JOB_RUNNING)
         return false;
     if (ledger_waiting(&j->ledger) > 0)
         return !j->halting && lease_chunks(j);
-    bool unfinished = j->absorb == PWC__ABSORB__ABSORB_FOLDED && !j->got_results && ledger_complete(&j->ledger);
+    bool unfinished =
+        j->absorb == PWC__ABSORB__ABSORB_FOLDED && !j->got_results && ledger_complete(&j->ledger);
     return unfinished && j->workers_on == 0 && lease_finish(j);
 }
 
@@ -537,8 +542,8 @@ static bool steal(struct daemon *d)
 
 /* ---- a spare that is already attached ---- */
 
-/* The job with most left keeps one stage more than it has seats: entered, opened, with its arena. A death costs
- * then no more than the notice of it. */
+/* The job with most left keeps one stage more than it has seats: entered, opened, with its arena. A death
+ * costs then no more than the notice of it. */
 static void keep_reserve(struct daemon *d)
 {
     struct user *u;

@@ -1,8 +1,8 @@
 /*
  * dispatch.h - who computes what next: seats to users, users to jobs, jobs to chunks.
  *
- * Fair by user, then by job: a free seat goes to the user with fewest seats in use and, among equals, least time
- * used; within a user the active jobs take turns. When nothing is left to lease, the tail of the longest
+ * Fair by user, then by job: a free seat goes to the user with fewest seats in use and, among equals, least
+ * time used; within a user the active jobs take turns. When nothing is left to lease, the tail of the longest
  * lease is taken back from its holder for the idle seat.
  */
 #ifndef PWC_DISPATCH_H

@@ -22,7 +22,7 @@ static void emit(struct job *j, Pwc__EventKind kind, const struct death *x)
     m.counts = &counts;
     if (x != NULL) {
         deaths_pack(x, &death);
-        death.stack = death.stderr_tail = (char *)(uintptr_t)""; /* a LIST_DEATHS away: events stay small */
+        death.stack = death.stderr_tail = (char *)(uintptr_t) ""; /* a LIST_DEATHS away: events stay small */
         m.death = &death;
     }
     session_event(j->session, j, &m);
@@ -65,7 +65,8 @@ static void send_record(struct job *j, uint64_t first, uint64_t n, const struct 
     session_send(j->session, PWC_MSG_CHUNK_DONE, j->tag, &m.base);
 }
 
-/* What waits for credit is merged meanwhile. The end of the job does not wait: then the rest is sent all the same. */
+/* What waits for credit is merged meanwhile. The end of the job does not wait: then the rest is sent all the
+ * same. */
 static void flush_records(struct job *j, bool end)
 {
     struct record *bad;
@@ -86,7 +87,8 @@ static void flush_records(struct job *j, bool end)
     }
 }
 
-void events_chunks(struct job *j, uint64_t first, uint64_t n, Pwc__Code code, uint32_t attempt, const char *reason)
+void events_chunks(struct job *j, uint64_t first, uint64_t n, Pwc__Code code, uint32_t attempt,
+                   const char *reason)
 {
     if (!j->records || n == 0)
         return;
@@ -139,13 +141,14 @@ void events_finished(struct job *j)
     m.run_ns = j->began.ns != 0 ? (uint64_t)mono_since(j->ended, j->began) : 0;
     job_counts(j, &counts);
     m.counts = &counts;
-    if (j->results != NULL && (kept = msg_unpack(msg_find(PWC_MSG_FINISHED), j->results, j->results_len)) != NULL) {
+    if (j->results != NULL &&
+        (kept = msg_unpack(msg_find(PWC_MSG_FINISHED), j->results, j->results_len)) != NULL) {
         m.n_results = ((Pwc__Finished *)kept)->n_results;
         m.results = ((Pwc__Finished *)kept)->results;
     }
     if (j->last_death != NULL && j->code != PWC__CODE__CODE_OK) {
         deaths_pack(j->last_death, &death);
-        death.stack = death.stderr_tail = (char *)(uintptr_t)"";
+        death.stack = death.stderr_tail = (char *)(uintptr_t) "";
         m.death = &death;
     }
     session_send(j->session, PWC_MSG_FINISHED, j->tag, &m.base);

@@ -1,8 +1,8 @@
 /*
  * events.h - what a job's client is told: the event stream, Finished, ItemDone, Want.
  *
- * Each job numbers its events. Progress is only marked as due and sent by the tick, at most ten times a second;
- * a client that reads too slowly loses events (Gap) but never the end.
+ * Each job numbers its events. Progress is only marked as due and sent by the tick, at most ten times a
+ * second; a client that reads too slowly loses events (Gap) but never the end.
  */
 #ifndef PWC_EVENTS_H
 #define PWC_EVENTS_H
@@ -13,7 +13,8 @@
 void events_state(struct job *j);
 void events_progress(struct job *j); /* now */
 void events_death(struct job *j, Pwc__EventKind kind, const struct death *x);
-void events_chunks(struct job *j, uint64_t first, uint64_t n, Pwc__Code code, uint32_t attempt, const char *reason);
+void events_chunks(struct job *j, uint64_t first, uint64_t n, Pwc__Code code, uint32_t attempt,
+                   const char *reason);
 void events_credit(struct job *j, uint32_t n);
 void events_drop_records(struct job *j);
 void events_finished(struct job *j);

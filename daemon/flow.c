@@ -12,8 +12,7 @@
 #include "ipc/fds.h"
 #include "ipc/log.h"
 
-#define RESULT_MAX      (64ull << 20) /* an arena must hold three */
-#define IDLE_LOSSES_MAX 10u           /* leases lost in a row with no chunk to blame */
+#define RESULT_MAX (64ull << 20) /* an arena must hold three */
 
 /* ---- arenas ---- */
 
@@ -60,7 +59,8 @@ void flow_close_job(struct job *j)
         if (s->arena_job == j)
             flow_release_arena(s);
         flow_forget_open(s, j->id);
-        if (s->state == STAGE_IDLE && s->domain == j->domain && j->isolation != PWC__ISOLATION__ISOLATION_USER)
+        if (s->state == STAGE_IDLE && s->domain == j->domain &&
+            j->isolation != PWC__ISOLATION__ISOLATION_USER)
             stage_kill(s, PWC__CODE__CODE_OK, "its domain is over");
     }
 }
@@ -113,7 +113,7 @@ static void gave_up(struct job *j, uint64_t chunk, const struct death *x)
 }
 
 /* The chunk is held. The death or error was recorded as x. */
-static void charge(struct job *j, uint64_t chunk, const struct death *x)
+void flow_charge(struct job *j, uint64_t chunk, const struct death *x)
 {
     if (ledger_charge(&j->ledger, chunk, cause_of(x->code), &j->budget))
         events_death(j, PWC__EVENT_KIND__EVENT_RETRY, x);
@@ -154,7 +154,7 @@ static void keep_state(struct job *j, const struct frame *f)
     STAILQ_INSERT_TAIL(&j->states, st, link);
 }
 
-static void plan_failed(struct job *j, Pwc__Code code, const char *reason)
+void flow_plan_failed(struct job *j, Pwc__Code code, const char *reason)
 {
     enum cause c = cause_of(code);
     if (++j->plan_charges[c] > j->budget.retries[c])
@@ -164,7 +164,7 @@ static void plan_failed(struct job *j, Pwc__Code code, const char *reason)
 static void report_plan(struct job *j, const Stage__Report *m)
 {
     if (m->code != PWC__CODE__CODE_OK) {
-        plan_failed(j, m->code, m->reason);
+        flow_plan_failed(j, m->code, m->reason);
         return;
     }
     ledger_init(&j->ledger, 1, 1);
@@ -199,9 +199,11 @@ static void items_reported(struct job *j, uint64_t first, uint64_t end)
 
 enum claim { CLAIM_TRUE, CLAIM_LATE, CLAIM_LIE };
 
-/* A report that covers what its lease no longer holds is late: it is dropped whole, and what is still held is done
- * again. One that contradicts itself is a lie. Only a final lease can fail with all its chunks done: in finishing. */
-static enum claim judge(const struct job *j, const struct lease *l, const Stage__Report *m, const struct frame *f)
+/* A report that covers what its lease no longer holds is late: it is dropped whole, and what is still held is
+ * done again. One that contradicts itself is a lie. Only a final lease can fail with all its chunks done: in
+ * finishing. */
+static enum claim judge(const struct job *j, const struct lease *l, const Stage__Report *m,
+                        const struct frame *f)
 {
     uint64_t held = l->end - l->first;
     bool error = m->code != PWC__CODE__CODE_OK;
@@ -236,7 +238,7 @@ static void take_report(struct job *j, struct stage *s, const Stage__Report *m, 
     events_chunks(j, first, m->done, PWC__CODE__CODE_OK, l->attempt, "");
 }
 
-static void after_report(struct job *j)
+void flow_after(struct job *j)
 {
     j->progress_due = true;
     if (j->state == PWC__JOB_STATE__JOB_ENDING) {
@@ -280,9 +282,9 @@ static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m
     /* Without a chunk done and a state sent nothing was folded: what it was handed is wanted again. */
     dispatch_release(s, m->done == 0 && f->tail_len == 0);
     if (x != NULL)
-        charge(j, m->failed, x);
+        flow_charge(j, m->failed, x);
     else if (error)
-        plan_failed(j, m->code, m->reason);
+        flow_plan_failed(j, m->code, m->reason);
 }
 
 static void report_finish(struct job *j, struct stage *s, const Stage__Report *m)
@@ -292,7 +294,7 @@ static void report_finish(struct job *j, struct stage *s, const Stage__Report *m
         keep_results(j, m->results, m->n_results);
     dispatch_release(s, error);
     if (error)
-        plan_failed(j, m->code, m->reason);
+        flow_plan_failed(j, m->code, m->reason);
 }
 
 static void on_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
@@ -300,7 +302,8 @@ static void on_report(struct stage *s, struct frame *f, const ProtobufCMessage *
     const Stage__Report *m = (const Stage__Report *)msg;
     struct job *j = s->job;
     enum lease_kind kind = s->lease.kind;
-    if (j == NULL || m->lease != s->lease.id || m->job != j->id || kind == LEASE_PRODUCE || kind == LEASE_CONSUME) {
+    if (j == NULL || m->lease != s->lease.id || m->job != j->id || kind == LEASE_PRODUCE ||
+        kind == LEASE_CONSUME) {
         s->d->totals.dropped++;
         return;
     }
@@ -320,7 +323,7 @@ static void on_report(struct stage *s, struct frame *f, const ProtobufCMessage *
     }
     retire_if_used(s, j);
     if (!job_is_terminal(j))
-        after_report(j);
+        flow_after(j);
 }
 
 /* ---- planned ---- */
@@ -372,7 +375,7 @@ static void on_planned(struct stage *s, struct frame *f, const ProtobufCMessage 
     j->planner = NULL;
     dispatch_release(s, false);
     if (j->state == PWC__JOB_STATE__JOB_ENDING) {
-        after_report(j);
+        flow_after(j);
         return;
     }
     take_plan(j, m, f);
@@ -417,7 +420,7 @@ static void on_produced(struct stage *s, struct frame *f, const ProtobufCMessage
     ledger_set_ready(&j->ledger, j->ledger.total);
     dispatch_release(s, false);
     retire_if_used(s, j);
-    after_report(j);
+    flow_after(j);
 }
 
 void flow_release(struct job *j)
@@ -435,7 +438,8 @@ static void on_absorbed(struct stage *s, struct frame *f, const ProtobufCMessage
     (void)f;
     const Stage__Absorbed *m = (const Stage__Absorbed *)msg;
     struct job *j = s->job;
-    if (j == NULL || s->lease.kind != LEASE_CONSUME || m->job != j->id || !assembly_absorbed(&j->assembly, m->upto)) {
+    if (j == NULL || s->lease.kind != LEASE_CONSUME || m->job != j->id ||
+        !assembly_absorbed(&j->assembly, m->upto)) {
         stage_garbage(s, "absorbed what it was not given");
         return;
     }
@@ -463,7 +467,7 @@ static void on_consumed(struct stage *s, struct frame *f, const ProtobufCMessage
     keep_results(j, m->results, m->n_results);
     dispatch_release(s, false);
     retire_if_used(s, j);
-    after_report(j);
+    flow_after(j);
 }
 
 static void on_failed(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
@@ -481,9 +485,10 @@ static void on_failed(struct stage *s, struct frame *f, const ProtobufCMessage *
         j->consumer = NULL;
     dispatch_release(s, false);
     retire_if_used(s, j);
-    job_end(j, PWC__JOB_STATE__JOB_FAILED, m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP, "%s", m->reason);
+    job_end(j, PWC__JOB_STATE__JOB_FAILED, m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP, "%s",
+            m->reason);
     if (j->state == PWC__JOB_STATE__JOB_ENDING)
-        after_report(j);
+        flow_after(j);
 }
 
 /* ---- life of a stage ---- */
@@ -502,14 +507,13 @@ static void on_catalogue(struct stage *s, struct frame *f, const ProtobufCMessag
         stage_garbage(s, "described ops unasked");
         return;
     }
-    s->describing = false;
     char *error = NULL;
     d->catalogue = catalogue_load(f->fds[0], &error);
     if (d->catalogue == NULL) {
         log_warn("catalogue refused: %s", error);
-        stage_garbage(s, "its catalogue is malformed");
-        d->pool->described = false;
+        stage_garbage(s, "its catalogue is malformed"); /* still describing: a start that failed */
     } else {
+        s->describing = false;
         log_info("catalogue: %zu ops and formats", catalogue_len(d->catalogue));
     }
     free(error);
@@ -526,7 +530,8 @@ static void on_entered(struct stage *s, struct frame *f, const ProtobufCMessage 
     }
     snprintf(s->layers, sizeof s->layers, "%s", m->layers);
     if (s->d->cfg.require_sandbox && m->missing[0] != '\0') {
-        log_warn("stage %lu: sandbox lacks %s, which require_sandbox forbids", (unsigned long)s->id, m->missing);
+        log_warn("stage %lu: sandbox lacks %s, which require_sandbox forbids", (unsigned long)s->id,
+                 m->missing);
         stage_kill(s, PWC__CODE__CODE_START, "the sandbox is not complete");
         return;
     }
@@ -544,17 +549,31 @@ static const struct {
     {PWC_MSG_FAILED, on_failed},
 };
 
+/* One spare after the other, until one has said which ops there are. */
+void flow_describe(struct daemon *d)
+{
+    struct stage *s;
+    if (d->catalogue != NULL || d->pool->described)
+        return;
+    TAILQ_FOREACH(s, &d->pool->stages, link)
+    {
+        if (s->state != STAGE_SPARE)
+            continue;
+        d->pool->described = s->describing = true;
+        s->since = clock_now(); /* its time to answer begins now */
+        Stage__Describe m = STAGE__DESCRIBE__INIT;
+        stage_send(s, PWC_MSG_DESCRIBE, &m.base);
+        return;
+    }
+}
+
 /* Booting becomes a spare when both words are there: the nursery's (a process) and its own (ready). */
 void flow_maybe_spare(struct stage *s)
 {
     if (s->state != STAGE_BOOTING || !s->said_ready)
         return;
     stage_set_state(s, STAGE_SPARE);
-    if (s->d->catalogue == NULL && !s->d->pool->described) {
-        s->d->pool->described = s->describing = true;
-        Stage__Describe m = STAGE__DESCRIBE__INIT;
-        stage_send(s, PWC_MSG_DESCRIBE, &m.base);
-    }
+    flow_describe(s->d);
 }
 
 void flow_frame(struct stage *s, struct frame *f)
@@ -573,145 +592,4 @@ void flow_frame(struct stage *s, struct frame *f)
         return;
     }
     stage_garbage(s, "sent a message of unknown type");
-}
-
-/* ---- death ---- */
-
-/* Whom does the slot name? Only a chunk of the lease it died with can be charged. A stage that broke the
- * protocol may have written anything there. */
-enum verdict { VERDICT_CHUNK, VERDICT_NOBODY, VERDICT_UNKNOWN };
-
-static enum verdict who_did_it(const struct stage *s, uint64_t *ret)
-{
-    const struct lease *l = &s->lease;
-    *ret = stage_slot_chunk(s);
-    bool believed = s->kill_code != PWC__CODE__CODE_PROTOCOL;
-    if (believed && stage_slot_lease(s) == l->id && *ret >= l->first && *ret < l->end)
-        return VERDICT_CHUNK;
-    if (believed && (*ret == SLOT_IDLE || stage_slot_past(s)))
-        return VERDICT_NOBODY;
-    *ret = l->first;
-    return l->end - l->first == 1 ? VERDICT_CHUNK : VERDICT_UNKNOWN;
-}
-
-static void lost_to_nobody(struct job *j)
-{
-    if (++j->idle_losses > MAX(IDLE_LOSSES_MAX, j->budget.retries[CAUSE_CRASH]))
-        job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_CRASH, "%s",
-                j->last_death != NULL ? j->last_death->reason : "its workers die between chunks");
-}
-
-static void lost_chunks(struct job *j, struct stage *s)
-{
-    uint64_t chunk;
-    enum verdict verdict = who_did_it(s, &chunk);
-    struct lease l = s->lease;
-    dispatch_release(s, true);
-    j->ledger.redone += l.end - l.first - (verdict == VERDICT_CHUNK ? 1 : 0);
-    if (j->state == PWC__JOB_STATE__JOB_ENDING || l.first == l.end || verdict == VERDICT_NOBODY) {
-        ledger_give_back(&j->ledger, l.first, l.end);
-        if (verdict == VERDICT_NOBODY)
-            lost_to_nobody(j);
-    } else if (verdict == VERDICT_UNKNOWN) {
-        ledger_suspect(&j->ledger, l.first, l.end);
-    } else {
-        ledger_give_back(&j->ledger, l.first, chunk);
-        ledger_give_back(&j->ledger, chunk + 1, l.end);
-        charge(j, chunk, j->last_death);
-    }
-}
-
-static void role_died(struct job *j, const char *reason)
-{
-    if (++j->role_deaths > j->budget.retries[CAUSE_CRASH])
-        job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_CRASH, "%s", reason);
-    else
-        events_death(j, PWC__EVENT_KIND__EVENT_RETRY, j->last_death);
-}
-
-/* A windowed raster has given its beginning back: the producer starts again with the consumer. */
-static void rewind_all(struct job *j)
-{
-    assembly_forget(&j->assembly);
-    ledger_rewind(&j->ledger);
-    for (size_t i = 0; i < j->ledger.bad.n; i++)
-        for (uint64_t c = j->ledger.bad.ranges[i].from; c < j->ledger.bad.ranges[i].to; c++)
-            assembly_add_hole(&j->assembly, c);
-    j->produced = false;
-    if (j->producer != NULL)
-        stage_kill(j->producer, PWC__CODE__CODE_OK, "its job starts again");
-}
-
-/* The next consumer starts from nothing: what lies in arenas is sent again, what was absorbed computed again. */
-static void consumer_died(struct job *j, const char *reason)
-{
-    uint64_t absorbed = j->assembly.absorbed;
-    role_died(j, reason);
-    if (j->state != PWC__JOB_STATE__JOB_RUNNING)
-        return;
-    assembly_restart(&j->assembly);
-    if (j->windowed) {
-        rewind_all(j);
-        return;
-    }
-    for (uint64_t c = 0; c < absorbed; c++)
-        if (iset_has(&j->ledger.bad, c))
-            assembly_add_hole(&j->assembly, c);
-        else if (!assembly_holds(&j->assembly, c))
-            ledger_forget(&j->ledger, c, c + 1);
-}
-
-static void lost_lease(struct job *j, struct stage *s)
-{
-    enum lease_kind kind = s->lease.kind;
-    bool ending = j->state == PWC__JOB_STATE__JOB_ENDING;
-    const char *reason = j->last_death != NULL ? j->last_death->reason : "a stage died";
-    Pwc__Code code = j->last_death != NULL ? j->last_death->code : PWC__CODE__CODE_CRASH;
-    if (kind == LEASE_CHUNKS) {
-        lost_chunks(j, s);
-        return;
-    }
-    if (j->planner == s)
-        j->planner = NULL;
-    if (j->producer == s)
-        j->producer = NULL;
-    if (j->consumer == s)
-        j->consumer = NULL;
-    dispatch_release(s, true);
-    if (ending)
-        return;
-    if (kind == LEASE_PLAN || kind == LEASE_FINISH) {
-        plan_failed(j, code, reason);
-        if (!job_is_terminal(j) && j->state != PWC__JOB_STATE__JOB_ENDING)
-            events_death(j, PWC__EVENT_KIND__EVENT_RETRY, j->last_death);
-    } else if (kind == LEASE_CONSUME) {
-        consumer_died(j, reason);
-    } else if (s->kill_code != PWC__CODE__CODE_OK || s->state != STAGE_DYING) {
-        role_died(j, reason);
-    }
-}
-
-void flow_stage_gone(struct stage *s)
-{
-    struct job *j = s->job;
-    if (j != NULL && s->lease.kind != LEASE_NONE) {
-        lost_lease(j, s);
-        if (!job_is_terminal(j))
-            after_report(j);
-    }
-    flow_release_arena(s);
-}
-
-void flow_cannot_start(struct daemon *d, const char *why)
-{
-    struct user *u;
-    TAILQ_FOREACH(u, &d->users, link)
-    {
-        struct job *j, *next;
-        for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
-            next = TAILQ_NEXT(j, link);
-            if (j->stages_on == 0 && pool_count(d->pool, STAGE_IDLE, j->domain) == 0)
-                job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_START, "no stage can be started: %s", why);
-        }
-    }
 }

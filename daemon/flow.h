@@ -11,6 +11,8 @@
 
 /* One frame of a stage, by the table of messages. */
 void flow_frame(struct stage *s, struct frame *f);
+/* Asks a spare for the catalogue, if there is none and nobody was asked. */
+void flow_describe(struct daemon *d);
 /* A stage with a process that has said Ready becomes a spare, whichever came last. */
 void flow_maybe_spare(struct stage *s);
 /* The process is gone: its lease is taken apart. deaths_record() was called before if it held one. */
@@ -22,6 +24,12 @@ void flow_for_stages_of(struct job *j, void (*f)(struct job *, struct stage *));
 void flow_close_job(struct job *j);
 /* Hands results that are next in order to the consumer. */
 void flow_feed(struct job *j);
+/* A held chunk's attempt ended badly, as x says: another attempt, or it is given up. */
+void flow_charge(struct job *j, uint64_t chunk, const struct death *x);
+/* The planner's or finisher's attempt ended badly: the job fails once that budget is spent. */
+void flow_plan_failed(struct job *j, Pwc__Code code, const char *reason);
+/* After every lease that ended: feeds the consumer, looks whether the job is over. */
+void flow_after(struct job *j);
 /* Tells the producer of a windowed raster what has been absorbed. */
 void flow_release(struct job *j);
 /* JobClose to this stage, if it has the job open. */

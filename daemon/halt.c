@@ -22,7 +22,8 @@ static bool parse_limit(const char *at, struct halt *h)
     h->limit = strtod(at, &end);
     h->percent = *end == '%';
     end += h->percent;
-    return *end == '\0' && h->limit > 0 && (h->percent ? h->limit <= 100 : h->limit < 1e18 && h->limit == floor(h->limit));
+    return *end == '\0' && h->limit > 0 &&
+           (h->percent ? h->limit <= 100 : h->limit < 1e18 && h->limit == floor(h->limit));
 }
 
 int halt_parse(const char *text, struct halt *ret)

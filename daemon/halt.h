@@ -1,9 +1,11 @@
 /*
- * halt.h - when a job ends before all its chunks were tried. Pure. The grammar is that of GNU parallel's --halt:
+ * halt.h - when a job ends before all its chunks were tried. Pure. The grammar is that of GNU parallel's
+ * --halt:
  *
  *   never | (now|soon),(fail|success|done)=(N|N%)
  *
- * now calls back what runs; soon lets it finish and starts nothing more. Per cent are of all chunks, rounded up.
+ * now calls back what runs; soon lets it finish and starts nothing more. Per cent are of all chunks, rounded
+ * up.
  */
 #ifndef PWC_HALT_H
 #define PWC_HALT_H

@@ -1,4 +1,5 @@
-/* job.c - see job.h: tables, life and counts. Descriptors of batches are in items.c, work in dispatch.c and flow.c. */
+/* job.c - see job.h: tables, life and counts. Descriptors of batches are in items.c, work in dispatch.c and
+ * flow.c. */
 #include <endian.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -150,7 +151,7 @@ bool job_is_terminal(const struct job *j)
 
 const char *job_state_name(Pwc__JobState s)
 {
-    static const char *const names[] = {"unknown", "queued", "planning", "running", "ending",
+    static const char *const names[] = {"unknown", "queued", "planning",  "running", "ending",
                                         "done",    "failed", "cancelled", "partial"};
     return (unsigned)s < ARRAY_LEN(names) ? names[s] : "unknown";
 }
@@ -246,8 +247,8 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     return j;
 }
 
-/* Time in seats is counted from a common floor, the least that anybody active has used: who comes, or comes back,
- * neither pays for what he had when the others were away nor is owed what he did not ask for. */
+/* Time in seats is counted from a common floor, the least that anybody active has used: who comes, or comes
+ * back, neither pays for what he had when the others were away nor is owed what he did not ask for. */
 static void raise_floor(struct daemon *d)
 {
     const struct user *u;
@@ -400,11 +401,12 @@ static void partial_or_done(struct job *j)
     if (bad == 0)
         job_end(j, PWC__JOB_STATE__JOB_DONE, PWC__CODE__CODE_OK, "%s", "");
     else
-        job_end(j, PWC__JOB_STATE__JOB_PARTIAL, PWC__CODE__CODE_OP, "%lu of %lu %s failed", (unsigned long)bad,
-                (unsigned long)j->ledger.total, j->batch ? "items" : "chunks");
+        job_end(j, PWC__JOB_STATE__JOB_PARTIAL, PWC__CODE__CODE_OP, "%lu of %lu %s failed",
+                (unsigned long)bad, (unsigned long)j->ledger.total, j->batch ? "items" : "chunks");
 }
 
-static const char *const halt_words[] = {[HALT_FAIL] = "failures", [HALT_SUCCESS] = "successes", [HALT_DONE] = "chunks"};
+static const char *const halt_words[] = {
+    [HALT_FAIL] = "failures", [HALT_SUCCESS] = "successes", [HALT_DONE] = "chunks"};
 
 /* A halt on failures is a failure; one on successes was asked for. */
 static void halt_now(struct job *j)
@@ -457,7 +459,8 @@ void job_session_gone(struct job *j)
     if (j->on_disconnect == PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH && !needs_client)
         return;
     if (j->on_disconnect == PWC__ON_DISCONNECT__ON_DISCONNECT_LINGER && !needs_client) {
-        struct timeval tv = {(time_t)(j->linger_ns / NS_PER_S), (suseconds_t)(j->linger_ns % NS_PER_S / NS_PER_US)};
+        struct timeval tv = {(time_t)(j->linger_ns / NS_PER_S),
+                             (suseconds_t)(j->linger_ns % NS_PER_S / NS_PER_US)};
         j->linger_ev = evtimer_new(j->d->base, on_linger, j);
         event_add(j->linger_ev, &tv);
         return;

@@ -38,7 +38,8 @@ struct user {
     uint32_t ndomains, sweep_at; /* so many are too many to keep those that nobody uses */
 };
 
-/* (uid, label) -> number. Forgotten when no job has the label and no stage is in the domain: labels are clients'. */
+/* (uid, label) -> number. Forgotten when no job has the label and no stage is in the domain: labels are
+ * clients'. */
 struct domain {
     LIST_ENTRY(domain) link;
     uint64_t id;
@@ -57,7 +58,7 @@ struct item {
 TAILQ_HEAD(item_list, item);
 
 struct job {
-    TAILQ_ENTRY(job) link;    /* of its user's queue or active list, later of the history */
+    TAILQ_ENTRY(job) link; /* of its user's queue or active list, later of the history */
     struct job *hash_next;
     TAILQ_ENTRY(job) by_session;
     struct daemon *d;

@@ -41,7 +41,8 @@ uint64_t lease_size(const struct lease_pace *p, uint64_t waiting, uint32_t worke
     uint64_t n = aim < 1 ? 1 : aim > 1e18 ? (uint64_t)1e18 : (uint64_t)aim;
     n = MIN(n, p->last < UINT64_MAX / 4 ? p->last * 4 : p->last);
     uint64_t part = waiting / (2 * (uint64_t)MAX(workers, 1u));
-    /* Shrinking stops where a lease takes about a tenth of the target: below that the messages would cost more. */
+    /* Shrinking stops where a lease takes about a tenth of the target: below that the messages would cost
+     * more. */
     uint64_t least = MAX((uint64_t)1, n / 10);
     return MIN(waiting, MAX(MIN(n, part), least));
 }

@@ -2,9 +2,9 @@
  * lease_size.h - how many chunks one lease should hold. Pure.
  *
  * A message a chunk costs 3 to 18 us, so leases grow until one takes about 5 ms: then the messages cost well
- * under one per cent, and what a death or a cancel throws away stays small. Growth is by powers of four from one
- * chunk on; near the end a lease takes its fair part of half of what is left, so that nobody ends long after
- * the others.
+ * under one per cent, and what a death or a cancel throws away stays small. Growth is by powers of four from
+ * one chunk on; near the end a lease takes its fair part of half of what is left, so that nobody ends long
+ * after the others.
  */
 #ifndef PWC_LEASE_SIZE_H
 #define PWC_LEASE_SIZE_H

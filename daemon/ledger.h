@@ -28,12 +28,12 @@ struct charge {
 
 struct ledger {
     uint64_t total, ready;
-    uint64_t fresh;     /* chunks at or past it were never taken */
-    struct iset back;   /* taken and given back, waiting */
-    struct iset alone;  /* waiting, each to be taken alone: they were charged before */
+    uint64_t fresh;    /* chunks at or past it were never taken */
+    struct iset back;  /* taken and given back, waiting */
+    struct iset alone; /* waiting, each to be taken alone: they were charged before */
     struct iset held, done, bad;
-    struct iset suspect;   /* waiting or held: one of them killed a lease and nobody knows which */
-    uint64_t suspect_most; /* how many of them one lease may hold: halved by each such death */
+    struct iset suspect;    /* waiting or held: one of them killed a lease and nobody knows which */
+    uint64_t suspect_most;  /* how many of them one lease may hold: halved by each such death */
     struct charge *charges; /* sorted by chunk */
     size_t ncharges, room;
     uint64_t retried, redone;

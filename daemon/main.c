@@ -1,9 +1,9 @@
 /*
  * main.c - pwcd: starts, turns the loop, ends.
  *
- * Order of start: configuration, descriptor limit, socket, closer, loop, nursery, spares, catalogue; only then
- * are clients accepted and readiness told. Order of the end: no new jobs, waiting ones are refused, running ones
- * have shutdown_grace, then every child is killed and waited for; nothing outlives pwcd.
+ * Order of start: configuration, descriptor limit, socket, closer, loop, nursery, spares, catalogue; only
+ * then are clients accepted and readiness told. Order of the end: no new jobs, waiting ones are refused,
+ * running ones have shutdown_grace, then every child is killed and waited for; nothing outlives pwcd.
  */
 #include <errno.h>
 #include <signal.h>
@@ -64,7 +64,8 @@ void daemon_check_stop(struct daemon *d)
         event_base_loopbreak(d->base);
 }
 
-/* Work is handed out here and nowhere else. A turn may change things once more (a stage that cannot be started). */
+/* Work is handed out here and nowhere else. A turn may change things once more (a stage that cannot be
+ * started). */
 void daemon_turn(struct daemon *d)
 {
     for (int i = 0; d->dirty && i < 4; i++) {
@@ -76,8 +77,8 @@ void daemon_turn(struct daemon *d)
     if (d->stopping)
         daemon_check_stop(d);
     else
-        service_status("%u of %u seats busy, %u jobs, %lu done, %lu failed", d->seats_busy, d->seats, jobs_alive(d),
-                       (unsigned long)d->totals.done, (unsigned long)d->totals.failed);
+        service_status("%u of %u seats busy, %u jobs, %lu done, %lu failed", d->seats_busy, d->seats,
+                       jobs_alive(d), (unsigned long)d->totals.done, (unsigned long)d->totals.failed);
 }
 
 /* ---- signals ---- */
@@ -90,10 +91,12 @@ static void end_all(struct daemon *d, bool waiting_only)
     {
         for (int i = 0; i < PRIORITIES; i++)
             while ((j = TAILQ_FIRST(&u->waiting[i])) != NULL)
-                job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN, "the daemon is shutting down");
+                job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN,
+                        "the daemon is shutting down");
         for (j = TAILQ_FIRST(&u->active); j != NULL && !waiting_only; j = next) {
             next = TAILQ_NEXT(j, link);
-            job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN, "the daemon is shutting down");
+            job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN,
+                    "the daemon is shutting down");
         }
     }
 }
@@ -139,7 +142,8 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
         config_free(&d->cfg);
         d->cfg = fresh;
         log_set_level(d->cfg.log_level);
-        log_info("configuration reloaded%s%s", note != NULL && note[0] != '\0' ? "; " : "", note != NULL ? note : "");
+        log_info("configuration reloaded%s%s", note != NULL && note[0] != '\0' ? "; " : "",
+                 note != NULL ? note : "");
     }
     free(error);
     free(note);
@@ -190,7 +194,8 @@ static void watch_signals(struct daemon *d)
     static const struct {
         int sig;
         void (*handle)(evutil_socket_t, short, void *);
-    } table[] = {{SIGTERM, on_term}, {SIGINT, on_term}, {SIGHUP, on_hup}, {SIGUSR1, on_usr1}, {SIGCHLD, on_chld}};
+    } table[] = {
+        {SIGTERM, on_term}, {SIGINT, on_term}, {SIGHUP, on_hup}, {SIGUSR1, on_usr1}, {SIGCHLD, on_chld}};
     signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         signal_evs[i] = evsignal_new(d->base, table[i].sig, table[i].handle, d);

@@ -22,8 +22,9 @@ extern char **environ;
 /* What stages may see of our environment: paths of libraries, their own switches, nothing of the caller's. */
 static char **clean_environment(void)
 {
-    static const char *const allowed[] = {"PATH=", "LD_LIBRARY_PATH=", "LANG=",         "LC_ALL=",      "TZ=",  "PWC_",
-                                          "VIPS_", "ASAN_OPTIONS=",    "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "GCOV_"};
+    static const char *const allowed[] = {
+        "PATH=", "LD_LIBRARY_PATH=", "LANG=",          "LC_ALL=",       "TZ=",  "PWC_",
+        "VIPS_", "ASAN_OPTIONS=",    "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "GCOV_"};
     size_t n = 0;
     while (environ[n] != NULL)
         n++;
@@ -38,7 +39,8 @@ static char **clean_environment(void)
     return env;
 }
 
-/* posix_spawn is vfork underneath: flat in our size. The child is ours and not reaped yet, so its pidfd is right. */
+/* posix_spawn is vfork underneath: flat in our size. The child is ours and not reaped yet, so its pidfd is
+ * right. */
 static int execute(const char *program, const char *mode, int channel, pid_t *ret_pid, int *ret_pidfd)
 {
     posix_spawn_file_actions_t actions;
@@ -98,7 +100,8 @@ static void drop_unborn(struct pool *p)
         next = TAILQ_NEXT(s, link);
         if (s->pidfd >= 0)
             continue;
-        stage_kill(s, PWC__CODE__CODE_OK, "its nursery died"); /* says nothing about whether stages can start */
+        stage_kill(s, PWC__CODE__CODE_OK,
+                   "its nursery died"); /* says nothing about whether stages can start */
         pool_stage_gone(p, s, NULL);
     }
 }

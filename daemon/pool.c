@@ -48,7 +48,8 @@ void pool_free(struct pool *p)
     free(p);
 }
 
-/* Children that no stage stands for: the nursery made them and died, or was killed, before it could name them. */
+/* Children that no stage stands for: the nursery made them and died, or was killed, before it could name
+ * them. */
 static void end_strangers(void)
 {
     char path[48];
@@ -161,7 +162,8 @@ static int spawn_one(struct pool *p)
     int r = nursery_spawn(p, s, sv[1]);
     close(sv[1]);
     if (r < 0) {
-        snprintf(p->last_words, sizeof p->last_words, "cannot start %s: %s", p->d->cfg.stage_program, strerror(-r));
+        snprintf(p->last_words, sizeof p->last_words, "cannot start %s: %s", p->d->cfg.stage_program,
+                 strerror(-r));
         pool_stage_gone(p, s, NULL);
     }
     return r;
@@ -229,17 +231,18 @@ void pool_balance(struct pool *p)
 {
     struct daemon *d = p->d;
     retire_idle(p);
-    uint32_t stock = pool_count(p, STAGE_SPARE, 0) + pool_count(p, STAGE_BOOTING, 0) + pool_count(p, STAGE_SPAWNING, 0);
+    uint32_t stock =
+        pool_count(p, STAGE_SPARE, 0) + pool_count(p, STAGE_BOOTING, 0) + pool_count(p, STAGE_SPAWNING, 0);
     uint32_t most = config_stages_max(&d->cfg, d->seats);
     while (!d->stopping && stock < spares_wanted(d) && alive(p) < most) {
         int64_t wait = restart_wait(&p->restart, clock_now());
+        if (wait == 0 && spawn_one(p) < 0)
+            wait = MAX(restart_wait(&p->restart, clock_now()), RESTART_FIRST_NS);
         if (wait > 0) {
             struct timeval tv = {wait / NS_PER_S, wait % NS_PER_S / NS_PER_US + 1};
             event_add(p->retry_ev, &tv);
             return;
         }
-        if (spawn_one(p) < 0)
-            return;
         stock++;
     }
 }
@@ -269,7 +272,8 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
         log_info("stage %lu (pid %d, %s) %s", (unsigned long)s->id, s->pid, stage_role_name(s),
                  how(info, text, sizeof text));
     if (early && info != NULL)
-        snprintf(p->last_words, sizeof p->last_words, "pwc-stage %s before it was ready", how(info, text, sizeof text));
+        snprintf(p->last_words, sizeof p->last_words, "pwc-stage %s before it was ready",
+                 how(info, text, sizeof text));
     if (early && !p->d->stopping && !wanted)
         restart_next(&p->restart, RESTART_DIED_BEFORE_READY, clock_now());
     else if (!wanted)
@@ -284,6 +288,7 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
     stage_free(s);
     if (p->restart.in_row >= RESTART_GIVE_UP)
         flow_cannot_start(p->d, p->last_words);
+    flow_describe(p->d);
     children_changed(p->d);
     daemon_touch(p->d);
 }

@@ -26,8 +26,8 @@ static void on_hello(struct session *s, struct frame *f, const ProtobufCMessage 
     const Pwc__Hello *m = (const Pwc__Hello *)msg;
     if (m->version_min > PWC_VERSION_MAX || m->version_max < PWC_VERSION_MIN) {
         char text[96];
-        snprintf(text, sizeof text, "protocol versions %u to %u are not spoken here, %u to %u are", m->version_min,
-                 m->version_max, PWC_VERSION_MIN, PWC_VERSION_MAX);
+        snprintf(text, sizeof text, "protocol versions %u to %u are not spoken here, %u to %u are",
+                 m->version_min, m->version_max, PWC_VERSION_MIN, PWC_VERSION_MAX);
         session_error(s, f->tag, f->type, PWC__CODE__CODE_VERSION, text);
         session_doom(s, "no common version");
         return;
@@ -163,7 +163,8 @@ static void on_item(struct session *s, struct frame *f, const ProtobufCMessage *
     if (j == NULL || j->session != s || j->state == PWC__JOB_STATE__JOB_ENDING || job_is_terminal(j))
         return;
     if (closer_stuck(s->uid) > STUCK_CLOSES_MAX) {
-        job_item_failed(j, m->index, PWC__CODE__CODE_DENIED, m->name, "too many of your descriptors hang when closed");
+        job_item_failed(j, m->index, PWC__CODE__CODE_DENIED, m->name,
+                        "too many of your descriptors hang when closed");
         return;
     }
     if (m->code != PWC__CODE__CODE_OK) {
@@ -176,7 +177,8 @@ static void on_item(struct session *s, struct frame *f, const ProtobufCMessage *
             (void)frame_take_fd(f, i);
         return;
     }
-    session_error(s, f->tag, f->type, code, code == PWC__CODE__CODE_STATE ? "item out of order" : "wrong number of descriptors");
+    session_error(s, f->tag, f->type, code,
+                  code == PWC__CODE__CODE_STATE ? "item out of order" : "wrong number of descriptors");
     job_end(j, PWC__JOB_STATE__JOB_FAILED, code, "item %lu: out of order, or not one descriptor a role",
             (unsigned long)m->index);
 }
@@ -242,7 +244,8 @@ static void on_detach(struct session *s, struct frame *f, const ProtobufCMessage
     if (j == NULL)
         return;
     if (j->items_in < j->items) {
-        session_error(s, f->tag, f->type, PWC__CODE__CODE_STATE, "the job still needs descriptors of its client");
+        session_error(s, f->tag, f->type, PWC__CODE__CODE_STATE,
+                      "the job still needs descriptors of its client");
         return;
     }
     if (j->session == s) {
@@ -451,7 +454,8 @@ static void on_get_status(struct session *s, struct frame *f, const ProtobufCMes
 static void on_reserved(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     (void)msg;
-    session_error(s, f->tag, f->type, PWC__CODE__CODE_UNSUPPORTED, "reserved for remote peers: pass a descriptor instead");
+    session_error(s, f->tag, f->type, PWC__CODE__CODE_UNSUPPORTED,
+                  "reserved for remote peers: pass a descriptor instead");
 }
 
 /* ---- the table ---- */
@@ -460,13 +464,20 @@ static const struct {
     uint16_t type;
     void (*handle)(struct session *, struct frame *, const ProtobufCMessage *);
 } handlers[] = {
-    {PWC_MSG_HELLO, on_hello},           {PWC_MSG_PING, on_ping},
-    {PWC_MSG_SUBMIT, on_submit},         {PWC_MSG_ITEM, on_item},
-    {PWC_MSG_CHUNK_CREDIT, on_chunk_credit}, {PWC_MSG_CANCEL, on_cancel},
-    {PWC_MSG_ATTACH, on_attach},         {PWC_MSG_DETACH, on_detach},
-    {PWC_MSG_LIST_JOBS, on_list_jobs},   {PWC_MSG_LIST_STAGES, on_list_stages},
-    {PWC_MSG_LIST_OPS, on_list_ops},     {PWC_MSG_LIST_DEATHS, on_list_deaths},
-    {PWC_MSG_GET_STATUS, on_get_status}, {PWC_MSG_DATA, on_reserved},
+    {PWC_MSG_HELLO, on_hello},
+    {PWC_MSG_PING, on_ping},
+    {PWC_MSG_SUBMIT, on_submit},
+    {PWC_MSG_ITEM, on_item},
+    {PWC_MSG_CHUNK_CREDIT, on_chunk_credit},
+    {PWC_MSG_CANCEL, on_cancel},
+    {PWC_MSG_ATTACH, on_attach},
+    {PWC_MSG_DETACH, on_detach},
+    {PWC_MSG_LIST_JOBS, on_list_jobs},
+    {PWC_MSG_LIST_STAGES, on_list_stages},
+    {PWC_MSG_LIST_OPS, on_list_ops},
+    {PWC_MSG_LIST_DEATHS, on_list_deaths},
+    {PWC_MSG_GET_STATUS, on_get_status},
+    {PWC_MSG_DATA, on_reserved},
     {PWC_MSG_CREDIT, on_reserved},
 };
 

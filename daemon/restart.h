@@ -13,9 +13,10 @@
  *                                            below 100 ms
  *
  * So a death in work costs no delay (chunks have budgets of their own), a program that cannot start is tried
- * ever more slowly, and one short success does not make it forget; many do, so that rare deaths among many starts
- * (somebody's kill -9, the kernel's want of memory) never add up to a pool that stands still. `in_row` counts deaths before ready
- * without a success between them: at RESTART_GIVE_UP the caller fails the jobs that wait, and goes on trying.
+ * ever more slowly, and one short success does not make it forget; many do, so that rare deaths among many
+ * starts (somebody's kill -9, the kernel's want of memory) never add up to a pool that stands still. `in_row`
+ * counts deaths before ready without a success between them: at RESTART_GIVE_UP the caller fails the jobs
+ * that wait, and goes on trying.
  */
 #ifndef PWC_DAEMON_RESTART_H
 #define PWC_DAEMON_RESTART_H

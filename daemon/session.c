@@ -10,6 +10,8 @@
 
 #define HANDSHAKE_S   10
 #define FRAMES_A_TURN 32
+#define CLOSES_MAX    64u /* while more descriptors of its user wait to be closed, nothing is read from it */
+#define PAUSE_MS      10
 #define LIST_QUEUE    (64u * 1024u) /* a list goes on while less than this waits to be read */
 
 static void watch_writes(struct session *s)
@@ -163,7 +165,8 @@ static void hung_up(struct session *s)
     for (j = TAILQ_FIRST(&s->jobs); j != NULL; j = next) {
         next = TAILQ_NEXT(j, by_session);
         if (j->items_in < j->items)
-            job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_CLIENT_GONE, "its client sends no more items");
+            job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_CLIENT_GONE,
+                    "its client sends no more items");
     }
     if (TAILQ_EMPTY(&s->jobs) && chan_queued(s->chan) == 0 && s->list.step == NULL)
         session_doom(s, "hung up");
@@ -178,6 +181,26 @@ void session_check_peer(struct session *s)
         session_doom(s, "hung up");
 }
 
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct session *s = arg;
+    struct timeval tv = {HANDSHAKE_S, 0};
+    event_add(s->read_ev, s->open ? NULL : &tv);
+    event_active(s->read_ev, EV_READ, 0);
+}
+
+/* A user whose closes hang could fill our table of descriptors with them. */
+static bool held_up(struct session *s)
+{
+    if (s->doomed || s->list.step != NULL || closer_pending_of(s->uid) <= CLOSES_MAX)
+        return false;
+    struct timeval tv = {0, PAUSE_MS * 1000};
+    event_del(s->read_ev);
+    evtimer_add(s->resume_ev, &tv);
+    return true;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -186,6 +209,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     uid_t before = closer_as(s->uid);
     if (!s->open && ((what & EV_TIMEOUT) != 0 || mono_since(clock_now(), s->since) >= HANDSHAKE_S * NS_PER_S))
         session_doom(s, "said no Hello");
+    if (held_up(s)) {
+        closer_as(before);
+        return;
+    }
     int r = s->doomed || s->list.step != NULL ? -EAGAIN : chan_fill(s->chan);
     if (r < 0 && r != -EAGAIN) {
         session_doom(s, chan_error(s->chan));
@@ -256,6 +283,7 @@ void session_accept(struct daemon *d, int fd, uid_t uid, pid_t pid)
     chan_set_queue_limit(s->chan, PWC_SEND_QUEUE_MAX);
     s->read_ev = event_new(d->base, fd, EV_READ | EV_PERSIST, on_readable, s);
     s->write_ev = event_new(d->base, fd, EV_WRITE | EV_PERSIST, on_writable, s);
+    s->resume_ev = evtimer_new(d->base, on_resume, s);
     struct timeval tv = {HANDSHAKE_S, 0};
     event_add(s->read_ev, &tv);
     TAILQ_INSERT_TAIL(&d->sessions, s, link);
@@ -277,6 +305,7 @@ void session_free(struct session *s)
     s->user->clients--;
     event_free(s->read_ev);
     event_free(s->write_ev);
+    event_free(s->resume_ev);
     chan_free(s->chan);
     free(s);
 }

@@ -1,4 +1,5 @@
-/* stage.c - see stage.h. Frames go to flow.c, which knows jobs; here a stage is only a process with a channel. */
+/* stage.c - see stage.h. Frames go to flow.c, which knows jobs; here a stage is only a process with a
+ * channel. */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -20,15 +21,19 @@
 #define LAST_READS    64
 
 static const char *const state_names[] = {
-    [STAGE_SPAWNING] = "spawning", [STAGE_BOOTING] = "booting", [STAGE_SPARE] = "spare", [STAGE_ENTERING] = "entering",
-    [STAGE_IDLE] = "idle",         [STAGE_BUSY] = "busy",       [STAGE_DYING] = "dying",
+    [STAGE_SPAWNING] = "spawning", [STAGE_BOOTING] = "booting", [STAGE_SPARE] = "spare",
+    [STAGE_ENTERING] = "entering", [STAGE_IDLE] = "idle",       [STAGE_BUSY] = "busy",
+    [STAGE_DYING] = "dying",
 };
 
 #define TO(s) (1u << STAGE_##s)
 static const unsigned edges[] = {
-    [STAGE_SPAWNING] = TO(BOOTING) | TO(DYING), [STAGE_BOOTING] = TO(SPARE) | TO(DYING),
-    [STAGE_SPARE] = TO(ENTERING) | TO(DYING),   [STAGE_ENTERING] = TO(IDLE) | TO(DYING),
-    [STAGE_IDLE] = TO(BUSY) | TO(DYING),        [STAGE_BUSY] = TO(IDLE) | TO(DYING),
+    [STAGE_SPAWNING] = TO(BOOTING) | TO(DYING),
+    [STAGE_BOOTING] = TO(SPARE) | TO(DYING),
+    [STAGE_SPARE] = TO(ENTERING) | TO(DYING),
+    [STAGE_ENTERING] = TO(IDLE) | TO(DYING),
+    [STAGE_IDLE] = TO(BUSY) | TO(DYING),
+    [STAGE_BUSY] = TO(IDLE) | TO(DYING),
     [STAGE_DYING] = 0,
 };
 _Static_assert(ARRAY_LEN(edges) == ARRAY_LEN(state_names), "every state has a name and its edges");
@@ -118,14 +123,15 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     daemon_turn(d);
 }
 
-void stage_send_full(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail, size_t tail_len,
-                     const int *fds, unsigned nfds)
+void stage_send_full(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail,
+                     size_t tail_len, const int *fds, unsigned nfds)
 {
     if (s->state == STAGE_DYING)
         return;
     int r = chan_send_full(s->chan, type, 0, msg, tail, tail_len, fds, nfds);
     if (r < 0 && r != -EPIPE && r != -ECONNRESET) {
-        log_warn("stage %lu (pid %d): cannot send %s: %s", (unsigned long)s->id, s->pid, msg_name(type), strerror(-r));
+        log_warn("stage %lu (pid %d): cannot send %s: %s", (unsigned long)s->id, s->pid, msg_name(type),
+                 strerror(-r));
         stage_kill(s, PWC__CODE__CODE_INTERNAL, "cannot be sent to");
         return;
     }
@@ -170,7 +176,8 @@ bool stage_reap(struct stage *s, siginfo_t *ret_info)
     struct rusage ru = {0};
     *ret_info = (siginfo_t){0};
     /* The raw call: glibc's has no place for the usage. */
-    if (syscall(SYS_waitid, P_PIDFD, s->pidfd, ret_info, WEXITED | WNOHANG | __WALL, &ru) < 0 || ret_info->si_pid == 0)
+    if (syscall(SYS_waitid, P_PIDFD, s->pidfd, ret_info, WEXITED | WNOHANG | __WALL, &ru) < 0 ||
+        ret_info->si_pid == 0)
         return false;
     s->cpu_ns = (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * NS_PER_S +
                 (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) * NS_PER_US;
@@ -264,6 +271,10 @@ void stage_kill(struct stage *s, Pwc__Code code, const char *reason)
     s->kill_code = code;
     s->kill_reason = reason;
     stage_set_state(s, STAGE_DYING);
+    /* Nothing it says counts any more. Left unread it would keep the loop busy for as long as the process
+     * lasts. */
+    event_del(s->read_ev);
+    event_del(s->write_ev);
     if (s->pidfd >= 0)
         syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
 }

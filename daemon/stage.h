@@ -13,7 +13,8 @@
  * stage_set_state() is the only place that changes the state, and refuses any other edge. What comes from a
  * stage is gossip: garbage kills it, and the job goes on with another.
  *
- * The stage owns its channel, its pidfd, the two mappings and, while it works, its lease. Its arena belongs to the job.
+ * The stage owns its channel, its pidfd, the two mappings and, while it works, its lease. Its arena belongs
+ * to the job.
  */
 #ifndef PWC_STAGE_H
 #define PWC_STAGE_H
@@ -25,7 +26,15 @@
 #include "ipc/channel.h"
 #include "ipc/segment.h"
 
-enum stage_state { STAGE_SPAWNING, STAGE_BOOTING, STAGE_SPARE, STAGE_ENTERING, STAGE_IDLE, STAGE_BUSY, STAGE_DYING };
+enum stage_state {
+    STAGE_SPAWNING,
+    STAGE_BOOTING,
+    STAGE_SPARE,
+    STAGE_ENTERING,
+    STAGE_IDLE,
+    STAGE_BUSY,
+    STAGE_DYING
+};
 enum lease_kind { LEASE_NONE, LEASE_PLAN, LEASE_CHUNKS, LEASE_FINISH, LEASE_PRODUCE, LEASE_CONSUME };
 
 /* A fold state a worker sent: opaque bytes, held until it was folded into another. */
@@ -39,13 +48,13 @@ STAILQ_HEAD(fold_list, fold_state);
 struct lease {
     enum lease_kind kind;
     uint64_t id;
-    uint64_t first, end; /* what it holds; `end` moves down when its tail is taken back */
-    uint64_t given_end;  /* where it ended at first */
+    uint64_t first, end;     /* what it holds; `end` moves down when its tail is taken back */
+    uint64_t given_end;      /* where it ended at first */
     uint32_t place, nplaces; /* in the stage's arena */
     bool final;
     uint32_t attempt; /* of the first chunk */
     struct mono since;
-    struct fold_list handed; /* states to be folded in: back to the job if the holder dies */
+    struct fold_list handed;        /* states to be folded in: back to the job if the holder dies */
     uint64_t seen_chunk, seen_done; /* watch: the slot when it was last looked at, and since when */
     struct mono seen_since, stall_since;
     uint64_t seen_cpu; /* clock ticks, when first suspected */
@@ -83,9 +92,9 @@ struct stage {
     struct job *arena_job;
     uint64_t chunks, leases; /* computed and held in its life */
 
-    struct tail *tail;     /* the last it wrote on stderr */
+    struct tail *tail;         /* the last it wrote on stderr */
     uint64_t cpu_ns, rss_peak; /* by the kernel's account, once it is dead */
-    Pwc__Code doom_code;   /* asked for its stack; killed for this at the next tick unless it reports before */
+    Pwc__Code doom_code; /* asked for its stack; killed for this at the next tick unless it reports before */
     const char *doom_reason;
     Pwc__Code kill_code; /* DYING: why we killed it; OK: it was retired */
     const char *kill_reason;
@@ -102,8 +111,8 @@ int stage_enter(struct stage *s, uint64_t domain, uint32_t uid);
 
 /* Sends; on failure kills the stage. Descriptors are borrowed. */
 void stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg);
-void stage_send_full(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail, size_t tail_len,
-                     const int *fds, unsigned nfds);
+void stage_send_full(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail,
+                     size_t tail_len, const int *fds, unsigned nfds);
 
 /* SIGKILL. code OK: retired, nobody's fault. */
 void stage_kill(struct stage *s, Pwc__Code code, const char *reason);

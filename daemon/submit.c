@@ -169,7 +169,8 @@ static int check_policy(const Pwc__Policy *p, struct refusal *why)
     if ((unsigned)p->on_failure > PWC__ON_FAILURE__ON_FAILURE_FILL)
         return bad_field(why, "policy.on_failure", "0 (fail), 1 (skip) or 2 (fill)");
     bool byte = p->fill != NULL && p->fill->kind_case == PWC__VALUE__KIND_U64 && p->fill->u64 <= 255;
-    if ((p->on_failure == PWC__ON_FAILURE__ON_FAILURE_FILL) != (p->fill != NULL) || (p->fill != NULL && !byte))
+    if ((p->on_failure == PWC__ON_FAILURE__ON_FAILURE_FILL) != (p->fill != NULL) ||
+        (p->fill != NULL && !byte))
         return bad_field(why, "policy.fill", "a byte, 0 to 255, and goes with on_failure fill");
     struct halt halt;
     if (halt_parse(p->halt, &halt) < 0)

@@ -1,8 +1,8 @@
 /*
  * tail.h - the last kilobytes a stage wrote on its stderr, for the record of its death.
  *
- * Each stage that has a domain gets a pipe of its own: what libraries say about one client's bytes stays with that
- * client's job. Reads are bounded a turn; a stage that floods its pipe only waits for itself.
+ * Each stage that has a domain gets a pipe of its own: what libraries say about one client's bytes stays with
+ * that client's job. Reads are bounded a turn; a stage that floods its pipe only waits for itself.
  */
 #ifndef PWC_TAIL_H
 #define PWC_TAIL_H

@@ -1,4 +1,5 @@
-/* tick.c - see tick.h. A chunk's age is read off its slot: no message and no clock read in the stage is needed. */
+/* tick.c - see tick.h. A chunk's age is read off its slot: no message and no clock read in the stage is
+ * needed. */
 #include <malloc.h>
 #include <stdio.h>
 
@@ -32,7 +33,8 @@ static uint64_t cpu_ticks(pid_t pid)
         if (*p == ')')
             after = p;
     unsigned long user = 0, sys = 0;
-    if (after == NULL || sscanf(after, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys) != 2)
+    if (after == NULL ||
+        sscanf(after, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys) != 2)
         return 0;
     return user + sys;
 }
@@ -98,7 +100,8 @@ static void watch_chunk(struct job *j, struct stage *s, struct mono now)
 }
 
 /* A process that SIGKILL does not end waits in the kernel for something that may never come. Its work goes on
- * elsewhere; it stays in the tables, and so counts against the pool, until its pidfd tells that it is gone. */
+ * elsewhere; it stays in the tables, and so counts against the pool, until its pidfd tells that it is gone.
+ */
 static void write_off(struct stage *s)
 {
     log_warn("stage %lu (pid %d) survives SIGKILL: written off", (unsigned long)s->id, s->pid);
@@ -130,7 +133,8 @@ static void watch_stage(struct stage *s, struct mono now)
     }
 }
 
-/* Stopped is certain: a worker that is needed back need not be waited for as long as one that is only suspected. */
+/* Stopped is certain: a worker that is needed back need not be waited for as long as one that is only
+ * suspected. */
 static bool stopped_too_long(const struct daemon *d, struct mono since, struct mono now)
 {
     int64_t most = d->cfg.stall_timeout == 0 ? STOPPED_NS : MIN(STOPPED_NS, d->cfg.stall_timeout);

@@ -27,8 +27,10 @@ int memfd_sized(const char *name, uint64_t bytes, int *ret_fd)
     AUTO_FD int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
-    if (ftruncate(fd, (off_t)bytes) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+    int r = fd_resize(fd, bytes);
+    if (r < 0)
+        return r;
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
         return -errno;
     *ret_fd = TAKE_FD(fd);
     return 0;
@@ -64,6 +66,24 @@ int fd_reopen_ro(int fd, int *ret_fd)
         return -errno;
     *ret_fd = n;
     return 0;
+}
+
+int fd_resize(int fd, uint64_t bytes)
+{
+    int r;
+    do
+        r = ftruncate(fd, (off_t)bytes) < 0 ? -errno : 0;
+    while (r == -EINTR);
+    return r;
+}
+
+int fd_reserve(int fd, uint64_t bytes)
+{
+    int r;
+    do
+        r = fallocate(fd, 0, 0, (off_t)bytes) < 0 ? -errno : 0;
+    while (r == -EINTR);
+    return r == -EOPNOTSUPP ? fd_resize(fd, bytes) : r;
 }
 
 int write_all(int fd, const void *data, size_t len)

@@ -16,6 +16,12 @@ bool memfd_is_sealed(int fd, bool write);
 /* A second, read-only open file description of the same object. Needs /proc. */
 int fd_reopen_ro(int fd, int *ret_fd);
 
+/* Gives the file this size; fd_reserve also its pages or blocks, where the file system can. Unlike the calls
+ * beneath they are not interrupted: whoever attaches to a process or continues it sends signals through them.
+ * 0 or -errno. */
+int fd_resize(int fd, uint64_t bytes);
+int fd_reserve(int fd, uint64_t bytes);
+
 int write_all(int fd, const void *data, size_t len);
 int pread_all(int fd, void *data, size_t len, uint64_t offset); /* -ENODATA at an early end */
 

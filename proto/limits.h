@@ -33,12 +33,12 @@
 /* A fold state must fit a tail twice, so that two of them can always be merged. */
 #define PWC_STATE_MAX (30u * 1024u)
 
-#define PWC_NAME_MAX 64u    /* op, parameter, role, option and format names */
-#define PWC_TEXT_MAX 1024u  /* reasons and error texts, cut at this length */
-#define PWC_LABEL_MAX 64u   /* a domain label */
-#define PWC_PARAMS_MAX 64u  /* parameters or options of one job */
-#define PWC_ROLES_MAX 8u    /* descriptor roles of one op */
-#define PWC_ITEMS_MAX 10000000u /* files in one batch: numbers only, nothing is held per item */
+#define PWC_NAME_MAX   64u       /* op, parameter, role, option and format names */
+#define PWC_TEXT_MAX   1024u     /* reasons and error texts, cut at this length */
+#define PWC_LABEL_MAX  64u       /* a domain label */
+#define PWC_PARAMS_MAX 64u       /* parameters or options of one job */
+#define PWC_ROLES_MAX  8u        /* descriptor roles of one op */
+#define PWC_ITEMS_MAX  10000000u /* files in one batch: numbers only, nothing is held per item */
 #define PWC_CHUNKS_MAX (1ull << 62)
 
 /* Items whose descriptors one job may hold in the daemon at a time. */

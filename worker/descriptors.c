@@ -14,6 +14,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "ipc/fds.h"
 #include "worker/job.h"
 #include "worker/mappings.h"
 
@@ -116,8 +117,9 @@ int descriptors_truncate(struct op_job *job)
     struct op_job_private *p = job->priv;
     for (unsigned i = 0; i < p->nroles; i++) {
         const struct role_fd *r = &p->roles[i];
-        if (r->dir == PWC__ROLE_DIR__ROLE_OUT && r->fd >= 0 && ftruncate(r->fd, 0) < 0)
-            return op_fail(job, CODE(OUTPUT), "%s: cannot be emptied: %s", r->name, strerror(errno));
+        int e = r->dir == PWC__ROLE_DIR__ROLE_OUT && r->fd >= 0 ? fd_resize(r->fd, 0) : 0;
+        if (e < 0)
+            return op_fail(job, CODE(OUTPUT), "%s: cannot be emptied: %s", r->name, strerror(-e));
     }
     return 0;
 }

@@ -155,8 +155,8 @@ static inline bool op_cancelled(const struct op_job *job)
 
 /* producer: chunks below `upto` can be computed now. Fails when the supervisor is gone. */
 int op_announce(struct op_job *job, uint64_t upto);
-/* producer of a windowed raster: chunks below *ret_upto are absorbed, what only they needed may go. wait: until
- * that is more than the last call said. */
+/* producer of a windowed raster: chunks below *ret_upto are absorbed, what only they needed may go. wait:
+ * until that is more than the last call said. */
 int op_released(struct op_job *job, bool wait, uint64_t *ret_upto);
 /* consumer: the result of the next chunk in order, or NULL: stop (op_fail was called). Valid until absorbed.
  */

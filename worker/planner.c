@@ -3,7 +3,6 @@
  * large one gets a raster in the scratch file and a sealed plan, and produce() fills the raster.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -21,14 +20,12 @@ static int reserve_raster(struct op_job *job, uint64_t bytes)
     if (bytes > INT64_MAX)
         return op_fail(job, CODE(BUDGET), "scratch space of %llu bytes is more than a file can have",
                        (unsigned long long)bytes);
-    int r = fallocate(job->raster_fd, 0, 0, (off_t)bytes) < 0 ? errno : 0;
-    if (r == EOPNOTSUPP)
-        r = ftruncate(job->raster_fd, (off_t)bytes) < 0 ? errno : 0;
+    int r = fd_reserve(job->raster_fd, bytes);
     if (r == 0)
         return 0;
-    (void)!ftruncate(job->raster_fd, 0); /* gives back what was got */
+    fd_resize(job->raster_fd, 0); /* gives back what was got */
     return op_fail(job, CODE(NO_MEMORY), "scratch space of %llu MiB is needed: %s",
-                   (unsigned long long)((bytes + (1u << 20) - 1) >> 20), strerror(r));
+                   (unsigned long long)((bytes + (1u << 20) - 1) >> 20), strerror(-r));
 }
 
 static int make_raster(struct op_job *job, uint64_t bytes)
@@ -190,7 +187,8 @@ int op_released(struct op_job *job, bool wait, uint64_t *ret_upto)
     struct stage *s = job->priv->stage;
     uint64_t before = *ret_upto;
     s->ended = stage_drain(s);
-    while (s->ended >= 0 && wait && job->priv->released <= before && !job->priv->closing && !op_cancelled(job))
+    while (s->ended >= 0 && wait && job->priv->released <= before && !job->priv->closing &&
+           !op_cancelled(job))
         s->ended = stage_turn(s);
     if (s->ended < 0)
         return op_fail(job, CODE(SHUTDOWN), "the supervisor is gone");

@@ -135,8 +135,9 @@ static int on_enter(struct stage *s, struct incoming *in)
 /* The pages are reserved and mapped now: a full memory is an error of the next lease, not a SIGBUS in it. */
 static int arena_map(struct arena *a, int fd, uint64_t bytes)
 {
-    if (fallocate(fd, 0, 0, (off_t)bytes) < 0)
-        return -errno;
+    int r = fd_reserve(fd, bytes);
+    if (r < 0)
+        return r;
     void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         return -errno;

@@ -3,8 +3,8 @@
  *
  *   chaos SOCKET PID INPUTS JOBS CLIENTS RATE_MIN RATE_MAX SEED
  *
- * Order: undisturbed runs, the daemon's level at rest, jobs under the killer, the daemon's level again. The first
- * thing that is wrong ends the program with 1 and one line.
+ * Order: undisturbed runs, the daemon's level at rest, jobs under the killer, the daemon's level again. The
+ * first thing that is wrong ends the program with 1 and one line.
  */
 #include <signal.h>
 #include <stdarg.h>
@@ -101,7 +101,8 @@ static void compare_levels(const struct level *before, const struct level *after
     if (after->children != before->children)
         give_up("%u children of pwcd, %u before", after->children, before->children);
     if (after->rss > before->rss + RSS_SLACK)
-        give_up("pwcd grew from %lu to %lu KiB", (unsigned long)(before->rss / 1024), (unsigned long)(after->rss / 1024));
+        give_up("pwcd grew from %lu to %lu KiB", (unsigned long)(before->rss / 1024),
+                (unsigned long)(after->rss / 1024));
 }
 
 static unsigned number(const char *text, unsigned least, unsigned most)

@@ -1,8 +1,9 @@
 /*
  * chaos.h - the parts of the chaos test.
  *
- * Clients run jobs of several kinds at once, again and again, while a killer ends, stops and crashes the processes
- * under them. Whatever it does, each job must end well and each output be that of the run before it began.
+ * Clients run jobs of several kinds at once, again and again, while a killer ends, stops and crashes the
+ * processes under them. Whatever it does, each job must end well and each output be that of the run before it
+ * began.
  *
  *   jobs.c    the kinds of jobs; what the undisturbed run gave; comparing
  *   killer.c  which process, which signal, when; all from one seed
@@ -41,8 +42,8 @@ void jobs_prepare(const char *inputs);
 bool kind_usable(int kind);
 /* Runs one of each and keeps what it gave. */
 void jobs_reference(struct pwc *c);
-/* Runs one and compares; gives up the whole program if it failed or differs. Thread-safe. isolation: in processes
- * of its own. */
+/* Runs one and compares; gives up the whole program if it failed or differs. Thread-safe. isolation: in
+ * processes of its own. */
 void jobs_run(struct pwc *c, int kind, enum pwc_isolation isolation, struct tally *tally);
 
 /* ---- killer.c ---- */

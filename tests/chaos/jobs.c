@@ -1,8 +1,8 @@
 /*
  * jobs.c - the kinds of jobs, and what each must give.
  *
- * A kind submits the same job every time. Results and outputs of the undisturbed run are kept (outputs in unlinked
- * files); every later run is compared with them byte for byte.
+ * A kind submits the same job every time. Results and outputs of the undisturbed run are kept (outputs in
+ * unlinked files); every later run is compared with them byte for byte.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -179,7 +179,8 @@ static struct pwc_spec *make_spec(int kind, enum pwc_isolation isolation, struct
     return spec;
 }
 
-static void run_job(struct pwc *c, int kind, enum pwc_isolation isolation, struct run *r, struct pwc_counts *ret_counts)
+static void run_job(struct pwc *c, int kind, enum pwc_isolation isolation, struct run *r,
+                    struct pwc_counts *ret_counts)
 {
     struct pwc_job *job;
     struct pwc_spec *spec = make_spec(kind, isolation, r);
@@ -187,7 +188,8 @@ static void run_job(struct pwc *c, int kind, enum pwc_isolation isolation, struc
         give_up("%s: %s", kinds[kind].name, pwc_error());
     int code = pwc_wait(job, JOB_LIMIT_MS);
     if (code != PWC_OK)
-        give_up("%s (job %lu): %s: %s", kinds[kind].name, (unsigned long)pwc_job_id(job), pwc_code_name(code), pwc_error());
+        give_up("%s (job %lu): %s: %s", kinds[kind].name, (unsigned long)pwc_job_id(job), pwc_code_name(code),
+                pwc_error());
     read_results(job, r->results, sizeof r->results);
     pwc_job_counts(job, ret_counts);
     pwc_job_free(job);

@@ -1,11 +1,13 @@
 /*
  * killer.c - picks a role, then one of its processes, then a signal, some 10 to 100 times a second.
  *
- * Roles are weighted, and some have peace for a while after each strike: killed as often as workers, the one consumer
- * of a job, which starts from nothing, would never get to its end, and five stages that die in a row before they are
- * ready mean to the daemon, rightly, that none can be started. A pid is only as good as the list it stands in; so it is opened first, then checked to be a child
- * of the daemon still, and only then signalled.
+ * Roles are weighted, and some have peace for a while after each strike: killed as often as workers, the one
+ * consumer of a job, which starts from nothing, would never get to its end, and five stages that die in a row
+ * before they are ready mean to the daemon, rightly, that none can be started. A pid is only as good as the
+ * list it stands in; so it is opened first, then checked to be a child of the daemon still, and only then
+ * signalled.
  */
+#include <poll.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,8 +23,8 @@
 static const struct {
     const char *name;
     unsigned weight, peace_ms;
-} roles[] = {{"worker", 60, 0},    {"parked", 15, 0},     {"spare", 12, 0},      {"nursery", 4, 2000},
-             {"planner", 30, 300}, {"producer", 30, 300}, {"consumer", 6, 200},  {"booting", 3, 1000}};
+} roles[] = {{"worker", 60, 0},    {"parked", 15, 0},     {"spare", 12, 0},     {"nursery", 4, 2000},
+             {"planner", 30, 300}, {"producer", 30, 300}, {"consumer", 6, 200}, {"booting", 3, 1000}};
 enum { BOOTING = ARRAY_LEN(roles) - 1 }; /* of any role, before it is ready */
 static const struct {
     int signal;
@@ -158,7 +160,7 @@ static void *killer_main(void *arg)
         }
         int64_t ns = NS_PER_S / rate;
         struct timespec pace = {ns / NS_PER_S, ns % NS_PER_S};
-        nanosleep(&pace, NULL);
+        ppoll(NULL, 0, &pace, NULL); /* the rate of strikes, not a wait for anything */
         strike(k);
     }
     return NULL;
@@ -191,7 +193,8 @@ uint64_t killer_stop(struct killer *k)
         putchar('\n');
     }
     double seconds = (double)mono_since(clock_now(), k->since) / 1e9;
-    printf("chaos: %lu signals in %.1f s, %.0f a second\n", (unsigned long)total, seconds, (double)total / seconds);
+    printf("chaos: %lu signals in %.1f s, %.0f a second\n", (unsigned long)total, seconds,
+           (double)total / seconds);
     pwc_close(k->c);
     free(k);
     return total;

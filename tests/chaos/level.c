@@ -89,7 +89,8 @@ static void look_at_status(const struct pwc_status *status, void *user)
     *(struct pwc_status *)user = *status;
 }
 
-/* Ready for the next job and nothing else: a spare a seat and one more, one nursery, all its children known. */
+/* Ready for the next job and nothing else: a spare a seat and one more, one nursery, all its children known.
+ */
 static bool at_rest(struct pwc *c, int pid, struct level *ret)
 {
     struct pwc_status status = {0};
@@ -120,6 +121,6 @@ struct level level_at_rest(struct pwc *c, int pid)
 
 void level_print(const char *when, const struct level *l)
 {
-    printf("chaos: %s: pwcd has %u descriptors, %u mappings of stages, %u children, %lu KiB resident\n", when, l->fds,
-           l->mappings, l->children, (unsigned long)(l->rss / 1024));
+    printf("chaos: %s: pwcd has %u descriptors, %u mappings of stages, %u children, %lu KiB resident\n", when,
+           l->fds, l->mappings, l->children, (unsigned long)(l->rss / 1024));
 }

@@ -7,8 +7,8 @@
  *   -a  one point, armed from the start
  *   -r  where the counters, or "hit PID", are written at the end
  *
- * Ends when the command and all it started have ended, as the command did: with its status, or by its signal. What
- * outlives the command by more than a second is a fault of its own: killed, named on stderr, status 99.
+ * Ends when the command and all it started have ended, as the command did: with its status, or by its signal.
+ * What outlives the command by more than a second is a fault of its own: killed, named on stderr, status 99.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,8 +29,8 @@
 #define TASKS     512
 #define OUTLIVE_S 1 /* what a supervisor's death may take to be known by all */
 #define OPTIONS                                                                                              \
-    (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC | \
-     PTRACE_O_EXITKILL)
+    (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |                \
+     PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)
 
 enum kind { KIND_UNKNOWN, KIND_MAIN, KIND_NURSERY, KIND_STAGE };
 
@@ -107,7 +107,9 @@ static struct task *task_add(pid_t tid)
     struct task *t = &tasks[ntasks++];
     *t = (struct task){.tid = tid, .tgid = thread_group(tid)};
     const struct task *first = t->tgid != tid ? task_of(t->tgid) : NULL;
-    t->kind = first != NULL ? first->kind : tid == command ? KIND_MAIN : KIND_UNKNOWN; /* until it executes something */
+    t->kind = first != NULL    ? first->kind
+              : tid == command ? KIND_MAIN
+                               : KIND_UNKNOWN; /* until it executes something */
     return t;
 }
 
@@ -138,7 +140,8 @@ static enum role role_of(const struct task *t)
     if (first == NULL || first->segment == 0)
         return ROLE_SPARE;
     struct iovec here = {&chunk, sizeof chunk};
-    struct iovec there = {(void *)(first->segment + offsetof(struct segment, slots[0].chunk)), sizeof chunk}; /* NOLINT */
+    struct iovec there = {(void *)(first->segment + offsetof(struct segment, slots[0].chunk)),
+                          sizeof chunk}; /* NOLINT */
     if (process_vm_readv(t->tgid, &here, 1, &there, 1, 0) != (ssize_t)sizeof chunk || chunk == SLOT_IDLE)
         return ROLE_IDLE;
     return chunk == SLOT_PLAN      ? ROLE_PLANNER
@@ -152,8 +155,8 @@ static enum role role_of(const struct task *t)
 static void at_entry(struct task *t, const struct __ptrace_syscall_info *info)
 {
     long call = (long)info->entry.nr;
-    t->map_bytes = call == SYS_mmap && info->entry.args[1] == SEGMENT_BYTES && info->entry.args[2] & PROT_WRITE &&
-                           info->entry.args[3] & MAP_SHARED
+    t->map_bytes = call == SYS_mmap && info->entry.args[1] == SEGMENT_BYTES &&
+                           info->entry.args[2] & PROT_WRITE && info->entry.args[3] & MAP_SHARED
                        ? SEGMENT_BYTES
                        : 0;
     if (t->kind == KIND_UNKNOWN)
@@ -338,7 +341,10 @@ int main(int argc, char **argv)
         }
     }
     if (i >= argc || argv[i][0] == '-' || (point != NULL && point_arm(point) < 0))
-        return fputs("usage: inject [-c ORDERS ANSWERS] [-a 'ROLE CALL INDEX ACTION'] [-r RESULT] COMMAND...\n", stderr), 64;
+        return fputs(
+                   "usage: inject [-c ORDERS ANSWERS] [-a 'ROLE CALL INDEX ACTION'] [-r RESULT] COMMAND...\n",
+                   stderr),
+               64;
     if (!regs_supported())
         return 77;
     command = start(argv + i);

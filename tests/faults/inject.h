@@ -1,13 +1,13 @@
 /*
  * inject.h - a tracer that lets one system call of one process go wrong.
  *
- * strace can do that, too, but counts calls for each process alone, so that every stage that is started again dies
- * again at the same call, and answers with an error by skipping the call, which a stage's own filter takes for a
- * forbidden one. Here a point is (role, call, index): the index-th such call of whoever plays that role since the
- * point was armed, once.
+ * strace can do that, too, but counts calls for each process alone, so that every stage that is started again
+ * dies again at the same call, and answers with an error by skipping the call, which a stage's own filter
+ * takes for a forbidden one. Here a point is (role, call, index): the index-th such call of whoever plays
+ * that role since the point was armed, once.
  *
- * Roles: "main" is the command itself with its threads. Of pwcd's children: "nursery"; "spare", a stage before it has
- * a segment; then what its slot says: "idle", "planner", "producer", "consumer", "worker".
+ * Roles: "main" is the command itself with its threads. Of pwcd's children: "nursery"; "spare", a stage
+ * before it has a segment; then what its slot says: "idle", "planner", "producer", "consumer", "worker".
  *
  *   inject.c   tracing
  *   point.c    counting, arming, and the orders from outside
@@ -20,7 +20,17 @@
 
 #include "ipc/base.h"
 
-enum role { ROLE_MAIN, ROLE_NURSERY, ROLE_SPARE, ROLE_IDLE, ROLE_PLANNER, ROLE_PRODUCER, ROLE_CONSUMER, ROLE_WORKER, ROLES };
+enum role {
+    ROLE_MAIN,
+    ROLE_NURSERY,
+    ROLE_SPARE,
+    ROLE_IDLE,
+    ROLE_PLANNER,
+    ROLE_PRODUCER,
+    ROLE_CONSUMER,
+    ROLE_WORKER,
+    ROLES
+};
 
 enum { ACT_NONE = 0, ACT_KILL = -1, ACT_SHORT = -2 }; /* above 0: an errno */
 
@@ -44,8 +54,8 @@ pid_t point_hit(void);
 void point_serve(const char *orders, const char *answers, pid_t command);
 
 /* ---- regs.c ---- */
-struct held { /* a call between its entry and its exit */
-    int error; /* to be answered with */
+struct held {                      /* a call between its entry and its exit */
+    int error;                     /* to be answered with */
     unsigned long iov_at, iov_len; /* to be restored; 0: none */
 };
 bool regs_supported(void);

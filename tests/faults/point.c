@@ -11,8 +11,9 @@
 #define CALLS 512
 
 static const char *const role_names[ROLES] = {
-    [ROLE_MAIN] = "main",       [ROLE_NURSERY] = "nursery",   [ROLE_SPARE] = "spare",       [ROLE_IDLE] = "idle",
-    [ROLE_PLANNER] = "planner", [ROLE_PRODUCER] = "producer", [ROLE_CONSUMER] = "consumer", [ROLE_WORKER] = "worker"};
+    [ROLE_MAIN] = "main",         [ROLE_NURSERY] = "nursery", [ROLE_SPARE] = "spare",
+    [ROLE_IDLE] = "idle",         [ROLE_PLANNER] = "planner", [ROLE_PRODUCER] = "producer",
+    [ROLE_CONSUMER] = "consumer", [ROLE_WORKER] = "worker"};
 
 static struct {
     pthread_mutex_t lock;
@@ -76,7 +77,8 @@ int point_at(enum role role, long call, pid_t pid)
         return ACT_NONE;
     pthread_mutex_lock(&self.lock);
     unsigned n = ++self.counts[role][call];
-    int act = self.act != ACT_NONE && self.role == role && self.call == call && self.index == n ? self.act : ACT_NONE;
+    int act = self.act != ACT_NONE && self.role == role && self.call == call && self.index == n ? self.act
+                                                                                                : ACT_NONE;
     if (act != ACT_NONE) {
         self.hit = pid;
         self.act = ACT_NONE; /* once */

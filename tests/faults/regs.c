@@ -42,8 +42,8 @@ static bool shorten_message(pid_t tid, const struct user_regs_struct *r, struct 
 {
     struct msghdr m;
     struct iovec v;
-    if (!peek(tid, r->rsi, &m, sizeof m) || m.msg_iovlen != 1 || !peek(tid, (unsigned long)m.msg_iov, &v, sizeof v) ||
-        v.iov_len < 2)
+    if (!peek(tid, r->rsi, &m, sizeof m) || m.msg_iovlen != 1 ||
+        !peek(tid, (unsigned long)m.msg_iov, &v, sizeof v) || v.iov_len < 2)
         return false;
     h->iov_at = (unsigned long)m.msg_iov + offsetof(struct iovec, iov_len);
     h->iov_len = v.iov_len;

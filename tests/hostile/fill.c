@@ -77,10 +77,28 @@ static void put_block(struct out *o, const void *data, size_t len)
 
 /* ---- values ---- */
 
-static const char *const words[] = {"",     "n",     "in",    "out",         "noop",        "array.sum",
-                                    "type", "int32", "uint8", "image.gaussblur", "image.invert", "sigma",
-                                    "raw",  "png",   "tiff",  "rows",        "fault.none",  "fault.error",
-                                    "at",   "\x1b[2Jx\n", "\xff\xfe", "%s%n"};
+static const char *const words[] = {"",
+                                    "n",
+                                    "in",
+                                    "out",
+                                    "noop",
+                                    "array.sum",
+                                    "type",
+                                    "int32",
+                                    "uint8",
+                                    "image.gaussblur",
+                                    "image.invert",
+                                    "sigma",
+                                    "raw",
+                                    "png",
+                                    "tiff",
+                                    "rows",
+                                    "fault.none",
+                                    "fault.error",
+                                    "at",
+                                    "\x1b[2Jx\n",
+                                    "\xff\xfe",
+                                    "%s%n"};
 
 static void put_text(struct out *o, struct source *s)
 {
@@ -97,7 +115,8 @@ static void put_text(struct out *o, struct source *s)
     put_block(o, bytes, len);
 }
 
-static void put_message(struct out *o, const ProtobufCMessageDescriptor *desc, struct source *s, unsigned depth);
+static void put_message(struct out *o, const ProtobufCMessageDescriptor *desc, struct source *s,
+                        unsigned depth);
 
 static void put_value(struct out *o, const ProtobufCFieldDescriptor *f, struct source *s, unsigned depth)
 {
@@ -157,7 +176,8 @@ static unsigned wire_type(ProtobufCType type)
     }
 }
 
-static void put_message(struct out *o, const ProtobufCMessageDescriptor *desc, struct source *s, unsigned depth)
+static void put_message(struct out *o, const ProtobufCMessageDescriptor *desc, struct source *s,
+                        unsigned depth)
 {
     for (unsigned i = 0; i < desc->n_fields; i++) {
         const ProtobufCFieldDescriptor *f = &desc->fields[i];

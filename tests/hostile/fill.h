@@ -1,6 +1,7 @@
 /*
- * fill.h - any message of the protocols with any values, from the descriptors that protobuf-c keeps: no field can be
- * forgotten, and new ones come by themselves. Values come from a source of bytes: a seeded generator, or a fuzzer.
+ * fill.h - any message of the protocols with any values, from the descriptors that protobuf-c keeps: no field
+ * can be forgotten, and new ones come by themselves. Values come from a source of bytes: a seeded generator,
+ * or a fuzzer.
  */
 #ifndef PWC_TESTS_FILL_H
 #define PWC_TESTS_FILL_H

@@ -102,14 +102,16 @@ size_t frame_of(uint8_t *to, uint16_t type, uint64_t tag, const void *msg, unsig
 {
     size_t body = msg != NULL ? protobuf_c_message_get_packed_size(msg) : 0;
     ck_assert_uint_le(body, PWC_BODY_MAX);
-    const struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES - 4 + body), type, (uint16_t)nfds, tag, (uint32_t)body};
+    const struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES - 4 + body), type, (uint16_t)nfds, tag,
+                                 (uint32_t)body};
     frame_put(to, &h);
     if (msg != NULL)
         protobuf_c_message_pack(msg, to + PWC_HEADER_BYTES);
     return PWC_HEADER_BYTES + body;
 }
 
-void peer_say_with(const struct peer *p, uint16_t type, uint64_t tag, const void *msg, const int *fds, unsigned nfds)
+void peer_say_with(const struct peer *p, uint16_t type, uint64_t tag, const void *msg, const int *fds,
+                   unsigned nfds)
 {
     static uint8_t bytes[PWC_FRAME_MAX];
     size_t len = frame_of(bytes, type, tag, msg, nfds);

@@ -1,6 +1,6 @@
 /*
- * peer.h - a client that need not keep the rules: raw frames with any descriptors, and the answers to them. Beside it
- * ordinary_client, who keeps them all.
+ * peer.h - a client that need not keep the rules: raw frames with any descriptors, and the answers to them.
+ * Beside it ordinary_client, who keeps them all.
  */
 #ifndef PWC_TESTS_PEER_H
 #define PWC_TESTS_PEER_H
@@ -29,14 +29,15 @@ void peer_free(struct peer *p);
 /* All of it in one go, with the descriptors at its first byte. False: the other side is gone. */
 bool peer_send(const struct peer *p, const void *bytes, size_t len, const int *fds, unsigned nfds);
 void peer_say(const struct peer *p, uint16_t type, uint64_t tag, const void *msg);
-void peer_say_with(const struct peer *p, uint16_t type, uint64_t tag, const void *msg, const int *fds, unsigned nfds);
+void peer_say_with(const struct peer *p, uint16_t type, uint64_t tag, const void *msg, const int *fds,
+                   unsigned nfds);
 size_t frame_of(uint8_t *to, uint16_t type, uint64_t tag, const void *msg, unsigned nfds);
 
 /* ---- hearing ---- */
 /* The next frame: 1; 0: the daemon closed the connection; -ETIMEDOUT. Its descriptors are closed. */
 int peer_hear(struct peer *p, struct frame *ret, int timeout_ms);
-/* The next frame of this type, whatever comes before it; the message is the caller's (msg_free). Fails the test when the
- * connection ends or nothing comes. */
+/* The next frame of this type, whatever comes before it; the message is the caller's (msg_free). Fails the
+ * test when the connection ends or nothing comes. */
 void *peer_await(struct peer *p, uint16_t type);
 /* Reads until the daemon closes the connection. False: it does not. */
 bool peer_is_closed(struct peer *p, int timeout_ms);

@@ -17,8 +17,15 @@ static void put(uint8_t *at, uint32_t v, unsigned bytes)
 
 int picture(uint32_t width, uint32_t height, uint32_t bands)
 {
-    const uint32_t tags[TAGS][3] = {{256, 4, width},  {257, 4, height},   {258, 3, 8},     {259, 3, 1}, {262, 3, bands == 3 ? 2 : 1},
-                                    {273, 4, START},  {277, 3, bands},    {278, 4, height}, {279, 4, width * height * bands}};
+    const uint32_t tags[TAGS][3] = {{256, 4, width},
+                                    {257, 4, height},
+                                    {258, 3, 8},
+                                    {259, 3, 1},
+                                    {262, 3, bands == 3 ? 2 : 1},
+                                    {273, 4, START},
+                                    {277, 3, bands},
+                                    {278, 4, height},
+                                    {279, 4, width * height * bands}};
     size_t len = START + (size_t)width * height * bands;
     uint8_t *file = xcalloc(1, len);
     memcpy(file, "II*\0\x08\0\0\0", 8);

@@ -1,6 +1,6 @@
 /*
- * test_crowd.c - clients that are too many, ask too much or never listen: the others are served, and memory stays
- * within its bound. Those who attack are another user where they can be.
+ * test_crowd.c - clients that are too many, ask too much or never listen: the others are served, and memory
+ * stays within its bound. Those who attack are another user where they can be.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,8 +31,9 @@ static void start(void)
     getrlimit(RLIMIT_NOFILE, &rl);
     rl.rlim_cur = rl.rlim_max;
     setrlimit(RLIMIT_NOFILE, &rl);
-    victim_start(&v, (const char *const[]){"--set", "clients_max=4000", "--set", "clients_per_user=3500", "--set",
-                                           "jobs_per_user=2000", "--set", "history=50", "--set", "max_pixels=1000000", NULL});
+    victim_start(&v, (const char *const[]){"--set", "clients_max=4000", "--set", "clients_per_user=3500",
+                                           "--set", "jobs_per_user=2000", "--set", "history=50", "--set",
+                                           "max_pixels=1000000", NULL});
 }
 static void stop(void)
 {
@@ -119,8 +120,9 @@ static void ask_and_do_not_listen(uint16_t type, uint64_t job)
 
 START_TEST(answers_are_never_read)
 {
-    static const uint16_t types[] = {PWC_MSG_PING,      PWC_MSG_LIST_OPS,    PWC_MSG_LIST_JOBS, PWC_MSG_LIST_STAGES,
-                                     PWC_MSG_GET_STATUS, PWC_MSG_CANCEL, PWC_MSG_LIST_DEATHS, PWC_MSG_DATA};
+    static const uint16_t types[] = {PWC_MSG_PING,        PWC_MSG_LIST_OPS,   PWC_MSG_LIST_JOBS,
+                                     PWC_MSG_LIST_STAGES, PWC_MSG_GET_STATUS, PWC_MSG_CANCEL,
+                                     PWC_MSG_LIST_DEATHS, PWC_MSG_DATA};
     for (unsigned i = 0; i < ARRAY_LEN(types); i++)
         ask_and_do_not_listen(types[i], 1u << 30);
     victim_is_well(&v, 8192);
@@ -156,10 +158,12 @@ START_TEST(many_deaf_clients)
 }
 END_TEST
 
-/* Its jobs go on; their events are thinned out, then the connection ends, and their end can be asked for again. */
+/* Its jobs go on; their events are thinned out, then the connection ends, and their end can be asked for
+ * again. */
 START_TEST(events_are_never_read)
 {
-    const struct job_spec many = {.op = "noop", .params = {"n", "1000"}, .on_disconnect = PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH};
+    const struct job_spec many = {
+        .op = "noop", .params = {"n", "1000"}, .on_disconnect = PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH};
     struct peer p = stranger();
     small_buffers(&p);
     struct timeval tv = {2, 0};
@@ -196,7 +200,8 @@ static unsigned submit_many(struct peer *p, const struct job_spec *spec, unsigne
     return accepted;
 }
 
-static const struct job_spec waits = {.op = "array.sum", .params = {"type", "uint8"}, .items = 1, .roles = {"in"}};
+static const struct job_spec waits = {
+    .op = "array.sum", .params = {"type", "uint8"}, .items = 1, .roles = {"in"}};
 
 START_TEST(submits_up_to_the_limit_of_the_user)
 {
@@ -226,7 +231,11 @@ START_TEST(large_submits_up_to_the_limit)
     size_t n = 0;
     while (n + 3 < 1400) /* 700 numbers of 8 bytes, twice: nearly 12 KiB */
         n += (size_t)snprintf(list + n, 4, "%s1", n > 0 ? "," : "");
-    const struct job_spec heavy = {.op = "image.linear", .params = {"a", list, "b", list}, .items = 1, .roles = {"in", "out"}, .format = "png"};
+    const struct job_spec heavy = {.op = "image.linear",
+                                   .params = {"a", list, "b", list},
+                                   .items = 1,
+                                   .roles = {"in", "out"},
+                                   .format = "png"};
     struct peer p = peer_open_as(&v, STRANGER);
     unsigned accepted = 0;
     for (unsigned i = 0; i < JOBS_A_USER / 50; i++)
@@ -368,7 +377,8 @@ START_TEST(guessed_jobs)
 }
 END_TEST
 
-/* Lists must not cost what all jobs that ever were would. Submits go up to the limit while lists are asked for. */
+/* Lists must not cost what all jobs that ever were would. Submits go up to the limit while lists are asked
+ * for. */
 START_TEST(lists_after_many_jobs)
 {
     static const struct job_spec noop = {.op = "noop", .params = {"n", "1"}};
@@ -394,7 +404,8 @@ int main(void)
     Suite *s = suite_create("hostile crowd");
     TCase *t = tcase_create("crowd");
     tcase_set_timeout(t, 0);
-    tcase_add_checked_fixture(t, start, stop); /* a daemon each: what one leaves in the heap is not the next one's */
+    tcase_add_checked_fixture(t, start,
+                              stop); /* a daemon each: what one leaves in the heap is not the next one's */
     tcase_add_test(t, answers_are_never_read);
     tcase_add_test(t, many_deaf_clients);
     tcase_add_test(t, events_are_never_read);

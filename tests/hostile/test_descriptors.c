@@ -1,6 +1,6 @@
 /*
- * test_descriptors.c - clients that send the wrong kinds and numbers of descriptors, to a real pwcd: their job fails
- * with a reason, nobody waits, and pwcd holds none of them afterwards.
+ * test_descriptors.c - clients that send the wrong kinds and numbers of descriptors, to a real pwcd: their
+ * job fails with a reason, nobody waits, and pwcd holds none of them afterwards.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -186,10 +187,16 @@ static const struct {
     {"a connection to pwcd", make_client, IN | OUT},
 };
 
-static const struct job_spec sum = {
-    .op = "array.sum", .params = {"type", "uint8"}, .items = 1, .roles = {"in"}, .job_timeout_ms = JOB_TIMEOUT_MS};
-static const struct job_spec invert = {
-    .op = "image.invert", .items = 1, .roles = {"in", "out"}, .format = "png", .job_timeout_ms = JOB_TIMEOUT_MS};
+static const struct job_spec sum = {.op = "array.sum",
+                                    .params = {"type", "uint8"},
+                                    .items = 1,
+                                    .roles = {"in"},
+                                    .job_timeout_ms = JOB_TIMEOUT_MS};
+static const struct job_spec invert = {.op = "image.invert",
+                                       .items = 1,
+                                       .roles = {"in", "out"},
+                                       .format = "png",
+                                       .job_timeout_ms = JOB_TIMEOUT_MS};
 
 /* The job with these descriptors; they are closed here. */
 static Pwc__Finished *finish_job(const struct job_spec *spec, int *fds, unsigned nfds)
@@ -208,10 +215,12 @@ static Pwc__Finished *finish_job(const struct job_spec *spec, int *fds, unsigned
 
 static void must_fail(Pwc__Finished *m, const char *what, const char *as)
 {
-    ck_assert_msg(m->state == PWC__JOB_STATE__JOB_FAILED && m->reason[0] != '\0', "%s as %s: state %d", what, as, m->state);
-    ck_assert_msg(m->code != PWC__CODE__CODE_TIMEOUT && m->code != PWC__CODE__CODE_STALLED, "%s as %s: nobody noticed", what, as);
-    ck_assert_msg(m->code != PWC__CODE__CODE_SANDBOX && m->code != PWC__CODE__CODE_INTERNAL, "%s as %s: %s", what, as,
-                  m->reason);
+    ck_assert_msg(m->state == PWC__JOB_STATE__JOB_FAILED && m->reason[0] != '\0', "%s as %s: state %d", what,
+                  as, m->state);
+    ck_assert_msg(m->code != PWC__CODE__CODE_TIMEOUT && m->code != PWC__CODE__CODE_STALLED,
+                  "%s as %s: nobody noticed", what, as);
+    ck_assert_msg(m->code != PWC__CODE__CODE_SANDBOX && m->code != PWC__CODE__CODE_INTERNAL, "%s as %s: %s",
+                  what, as, m->reason);
     msg_free(&m->base);
 }
 
@@ -298,8 +307,8 @@ START_TEST(up_to_253)
         struct peer p = peer_open(&v);
         size_t len = frame_of(bytes, PWC_MSG_ITEM, 1, &m, said[i % ARRAY_LEN(said)]);
         ck_assert(peer_send(&p, bytes, len, fds, numbers[i / ARRAY_LEN(said)]));
-        ck_assert_msg(peer_is_closed(&p, PATIENCE_MS), "%u descriptors, %u said", numbers[i / ARRAY_LEN(said)],
-                      said[i % ARRAY_LEN(said)]);
+        ck_assert_msg(peer_is_closed(&p, PATIENCE_MS), "%u descriptors, %u said",
+                      numbers[i / ARRAY_LEN(said)], said[i % ARRAY_LEN(said)]);
         peer_free(&p);
     }
     for (unsigned i = 0; i < ARRAY_LEN(fds); i++)
@@ -370,8 +379,8 @@ static void while_it_shrinks(const struct job_spec *spec, int in, int out)
     /* It may be lucky; else the input is to blame. */
     bool blamed = m->code == PWC__CODE__CODE_INPUT_SHRANK || m->code == PWC__CODE__CODE_BAD_INPUT ||
                   m->code == PWC__CODE__CODE_INPUT_IO || m->code == PWC__CODE__CODE_OP;
-    ck_assert_msg(m->state == PWC__JOB_STATE__JOB_DONE || (m->state == PWC__JOB_STATE__JOB_FAILED && blamed), "%d: %s",
-                  m->code, m->reason);
+    ck_assert_msg(m->state == PWC__JOB_STATE__JOB_DONE || (m->state == PWC__JOB_STATE__JOB_FAILED && blamed),
+                  "%d: %s", m->code, m->reason);
     msg_free(&m->base);
 }
 
@@ -402,10 +411,12 @@ START_TEST(a_huge_sparse_file)
         struct job_spec spec = sum;
         spec.job_timeout_ms = 1000 * SLOWER;
         Pwc__Finished *m = finish_job(&spec, &fd, 1);
-        ck_assert_msg(m->code == PWC__CODE__CODE_TIMEOUT || m->code == PWC__CODE__CODE_BUDGET, "%d: %s", m->code, m->reason);
+        ck_assert_msg(m->code == PWC__CODE__CODE_TIMEOUT || m->code == PWC__CODE__CODE_BUDGET, "%d: %s",
+                      m->code, m->reason);
         msg_free(&m->base);
         ck_assert_int_eq(fstat(kept, &st), 0);
-        ck_assert_msg(st.st_blocks < (64 << 20) / 512, "%lld blocks were made of holes", (long long)st.st_blocks);
+        ck_assert_msg(st.st_blocks < (64 << 20) / 512, "%lld blocks were made of holes",
+                      (long long)st.st_blocks);
         close(kept);
     }
     victim_is_well(&v, GROWS_KIB);
@@ -455,7 +466,7 @@ END_TEST
 
 /* ---- descriptors whose close hangs ---- */
 
-#define HELD_MOST 1000u /* descriptors one user may have pwcd hold for a moment */
+#define HELD_MOST 300u /* descriptors one user may have pwcd hold for a moment */
 
 struct slowfs {
     pid_t pid;
@@ -476,6 +487,7 @@ static bool slowfs_start(struct slowfs *s)
     ck_assert_int_eq(pipe2(in, O_CLOEXEC) | pipe2(out, O_CLOEXEC), 0);
     s->pid = fork();
     if (s->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(in[0], STDIN_FILENO);
         dup2(out[1], STDOUT_FILENO);
         execl(built("tests/lib/slowfs"), "slowfs", s->mount, path_of("bytes"), NULL);
@@ -519,8 +531,10 @@ static void flood_with(int fd, uint16_t type, unsigned nfds)
     size_t len = frame_of(bytes, type, 1, &m, nfds);
     for (int k = 0; k < 4; k++) {
         struct peer p = peer_open_as(&v, 65534);
+        fcntl(p.fd, F_SETFL, O_NONBLOCK);
         for (unsigned i = 0; i < 2000 && peer_send(&p, bytes, len, fds, nfds); i++)
             ck_assert_uint_le(victim_fds(&v), v.fds + HELD_MOST);
+        shutdown(p.fd, SHUT_WR);
         peer_free(&p);
     }
 }
@@ -536,8 +550,10 @@ START_TEST(closes_that_hang)
     }
     char path[160];
     snprintf(path, sizeof path, "%s/slow", s.mount);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* High up: when this process ends early, the pipe to the file system's server is closed before it. */
+    int low = open(path, O_RDONLY | O_CLOEXEC), fd = fcntl(low, F_DUPFD_CLOEXEC, 100);
     ck_assert_msg(fd >= 0, "%s: %s", path, strerror(errno));
+    close(low);
     slowfs_order(&s, "shut flush");
     flood_with(fd, 200, PWC_FDS_MAX);
     flood_with(fd, PWC_MSG_ITEM, PWC_ROLES_MAX);

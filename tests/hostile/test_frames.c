@@ -1,6 +1,6 @@
 /*
- * test_frames.c - clients that break the rules of frames and of the conversation, against a real pwcd. After each of
- * them an ordinary client is served and the daemon has grown by nothing.
+ * test_frames.c - clients that break the rules of frames and of the conversation, against a real pwcd. After
+ * each of them an ordinary client is served and the daemon has grown by nothing.
  *
  * PWC_SEED chooses the random conversations; the seed in use is printed.
  */
@@ -78,7 +78,8 @@ START_TEST(each_message_cut_at_each_byte)
             peer_send(&p, b.at, cut, NULL, 0);
             if (cut % 2 == 0)
                 shutdown(p.fd, SHUT_WR);
-            ck_assert_msg(cut % 2 != 0 || peer_is_closed(&p, PATIENCE_MS), "%s cut at %zu keeps the connection", d->name, cut);
+            ck_assert_msg(cut % 2 != 0 || peer_is_closed(&p, PATIENCE_MS),
+                          "%s cut at %zu keeps the connection", d->name, cut);
             peer_free(&p);
         }
     }
@@ -134,7 +135,8 @@ START_TEST(what_is_too_large_or_not_theirs_ends_the_connection)
     peer_send(&p, bytes, sizeof bytes, NULL, 0);
     struct frame f;
     int r = peer_hear(&p, &f, PATIENCE_MS);
-    ck_assert_msg(r == 0 || f.type == PWC_MSG_ERROR, "%s was answered by %s", oversized[_i].what, msg_name(f.type));
+    ck_assert_msg(r == 0 || f.type == PWC_MSG_ERROR, "%s was answered by %s", oversized[_i].what,
+                  msg_name(f.type));
     ck_assert_msg(peer_is_closed(&p, PATIENCE_MS), "%s keeps the connection", oversized[_i].what);
     peer_free(&p);
     check_well();
@@ -233,8 +235,8 @@ static void say_something(struct peer *p, struct source *s, const int *fds)
     if (source_below(s, 20) == 0)
         len = spoil_body(s, body, len, d->body_max);
     unsigned nfds = source_below(s, 4) == 0 ? source_below(s, d->fds_max + 1u) : d->type == PWC_MSG_ITEM;
-    const struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES - 4 + len), d->type, (uint16_t)nfds, source_number(s),
-                                 (uint32_t)len};
+    const struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES - 4 + len), d->type, (uint16_t)nfds,
+                                 source_number(s), (uint32_t)len};
     frame_put(bytes, &h);
     memcpy(bytes + PWC_HEADER_BYTES, body, len);
     (void)peer_send(p, bytes, PWC_HEADER_BYTES + len, fds, nfds);
@@ -247,7 +249,8 @@ static void random_talk(uint64_t which, const int *fds)
     struct peer p = peer_open(&v);
     for (uint32_t n = source_below(&s, 60); n > 0; n--) {
         if (source_below(&s, 8) == 0) {
-            const struct job_spec sum = {.op = "array.sum", .params = {"type", "uint8"}, .items = 1, .roles = {"in"}};
+            const struct job_spec sum = {
+                .op = "array.sum", .params = {"type", "uint8"}, .items = 1, .roles = {"in"}};
             peer_submit(&p, source_number(&s), &sum);
         }
         say_something(&p, &s, fds);
@@ -285,7 +288,7 @@ START_TEST(byte_by_byte)
     m.op = (char *)(uintptr_t)noop.op;
     three.kind_case = PWC__VALUE__KIND_U64;
     three.u64 = 3;
-    n.name = (char *)(uintptr_t)"n";
+    n.name = (char *)(uintptr_t) "n";
     n.value = &three;
     m.params = list;
     m.n_params = 1;
@@ -309,7 +312,8 @@ START_TEST(byte_by_byte)
 }
 END_TEST
 
-/* Descriptors that come with any byte but the first (the kernel may hand them over with it all the same), or twice. */
+/* Descriptors that come with any byte but the first (the kernel may hand them over with it all the same), or
+ * twice. */
 START_TEST(descriptors_at_the_wrong_byte)
 {
     uint8_t bytes[128];

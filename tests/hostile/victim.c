@@ -20,8 +20,10 @@
 #include "tests/hostile/peer.h"
 #include "tests/hostile/victim.h"
 
-#define ARGS_MAX  32
-#define FDS_SLACK 64u /* stages come and go: 16 at most, each with a channel, a pidfd, a pipe and an arena */
+#define ARGS_MAX 32
+#define FDS_SLACK                                                                                            \
+    64u /* stages come and go: 16 at most, each with a channel, a pidfd, a pipe and an arena                 \
+         */
 
 int64_t now_ms(void)
 {
@@ -54,14 +56,17 @@ static int notify_socket(char *ret_name, size_t size)
     memcpy(sa.sun_path + 1, ret_name + 1, (size_t)n - 1);
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)n)), 0);
+    ck_assert_int_eq(
+        bind(fd, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)n)), 0);
     return fd;
 }
 
-static void become_pwcd(const struct victim *v, const char *stage, const char *notify, const char *const *args)
+static void become_pwcd(const struct victim *v, const char *stage, const char *notify,
+                        const char *const *args)
 {
-    const char *argv[ARGS_MAX] = {"pwcd",    "--socket",  v->socket,  "--stage",   stage,
-                                  "--scratch", v->scratch, "--workers", "2", "--set", "socket_mode=0666"};
+    const char *argv[ARGS_MAX] = {"pwcd", "--socket",  v->socket,         "--stage",
+                                  stage,  "--scratch", v->scratch,        "--workers",
+                                  "2",    "--set",     "socket_mode=0666"};
     size_t n = 11;
     for (; args != NULL && *args != NULL && n < ARGS_MAX - 1; args++)
         argv[n++] = *args;
@@ -183,7 +188,7 @@ void victim_is_well(const struct victim *v, size_t more_kib)
 {
     victim_serves(v);
     descriptors_come_back(v);
-#ifndef PWC_SANITIZED /* whose quarantine grows */
+#ifndef PWC_SANITIZED                       /* whose quarantine grows */
     int64_t until = now_ms() + PATIENCE_MS; /* it gives memory back when it has time */
     size_t rss;
     while ((rss = victim_rss_kib(v)) > v->rss_kib + more_kib && poll_again(until))
@@ -243,7 +248,8 @@ void victim_stop(struct victim *v)
     for (size_t i = 0; i < ARRAY_LEN(own_faults); i++) {
         if (victim_logged(v, own_faults[i]) > 0)
             show_log(v, own_faults[i]);
-        ck_assert_msg(victim_logged(v, own_faults[i]) == 0, "the log says \"%s\"; see %s", own_faults[i], v->log);
+        ck_assert_msg(victim_logged(v, own_faults[i]) == 0, "the log says \"%s\"; see %s", own_faults[i],
+                      v->log);
     }
     nobody_is_left();
     ck_assert_msg(rmdir(v->scratch) == 0, "scratch files are left in %s", v->scratch);

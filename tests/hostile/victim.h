@@ -26,7 +26,8 @@ struct victim {
     size_t fds, rss_kib; /* of a daemon that has served a client or two */
 };
 
-/* Starts pwcd with 2 workers, these arguments after its own (up to NULL), and waits until it has served somebody. */
+/* Starts pwcd with 2 workers, these arguments after its own (up to NULL), and waits until it has served
+ * somebody. */
 void victim_start(struct victim *v, const char *const *args);
 /* The same with another program for the stages. */
 void victim_start_with(struct victim *v, const char *stage_program, const char *const *args);
@@ -35,8 +36,8 @@ void victim_stop(struct victim *v);
 
 /* An ordinary client is served promptly. */
 void victim_serves(const struct victim *v);
-/* Is it well? An ordinary client is served promptly, its descriptors come back to what they were, its memory stays
- * within `more_kib` of what it was. */
+/* Is it well? An ordinary client is served promptly, its descriptors come back to what they were, its memory
+ * stays within `more_kib` of what it was. */
 void victim_is_well(const struct victim *v, size_t more_kib);
 
 size_t victim_fds(const struct victim *v);

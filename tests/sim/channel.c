@@ -1,8 +1,10 @@
 /*
- * channel.c - ipc/channel.h over queues: what one side sends is at once in the other's queue, as with AF_UNIX; late is
- * only when the other side looks. Order within a channel is kept, between channels it is anybody's.
+ * channel.c - ipc/channel.h over queues: what one side sends is at once in the other's queue, as with
+ * AF_UNIX; late is only when the other side looks. Order within a channel is kept, between channels it is
+ * anybody's.
  *
- * What the supervisor sends is held against the table of messages: sizes, descriptors, and that it may send it.
+ * What the supervisor sends is held against the table of messages: sizes, descriptors, and that it may send
+ * it.
  */
 #include <errno.h>
 #include <string.h>
@@ -93,7 +95,8 @@ static void push(struct end *to, struct packet *p)
     tell(to);
 }
 
-static struct packet *packet_new(uint16_t type, uint64_t tag, const ProtobufCMessage *m, const void *tail, size_t tail_len)
+static struct packet *packet_new(uint16_t type, uint64_t tag, const ProtobufCMessage *m, const void *tail,
+                                 size_t tail_len)
 {
     size_t body = m != NULL ? protobuf_c_message_get_packed_size(m) : 0;
     struct packet *p = xcalloc(1, sizeof *p + body + tail_len);
@@ -110,8 +113,8 @@ static struct packet *packet_new(uint16_t type, uint64_t tag, const ProtobufCMes
 
 /* ---- the peers' side ---- */
 
-void end_send(struct end *e, uint16_t type, uint64_t tag, const ProtobufCMessage *m, const void *tail, size_t tail_len,
-              struct file **files, unsigned nfiles)
+void end_send(struct end *e, uint16_t type, uint64_t tag, const ProtobufCMessage *m, const void *tail,
+              size_t tail_len, struct file **files, unsigned nfiles)
 {
     struct packet *p = packet_new(type, tag, m, tail, tail_len);
     for (unsigned i = 0; i < nfiles; i++)
@@ -149,7 +152,8 @@ static void close_plain(int fd)
 struct chan *chan_new(int fd, unsigned accept, fd_closer closer)
 {
     struct chan *c = xcalloc(1, sizeof *c);
-    *c = (struct chan){.file = fd_file(fd), .fd = fd, .accept = accept, .closer = closer != NULL ? closer : close_plain};
+    *c = (struct chan){
+        .file = fd_file(fd), .fd = fd, .accept = accept, .closer = closer != NULL ? closer : close_plain};
     c->in_tail = &c->in;
     c->queue_max = SIZE_MAX;
     return c;
@@ -265,14 +269,14 @@ int chan_send_full(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCM
 {
     const struct msg_desc *desc = msg_find(type);
     struct end *other = c->file->end->other;
-    SIM_CHECK(desc != NULL && (desc->sender & c->accept) == 0, "the supervisor sends %s to whom it is not for",
-              msg_name(type));
+    SIM_CHECK(desc != NULL && (desc->sender & c->accept) == 0,
+              "the supervisor sends %s to whom it is not for", msg_name(type));
     if (other == NULL)
         return -EPIPE;
     struct packet *p = packet_new(type, tag, msg, tail, tail_len);
     SIM_CHECK(p->body_len <= desc->body_max && p->tail_len <= desc->tail_max && nfds <= desc->fds_max,
-              "the supervisor's %s is too large: body %u, tail %u, %u descriptors", desc->name, p->body_len, p->tail_len,
-              nfds);
+              "the supervisor's %s is too large: body %u, tail %u, %u descriptors", desc->name, p->body_len,
+              p->tail_len, nfds);
     if (chan_queued(c) > c->queue_max) {
         packet_free(p);
         return -ENOBUFS;

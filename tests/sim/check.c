@@ -1,10 +1,11 @@
 /*
  * check.c - what must hold whenever the supervisor has nothing left to do at a moment, and at the end.
  *
- * The supervisor's counters are held against its lists, its lists against each other, and both against what the
- * simulated stages know to have happened:
+ * The supervisor's counters are held against its lists, its lists against each other, and both against what
+ * the simulated stages know to have happened:
  *   - a chunk is waiting, held by one lease, done or given up, never two of these and never none;
- *   - the sum over all fold states that lie about is the sum over the chunks that are done: each exactly once;
+ *   - the sum over all fold states that lie about is the sum over the chunks that are done: each exactly
+ * once;
  *   - a place in an arena is taken by one result or one lease; results that are wanted are there;
  *   - every open descriptor has an owner in the tables;
  *   - only chunks that somebody was at when it ended badly are held responsible, and no more often than that;
@@ -21,14 +22,15 @@
 
 /* What others may get while a user with work and a stage for it has no seat. */
 #define STARVED_LEASES 6u
-#define STARVED_NS     ((uint64_t)(60 * NS_PER_MS))
+#define STARVED_NS     ((uint64_t)(200 * NS_PER_MS))
+#define DEBT_NS        (20 * NS_PER_S) /* no lease takes longer here */
 
 static struct {
     uint64_t next_lease;
     struct passed {
         const struct user *user;
         unsigned leases;
-        uint64_t used_all;
+        uint64_t others, allowed;
     } passed[8];
     struct spec *by_job[SIM_JOBS_MAX * 4];
 } seen;
@@ -77,15 +79,16 @@ bool __wrap_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, co
     const struct job *j = job_of_ledger(l);
     struct spec *s = spec_of_job(j->id);
     bool again = __real_ledger_charge(l, chunk, cause, budget);
-    sim_log("job %lu: chunk %lu is charged for cause %d; %s", (ul)j->id, (ul)chunk, (int)cause, again ? "again" : "bad");
+    sim_log("job %lu: chunk %lu is charged for cause %d; %s", (ul)j->id, (ul)chunk, (int)cause,
+            again ? "again" : "bad");
     s->charged[chunk]++;
-    SIM_CHECK(s->charged[chunk] <= s->blame[chunk], "job %lu: chunk %lu is charged, but nothing happened in it", (ul)j->id,
-              (ul)chunk);
+    SIM_CHECK(s->charged[chunk] <= s->blame[chunk],
+              "job %lu: chunk %lu is charged, but nothing happened in it", (ul)j->id, (ul)chunk);
     uint32_t most = 1;
     for (int c = 0; c < CAUSES; c++)
         most += budget->retries[c];
-    SIM_CHECK(s->charged[chunk] <= most, "job %lu: chunk %lu has had %u attempts, its budgets allow %u", (ul)j->id, (ul)chunk,
-              s->charged[chunk], most);
+    SIM_CHECK(s->charged[chunk] <= most, "job %lu: chunk %lu has had %u attempts, its budgets allow %u",
+              (ul)j->id, (ul)chunk, s->charged[chunk], most);
     if (!again)
         s->bad |= 1ull << chunk;
     return again;
@@ -102,7 +105,8 @@ void __wrap_ledger_reject_next(struct ledger *l)
 
 static uint64_t bits(uint64_t from, uint64_t to)
 {
-    uint64_t below_to = to >= 64 ? UINT64_MAX : (1ull << to) - 1, below_from = from >= 64 ? UINT64_MAX : (1ull << from) - 1;
+    uint64_t below_to = to >= 64 ? UINT64_MAX : (1ull << to) - 1,
+             below_from = from >= 64 ? UINT64_MAX : (1ull << from) - 1;
     return below_to & ~below_from;
 }
 
@@ -117,16 +121,18 @@ static uint64_t mask_of(const struct iset *s)
 static void check_ledger(const struct job *j, uint64_t held)
 {
     const struct ledger *l = &j->ledger;
-    uint64_t back = mask_of(&l->back), alone = mask_of(&l->alone), h = mask_of(&l->held), done = mask_of(&l->done),
-             bad = mask_of(&l->bad);
+    uint64_t back = mask_of(&l->back), alone = mask_of(&l->alone), h = mask_of(&l->held),
+             done = mask_of(&l->done), bad = mask_of(&l->bad);
     uint64_t n = l->back.count + l->alone.count + l->held.count + l->done.count + l->bad.count;
-    SIM_CHECK(h == held, "job %lu: chunks %lx are held by leases, %lx by the ledger", (ul)j->id, (ul)held, (ul)h);
+    SIM_CHECK(h == held, "job %lu: chunks %lx are held by leases, %lx by the ledger", (ul)j->id, (ul)held,
+              (ul)h);
     SIM_CHECK((back | alone | h | done | bad) == bits(0, l->fresh) && n == l->fresh,
-              "job %lu: of %lu chunks taken, back %lx alone %lx held %lx done %lx bad %lx", (ul)j->id, (ul)l->fresh, (ul)back,
-              (ul)alone, (ul)h, (ul)done, (ul)bad);
-    SIM_CHECK((mask_of(&l->suspect) & (done | bad)) == 0, "job %lu: chunks that have ended are still suspected", (ul)j->id);
-    SIM_CHECK(bad == (spec_of_job(j->id)->bad & bits(0, l->total)), "job %lu: given up %lx, charged %lx", (ul)j->id, (ul)bad,
-              (ul)spec_of_job(j->id)->bad);
+              "job %lu: of %lu chunks taken, back %lx alone %lx held %lx done %lx bad %lx", (ul)j->id,
+              (ul)l->fresh, (ul)back, (ul)alone, (ul)h, (ul)done, (ul)bad);
+    SIM_CHECK((mask_of(&l->suspect) & (done | bad)) == 0,
+              "job %lu: chunks that have ended are still suspected", (ul)j->id);
+    SIM_CHECK(bad == (spec_of_job(j->id)->bad & bits(0, l->total)), "job %lu: given up %lx, charged %lx",
+              (ul)j->id, (ul)bad, (ul)spec_of_job(j->id)->bad);
     const struct spec *s = spec_of_job(j->id);
     SIM_CHECK((done & ~s->computed) == 0, "job %lu: chunks %lx are done, but nobody did them", (ul)j->id,
               (ul)(done & ~s->computed));
@@ -163,8 +169,9 @@ static void check_fold(const struct job *j)
     for (uint64_t c = 0; c < s->chunks; c++)
         if ((done >> c & 1) != 0)
             want[0] += spec_value(s, c);
-    SIM_CHECK(have[0] == want[0] && have[1] == want[1], "job %lu: %lu chunks are done, fold states hold %lu%s", (ul)j->id,
-              (ul)want[1], (ul)have[1], have[1] == want[1] ? " others" : "");
+    SIM_CHECK(have[0] == want[0] && have[1] == want[1],
+              "job %lu: %lu chunks are done, fold states hold %lu%s", (ul)j->id, (ul)want[1], (ul)have[1],
+              have[1] == want[1] ? " others" : "");
 }
 
 /* ---- results in arenas ---- */
@@ -193,14 +200,15 @@ static void check_arena(const struct job *j, const struct arena *a)
         SIM_CHECK(owner == NULL && s->arena_job == j, "job %lu: an arena of two", (ul)j->id);
         owner = s;
         if (s->lease.nplaces > 0) {
-            SIM_CHECK((taken & places(s->lease.place, s->lease.nplaces)) == 0, "job %lu: a lease writes over a result",
-                      (ul)j->id);
+            SIM_CHECK((taken & places(s->lease.place, s->lease.nplaces)) == 0,
+                      "job %lu: a lease writes over a result", (ul)j->id);
             taken |= places(s->lease.place, s->lease.nplaces);
         }
     }
-    SIM_CHECK(a->orphan == (owner == NULL), "job %lu: an arena is %san orphan, but has %s", (ul)j->id, a->orphan ? "" : "not ",
-              owner != NULL ? "a stage" : "none");
-    SIM_CHECK(a->taken == taken, "job %lu: places %lx of an arena are marked, %lx are used", (ul)j->id, (ul)a->taken, (ul)taken);
+    SIM_CHECK(a->orphan == (owner == NULL), "job %lu: an arena is %san orphan, but has %s", (ul)j->id,
+              a->orphan ? "" : "not ", owner != NULL ? "a stage" : "none");
+    SIM_CHECK(a->taken == taken, "job %lu: places %lx of an arena are marked, %lx are used", (ul)j->id,
+              (ul)a->taken, (ul)taken);
     SIM_CHECK(!a->orphan || taken != 0, "job %lu: an empty arena is kept", (ul)j->id);
 }
 
@@ -216,21 +224,26 @@ static void check_assembly(const struct job *j)
     }
     LIST_FOREACH(r, &a->results, link)
     {
-        SIM_CHECK(r->first >= last && r->n > 0, "job %lu: results overlap at chunk %lu", (ul)j->id, (ul)r->first);
+        SIM_CHECK(r->first >= last && r->n > 0, "job %lu: results overlap at chunk %lu", (ul)j->id,
+                  (ul)r->first);
         last = r->first + r->n;
         there |= bits(r->first, last);
     }
     if (j->absorb != PWC__ABSORB__ABSORB_SERIAL || j->state != PWC__JOB_STATE__JOB_RUNNING)
         return;
-    SIM_CHECK(a->absorbed <= a->sent && a->sent <= j->ledger.total, "job %lu: absorbed %lu, sent %lu", (ul)j->id,
-              (ul)a->absorbed, (ul)a->sent);
+    SIM_CHECK(a->absorbed <= a->sent && a->sent <= j->ledger.total, "job %lu: absorbed %lu, sent %lu",
+              (ul)j->id, (ul)a->absorbed, (ul)a->sent);
     uint64_t bad = mask_of(&j->ledger.bad);
-    SIM_CHECK((there & ~done & ~bad) == 0, "job %lu: results of chunks %lx, which are not done", (ul)j->id, (ul)(there & ~done));
-    SIM_CHECK((bad & ~there & bits(a->absorbed, 64)) == 0, "job %lu: chunks %lx are given up, but nothing stands in for them",
-              (ul)j->id, (ul)(bad & ~there & bits(a->absorbed, 64)));
-    SIM_CHECK((done & ~there & bits(a->absorbed, 64)) == 0, "job %lu: chunks %lx are done, but their results are gone",
-              (ul)j->id, (ul)(done & ~there & bits(a->absorbed, 64)));
-    SIM_CHECK((bits(0, a->absorbed) & ~done & ~bad) == 0, "job %lu: chunks %lx were absorbed, but are not done", (ul)j->id,
+    SIM_CHECK((there & ~done & ~bad) == 0, "job %lu: results of chunks %lx, which are not done", (ul)j->id,
+              (ul)(there & ~done));
+    SIM_CHECK((bad & ~there & bits(a->absorbed, 64)) == 0,
+              "job %lu: chunks %lx are given up, but nothing stands in for them", (ul)j->id,
+              (ul)(bad & ~there & bits(a->absorbed, 64)));
+    SIM_CHECK((done & ~there & bits(a->absorbed, 64)) == 0,
+              "job %lu: chunks %lx are done, but their results are gone", (ul)j->id,
+              (ul)(done & ~there & bits(a->absorbed, 64)));
+    SIM_CHECK((bits(0, a->absorbed) & ~done & ~bad) == 0,
+              "job %lu: chunks %lx were absorbed, but are not done", (ul)j->id,
               (ul)(bits(0, a->absorbed) & ~done));
 }
 
@@ -252,8 +265,9 @@ static uint32_t fds_of_job(const struct job *j)
     {
         n++;
     }
-    SIM_CHECK(!j->batch || items == j->items_in - j->items_out, "job %lu: %lu items came, %lu are done, %lu are here",
-              (ul)j->id, (ul)j->items_in, (ul)j->items_out, (ul)items);
+    SIM_CHECK(!j->batch || items == j->items_in - j->items_out,
+              "job %lu: %lu items came, %lu are done, %lu are here", (ul)j->id, (ul)j->items_in,
+              (ul)j->items_out, (ul)items);
     return n;
 }
 
@@ -269,7 +283,8 @@ static uint32_t check_job(const struct job *j, bool active)
     {
         if (s->job != j)
             continue;
-        SIM_CHECK(s->domain == j->domain && s->uid == j->user->uid, "stage %lu works for another domain", (ul)s->id);
+        SIM_CHECK(s->domain == j->domain && s->uid == j->user->uid, "stage %lu works for another domain",
+                  (ul)s->id);
         stages++;
         workers += s->seat;
         if (s->lease.kind != LEASE_CHUNKS)
@@ -278,11 +293,13 @@ static uint32_t check_job(const struct job *j, bool active)
         SIM_CHECK(m != 0 && (held & m) == 0, "job %lu: chunks %lx are held twice", (ul)j->id, (ul)(held & m));
         held |= m;
     }
-    SIM_CHECK(stages == j->stages_on && workers == j->workers_on, "job %lu: counts %u stages and %u workers, has %u and %u",
-              (ul)j->id, j->stages_on, j->workers_on, stages, workers);
-    SIM_CHECK(j->max_workers == 0 || workers <= j->max_workers, "job %lu: %u workers, %u are allowed", (ul)j->id, workers,
-              j->max_workers);
-    SIM_CHECK(j->state != PWC__JOB_STATE__JOB_ENDING || stages > 0, "job %lu is ending with nobody to wait for", (ul)j->id);
+    SIM_CHECK(stages == j->stages_on && workers == j->workers_on,
+              "job %lu: counts %u stages and %u workers, has %u and %u", (ul)j->id, j->stages_on,
+              j->workers_on, stages, workers);
+    SIM_CHECK(j->max_workers == 0 || workers <= j->max_workers, "job %lu: %u workers, %u are allowed",
+              (ul)j->id, workers, j->max_workers);
+    SIM_CHECK(j->state != PWC__JOB_STATE__JOB_ENDING || stages > 0,
+              "job %lu is ending with nobody to wait for", (ul)j->id);
     if (j->planned) {
         check_ledger(j, held);
         check_fold(j);
@@ -326,8 +343,9 @@ static void check_idle_seats(const struct daemon *d)
     {
         TAILQ_FOREACH(j, &u->active, link)
         {
-            SIM_CHECK(!wants_worker(j) || could_serve(j) == NULL, "job %lu waits, though a seat and stage %lu are free",
-                      (ul)j->id, (ul)could_serve(j)->id);
+            SIM_CHECK(!wants_worker(j) || could_serve(j) == NULL,
+                      "job %lu waits, though a seat and stage %lu are free", (ul)j->id,
+                      (ul)could_serve(j)->id);
         }
     }
 }
@@ -358,31 +376,45 @@ static struct passed *passed_over(const struct user *u)
     sim_fail("too many users");
 }
 
-/* Seats are shared by time: who waits may see others come first by as much as he was ahead, but never for long. */
+static uint64_t used_by_others(const struct daemon *d, const struct user *u, uint64_t *ret_least)
+{
+    const struct user *x;
+    uint64_t sum = 0;
+    *ret_least = UINT64_MAX;
+    TAILQ_FOREACH(x, &d->users, link)
+    {
+        if (x == u)
+            continue;
+        sum += x->used_ns;
+        if (x->nactive > 0)
+            *ret_least = MIN(*ret_least, x->used_ns);
+    }
+    return sum;
+}
+
+/* Seats are shared by time: others may come first by as much as one has had more than they, since all of them
+ * were there; what one had an hour ago, alone, does not count. */
 static void check_fairness(const struct daemon *d)
 {
     const struct user *u;
     const struct stage *s;
-    uint64_t all = 0;
-    TAILQ_FOREACH(u, &d->users, link)
-    {
-        all += u->used_ns;
-    }
     TAILQ_FOREACH(u, &d->users, link)
     {
         struct passed *p = passed_over(u);
-        if (!could_run(u) || all < p->used_all) {
+        uint64_t least, others = used_by_others(d, u, &least);
+        if (!could_run(u) || others < p->others) {
             p->leases = 0;
-            p->used_all = all;
+            p->others = others;
+            p->allowed = STARVED_NS + (u->used_ns > least ? MIN(u->used_ns - least, (uint64_t)DEBT_NS) : 0);
             continue;
         }
         TAILQ_FOREACH(s, &d->pool->stages, link)
         {
             p->leases += s->seat && s->lease.id > seen.next_lease && s->job->user != u;
         }
-        SIM_CHECK(p->leases <= STARVED_LEASES || all - p->used_all < STARVED_NS,
+        SIM_CHECK(p->leases <= STARVED_LEASES || others - p->others < p->allowed,
                   "uid %u could run, but others got %u leases and %lu ms since", (unsigned)u->uid, p->leases,
-                  (ul)((all - p->used_all) / NS_PER_MS));
+                  (ul)((others - p->others) / NS_PER_MS));
     }
     seen.next_lease = d->next_lease;
 }
@@ -407,8 +439,8 @@ static uint32_t check_user(const struct user *u, uint32_t *ret_fds)
         *ret_fds += fds_of_job(j);
     }
     SIM_CHECK(u->nactive == active && u->jobs == jobs + active && u->running == running,
-              "uid %u: counts %u active, %u jobs, %u running; has %u, %u, %u", (unsigned)u->uid, u->nactive, u->jobs,
-              u->running, active, jobs + active, running);
+              "uid %u: counts %u active, %u jobs, %u running; has %u, %u, %u", (unsigned)u->uid, u->nactive,
+              u->jobs, u->running, active, jobs + active, running);
     return running;
 }
 
@@ -428,7 +460,8 @@ void check_step(void)
         stages++;
         seats += s->seat;
         fds += s->pidfd >= 0 ? 2 : 1;
-        SIM_CHECK((s->job != NULL) == (s->lease.kind != LEASE_NONE), "stage %lu: a lease without a job", (ul)s->id);
+        SIM_CHECK((s->job != NULL) == (s->lease.kind != LEASE_NONE), "stage %lu: a lease without a job",
+                  (ul)s->id);
         SIM_CHECK(s->state != STAGE_BUSY || s->job != NULL, "stage %lu is busy with nothing", (ul)s->id);
     }
     TAILQ_FOREACH(c, &d->sessions, link)
@@ -437,9 +470,10 @@ void check_step(void)
     }
     fds += (d->pool->nursery != NULL ? 1u : 0u) + (d->pool->nursery_pidfd >= 0 ? 1 : 0);
     SIM_CHECK(stages == d->pool->n, "the pool counts %u stages, has %u", d->pool->n, stages);
-    SIM_CHECK(seats == d->seats_busy && seats == running && seats <= d->seats, "%u seats are busy of %u, stages hold %u",
-              d->seats_busy, d->seats, seats);
-    SIM_CHECK(fds == kernel_open_fds(), "%u descriptors are open, the tables know of %u", kernel_open_fds(), fds);
+    SIM_CHECK(seats == d->seats_busy && seats == running && seats <= d->seats,
+              "%u seats are busy of %u, stages hold %u", d->seats_busy, d->seats, seats);
+    SIM_CHECK(fds == kernel_open_fds(), "%u descriptors are open, the tables know of %u", kernel_open_fds(),
+              fds);
     check_fairness(d);
     check_idle_seats(d);
 }
@@ -478,14 +512,15 @@ static void check_results(const struct spec *s, const struct job *j)
         return; /* as it was asked to: with what there was */
     SIM_CHECK((s->computed & good) == good, "job %lu ended well, but nobody computed chunks %lx", (ul)j->id,
               (ul)(good & ~s->computed));
-    SIM_CHECK((s->bad == 0) == (j->state == PWC__JOB_STATE__JOB_DONE), "job %lu: %s, given up: %lx", (ul)j->id,
-              job_state_name(j->state), (ul)s->bad);
+    SIM_CHECK((s->bad == 0) == (j->state == PWC__JOB_STATE__JOB_DONE), "job %lu: %s, given up: %lx",
+              (ul)j->id, job_state_name(j->state), (ul)s->bad);
     for (uint64_t c = 0; c < s->chunks; c++)
         if ((good >> c & 1) != 0)
             sum += spec_value(s, c);
     if (s->op == OP_FOLD || s->op == OP_COUNT_FOLD) {
         SIM_CHECK(s->whole || result_of(j, "count") == (uint64_t)__builtin_popcountll(good),
-                  "job %lu: %lu chunks count, %d should", (ul)j->id, (ul)result_of(j, "count"), __builtin_popcountll(good));
+                  "job %lu: %lu chunks count, %d should", (ul)j->id, (ul)result_of(j, "count"),
+                  __builtin_popcountll(good));
         SIM_CHECK(s->whole || result_of(j, "sum") == sum, "job %lu: its sum is wrong", (ul)j->id);
     }
     if (s->op == OP_SERIAL && !s->whole)
@@ -499,12 +534,14 @@ static void check_reason(const struct spec *s, const struct job *j)
 {
     bool faults = s->trouble > 0 || W.start_troubles > 0;
     if (j->state == PWC__JOB_STATE__JOB_CANCELLED)
-        SIM_CHECK(s->cancelled || s->client_gone || W.ending, "job %lu is cancelled, but by nobody: %s", (ul)j->id, j->reason);
+        SIM_CHECK(s->cancelled || s->client_gone || W.ending, "job %lu is cancelled, but by nobody: %s",
+                  (ul)j->id, j->reason);
     else if (j->code == PWC__CODE__CODE_TIMEOUT && strstr(j->reason, "job's time") != NULL)
         SIM_CHECK(j->job_timeout_ns > 0, "job %lu timed out without a limit", (ul)j->id);
     else if (j->state == PWC__JOB_STATE__JOB_FAILED)
         SIM_CHECK(faults || W.ending, "job %lu failed, but nothing happened to it: %s", (ul)j->id, j->reason);
-    SIM_CHECK(j->reason[0] != '\0' || j->state == PWC__JOB_STATE__JOB_DONE, "job %lu failed without a reason", (ul)j->id);
+    SIM_CHECK(j->reason[0] != '\0' || j->state == PWC__JOB_STATE__JOB_DONE, "job %lu failed without a reason",
+              (ul)j->id);
 }
 
 /* job_settle tells of the end before it lets go of the job; who attaches later is told again. */
@@ -514,7 +551,8 @@ void __wrap_events_finished(struct job *j)
     __real_events_finished(j);
     if (j->params == NULL)
         return;
-    sim_log("job %lu has ended: %s, code %d, %s", (ul)j->id, job_state_name(j->state), (int)j->code, j->reason);
+    sim_log("job %lu has ended: %s, code %d, %s", (ul)j->id, job_state_name(j->state), (int)j->code,
+            j->reason);
     SIM_CHECK(job_is_terminal(j) && ++s->terminals == 1, "job %lu ended twice", (ul)j->id);
     s->end_state = j->state;
     if (j->state == PWC__JOB_STATE__JOB_DONE || j->state == PWC__JOB_STATE__JOB_PARTIAL)
@@ -530,13 +568,16 @@ void check_end(void)
     const struct daemon *d = &W.d;
     for (unsigned i = 0; i < W.nspecs; i++) {
         const struct spec *s = &W.specs[i];
-        SIM_CHECK(s->id == 0 || s->terminals == 1, "job %lu (spec %u) ended %u times", (ul)s->id, i, s->terminals);
-        SIM_CHECK(s->finished > 0 || s->client_gone || s->id == 0, "the client of job %lu was not told of its end", (ul)s->id);
+        SIM_CHECK(s->id == 0 || s->terminals == 1, "job %lu (spec %u) ended %u times", (ul)s->id, i,
+                  s->terminals);
+        SIM_CHECK(s->finished > 0 || s->client_gone || s->id == 0,
+                  "the client of job %lu was not told of its end", (ul)s->id);
         SIM_CHECK(s->id != 0 || s->client_gone, "spec %u was never submitted", i);
     }
     const struct stage *x;
     TAILQ_FOREACH(x, &d->pool->stages, link)
     {
-        SIM_CHECK(x->state == STAGE_SPARE, "stage %lu is still %s when all is quiet", (ul)x->id, stage_state_name(x->state));
+        SIM_CHECK(x->state == STAGE_SPARE, "stage %lu is still %s when all is quiet", (ul)x->id,
+                  stage_state_name(x->state));
     }
 }

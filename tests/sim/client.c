@@ -1,8 +1,9 @@
 /*
- * client.c - simulated clients: they submit, hand over descriptors when asked, read what they are told, and check it.
+ * client.c - simulated clients: they submit, hand over descriptors when asked, read what they are told, and
+ * check it.
  *
- * A client may cancel, hang up, half-close, stop reading for a while, or come back and attach. What it was told must
- * fit: events in order, each item and each chunk ended once, one Finished a job.
+ * A client may cancel, hang up, half-close, stop reading for a while, or come back and attach. What it was
+ * told must fit: events in order, each item and each chunk ended once, one Finished a job.
  */
 #include <string.h>
 
@@ -16,8 +17,8 @@ static struct client *from(struct due *d, size_t offset)
     return (struct client *)(void *)((char *)d - offset);
 }
 
-static void send_fds(struct client *c, uint16_t type, uint64_t tag, const ProtobufCMessage *m, struct file **files,
-                     unsigned n)
+static void send_fds(struct client *c, uint16_t type, uint64_t tag, const ProtobufCMessage *m,
+                     struct file **files, unsigned n)
 {
     sim_log("client %u says %s", c->index, msg_name(type));
     end_send(c->sock->end, type, tag, m, NULL, 0, files, n);
@@ -32,7 +33,8 @@ static void send_to(struct client *c, uint16_t type, uint64_t tag, const Protobu
 
 static Pwc__Policy policy_of(const struct spec *s, Pwc__Value *fill)
 {
-    static const char *const halts[] = {"now,fail=1", "soon,fail=1", "now,success=2", "soon,done=50%", "soon,fail=30%"};
+    static const char *const halts[] = {"now,fail=1", "soon,fail=1", "now,success=2", "soon,done=50%",
+                                        "soon,fail=30%"};
     Pwc__Policy p = PWC__POLICY__INIT;
     uint64_t r = sim_mix(s->salt, 99);
     p.set = (r & 3) != 0;
@@ -63,7 +65,8 @@ static void submit(struct client *c, struct spec *s)
     Pwc__Policy policy = policy_of(s, &fill);
     Pwc__Value values[2] = {PWC__VALUE__INIT, PWC__VALUE__INIT};
     Pwc__Param params[2] = {PWC__PARAM__INIT, PWC__PARAM__INIT}, *list[2] = {&params[0], &params[1]};
-    Pwc__RoleDecl roles[2] = {PWC__ROLE_DECL__INIT, PWC__ROLE_DECL__INIT}, *role_list[2] = {&roles[0], &roles[1]};
+    Pwc__RoleDecl roles[2] = {PWC__ROLE_DECL__INIT, PWC__ROLE_DECL__INIT},
+                  *role_list[2] = {&roles[0], &roles[1]};
     uint64_t r = sim_mix(s->salt, 98);
     bool count = s->op == OP_COUNT || s->op == OP_COUNT_FOLD;
     for (int i = 0; i < 2; i++) {
@@ -129,6 +132,8 @@ static void on_want(struct client *c, const Pwc__Want *m)
 {
     const struct spec *s = spec_of_job(m->job);
     struct want *w = NULL;
+    if (c->lingering)
+        return; /* it has said that nothing more comes */
     for (unsigned i = 0; i < c->nwants; i++)
         if (c->wants[i].job == m->job)
             w = &c->wants[i];
@@ -136,10 +141,11 @@ static void on_want(struct client *c, const Pwc__Want *m)
         w = &c->wants[c->nwants++];
         *w = (struct want){.job = m->job};
     }
-    SIM_CHECK(m->first == w->end && m->n > 0, "job %lu wants items from %lu on, not from %lu", (ul)m->job, (ul)m->first,
-              (ul)w->end);
+    SIM_CHECK(m->first == w->end && m->n > 0, "job %lu wants items from %lu on, not from %lu", (ul)m->job,
+              (ul)m->first, (ul)w->end);
     w->end = m->first + m->n;
-    SIM_CHECK(w->end <= (s->op == OP_BATCH ? s->chunks : 1), "job %lu wants more items than there are", (ul)m->job);
+    SIM_CHECK(w->end <= (s->op == OP_BATCH ? s->chunks : 1), "job %lu wants more items than there are",
+              (ul)m->job);
     if (c->step.place == 0)
         due_in(&c->step, sim_delay());
 }
@@ -162,7 +168,8 @@ static void on_accepted(struct client *c, uint64_t tag, const Pwc__Accepted *m)
 static void on_rejected(struct client *c, uint64_t tag, const Pwc__Rejected *m)
 {
     struct spec *s = &W.specs[tag - 1];
-    SIM_CHECK(m->code == PWC__CODE__CODE_START || m->code == PWC__CODE__CODE_BUSY, "rejected: %s: %s", m->field, m->reason);
+    SIM_CHECK(m->code == PWC__CODE__CODE_START || m->code == PWC__CODE__CODE_BUSY, "rejected: %s: %s",
+              m->field, m->reason);
     SIM_CHECK(++s->rejected < TRIES_MAX, "never accepted: %s", m->reason);
     c->todo |= 1u << s->index; /* again, a little later */
     due_in(&c->step, 500 * NS_PER_MS);
@@ -172,25 +179,27 @@ static void on_item_done(const Pwc__ItemDone *m)
 {
     struct spec *s = spec_of_job(m->job);
     uint64_t bit = 1ull << (m->index & 63);
-    SIM_CHECK(m->index < s->chunks && (s->item_done & bit) == 0, "item %lu of job %lu is done twice", (ul)m->index, (ul)m->job);
+    SIM_CHECK(m->index < s->chunks && (s->item_done & bit) == 0, "item %lu of job %lu is done twice",
+              (ul)m->index, (ul)m->job);
     s->item_done |= bit;
     if (m->code != PWC__CODE__CODE_OK)
         s->item_bad |= bit;
-    SIM_CHECK(m->code != PWC__CODE__CODE_OK || (s->computed & bit) != 0, "item %lu of job %lu is done, but nobody did it",
-              (ul)m->index, (ul)m->job);
+    SIM_CHECK(m->code != PWC__CODE__CODE_OK || (s->computed & bit) != 0,
+              "item %lu of job %lu is done, but nobody did it", (ul)m->index, (ul)m->job);
 }
 
 static void on_chunk_done(const Pwc__ChunkDone *m)
 {
     struct spec *s = spec_of_job(m->job);
-    SIM_CHECK(m->first + m->n <= s->chunks && m->n > 0, "job %lu: record of chunks %lu to %lu", (ul)m->job, (ul)m->first,
-              (ul)(m->first + m->n));
+    SIM_CHECK(m->first + m->n <= s->chunks && m->n > 0, "job %lu: record of chunks %lu to %lu", (ul)m->job,
+              (ul)m->first, (ul)(m->first + m->n));
     for (uint64_t c = m->first; c < m->first + m->n; c++) {
         uint64_t bit = 1ull << c;
-        SIM_CHECK(s->op == OP_SERIAL || (s->recorded & bit) == 0, "job %lu: two records of chunk %lu", (ul)m->job, (ul)c);
-        s->recorded |= bit;
-        SIM_CHECK(m->code != PWC__CODE__CODE_OK || (s->computed & bit) != 0, "job %lu: chunk %lu is done, but nobody did it",
+        SIM_CHECK(s->op == OP_SERIAL || (s->recorded & bit) == 0, "job %lu: two records of chunk %lu",
                   (ul)m->job, (ul)c);
+        s->recorded |= bit;
+        SIM_CHECK(m->code != PWC__CODE__CODE_OK || (s->computed & bit) != 0,
+                  "job %lu: chunk %lu is done, but nobody did it", (ul)m->job, (ul)c);
     }
 }
 
@@ -198,12 +207,14 @@ static void on_finished(const Pwc__Finished *m)
 {
     struct spec *s = spec_of_job(m->job);
     s->finished++;
-    SIM_CHECK(m->state >= PWC__JOB_STATE__JOB_DONE, "job %lu finished in state %d", (ul)m->job, (int)m->state);
-    SIM_CHECK(s->end_state == 0 || s->end_state == m->state, "job %lu finished twice, differently", (ul)m->job);
+    SIM_CHECK(m->state >= PWC__JOB_STATE__JOB_DONE, "job %lu finished in state %d", (ul)m->job,
+              (int)m->state);
+    SIM_CHECK(s->end_state == 0 || s->end_state == m->state, "job %lu finished twice, differently",
+              (ul)m->job);
     s->end_state = m->state;
     if (s->op == OP_BATCH && m->state == PWC__JOB_STATE__JOB_DONE && m->reason[0] == '\0')
-        SIM_CHECK(s->client_gone || s->item_done == UINT64_MAX >> (64 - s->chunks), "job %lu is done, its items are not",
-                  (ul)m->job);
+        SIM_CHECK(s->client_gone || s->item_done == UINT64_MAX >> (64 - s->chunks),
+                  "job %lu is done, its items are not", (ul)m->job);
 }
 
 static void on_event(const Pwc__Event *m)

@@ -1,9 +1,10 @@
 /*
- * kernel.c - what the supervisor asks the kernel for: descriptors, memory objects, processes and their deaths.
+ * kernel.c - what the supervisor asks the kernel for: descriptors, memory objects, processes and their
+ * deaths.
  *
- * Descriptors are numbers that are never used twice in a world: one that is closed twice, or used after it was
- * closed, fails the seed. Calls are wrapped at link time (see sim.am); numbers below SIM_FD_BASE are real ones and go
- * through. Any call that can fail does so now and then (W.p_kernel).
+ * Descriptors are numbers that are never used twice in a world: one that is closed twice, or used after it
+ * was closed, fails the seed. Calls are wrapped at link time (see sim.am); numbers below SIM_FD_BASE are real
+ * ones and go through. Any call that can fail does so now and then (W.p_kernel).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -64,7 +65,7 @@ struct file *file_new(enum file_kind kind)
 static struct page {
     struct page *next;
     alignas(64) char bytes[sizeof(struct segment)];
-} *spare_pages;
+} * spare_pages;
 
 static void *page_get(void)
 {
@@ -156,8 +157,8 @@ void kernel_reset(void)
 void kernel_check_empty(void)
 {
     for (uint32_t i = 0; i < used; i++)
-        SIM_CHECK(table[i] == NULL, "descriptor %u leaked: file of kind %d, memory of kind %d", SIM_FD_BASE + i,
-                  (int)table[i]->kind, (int)table[i]->mem.kind);
+        SIM_CHECK(table[i] == NULL, "descriptor %u leaked: file of kind %d, memory of kind %d",
+                  SIM_FD_BASE + i, (int)table[i]->kind, (int)table[i]->mem.kind);
     SIM_CHECK(maps == 0, "%u mappings leaked", maps);
 }
 
@@ -266,7 +267,8 @@ long __wrap_syscall(long number, ...)
 {
     va_list ap;
     va_start(ap, number);
-    long a = va_arg(ap, long), b = va_arg(ap, long), c = va_arg(ap, long), d = va_arg(ap, long), e = va_arg(ap, long);
+    long a = va_arg(ap, long), b = va_arg(ap, long), c = va_arg(ap, long), d = va_arg(ap, long),
+         e = va_arg(ap, long);
     va_end(ap);
     if (number == SYS_pidfd_open)
         return pidfd_open_((pid_t)a);
@@ -292,7 +294,9 @@ int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
         proc_stop_news(info);
         return 0;
     }
-    struct proc *p = type == P_PIDFD ? fd_file((int)id)->proc : type == P_PID ? proc_of_pid((pid_t)id) : proc_any_zombie();
+    struct proc *p = type == P_PIDFD ? fd_file((int)id)->proc
+                     : type == P_PID ? proc_of_pid((pid_t)id)
+                                     : proc_any_zombie();
     memset(info, 0, sizeof *info);
     if (p == NULL && type == P_ALL)
         return 0;

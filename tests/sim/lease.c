@@ -1,11 +1,12 @@
 /*
- * lease.c - a simulated worker at its lease: the loop of worker/lease.c in steps between which anything can happen.
+ * lease.c - a simulated worker at its lease: the loop of worker/lease.c in steps between which anything can
+ * happen.
  *
- *   slot says the chunk -> look at limit and cancel -> compute -> result is there -> next ... -> fold or finish ->
- *   slot idle -> report
+ *   slot says the chunk -> look at limit and cancel -> compute -> result is there -> next ... -> fold or
+ * finish -> slot idle -> report
  *
- * Each chunk has a value of its own. A worker that computes from rows which are not there (or no longer) leaves the
- * value's complement: should anybody use it, the job's result is wrong.
+ * Each chunk has a value of its own. A worker that computes from rows which are not there (or no longer)
+ * leaves the value's complement: should anybody use it, the job's result is wrong.
  */
 #include <string.h>
 
@@ -35,8 +36,8 @@ static void take_states(struct proc *p, const uint8_t *tail, size_t len)
     uint32_t n;
     for (; len > 0; tail += 4 + n, len -= 4 + n) {
         memcpy(&n, tail, sizeof n);
-        SIM_CHECK(len >= 4 && n == sizeof state && n <= len - 4, "a fold state of %u bytes came with lease %lu", n,
-                  (ul)p->lease);
+        SIM_CHECK(len >= 4 && n == sizeof state && n <= len - 4,
+                  "a fold state of %u bytes came with lease %lu", n, (ul)p->lease);
         memcpy(state, tail + 4, sizeof state);
         p->sum += state[0];
         p->count += state[1];
@@ -47,15 +48,18 @@ static void take_states(struct proc *p, const uint8_t *tail, size_t len)
 static void check_lease(const struct proc *p, const Stage__Lease *m, const struct packet *in)
 {
     const struct opened *o = p->job;
-    SIM_CHECK(m->first + m->n <= o->chunks && m->first + m->n >= m->first, "lease %lu: chunks %lu to %lu of %lu", (ul)m->lease,
-              (ul)m->first, (ul)(m->first + m->n), (ul)o->chunks);
+    SIM_CHECK(m->first + m->n <= o->chunks && m->first + m->n >= m->first,
+              "lease %lu: chunks %lu to %lu of %lu", (ul)m->lease, (ul)m->first, (ul)(m->first + m->n),
+              (ul)o->chunks);
     SIM_CHECK(m->n > 0 || m->final, "lease %lu is empty", (ul)m->lease);
-    SIM_CHECK(o->result_bytes == 0 || (p->arena != NULL && m->offset + m->n * o->result_bytes <= p->arena->mem.bytes),
+    SIM_CHECK(o->result_bytes == 0 ||
+                  (p->arena != NULL && m->offset + m->n * o->result_bytes <= p->arena->mem.bytes),
               "lease %lu does not fit the arena", (ul)m->lease);
-    SIM_CHECK(in->nfiles == (o->spec->op == OP_BATCH ? 2 * m->n : 0), "lease %lu came with %u descriptors", (ul)m->lease,
-              in->nfiles);
+    SIM_CHECK(in->nfiles == (o->spec->op == OP_BATCH ? 2 * m->n : 0), "lease %lu came with %u descriptors",
+              (ul)m->lease, in->nfiles);
     for (unsigned i = 0; i < in->nfiles; i++)
-        SIM_CHECK(in->files[i]->mem.kind == MEM_CLIENT && in->files[i]->mem.id == (o->spec->index << 16 | (m->first + i / 2)),
+        SIM_CHECK(in->files[i]->mem.kind == MEM_CLIENT &&
+                      in->files[i]->mem.id == (o->spec->index << 16 | (m->first + i / 2)),
                   "lease %lu: descriptor %u belongs to another item", (ul)m->lease, i);
 }
 
@@ -73,8 +77,8 @@ void lease_start(struct proc *p, const Stage__Lease *m, const struct packet *in)
     p->code = PWC__CODE__CODE_OK;
     p->began = (uint64_t)sim_now();
     take_states(p, in->bytes + in->body_len, in->tail_len);
-    sim_log("stage %lu: lease %lu of job %lu: chunks %lu to %lu%s", (ul)p->number, (ul)p->lease, (ul)p->job->job,
-            (ul)p->first, (ul)(p->first + p->n), p->final ? ", final" : "");
+    sim_log("stage %lu: lease %lu of job %lu: chunks %lu to %lu%s", (ul)p->number, (ul)p->lease,
+            (ul)p->job->job, (ul)p->first, (ul)(p->first + p->n), p->final ? ", final" : "");
     if (p->arena != NULL)
         p->arena->mem.place_bytes = p->job->result_bytes;
     proc_slot_set(p, p->lease, SLOT_IDLE);
@@ -224,8 +228,8 @@ static void send_report(struct proc *p)
         m.n_results = 2;
     }
     const char *what = lie(p, &m);
-    sim_log("stage %lu: reports lease %lu: %lu done, code %d%s%s", (ul)p->number, (ul)m.lease, (ul)m.done, (int)m.code,
-            what != NULL ? "; a lie: " : "", what != NULL ? what : "");
+    sim_log("stage %lu: reports lease %lu: %lu done, code %d%s%s", (ul)p->number, (ul)m.lease, (ul)m.done,
+            (int)m.code, what != NULL ? "; a lie: " : "", what != NULL ? what : "");
     proc_send(p, PWC_MSG_REPORT, &m.base, tail, len, NULL);
     if (what != NULL && m.lease != p->lease) { /* and then the truth */
         m.lease = p->lease;

@@ -1,8 +1,9 @@
 /*
  * loop.c - time: a queue of what is due, and in front of it the part of libevent that the supervisor uses.
  *
- * The clock stands still while something happens and then jumps to what is due next. Descriptors are level-triggered
- * as libevent's are: an event whose descriptor is still readable after its callback fires again.
+ * The clock stands still while something happens and then jumps to what is due next. Descriptors are
+ * level-triggered as libevent's are: an event whose descriptor is still readable after its callback fires
+ * again.
  */
 #include <string.h>
 
@@ -162,7 +163,8 @@ static void on_run(struct due *d)
     ev->cb(ev->fd, EV_READ, ev->arg);
 }
 
-struct event *event_new(struct event_base *base, evutil_socket_t fd, short what, event_callback_fn cb, void *arg)
+struct event *event_new(struct event_base *base, evutil_socket_t fd, short what, event_callback_fn cb,
+                        void *arg)
 {
     (void)base;
     struct event *ev = xcalloc(1, sizeof *ev);

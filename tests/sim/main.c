@@ -5,8 +5,8 @@
  *   sim --seeds N [--from S] [--jobs J]
  *   sim --seed N [-v]       one, with a readable log
  *
- * A batch is a process: a seed that fails, by a check or by an assertion of the supervisor's, says how, names itself
- * and ends it. The last line counts batches.
+ * A batch is a process: a seed that fails, by a check or by an assertion of the supervisor's, says how, names
+ * itself and ends it. The last line counts batches.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -50,7 +50,8 @@ void sim_fail(const char *fmt, ...)
 static void on_crash(int sig)
 {
     char text[96];
-    int n = snprintf(text, sizeof text, "sim: seed %lu, step %lu: SIG%s\n", (ul)W.seed, (ul)W.steps, sigabbrev_np(sig));
+    int n = snprintf(text, sizeof text, "sim: seed %lu, step %lu: SIG%s\n", (ul)W.seed, (ul)W.steps,
+                     sigabbrev_np(sig));
     (void)!write(STDERR_FILENO, text, (size_t)n);
     _exit(1);
 }

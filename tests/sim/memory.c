@@ -1,9 +1,9 @@
 /*
  * memory.c - the allocator of one world: a region that is empty again when its world is.
  *
- * malloc and its family are wrapped at link time. While a world runs, everything comes from here; what is left at its
- * end is a leak of the supervisor's (or of the simulation). Freed blocks are overwritten: whoever still reads them
- * reads nonsense. With sanitizers this file is left out: they know better.
+ * malloc and its family are wrapped at link time. While a world runs, everything comes from here; what is
+ * left at its end is a leak of the supervisor's (or of the simulation). Freed blocks are overwritten: whoever
+ * still reads them reads nonsense. With sanitizers this file is left out: they know better.
  */
 #include <string.h>
 #include <sys/mman.h>
@@ -135,7 +135,8 @@ void *__wrap_realloc(void *p, size_t n)
 void memory_begin(void)
 {
     if (region == NULL) {
-        region = mmap(NULL, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        region =
+            mmap(NULL, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         SIM_CHECK(region != MAP_FAILED, "no memory for the region");
     }
     top = region;

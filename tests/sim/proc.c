@@ -1,10 +1,10 @@
 /*
- * proc.c - simulated processes: the nursery, and stages as far as they are only processes: birth, sandbox, jobs opened
- * and closed, parking, death. Leases are in lease.c, the other roles in roles.c.
+ * proc.c - simulated processes: the nursery, and stages as far as they are only processes: birth, sandbox,
+ * jobs opened and closed, parking, death. Leases are in lease.c, the other roles in roles.c.
  *
- * A stage is one thread: while it is at a lease or a plan it reads nothing; producer and consumer look at their channel
- * between two chunks. It follows doc/ARCHITECTURE.md to the letter, and what the supervisor sends it is held against
- * that: a real stage would end itself, this one fails the seed.
+ * A stage is one thread: while it is at a lease or a plan it reads nothing; producer and consumer look at
+ * their channel between two chunks. It follows doc/ARCHITECTURE.md to the letter, and what the supervisor
+ * sends it is held against that: a real stage would end itself, this one fails the seed.
  */
 #include <errno.h>
 #include <string.h>
@@ -57,8 +57,8 @@ static void forget(struct proc *p)
     file_drop(&p->sock);
 }
 
-/* Whom may the supervisor hold responsible for this death? The chunk in its slot; of a liar, who wrote what it liked
- * there, any. */
+/* Whom may the supervisor hold responsible for this death? The chunk in its slot; of a liar, who wrote what
+ * it liked there, any. */
 static void blame(struct proc *p)
 {
     if (p->liar)
@@ -131,7 +131,8 @@ void procs_reset(void)
         if (p->state == PROC_RUNS && p->sock->end->eof && p->pidfd == NULL)
             proc_end_now(p); /* a stranger, which pool_shutdown finds by what the kernel knows */
         else
-            SIM_CHECK(p->state == PROC_REAPED || W.ended_early, "process %d (%s) %s", p->pid, p->nursery ? "nursery" : "stage",
+            SIM_CHECK(p->state == PROC_REAPED || W.ended_early, "process %d (%s) %s", p->pid,
+                      p->nursery ? "nursery" : "stage",
                       p->state == PROC_RUNS ? "outlived the supervisor" : "was not waited for");
         free(p);
     }
@@ -141,7 +142,8 @@ void procs_reset(void)
 
 /* ---- sending ---- */
 
-void proc_send(struct proc *p, uint16_t type, const ProtobufCMessage *m, const void *tail, size_t len, struct file *f)
+void proc_send(struct proc *p, uint16_t type, const ProtobufCMessage *m, const void *tail, size_t len,
+               struct file *f)
 {
     sim_log("stage %lu (%d) says %s", (ul)p->number, p->pid, msg_name(type));
     end_send(p->sock->end, type, 0, m, tail, len, &f, f != NULL ? 1 : 0);
@@ -219,8 +221,9 @@ void proc_stop_news(siginfo_t *ret)
 /* For ever, but only where somebody watches. */
 static bool watched(const struct proc *p, enum where where)
 {
-    return where == AT_BOOT || where == AT_READY || where == AT_ENTER || where == AT_CHUNK || where == AT_PLAN ||
-           where == AT_SLOT || where == AT_BETWEEN || where == AT_FINISH || where == AT_NURSERY || p->nursery;
+    return where == AT_BOOT || where == AT_READY || where == AT_ENTER || where == AT_CHUNK ||
+           where == AT_PLAN || where == AT_SLOT || where == AT_BETWEEN || where == AT_FINISH ||
+           where == AT_NURSERY || p->nursery;
 }
 
 bool proc_fault(struct proc *p, enum where where)
@@ -336,24 +339,30 @@ static void check_domain(struct proc *p, struct spec *s)
     }
     SIM_CHECK(had->client->uid == s->client->uid, "stage %lu serves uid %u and then uid %u", (ul)p->number,
               (unsigned)had->client->uid, (unsigned)s->client->uid);
-    bool alone = had->isolation != PWC__ISOLATION__ISOLATION_USER || s->isolation != PWC__ISOLATION__ISOLATION_USER;
+    bool alone =
+        had->isolation != PWC__ISOLATION__ISOLATION_USER || s->isolation != PWC__ISOLATION__ISOLATION_USER;
     SIM_CHECK(!alone || had == s, "stage %lu serves two jobs, of which one asked for its own", (ul)p->number);
 }
 
 static void job_open(struct proc *p, const Stage__JobOpen *m, struct packet *in)
 {
     struct opened *o = proc_open_job(p, 0);
-    unsigned expected = (unsigned)m->has_plan + (unsigned)m->has_raster + (m->batch ? 0 : (unsigned)m->n_roles);
-    SIM_CHECK(proc_open_job(p, m->job) == NULL, "job %lu is opened twice in stage %lu", (ul)m->job, (ul)p->number);
+    unsigned expected =
+        (unsigned)m->has_plan + (unsigned)m->has_raster + (m->batch ? 0 : (unsigned)m->n_roles);
+    SIM_CHECK(proc_open_job(p, m->job) == NULL, "job %lu is opened twice in stage %lu", (ul)m->job,
+              (ul)p->number);
     SIM_CHECK(o != NULL, "more than 8 jobs open in stage %lu", (ul)p->number);
-    SIM_CHECK(in->nfiles == expected, "job %lu opened with %u descriptors instead of %u", (ul)m->job, in->nfiles, expected);
+    SIM_CHECK(in->nfiles == expected, "job %lu opened with %u descriptors instead of %u", (ul)m->job,
+              in->nfiles, expected);
     struct spec *s = spec_named(m);
     check_domain(p, s);
-    *o = (struct opened){.job = m->job, .spec = s, .role = m->role, .result_bytes = m->result_bytes, .chunks = m->chunks};
+    *o = (struct opened){
+        .job = m->job, .spec = s, .role = m->role, .result_bytes = m->result_bytes, .chunks = m->chunks};
     if (m->has_raster)
         o->raster = TAKE_PTR(in->files[m->has_plan ? 1 : 0]);
     SIM_CHECK(o->raster == NULL || o->raster->mem.kind == MEM_SCRATCH, "the raster is something else");
-    SIM_CHECK(s->op != OP_SERIAL || !s->producer || s->whole || m->role == STAGE__ROLE__ROLE_CONSUMER || m->has_raster,
+    SIM_CHECK(s->op != OP_SERIAL || !s->producer || s->whole || m->role == STAGE__ROLE__ROLE_CONSUMER ||
+                  m->has_raster,
               "job %lu: no raster for role %d", (ul)m->job, (int)m->role);
 }
 
@@ -386,9 +395,10 @@ static void describe(struct proc *p)
 
 static void enter(struct proc *p, const Stage__Enter *m, struct packet *in)
 {
-    SIM_CHECK(p->domain == 0 && m->domain != 0, "stage %lu enters domain %lu after %lu", (ul)m->stage, (ul)m->domain,
-              (ul)p->domain);
-    SIM_CHECK(in->nfiles == 2 && in->files[0]->mem.kind == MEM_CONTROL && in->files[1]->mem.kind == MEM_SEGMENT,
+    SIM_CHECK(p->domain == 0 && m->domain != 0, "stage %lu enters domain %lu after %lu", (ul)m->stage,
+              (ul)m->domain, (ul)p->domain);
+    SIM_CHECK(in->nfiles == 2 && in->files[0]->mem.kind == MEM_CONTROL &&
+                  in->files[1]->mem.kind == MEM_SEGMENT,
               "Enter without control page and segment");
     p->number = m->stage;
     p->domain = m->domain;
@@ -413,15 +423,15 @@ static void take_arena(struct proc *p, const Stage__Arena *m, struct packet *in)
 
 static bool runs_op(uint16_t type)
 {
-    return type == PWC_MSG_ENTER || type == PWC_MSG_JOB_OPEN || type == PWC_MSG_PLAN || type == PWC_MSG_LEASE ||
-           type == PWC_MSG_PRODUCE || type == PWC_MSG_CONSUME;
+    return type == PWC_MSG_ENTER || type == PWC_MSG_JOB_OPEN || type == PWC_MSG_PLAN ||
+           type == PWC_MSG_LEASE || type == PWC_MSG_PRODUCE || type == PWC_MSG_CONSUME;
 }
 
 static void begin_work(struct proc *p, const char *what, uint64_t job, Stage__Role role, bool again)
 {
     p->job = proc_open_job(p, job);
-    SIM_CHECK(p->job != NULL && p->job->role == role, "%s of job %lu, which is not open for it in stage %lu", what, (ul)job,
-              (ul)p->number);
+    SIM_CHECK(p->job != NULL && p->job->role == role, "%s of job %lu, which is not open for it in stage %lu",
+              what, (ul)job, (ul)p->number);
     SIM_CHECK(again || p->job->spec->isolation != PWC__ISOLATION__ISOLATION_CHUNK || !holds_lease_before(p),
               "stage %lu gets a second lease, though its job wants one process a chunk", (ul)p->number);
     p->leases_seen++;
@@ -456,7 +466,8 @@ static void handle(struct proc *p, struct packet *in, ProtobufCMessage *msg)
     case PWC_MSG_PRODUCE: {
         struct opened *o = proc_open_job(p, ((Stage__Produce *)msg)->job);
         bool planner = o != NULL && o->role == STAGE__ROLE__ROLE_PLANNER;
-        begin_work(p, "Produce", ((Stage__Produce *)msg)->job, planner ? o->role : STAGE__ROLE__ROLE_PRODUCER, planner);
+        begin_work(p, "Produce", ((Stage__Produce *)msg)->job, planner ? o->role : STAGE__ROLE__ROLE_PRODUCER,
+                   planner);
         produce_start(p, (Stage__Produce *)msg);
         break;
     }
@@ -494,7 +505,9 @@ static void stage_read(struct proc *p)
             proc_die(p, true, 0);
         return;
     }
-    if (proc_fault(p, next->type == PWC_MSG_JOB_OPEN ? AT_OPEN : next->type == PWC_MSG_LEASE ? AT_LEASE : AT_PARKED))
+    if (proc_fault(p, next->type == PWC_MSG_JOB_OPEN ? AT_OPEN
+                      : next->type == PWC_MSG_LEASE  ? AT_LEASE
+                                                     : AT_PARKED))
         return;
     struct packet *in = end_take(p->sock->end);
     sim_log("stage %lu (%d) is told %s", (ul)p->number, p->pid, msg_name(in->type));

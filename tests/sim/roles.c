@@ -1,9 +1,9 @@
 /*
  * roles.c - simulated planner, producer and consumer, and what a stage says that lies.
  *
- * A raster holds, chunk by chunk, the rows from which it is computed; a windowed one loses those below what was
- * released. A consumer takes results strictly in order and checks each one's value when it gets to it, not when it is
- * told of it: a place that is used again too early shows.
+ * A raster holds, chunk by chunk, the rows from which it is computed; a windowed one loses those below what
+ * was released. A consumer takes results strictly in order and checks each one's value when it gets to it,
+ * not when it is told of it: a place that is used again too early shows.
  */
 #include <string.h>
 
@@ -218,10 +218,13 @@ void consume_take(struct proc *p, const Stage__Absorb *m, struct packet *in)
         arena = p->arenas[p->narenas].file = TAKE_PTR(in->files[0]);
         p->arenas[p->narenas++].id = m->arena;
     }
-    SIM_CHECK(arena != NULL || m->hole, "absorb of chunk %lu from an arena the consumer does not know", (ul)m->first);
+    SIM_CHECK(arena != NULL || m->hole, "absorb of chunk %lu from an arena the consumer does not know",
+              (ul)m->first);
     SIM_CHECK(m->n > 0 && m->first == p->expected && m->first + m->n <= p->job->chunks,
-              "absorb of chunks %lu to %lu, though %lu is next", (ul)m->first, (ul)(m->first + m->n), (ul)p->expected);
-    SIM_CHECK(m->hole || m->offset + m->n * p->job->result_bytes <= arena->mem.bytes, "absorb past the arena's end");
+              "absorb of chunks %lu to %lu, though %lu is next", (ul)m->first, (ul)(m->first + m->n),
+              (ul)p->expected);
+    SIM_CHECK(m->hole || m->offset + m->n * p->job->result_bytes <= arena->mem.bytes,
+              "absorb past the arena's end");
     p->expected = m->first + m->n;
     if (p->nqueue == p->room) {
         p->room = p->room * 2 + 4;
@@ -253,8 +256,9 @@ static void merge_one(struct proc *p)
     const struct absorb *a = &p->queue[0];
     uint64_t place = a->offset / p->job->result_bytes + (p->merged - a->first);
     uint64_t value = a->hole ? SIM_HOLE : arena_known(p, a->arena)->mem.values[place];
-    SIM_CHECK(a->hole || value == spec_value(s, p->merged), "job %lu: the consumer finds something else where chunk %lu should lie",
-              (ul)p->job->job, (ul)p->merged);
+    SIM_CHECK(a->hole || value == spec_value(s, p->merged),
+              "job %lu: the consumer finds something else where chunk %lu should lie", (ul)p->job->job,
+              (ul)p->merged);
     p->hash = sim_mix(p->hash, value);
     p->merged++;
     atomic_store(&proc_slot(p)->done, ++p->done_ever);
@@ -297,7 +301,8 @@ void consume_step(struct proc *p)
         return;
     }
     if (p->nqueue > 0)
-        due_in(&p->step, sim_chance(W.p_slow) ? (int64_t)sim_rnd(800 * NS_PER_MS) : s->chunk_ns / 4 + sim_delay());
+        due_in(&p->step,
+               sim_chance(W.p_slow) ? (int64_t)sim_rnd(800 * NS_PER_MS) : s->chunk_ns / 4 + sim_delay());
 }
 
 /* ---- lies ---- */
@@ -337,8 +342,8 @@ bool proc_lies(struct proc *p)
     absorbed.upto = sim_rnd(100);
     report.lease = sim_rnd(10);
     uint64_t which = sim_rnd(ARRAY_LEN(types) + 4);
-    /* What nobody can tell from the truth is left out: a consumer is believed what it has absorbed, whoever holds a
-     * lease that it is over. */
+    /* What nobody can tell from the truth is left out: a consumer is believed what it has absorbed, whoever
+     * holds a lease that it is over. */
     if (p->phase == PHASE_CONSUME && (which == 1 || which == 6))
         which = 0;
     if (report.lease == p->lease)

@@ -4,11 +4,12 @@
  * Everything of pwcd but its main(), listener, service manager glue and closer is linked as it is. What lies
  * below it is replaced at link time: libevent and the clock (loop.c), channels (channel.c), descriptors,
  * processes and memory objects (kernel.c), malloc (memory.c). Above them live simulated peers: stages and the
- * nursery (proc.c, lease.c, roles.c), clients (client.c). One seed makes one world, runs it until every job has
- * ended and nothing moves any more, and takes it apart; check.c looks at the supervisor's tables after every step.
+ * nursery (proc.c, lease.c, roles.c), clients (client.c). One seed makes one world, runs it until every job
+ * has ended and nothing moves any more, and takes it apart; check.c looks at the supervisor's tables after
+ * every step.
  *
- * One thing happens at a time: a `due` with a time, out of one queue; equal times in the order they were set. Nothing
- * reads the real clock, an address or uninitialised memory, so a seed replays exactly.
+ * One thing happens at a time: a `due` with a time, out of one queue; equal times in the order they were set.
+ * Nothing reads the real clock, an address or uninitialised memory, so a seed replays exactly.
  *
  * sim_fail() ends the process: a batch of seeds is a process of its own (main.c).
  */
@@ -86,8 +87,9 @@ struct file {
     struct {
         enum memory_kind kind;
         uint64_t bytes, id;
-        void *pages;      /* CONTROL, SEGMENT */
-        uint64_t *values; /* ARENA: what lies at each place of result_bytes; SCRATCH: what a chunk's rows hold */
+        void *pages; /* CONTROL, SEGMENT */
+        uint64_t
+            *values; /* ARENA: what lies at each place of result_bytes; SCRATCH: what a chunk's rows hold */
         uint64_t place_bytes;
         bool read_only;
     } mem;
@@ -120,17 +122,17 @@ struct packet {
 struct end {
     struct end *other; /* NULL: it is closed */
     struct packet *head, **tail;
-    size_t bytes;          /* in the queue */
-    bool eof;              /* the other side sends no more */
-    struct file *file;     /* the supervisor's side: whose event to fire */
-    struct due *reader;    /* a peer's side: what to fire */
-    bool stalled;          /* a peer that does not read: the supervisor's queue grows */
+    size_t bytes;       /* in the queue */
+    bool eof;           /* the other side sends no more */
+    struct file *file;  /* the supervisor's side: whose event to fire */
+    struct due *reader; /* a peer's side: what to fire */
+    bool stalled;       /* a peer that does not read: the supervisor's queue grows */
 };
 void end_pair(struct file *ret[2]);
 void end_close(struct end *e);
 /* A peer sends. files: references are taken over. */
-void end_send(struct end *e, uint16_t type, uint64_t tag, const ProtobufCMessage *m, const void *tail, size_t tail_len,
-              struct file **files, unsigned nfiles);
+void end_send(struct end *e, uint16_t type, uint64_t tag, const ProtobufCMessage *m, const void *tail,
+              size_t tail_len, struct file **files, unsigned nfiles);
 void end_send_garbage(struct end *e);
 struct packet *end_take(struct end *e); /* NULL: nothing is there */
 ProtobufCMessage *packet_message(const struct packet *p);
@@ -138,7 +140,15 @@ void packet_free(struct packet *p);
 
 /* ---- what a job is, for those who compute it ---- */
 enum op_kind { OP_COUNT, OP_COUNT_FOLD, OP_FOLD, OP_SERIAL, OP_PLACED, OP_BATCH, OP_KINDS };
-enum poison_kind { POISON_CRASH, POISON_EXIT, POISON_ERROR, POISON_OOM, POISON_HANG, POISON_SHRANK, POISON_KINDS };
+enum poison_kind {
+    POISON_CRASH,
+    POISON_EXIT,
+    POISON_ERROR,
+    POISON_OOM,
+    POISON_HANG,
+    POISON_SHRANK,
+    POISON_KINDS
+};
 struct poison {
     uint64_t chunk;
     enum poison_kind kind;
@@ -164,12 +174,12 @@ struct spec {
     /* what became of it, as the world saw it */
     uint32_t accepted, rejected, finished;
     Pwc__JobState end_state;
-    uint32_t trouble; /* faults that hit it: without any it must end well */
+    uint32_t trouble;                                /* faults that hit it: without any it must end well */
     bool cancelled, client_gone, item_refused, lost; /* lost: the client left before it was accepted */
-    uint64_t computed;               /* bit a chunk: somebody went through it */
-    uint64_t bad;                    /* bit a chunk: given up */
-    uint8_t blame[SIM_CHUNKS_MAX];   /* times it was seen to end badly */
-    uint8_t charged[SIM_CHUNKS_MAX]; /* times the supervisor held it responsible */
+    uint64_t computed;                               /* bit a chunk: somebody went through it */
+    uint64_t bad;                                    /* bit a chunk: given up */
+    uint8_t blame[SIM_CHUNKS_MAX];                   /* times it was seen to end badly */
+    uint8_t charged[SIM_CHUNKS_MAX];                 /* times the supervisor held it responsible */
     uint64_t item_done, item_bad, recorded;
     uint64_t last_seq;
     uint32_t terminals;
@@ -179,27 +189,35 @@ struct spec *spec_of_job(uint64_t job); /* NULL: not one of this world's */
 
 /* ---- proc.c, lease.c, roles.c: the nursery and stages ---- */
 enum where { /* the moments in which something may happen to a process */
-    AT_BOOT,
-    AT_READY,
-    AT_DESCRIBE,
-    AT_ENTER,
-    AT_PARKED,
-    AT_OPEN,
-    AT_LEASE,
-    AT_SLOT,
-    AT_CHUNK,
-    AT_BETWEEN,
-    AT_FINISH,
-    AT_REPORT,
-    AT_REPORTED,
-    AT_PLAN,
-    AT_PRODUCE,
-    AT_CONSUME,
-    AT_NURSERY,
-    AT_WHERES
+             AT_BOOT,
+             AT_READY,
+             AT_DESCRIBE,
+             AT_ENTER,
+             AT_PARKED,
+             AT_OPEN,
+             AT_LEASE,
+             AT_SLOT,
+             AT_CHUNK,
+             AT_BETWEEN,
+             AT_FINISH,
+             AT_REPORT,
+             AT_REPORTED,
+             AT_PLAN,
+             AT_PRODUCE,
+             AT_CONSUME,
+             AT_NURSERY,
+             AT_WHERES
 };
 enum proc_state { PROC_RUNS, PROC_ZOMBIE, PROC_REAPED };
-enum proc_phase { PHASE_BOOT, PHASE_LOOP, PHASE_ENTER, PHASE_LEASE, PHASE_PLAN, PHASE_PRODUCE, PHASE_CONSUME };
+enum proc_phase {
+    PHASE_BOOT,
+    PHASE_LOOP,
+    PHASE_ENTER,
+    PHASE_LEASE,
+    PHASE_PLAN,
+    PHASE_PRODUCE,
+    PHASE_CONSUME
+};
 
 struct opened {
     uint64_t job;
@@ -265,7 +283,8 @@ struct proc *proc_any_zombie(void);
 void proc_stop_news(siginfo_t *ret);
 void procs_reset(void);
 bool proc_fault(struct proc *p, enum where where); /* true: p is dead or hangs */
-void proc_send(struct proc *p, uint16_t type, const ProtobufCMessage *m, const void *tail, size_t len, struct file *f);
+void proc_send(struct proc *p, uint16_t type, const ProtobufCMessage *m, const void *tail, size_t len,
+               struct file *f);
 void proc_loop(struct proc *p); /* ready for the next message */
 struct opened *proc_open_job(struct proc *p, uint64_t job);
 struct segment_slot *proc_slot(struct proc *p);
@@ -320,7 +339,7 @@ struct world {
     uint32_t faults_left;
     unsigned p_at[AT_WHERES]; /* per mille: a process comes to harm there */
     unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_memory, p_broken, p_steal_race;
-    int64_t kernel_failed; /* when: what could have been done may wait for the next tick */
+    int64_t kernel_failed;   /* when: what could have been done may wait for the next tick */
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
     bool crowded, ending, ended_early;
     struct due child_news; /* SIGCHLD */

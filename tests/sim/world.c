@@ -1,8 +1,9 @@
 /*
- * world.c - one seed: a supervisor with its clients, jobs and faults; run to the end, taken apart, nothing left.
+ * world.c - one seed: a supervisor with its clients, jobs and faults; run to the end, taken apart, nothing
+ * left.
  *
- * The faults of a world are counted: when they are spent, everything must come to its end in a bounded number of
- * steps. Some worlds come to harm a little everywhere, some much in one place, some not at all.
+ * The faults of a world are counted: when they are spent, everything must come to its end in a bounded number
+ * of steps. Some worlds come to harm a little everywhere, some much in one place, some not at all.
  */
 #include <string.h>
 
@@ -14,9 +15,9 @@
 #include "daemon/tick.h"
 #include "tests/sim/sim.h"
 
-#define STEPS_MAX   60000u              /* far above what a world needs: a few hundred, some thousands with timeouts */
-#define QUIET_MAX   3000u               /* steps until an idle supervisor really is */
-#define STANDSTILL  (400 * NS_PER_S)    /* nothing but timers for so long */
+#define STEPS_MAX  60000u /* far above what a world needs: a few hundred, some thousands with timeouts */
+#define QUIET_MAX  3000u  /* steps until an idle supervisor really is */
+#define STANDSTILL (400 * NS_PER_S) /* nothing but timers for so long */
 
 struct world W;
 static uint64_t rng;
@@ -58,8 +59,10 @@ static struct catalogue *catalogue;
 
 static size_t put_op(uint8_t *at, const char *name, Pwc__Split split, Pwc__Absorb absorb, unsigned nroles)
 {
-    Pwc__ParamInfo infos[2] = {PWC__PARAM_INFO__INIT, PWC__PARAM_INFO__INIT}, *params[2] = {&infos[0], &infos[1]};
-    Pwc__RoleInfo roles[2] = {PWC__ROLE_INFO__INIT, PWC__ROLE_INFO__INIT}, *role_list[2] = {&roles[0], &roles[1]};
+    Pwc__ParamInfo infos[2] = {PWC__PARAM_INFO__INIT, PWC__PARAM_INFO__INIT},
+                   *params[2] = {&infos[0], &infos[1]};
+    Pwc__RoleInfo roles[2] = {PWC__ROLE_INFO__INIT, PWC__ROLE_INFO__INIT},
+                  *role_list[2] = {&roles[0], &roles[1]};
     Pwc__OpInfo op = PWC__OP_INFO__INIT;
     for (int i = 0; i < 2; i++) {
         infos[i].name = TEXT(i == 0 ? "spec" : "n");
@@ -154,7 +157,9 @@ static void make_spec(struct spec *s, unsigned index)
 /* Where this world's processes come to harm. */
 static void make_faults(void)
 {
-    W.faults_left = sim_chance(100) ? 0 : sim_chance(850) ? 1 + (uint32_t)sim_rnd(6) : 1 + (uint32_t)sim_rnd(40);
+    W.faults_left = sim_chance(100)   ? 0
+                    : sim_chance(850) ? 1 + (uint32_t)sim_rnd(6)
+                                      : 1 + (uint32_t)sim_rnd(40);
     unsigned everywhere = sim_chance(500) ? 3 + (unsigned)sim_rnd(12) : 0;
     for (int i = 0; i < AT_WHERES; i++)
         W.p_at[i] = everywhere;
@@ -239,10 +244,12 @@ static void end_jobs(struct daemon *d)
     {
         for (int i = 0; i < PRIORITIES; i++)
             while ((j = TAILQ_FIRST(&u->waiting[i])) != NULL)
-                job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN, "the daemon is shutting down");
+                job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN,
+                        "the daemon is shutting down");
         for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
             next = TAILQ_NEXT(j, link);
-            job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN, "the daemon is shutting down");
+            job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN,
+                    "the daemon is shutting down");
         }
     }
 }

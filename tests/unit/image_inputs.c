@@ -15,15 +15,16 @@ static VipsImage *picture(int w, int h, int bands)
 {
     VipsImage *t[8] = {0}, *out = NULL;
     if (vips_xyz(&t[0], w, h, NULL) || vips_linear1(t[0], &t[1], 0.9, 20, NULL) ||
-        vips_gaussnoise(&t[2], w, h, "sigma", 30.0, "mean", 40.0, "seed", 42, NULL) || vips_add(t[1], t[2], &t[3], NULL) ||
-        vips_bandmean(t[3], &t[4], NULL))
+        vips_gaussnoise(&t[2], w, h, "sigma", 30.0, "mean", 40.0, "seed", 42, NULL) ||
+        vips_add(t[1], t[2], &t[3], NULL) || vips_bandmean(t[3], &t[4], NULL))
         return NULL;
     VipsImage *all[4] = {t[4], NULL, NULL, NULL};
     for (int i = 1; i < bands; i++)
         if (vips_linear1(all[i - 1], &all[i], i % 2 ? -0.7 : 0.8, 200.0 - 30 * i, NULL))
             return NULL;
     if (vips_bandjoin(all, &t[5], bands, NULL) || vips_cast(t[5], &t[6], VIPS_FORMAT_UCHAR, NULL) ||
-        vips_copy(t[6], &t[7], "interpretation", bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, NULL))
+        vips_copy(t[6], &t[7], "interpretation",
+                  bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, NULL))
         return NULL;
     out = vips_image_copy_memory(t[7]);
     for (size_t i = 0; i < ARRAY_LEN(t); i++)
@@ -80,9 +81,10 @@ static bool make_rgb(void)
     bool ok = save(rgb, "rgb.jpg[Q=92]") && save(rgb, "rgb.png") && save(rgb, "rgb.tif") &&
               save(rgb, "tiled.tif[tile,tile_width=64,tile_height=64,compression=deflate]") &&
               save(rgb, "pyramid.tif[tile,pyramid,tile_width=64,tile_height=64,compression=jpeg]") &&
-              save(rgb, "strip.tif[compression=lzw]") && save(rgb, "rgb.webp[lossless]") && save(rgb, "inter.png[interlace]") &&
-              save(rgb16, "rgb16.png") && save(rgb16, "rgb16.tif") && save(deco, "deco.jpg") && save(deco, "deco.png") &&
-              save(deco16, "deco16.tif") && save(deco, "deco.webp") && save(deco, "deco.tif") && save(rgb, "prog.jpg[interlace]");
+              save(rgb, "strip.tif[compression=lzw]") && save(rgb, "rgb.webp[lossless]") &&
+              save(rgb, "inter.png[interlace]") && save(rgb16, "rgb16.png") && save(rgb16, "rgb16.tif") &&
+              save(deco, "deco.jpg") && save(deco, "deco.png") && save(deco16, "deco16.tif") &&
+              save(deco, "deco.webp") && save(deco, "deco.tif") && save(rgb, "prog.jpg[interlace]");
     ok = ok && !vips_colourspace(rgb, &cmyk, VIPS_INTERPRETATION_CMYK, NULL) && save(cmyk, "cmyk.jpg") &&
          !vips_colourspace(rgb, &lab, VIPS_INTERPRETATION_LAB, NULL) && save(lab, "lab.tif") &&
          !vips_cast(rgb, &f, VIPS_FORMAT_FLOAT, NULL) && save(f, "float.tif") && save(rgb, "rgb.gif");
@@ -95,11 +97,13 @@ static bool make_rgb(void)
 static bool make_others(void)
 {
     VipsImage *grey = picture(251, 199, 1), *rgba = picture(203, 161, 4), *thin = picture(1, 300, 3);
-    VipsImage *flat = picture(300, 1, 3), *grey16 = wide(grey), *rgba16 = wide(rgba), *bin = NULL, *big = picture(1500, 900, 3);
+    VipsImage *flat = picture(300, 1, 3), *grey16 = wide(grey), *rgba16 = wide(rgba), *bin = NULL,
+              *big = picture(1500, 900, 3);
     VipsImage *big16 = wide(big);
-    bool ok = save(grey, "grey.png") && save(grey, "grey.jpg") && save(grey16, "grey16.png") && save(rgba, "rgba.png") &&
-              save(rgba, "rgba.webp[lossless]") && save(rgba16, "rgba16.tif") && save(thin, "thin.png") && save(flat, "flat.png") &&
-              !vips_more_const1(grey, &bin, 120, NULL) && save(bin, "bin.png") && save(big, "big.jpg") && save(big, "big.tif") &&
+    bool ok = save(grey, "grey.png") && save(grey, "grey.jpg") && save(grey16, "grey16.png") &&
+              save(rgba, "rgba.png") && save(rgba, "rgba.webp[lossless]") && save(rgba16, "rgba16.tif") &&
+              save(thin, "thin.png") && save(flat, "flat.png") && !vips_more_const1(grey, &bin, 120, NULL) &&
+              save(bin, "bin.png") && save(big, "big.jpg") && save(big, "big.tif") &&
               save(grey16, "grey16.tif") && save(big16, "big16.tif");
     VipsImage *all[] = {grey, rgba, thin, flat, grey16, rgba16, bin, big, big16};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
@@ -136,11 +140,14 @@ static bool make_profile(void)
 static bool make_masks(void)
 {
     VipsImage *rgb = picture(301, 217, 3), *piece = NULL;
-    bool ok = text("sharp.mat", "3 3 8 0\n-1 -1 -1\n-1 16 -1\n-1 -1 -1\n") && text("sep.mat", "5 1 16 0\n1 4 6 4 1\n") &&
-              text("emboss.csv", "-2,-1,0\n-1,1,1\n0,1,2\n") && text("cross.mat", "3 3\n128 255 128\n255 255 255\n128 255 128\n") &&
-              text("recomb.mat", "3 3\n0.3 0.6 0.1\n0.1 0.7 0.2\n0.5 0.25 0.25\n") &&
-              text("invertlut.mat", "4 4\n0.1 0.2 0.3 0.1\n0.2 0.4 0.4 0.2\n0.7 0.5 0.6 0.3\n0.9 0.8 0.7 0.6\n") &&
-              text("wide.mat", "31 31\n") && !vips_crop(rgb, &piece, 40, 30, 17, 13, NULL) && save(piece, "piece.png");
+    bool ok =
+        text("sharp.mat", "3 3 8 0\n-1 -1 -1\n-1 16 -1\n-1 -1 -1\n") &&
+        text("sep.mat", "5 1 16 0\n1 4 6 4 1\n") && text("emboss.csv", "-2,-1,0\n-1,1,1\n0,1,2\n") &&
+        text("cross.mat", "3 3\n128 255 128\n255 255 255\n128 255 128\n") &&
+        text("recomb.mat", "3 3\n0.3 0.6 0.1\n0.1 0.7 0.2\n0.5 0.25 0.25\n") &&
+        text("invertlut.mat", "4 4\n0.1 0.2 0.3 0.1\n0.2 0.4 0.4 0.2\n0.7 0.5 0.6 0.3\n0.9 0.8 0.7 0.6\n") &&
+        text("wide.mat", "31 31\n") && !vips_crop(rgb, &piece, 40, 30, 17, 13, NULL) &&
+        save(piece, "piece.png");
     g_clear_object(&rgb);
     g_clear_object(&piece);
     return ok;
@@ -190,9 +197,11 @@ static void compare_header(VipsImage *a, VipsImage *b, struct difference *d)
 static bool compare_pixels(VipsImage *a, VipsImage *b, struct difference *d)
 {
     VipsImage *x = NULL, *y = NULL;
-    bool ok = !vips_cast(a, &x, VIPS_FORMAT_DPCOMPLEX, NULL) && !vips_cast(b, &y, VIPS_FORMAT_DPCOMPLEX, NULL);
+    bool ok =
+        !vips_cast(a, &x, VIPS_FORMAT_DPCOMPLEX, NULL) && !vips_cast(b, &y, VIPS_FORMAT_DPCOMPLEX, NULL);
     size_t n = 0, m = 0, differ = 0;
-    double *p = ok ? vips_image_write_to_memory(x, &n) : NULL, *q = ok ? vips_image_write_to_memory(y, &m) : NULL;
+    double *p = ok ? vips_image_write_to_memory(x, &n) : NULL,
+           *q = ok ? vips_image_write_to_memory(y, &m) : NULL;
     d->most = d->fraction = 0;
     if (!p || !q || n != m)
         ok = false;

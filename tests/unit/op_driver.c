@@ -300,7 +300,8 @@ static int run_cut(struct op_run *run)
         return -1;
     return p->absorbed == run->plan.chunks
                ? 0
-               : op_fail(job, PWC__CODE__CODE_INTERNAL, "only %llu chunks were absorbed", (unsigned long long)p->absorbed);
+               : op_fail(job, PWC__CODE__CODE_INTERNAL, "only %llu chunks were absorbed",
+                         (unsigned long long)p->absorbed);
 }
 
 static void drop(struct op_run *run)

@@ -1,9 +1,10 @@
 /*
  * op_driver.h - runs an op in this process: what the stage runtime does, without processes or protocol.
  *
- * Planner, worker and consumer are jobs of their own with states of their own, as they would be in their stages.
- * Chunks are computed as soon as they are announced, while the rest of the raster is still empty, in random order
- * by random workers; and once more after the producer has ended, when they must give the same bytes.
+ * Planner, worker and consumer are jobs of their own with states of their own, as they would be in their
+ * stages. Chunks are computed as soon as they are announced, while the rest of the raster is still empty, in
+ * random order by random workers; and once more after the producer has ended, when they must give the same
+ * bytes.
  */
 #ifndef PWC_TESTS_OP_DRIVER_H
 #define PWC_TESTS_OP_DRIVER_H
@@ -34,8 +35,8 @@ struct op_run {
     Pwc__Code code;
     char text[1024];
     bool keep_plan;
-    struct op_plan plan; /* its blob is freed with the run if keep_plan, else it is gone */
-    uint64_t early;      /* chunks computed before the producer had ended */
+    struct op_plan plan;  /* its blob is freed with the run if keep_plan, else it is gone */
+    uint64_t early;       /* chunks computed before the producer had ended */
     uint64_t raster_kept; /* bytes of the raster that were not given back */
     uint64_t wrote;
     struct {

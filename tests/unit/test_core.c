@@ -1,6 +1,6 @@
 /*
- * test_core.c - the pure core against plain models: interval sets, the ledger of chunks, lease sizes, places of
- * results. Random walks are seeded; a failure prints its seed.
+ * test_core.c - the pure core against plain models: interval sets, the ledger of chunks, lease sizes, places
+ * of results. Random walks are seeded; a failure prints its seed.
  */
 #include <string.h>
 #include <unistd.h>
@@ -318,8 +318,9 @@ START_TEST(halt_speaks_parallel)
     ck_assert_int_eq(halt_check(&h, 10, 3, 0), HALT_NOW);
     ck_assert_int_eq(halt_parse("now,done=1", &h), 0);
     ck_assert_int_eq(halt_check(&h, 10, 0, 1), HALT_NOW);
-    static const char *const wrong[] = {"now", "now,", "now,fail", "now,fail=", "now,fail=0", "now,fail=-1", "now,fail=1.5",
-                                        "later,fail=1", "now,fail=101%", "now,fail=1 ", "nowfail=1", "soon,lost=1"};
+    static const char *const wrong[] = {
+        "now",          "now,",         "now,fail",      "now,fail=",   "now,fail=0", "now,fail=-1",
+        "now,fail=1.5", "later,fail=1", "now,fail=101%", "now,fail=1 ", "nowfail=1",  "soon,lost=1"};
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
         ck_assert_msg(halt_parse(wrong[i], &h) < 0, "%s", wrong[i]);
 }
@@ -327,14 +328,16 @@ END_TEST
 
 START_TEST(pressure_reads_the_kernels_texts)
 {
-#define PSI(full) "some avg10=50.00 avg60=1.00 avg300=0.10 total=1\nfull avg10=" full " avg60=0.00 avg300=0.00 total=1\n"
+#define PSI(full)                                                                                            \
+    "some avg10=50.00 avg60=1.00 avg300=0.10 total=1\nfull avg10=" full " avg60=0.00 avg300=0.00 total=1\n"
     const char *text = PSI("2.50");
     ck_assert(pressure_short("", PSI("12.50")));
     ck_assert(!pressure_short("", text));
     ck_assert(pressure_short("MemTotal:       1000 kB\nMemFree: 1 kB\nMemAvailable:     49 kB\n", text));
     ck_assert(!pressure_short("MemTotal:       1000 kB\nMemFree: 1 kB\nMemAvailable:     51 kB\n", text));
     ck_assert(!pressure_short("", ""));
-    ck_assert_uint_eq(pressure_resident("RssAnon:\t   100 kB\nRssFile:\t 7 kB\nRssShmem:\t   28 kB\n"), 128 * 1024);
+    ck_assert_uint_eq(pressure_resident("RssAnon:\t   100 kB\nRssFile:\t 7 kB\nRssShmem:\t   28 kB\n"),
+                      128 * 1024);
     ck_assert_uint_gt(pressure_of(getpid()), 0);
 }
 END_TEST

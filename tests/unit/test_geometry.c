@@ -1,4 +1,5 @@
-/* test_geometry.c - the pure part of cutting: fits, grids, needs. Random demands, with borders as libvips clips. */
+/* test_geometry.c - the pure part of cutting: fits, grids, needs. Random demands, with borders as libvips
+ * clips. */
 #include <math.h>
 
 #include "tests/unit/runner.h"
@@ -69,7 +70,8 @@ START_TEST(lines_are_covered)
         struct geometry g = {.in_rows = 1 + rnd(3000), .out_width = 1, .out_rows = 1 + rnd(3000)};
         struct model m = {.slope = (double)g.in_rows / g.out_rows, .above = rnd(40), .below = rnd(40)};
         if (rnd(3) == 0)
-            m = (struct model){.slope = rnd(400) / 100.0, .shift = (double)rnd(500) - 250, .above = rnd(9), .below = rnd(9)};
+            m = (struct model){
+                .slope = rnd(400) / 100.0, .shift = (double)rnd(500) - 250, .above = rnd(9), .below = rnd(9)};
         uint32_t margin = fit(&m, &g);
         geometry_cut(&g, 1 + rnd(100000), margin, 1 + rnd(1u << 20));
         check_covered(&m, &g);

@@ -1,9 +1,10 @@
 /*
- * test_image.c - image.* in this process (op_driver) against the `vips` command, pixel by pixel and field by field.
+ * test_image.c - image.* in this process (op_driver) against the `vips` command, pixel by pixel and field by
+ * field.
  *
- * Every row of the table is one call: the same parameters go to the driver, which cuts the image into many strips
- * and computes them in random order while the raster is still filling, and to the command. A bound other than 0
- * needs a reason.
+ * Every row of the table is one call: the same parameters go to the driver, which cuts the image into many
+ * strips and computes them in random order while the raster is still filling, and to the command. A bound
+ * other than 0 needs a reason.
  */
 #include <fcntl.h>
 #include <math.h>
@@ -24,8 +25,9 @@ static char dir[64];
 enum how { SLIDE, ALL, WHOLE };
 
 struct call {
-    const char *op, *in, *out; /* out: suffix with save options as the command takes them: ".tif[compression=lzw]" */
-    const char *params;        /* "sigma=8 precision=float" */
+    const char *op, *in,
+        *out;           /* out: suffix with save options as the command takes them: ".tif[compression=lzw]" */
+    const char *params; /* "sigma=8 precision=float" */
     enum how how;
     const char *second;  /* role=file */
     const char *command; /* the command's files, if not "IN OUT": %i %o %m */
@@ -35,7 +37,9 @@ struct call {
 };
 
 #define CALL(op_, in_, out_, params_, how_, ...)                                                             \
-    {.op = op_, .in = in_, .out = out_, .params = params_, .how = how_, ##__VA_ARGS__}
+    {                                                                                                        \
+        .op = op_, .in = in_, .out = out_, .params = params_, .how = how_, ##__VA_ARGS__                     \
+    }
 static const struct call calls[] = {
 #include "tests/unit/image_calls.h"
 };
@@ -52,7 +56,8 @@ static bool is_required(const struct op *op, const char *assignment)
 }
 
 /* One parameter as the command's argument: required ones by place, others by name. */
-static void add_argument(char *places, char *options, size_t size, const struct op *op, const char *assignment)
+static void add_argument(char *places, char *options, size_t size, const struct op *op,
+                         const char *assignment)
 {
     char value[128], name[64];
     int len = (int)strcspn(assignment, "=");
@@ -74,7 +79,11 @@ static void expand(char *to, size_t size, const char *from, const char *in, cons
 {
     size_t n = 0;
     for (; *from && n + 1 < size; from++) {
-        const char *word = from[0] != '%' ? NULL : from[1] == 'i' ? in : from[1] == 'o' ? out : from[1] == 'm' ? mask : NULL;
+        const char *word = from[0] != '%'   ? NULL
+                           : from[1] == 'i' ? in
+                           : from[1] == 'o' ? out
+                           : from[1] == 'm' ? mask
+                                            : NULL;
         if (!word) {
             to[n++] = *from;
             continue;
@@ -87,7 +96,8 @@ static void expand(char *to, size_t size, const char *from, const char *in, cons
 
 static void run_command(const struct call *c, const struct op *op, const char *out)
 {
-    char places[1024] = "", options[1024] = "", files[2048], in[512], mask[512] = "", second[600] = "", all[4800];
+    char places[1024] = "", options[1024] = "", files[2048], in[512], mask[512] = "", second[600] = "",
+         all[4800];
     AUTO_FREE char *params = xstrdup(c->params);
     char *save = NULL;
     for (char *p = strtok_r(params, " ", &save); p; p = strtok_r(NULL, " ", &save))
@@ -106,13 +116,16 @@ static void run_command(const struct call *c, const struct op *op, const char *o
 
 /* ---- our side ---- */
 
-static void name_output(const struct call *c, const char *who, char *ret_path, size_t size, char *ret_format, char *ret_options)
+static void name_output(const struct call *c, const char *who, char *ret_path, size_t size, char *ret_format,
+                        char *ret_options)
 {
     char suffix[16];
     size_t len = strcspn(c->out, "[");
     snprintf(suffix, sizeof suffix, "%.*s", (int)len, c->out);
     snprintf(ret_path, size, "%s/%s%s", dir, who, suffix);
-    strcpy(ret_format, strcmp(suffix, ".jpg") == 0 ? "jpeg" : strcmp(suffix, ".tif") == 0 ? "tiff" : suffix + 1);
+    strcpy(ret_format, strcmp(suffix, ".jpg") == 0   ? "jpeg"
+                       : strcmp(suffix, ".tif") == 0 ? "tiff"
+                                                     : suffix + 1);
     snprintf(ret_options, 128, "%s", c->out[len] ? c->out + len + 1 : "");
     ret_options[strcspn(ret_options, "]")] = '\0';
 }
@@ -176,8 +189,12 @@ static void check_how(const struct call *c, const struct op_run *run)
 {
     enum how how = run->plan.whole ? WHOLE : run->early > 0 ? SLIDE : ALL;
     ck_assert_msg(how == c->how, "%s %s %s: %s expected, got %s (%llu chunks)", c->op, c->in, c->params,
-                  c->how == WHOLE ? "whole" : c->how == ALL ? "all rows first" : "a sliding window",
-                  how == WHOLE ? "whole" : how == ALL ? "all rows first" : "a sliding window",
+                  c->how == WHOLE ? "whole"
+                  : c->how == ALL ? "all rows first"
+                                  : "a sliding window",
+                  how == WHOLE ? "whole"
+                  : how == ALL ? "all rows first"
+                               : "a sliding window",
                   (unsigned long long)run->plan.chunks);
 }
 
@@ -186,8 +203,8 @@ static void compare(const struct call *c, const char *ours, const char *theirs)
     struct difference d;
     ck_assert(inputs_compare(ours, theirs, &d));
     ck_assert_msg(d.header[0] == '\0', "%s %s -> %s: header: %s", c->op, c->in, c->out, d.header);
-    ck_assert_msg(d.most <= c->most, "%s %s %s -> %s: differs by %g in %g of all values", c->op, c->in, c->params, c->out,
-                  d.most, d.fraction);
+    ck_assert_msg(d.most <= c->most, "%s %s %s -> %s: differs by %g in %g of all values", c->op, c->in,
+                  c->params, c->out, d.most, d.fraction);
 }
 
 static void run_call(const struct call *c, bool batch)
@@ -359,8 +376,8 @@ START_TEST(table_is_complete)
     ck_assert_uint_ge(two, 15);
     ck_assert_uint_eq(count("save.", 0), 5);
     ck_assert_uint_ge(count("load.", 0), 4);
-    static const char *const not_there[] = {"image.system", "image.globalbalance", "image.jpegload", "image.pngsave",
-                                            "image.add", "image.thumbnail_source"};
+    static const char *const not_there[] = {"image.system",  "image.globalbalance", "image.jpegload",
+                                            "image.pngsave", "image.add",           "image.thumbnail_source"};
     for (size_t i = 0; i < ARRAY_LEN(not_there); i++)
         ck_assert_msg(driver_op(not_there[i]) == NULL, "%s", not_there[i]);
 }
@@ -392,17 +409,20 @@ START_TEST(table_knows_types)
     p = param_of("image.gaussblur", "min_ampl");
     ck_assert(p && !p->required && strcmp(p->def, "0.2") == 0);
     p = param_of("image.gaussblur", "precision");
-    ck_assert(p && p->type == PWC__PARAM_TYPE__PARAM_ENUM && has_choice(p, "approximate") && !has_choice(p, "last"));
+    ck_assert(p && p->type == PWC__PARAM_TYPE__PARAM_ENUM && has_choice(p, "approximate") &&
+              !has_choice(p, "last"));
     p = param_of("image.affine", "matrix");
     ck_assert(p && p->required && p->type == PWC__PARAM_TYPE__PARAM_FLOATS);
     p = param_of("image.affine", "interpolate");
     ck_assert(p && has_choice(p, "vsqbs") && has_choice(p, "bicubic"));
     p = param_of("save.jpeg", "Q");
-    ck_assert(p && p->type == PWC__PARAM_TYPE__PARAM_INT && p->min == 1 && p->max == 100 && strcmp(p->def, "75") == 0);
+    ck_assert(p && p->type == PWC__PARAM_TYPE__PARAM_INT && p->min == 1 && p->max == 100 &&
+              strcmp(p->def, "75") == 0);
     p = param_of("load.jpeg", "shrink");
     ck_assert(p && p->type == PWC__PARAM_TYPE__PARAM_INT);
     ck_assert(param_of("save.tiff", "filename") == NULL && param_of("load.png", "access") == NULL);
-    ck_assert(param_of("image.thumbnail", "width")->required && !param_of("image.thumbnail", "option_string"));
+    ck_assert(param_of("image.thumbnail", "width")->required &&
+              !param_of("image.thumbnail", "option_string"));
 }
 END_TEST
 

@@ -1,6 +1,7 @@
 /*
- * test_image_bad.c - image.* with what strangers send: broken files, lying headers, files that change underfoot,
- * full disks, damaged plans. Each must end with its code and one line that says what is wrong; nothing may crash.
+ * test_image_bad.c - image.* with what strangers send: broken files, lying headers, files that change
+ * underfoot, full disks, damaged plans. Each must end with its code and one line that says what is wrong;
+ * nothing may crash.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -58,8 +59,8 @@ static void prepare(struct op_run *run, const char *op, const char *in)
 static void fails(struct op_run *run, Pwc__Code code, const char *text)
 {
     ck_assert_int_lt(run_go(run), 0);
-    ck_assert_msg(run->code == code && strstr(run->text, text) != NULL, "%d and \"%s\" expected, got %d: %s", (int)code,
-                  text, (int)run->code, run->text);
+    ck_assert_msg(run->code == code && strstr(run->text, text) != NULL, "%d and \"%s\" expected, got %d: %s",
+                  (int)code, text, (int)run->code, run->text);
     ck_assert_ptr_null(strchr(run->text, '\n'));
     run_free(run);
 }
@@ -87,14 +88,16 @@ static void cut_file(const char *from, const char *to, unsigned percent)
     char command[512];
     struct stat st;
     ck_assert_int_eq(stat(a, &st), 0);
-    snprintf(command, sizeof command, "head -c %llu '%s' >'%s'", (unsigned long long)st.st_size * percent / 100, a, b);
+    snprintf(command, sizeof command, "head -c %llu '%s' >'%s'",
+             (unsigned long long)st.st_size * percent / 100, a, b);
     ck_assert_int_eq(system(command), 0);
 }
 
 /* ---- files ---- */
 
-static const char *const truncatable[] = {"rgb.jpg", "prog.jpg",  "rgb.png", "inter.png", "rgb16.png", "rgb.tif",
-                                          "tiled.tif", "strip.tif", "rgb.webp", "rgb.gif", "early.tif"};
+static const char *const truncatable[] = {"rgb.jpg",   "prog.jpg", "rgb.png",   "inter.png",
+                                          "rgb16.png", "rgb.tif",  "tiled.tif", "strip.tif",
+                                          "rgb.webp",  "rgb.gif",  "early.tif"};
 
 static void truncated(const char *name, bool batch)
 {
@@ -221,7 +224,8 @@ START_TEST(claims_too_much)
         prepare(&run, ops[i], "liar.png");
         run_param(&run, i ? "width=200" : "sigma=2");
         run.budget.pixels = 1000000000;
-        fails(&run, PWC__CODE__CODE_BUDGET, "in: 60000 x 60000 pixels are more than the limit of 1000000000 (max-pixels)");
+        fails(&run, PWC__CODE__CODE_BUDGET,
+              "in: 60000 x 60000 pixels are more than the limit of 1000000000 (max-pixels)");
     }
     struct op_run run;
     prepare(&run, "image.invert", "liar.png");
@@ -261,7 +265,8 @@ START_TEST(parameters)
     refused("image.gaussblur", "sigma=-4", "rgb.png", bad, "params.sigma: -4 is out of range: 0 to 1000");
     refused("image.gaussblur", "sigmb=4", "rgb.png", PWC__CODE__CODE_NO_SUCH_PARAM, "params.sigmb");
     refused("image.rot", "angle=d91", "rgb.png", bad, "params.angle: no such choice");
-    refused("image.icc_transform", "output_profile=/etc/passwd", "rgb.png", bad, "built-in profiles srgb, cmyk, p3");
+    refused("image.icc_transform", "output_profile=/etc/passwd", "rgb.png", bad,
+            "built-in profiles srgb, cmyk, p3");
     refused("image.thumbnail", "export_profile=x.icc", "rgb.png", bad, "built-in profiles srgb, cmyk, p3");
     refused("image.affine", "interpolate=magic", "rgb.png", bad, "no such interpolator");
     refused("image.gaussblur", NULL, "rgb.png", PWC__CODE__CODE_OP, "sigma");
@@ -417,7 +422,8 @@ START_TEST(damaged_plans)
         dressed += img_plan_dress(&plan, im) == 0;
         g_object_unref(im);
     }
-    printf("damaged plans: %llu parsed, %llu dressed\n", (unsigned long long)parsed, (unsigned long long)dressed);
+    printf("damaged plans: %llu parsed, %llu dressed\n", (unsigned long long)parsed,
+           (unsigned long long)dressed);
     ck_assert_uint_gt(parsed, 0);
     ck_assert_uint_lt(dressed, 20000);
     run_free(&run);

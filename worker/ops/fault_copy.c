@@ -100,6 +100,8 @@ static int put(struct op_job *job, const void *from, uint64_t len, uint64_t at)
 {
     while (len > 0) {
         ssize_t n = pwrite(op_fd(job, "out"), from, len, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n < 0)
             return op_fail(job, CODE(OUTPUT), "out: %s", strerror(errno));
         from = (const char *)from + n;

@@ -1,8 +1,8 @@
 /*
  * image.c - libvips' start-up, registration, and what every role of an image job needs.
  *
- * ops_image_start runs in the nursery, which forks: VIPS_INIT leaves one thread, and no pipeline may run there,
- * because a child of a process that ran one inherits a thread pool without its threads.
+ * ops_image_start runs in the nursery, which forks: VIPS_INIT leaves one thread, and no pipeline may run
+ * there, because a child of a process that ran one inherits a thread pool without its threads.
  */
 #include <string.h>
 

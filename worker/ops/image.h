@@ -10,7 +10,8 @@
  *   image_view.c      images that are not files: the raster, a header without pixels, a recorder of demand
  *   image_geometry.c  pure: demand samples -> grid of strips and which input rows each needs
  *   image_blob.c      the plan as bytes and back
- *   image_plan.c image_produce.c image_process.c image_merge.c image_whole.c   the functions of the op contract
+ *   image_plan.c image_produce.c image_process.c image_merge.c image_whole.c   the functions of the op
+ * contract
  *
  * A job's state (struct img) belongs to job->state from the first function called in a role until close.
  */
@@ -77,7 +78,8 @@ struct img_input {
     VipsImage *image; /* sequential: to be read once, from the top */
     int64_t size;
 };
-int img_source_open(struct op_job *job, const char *role, int64_t max, VipsSource **ret_source, int64_t *ret_size);
+int img_source_open(struct op_job *job, const char *role, int64_t max, VipsSource **ret_source,
+                    int64_t *ret_size);
 int img_input_open(struct op_job *job, struct img_input *ret);
 void img_input_close(struct img_input *in);
 /* The loader's class name for this source, or op_fail. */
@@ -97,7 +99,8 @@ int img_pwrite(struct op_job *job, const void *data, size_t len, uint64_t offset
 
 /* ---- image_args.c ---- */
 int img_set_args(struct op_job *job, VipsObject *o, Pwc__Param *const *params, size_t n, const char *what);
-/* 0; -1: op_fail was called (a parameter); 1: libvips failed, its message is pending. The caller drops both. */
+/* 0; -1: op_fail was called (a parameter); 1: libvips failed, its message is pending. The caller drops both.
+ */
 int img_build(struct op_job *job, VipsImage *in, VipsImage *second, VipsImage **ret_out, VipsObject **ret_op);
 void img_results(struct op_job *job, VipsObject *op);
 /* True for arguments we offer; type and unit follow from it. */
@@ -112,8 +115,8 @@ struct img_header {
 struct img_plan {
     struct img_header head;
     struct geometry geo;
-    uint64_t line, out_line;    /* bytes a row */
-    const void *mask;           /* the mask file's bytes; NULL: none */
+    uint64_t line, out_line; /* bytes a row */
+    const void *mask;        /* the mask file's bytes; NULL: none */
     size_t mask_len;
     const uint8_t *meta, *meta_end; /* packed metadata */
 };
@@ -130,14 +133,14 @@ int img_plan_dress(const struct img_plan *plan, VipsImage *im);
 struct img_view {
     VipsImage *pixels;
     uint32_t first, limit; /* first: rows below it may be gone */
-    bool beyond; /* a request was refused */
+    bool beyond;           /* a request was refused */
     const _Atomic uint32_t *cancel;
 };
 /* Data NULL: a header without pixels, every read of which fails. */
 VipsImage *img_view_new(const struct img_plan *plan, struct img_view *view, const void *data, uint64_t bytes);
 /* Records which rows are asked for. */
 struct img_probe {
-    bool open;           /* false: a read fails and sets `read` */
+    bool open; /* false: a read fails and sets `read` */
     bool read;
     uint32_t top, bottom; /* rows asked for; bottom 0: none */
 };
@@ -157,9 +160,9 @@ struct img {
     void *mask;  /* planner: the mask file's bytes */
     void *strip; /* raw: a strip on its way to the output */
 };
-extern uint64_t img_whole_bytes; /* rasters up to this size are not cut; tests lower it */
-extern uint64_t img_strip_bytes; /* aim of a strip's size; tests lower it */
-extern uint64_t img_read_bytes;  /* decoded at a time; tests lower it */
+extern uint64_t img_whole_bytes;  /* rasters up to this size are not cut; tests lower it */
+extern uint64_t img_strip_bytes;  /* aim of a strip's size; tests lower it */
+extern uint64_t img_read_bytes;   /* decoded at a time; tests lower it */
 extern uint64_t img_window_bytes; /* rasters beyond it are windows; tests lower it */
 void img_eval_free(struct img_eval *e);
 struct img *img_state(struct op_job *job);

@@ -1,8 +1,8 @@
 /*
  * image_args.c - a job's typed parameters become arguments of a libvips object.
  *
- * The supervisor has checked them against the catalogue; here they are checked again against the class itself,
- * because libvips answers a wrong type with an abort and a number out of range with a warning.
+ * The supervisor has checked them against the catalogue; here they are checked again against the class
+ * itself, because libvips answers a wrong type with an abort and a number out of range with a warning.
  */
 #include <math.h>
 #include <string.h>
@@ -309,8 +309,8 @@ int img_build(struct op_job *job, VipsImage *in, VipsImage *second, VipsImage **
     return 0;
 }
 
-static void *result_of(VipsObject *o, GParamSpec *ps, VipsArgumentClass *ac, VipsArgumentInstance *ai, void *a,
-                       void *b)
+static void *result_of(VipsObject *o, GParamSpec *ps, VipsArgumentClass *ac, VipsArgumentInstance *ai,
+                       void *a, void *b)
 {
     (void)b;
     struct op_job *job = a;

@@ -2,8 +2,8 @@
  * image_blob.c - the plan as bytes and back.
  *
  * Written by the planner, which has just parsed a stranger's file and may have been taken over by it, read by
- * workers and the consumer: every length is checked against what is left, every number against its range, before
- * use. Native byte order: both ends are the same program.
+ * workers and the consumer: every length is checked against what is left, every number against its range,
+ * before use. Native byte order: both ends are the same program.
  *
  *   header, geometry, row sizes, mask (u32 length, bytes), metadata until the end:
  *   u8 type, u16 length of name, name and NUL, u32 length of value, value
@@ -57,7 +57,7 @@ static void put_meta(GByteArray *out, enum meta_type type, const char *name, con
 /* Header fields come through the same map as metadata; they are packed already. */
 static bool is_header(const char *name)
 {
-    static const char *const names[] = {"width",   "height",  "bands", "format", "coding", "interpretation",
+    static const char *const names[] = {"width",   "height",  "bands", "format", "coding",  "interpretation",
                                         "xoffset", "yoffset", "xres",  "yres",   "filename"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0)
@@ -136,15 +136,15 @@ int img_plan_pack(const struct img_plan *plan, VipsImage *in, void **ret_blob, s
 
 static bool header_valid(const struct img_header *h, uint64_t line)
 {
-    if (h->width < 1 || h->height < 1 || h->bands < 1 || h->width > VIPS_MAX_COORD || h->height > VIPS_MAX_COORD ||
-        h->format < 0 || h->format >= VIPS_FORMAT_LAST)
+    if (h->width < 1 || h->height < 1 || h->bands < 1 || h->width > VIPS_MAX_COORD ||
+        h->height > VIPS_MAX_COORD || h->format < 0 || h->format >= VIPS_FORMAT_LAST)
         return false;
     if (h->coding != VIPS_CODING_NONE && h->coding != VIPS_CODING_LABQ && h->coding != VIPS_CODING_RAD)
         return false;
     uint64_t pel, bytes;
     return mul_u64((uint64_t)h->bands, vips_format_sizeof((VipsBandFormat)h->format), &pel) &&
-           mul_u64(pel, (uint64_t)h->width, &bytes) && bytes == line && mul_u64(bytes, (uint64_t)h->height, &pel) &&
-           pel <= INT64_MAX;
+           mul_u64(pel, (uint64_t)h->width, &bytes) && bytes == line &&
+           mul_u64(bytes, (uint64_t)h->height, &pel) && pel <= INT64_MAX;
 }
 
 int img_plan_parse(const void *blob, size_t len, struct img_plan *ret)
@@ -158,8 +158,13 @@ int img_plan_parse(const void *blob, size_t len, struct img_plan *ret)
     if (!header_valid(&f.head, f.line) || !geometry_valid(&f.geo) || f.geo.in_rows != (uint32_t)f.head.height)
         return -1;
     const uint8_t *p = (const uint8_t *)blob + sizeof f;
-    *ret = (struct img_plan){.head = f.head, .geo = f.geo, .line = f.line, .out_line = f.out_line,
-                             .mask = f.mask_len ? p : NULL, .mask_len = f.mask_len, .meta = p + f.mask_len,
+    *ret = (struct img_plan){.head = f.head,
+                             .geo = f.geo,
+                             .line = f.line,
+                             .out_line = f.out_line,
+                             .mask = f.mask_len ? p : NULL,
+                             .mask_len = f.mask_len,
+                             .meta = p + f.mask_len,
                              .meta_end = (const uint8_t *)blob + len};
     return 0;
 }
@@ -261,15 +266,16 @@ static int set_fields(const struct img_plan *plan, VipsImage *im, bool exif)
 
 static void set_header(const struct img_header *h, VipsImage *im)
 {
-    vips_image_init_fields(im, h->width, h->height, h->bands, (VipsBandFormat)h->format, (VipsCoding)h->coding,
-                           (VipsInterpretation)h->type, h->xres, h->yres);
+    vips_image_init_fields(im, h->width, h->height, h->bands, (VipsBandFormat)h->format,
+                           (VipsCoding)h->coding, (VipsInterpretation)h->type, h->xres, h->yres);
     im->Xoffset = h->xoffset;
     im->Yoffset = h->yoffset;
 }
 
 /*
- * Setting the EXIF block makes libvips parse it, and set resolution, orientation and more from it, which the loader
- * may have changed since: so the block comes first, what it brought along is dropped, and the header comes last.
+ * Setting the EXIF block makes libvips parse it, and set resolution, orientation and more from it, which the
+ * loader may have changed since: so the block comes first, what it brought along is dropped, and the header
+ * comes last.
  */
 int img_plan_dress(const struct img_plan *plan, VipsImage *im)
 {

@@ -3,7 +3,8 @@
 
 #include "worker/ops/image_geometry.h"
 
-/* A strip recomputes its margins, above and below: with three times both a fifth of a blur's work is done twice. */
+/* A strip recomputes its margins, above and below: with three times both a fifth of a blur's work is done
+ * twice. */
 #define MARGIN_FACTOR 3u
 /* Results wait in arenas that hold a few of them. */
 #define STRIP_MOST (12u << 20)
@@ -145,6 +146,6 @@ uint32_t geometry_rows_of(const struct geometry *g, uint64_t chunk)
 bool geometry_valid(const struct geometry *g)
 {
     return g->in_rows > 0 && g->out_width > 0 && g->out_rows > 0 && g->rows > 0 && g->rows <= g->out_rows &&
-           g->chunks == (g->out_rows + (uint64_t)g->rows - 1) / g->rows && isfinite(g->slope) && g->slope >= 0 &&
-           isfinite(g->shift) && isfinite(g->low);
+           g->chunks == (g->out_rows + (uint64_t)g->rows - 1) / g->rows && isfinite(g->slope) &&
+           g->slope >= 0 && isfinite(g->shift) && isfinite(g->low);
 }

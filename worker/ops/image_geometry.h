@@ -1,9 +1,10 @@
 /*
  * image_geometry.h - how an image is cut into strips. Pure: numbers in, numbers out.
  *
- * The probe evaluates single rows of the output and records which input rows each asks for. From these samples
- * follows a line above all demands (need = slope * row + shift), which tells how far the raster must be filled
- * before a strip can be computed; a demand that does not follow a line means: the whole raster first.
+ * The probe evaluates single rows of the output and records which input rows each asks for. From these
+ * samples follows a line above all demands (need = slope * row + shift), which tells how far the raster must
+ * be filled before a strip can be computed; a demand that does not follow a line means: the whole raster
+ * first.
  */
 #ifndef PWC_OPS_IMAGE_GEOMETRY_H
 #define PWC_OPS_IMAGE_GEOMETRY_H
@@ -17,19 +18,22 @@ struct demand {
 
 struct geometry {
     uint32_t in_rows, out_width, out_rows;
-    uint32_t rows;   /* of the output in a chunk */
+    uint32_t rows; /* of the output in a chunk */
     uint64_t chunks;
-    uint32_t tile;   /* strips are computed in squares of this size; 0: in one piece */
-    bool all;        /* every chunk needs every input row */
+    uint32_t tile; /* strips are computed in squares of this size; 0: in one piece */
+    bool all;      /* every chunk needs every input row */
     double slope, shift;
-    double low; /* ... and the line below all demands: rows under it are not asked for by this chunk or later ones */
+    double low; /* ... and the line below all demands: rows under it are not asked for by this chunk or later
+                   ones */
 };
 
 /* Sizes the strips of an output of out_rows rows of `line` bytes; `bytes` is what one should hold. */
 void geometry_cut(struct geometry *g, uint64_t line, uint32_t margin, uint64_t bytes);
-/* Fits the line; in_rows and out_rows are set. Returns the rows asked for beyond a strip's own, both sides together. */
+/* Fits the line; in_rows and out_rows are set. Returns the rows asked for beyond a strip's own, both sides
+ * together. */
 uint32_t geometry_fit(struct geometry *g, const struct demand *d, size_t n);
-/* Which rows of the output to sample: fewer than `max` if there are fewer. Ascending, first and last included. */
+/* Which rows of the output to sample: fewer than `max` if there are fewer. Ascending, first and last
+ * included. */
 size_t geometry_samples(uint32_t out_rows, uint32_t *rows, size_t max);
 /* Input rows [0, result) that must be there before a chunk can be computed. */
 uint32_t geometry_need(const struct geometry *g, uint64_t chunk);

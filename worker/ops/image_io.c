@@ -1,10 +1,10 @@
 /*
  * image_io.c - a client's descriptors as libvips sources and targets.
  *
- * Both keep an offset of their own and use pread and pwrite alone: the shared file offset belongs to the client.
- * Subclasses rather than VipsSourceCustom, whose signals cost a marshalled call per read. Neither has a descriptor
- * that libvips knows of, so nothing is mapped or reopened behind our back; temporary targets (TIFF pyramids) then
- * lie in memory. What fails here is kept, because libvips only says "read error".
+ * Both keep an offset of their own and use pread and pwrite alone: the shared file offset belongs to the
+ * client. Subclasses rather than VipsSourceCustom, whose signals cost a marshalled call per read. Neither has
+ * a descriptor that libvips knows of, so nothing is mapped or reopened behind our back; temporary targets
+ * (TIFF pyramids) then lie in memory. What fails here is kept, because libvips only says "read error".
  */
 #include <errno.h>
 #include <unistd.h>
@@ -49,8 +49,8 @@ static int64_t moved(int64_t pos, int64_t end, int64_t offset, int whence)
 }
 
 /*
- * A failure looks like the end of the file: libtiff takes the -1 of a read that failed for a count, and clears memory
- * from one byte before its buffer. Whoever drives a source asks it for its failure in the end.
+ * A failure looks like the end of the file: libtiff takes the -1 of a read that failed for a count, and
+ * clears memory from one byte before its buffer. Whoever drives a source asks it for its failure in the end.
  */
 static gint64 source_read(VipsSource *source, void *data, size_t length)
 {

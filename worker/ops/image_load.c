@@ -1,8 +1,8 @@
 /*
  * image_load.c - the input: descriptor, loader, header, budget; and the mask.
  *
- * Everything here happens before a pixel is decoded. Only libvips' trusted loaders run (ops_image_start blocks the
- * others); for the rest a look at the first bytes tells the user which format it was.
+ * Everything here happens before a pixel is decoded. Only libvips' trusted loaders run (ops_image_start
+ * blocks the others); for the rest a look at the first bytes tells the user which format it was.
  */
 #include <errno.h>
 #include <string.h>
@@ -20,11 +20,12 @@ static int wrong_kind(struct op_job *job, const char *role, mode_t mode)
                        : S_ISFIFO(mode) ? "a pipe"
                        : S_ISSOCK(mode) ? "a socket"
                                         : "a device";
-    return op_fail(job, PWC__CODE__CODE_BAD_DESCRIPTOR, "%s: is %s; a regular file or a memory file is wanted", role,
-                   kind);
+    return op_fail(job, PWC__CODE__CODE_BAD_DESCRIPTOR,
+                   "%s: is %s; a regular file or a memory file is wanted", role, kind);
 }
 
-int img_source_open(struct op_job *job, const char *role, int64_t max, VipsSource **ret_source, int64_t *ret_size)
+int img_source_open(struct op_job *job, const char *role, int64_t max, VipsSource **ret_source,
+                    int64_t *ret_size)
 {
     struct stat st;
     int fd = op_fd(job, role);
@@ -101,8 +102,8 @@ static const struct magic refused[] = {
 
 /* Formats that are read: no loader wants the file, so something is wrong with this one. */
 static const struct magic damaged[] = {
-    {"TIFF", 4, "II*\0"}, {"TIFF", 4, "MM\0*"},       {"BigTIFF", 4, "II+\0"}, {"BigTIFF", 4, "MM\0+"},
-    {"JPEG", 2, "\xff\xd8"}, {"PNG", 4, "\x89PNG"}, {"GIF", 4, "GIF8"},     {"WebP", 4, "RIFF"},
+    {"TIFF", 4, "II*\0"},    {"TIFF", 4, "MM\0*"},  {"BigTIFF", 4, "II+\0"}, {"BigTIFF", 4, "MM\0+"},
+    {"JPEG", 2, "\xff\xd8"}, {"PNG", 4, "\x89PNG"}, {"GIF", 4, "GIF8"},      {"WebP", 4, "RIFF"},
 };
 
 static const char *name_of(const struct magic *list, size_t n, const char *head, size_t len)
@@ -163,13 +164,13 @@ int img_budget(struct op_job *job, const char *role, const VipsImage *im)
                        (unsigned long long)w, (unsigned long long)h, (unsigned long long)b->pixels);
     if (b->bytes && bytes > b->bytes)
         return op_fail(job, PWC__CODE__CODE_BUDGET,
-                       "%s: %llu x %llu pixels make %llu bytes, more than the limit of %llu (max-bytes)", role,
-                       (unsigned long long)w, (unsigned long long)h, (unsigned long long)bytes,
+                       "%s: %llu x %llu pixels make %llu bytes, more than the limit of %llu (max-bytes)",
+                       role, (unsigned long long)w, (unsigned long long)h, (unsigned long long)bytes,
                        (unsigned long long)b->bytes);
     int frames = im->Ysize / MAX(1, vips_image_get_page_height((VipsImage *)im));
     if (b->frames && (uint32_t)frames > b->frames)
-        return op_fail(job, PWC__CODE__CODE_BUDGET, "%s: %d frames are more than the limit of %u (max-frames)", role,
-                       frames, b->frames);
+        return op_fail(job, PWC__CODE__CODE_BUDGET,
+                       "%s: %d frames are more than the limit of %u (max-frames)", role, frames, b->frames);
     return 0;
 }
 
@@ -203,8 +204,8 @@ static int load_header(struct op_job *job, const char *class, struct img_input *
 }
 
 /*
- * A profile that came as a descriptor takes the place of the image's own: the colour operations then use it as they
- * use an embedded one, and it goes the way of all metadata, through the plan to the workers.
+ * A profile that came as a descriptor takes the place of the image's own: the colour operations then use it
+ * as they use an embedded one, and it goes the way of all metadata, through the plan to the workers.
  */
 static int attach_profile(struct op_job *job, struct img_input *in)
 {
@@ -265,7 +266,8 @@ int img_small_read(struct op_job *job, const char *role, int64_t most, void **re
     AUTO_FREE char *data = xcalloc(1, (size_t)size);
     int r = pread_all(op_fd(job, role), data, (size_t)size, 0);
     if (r == -ENODATA)
-        return op_fail(job, PWC__CODE__CODE_INPUT_SHRANK, "%s: the file became shorter while it was read", role);
+        return op_fail(job, PWC__CODE__CODE_INPUT_SHRANK, "%s: the file became shorter while it was read",
+                       role);
     if (r < 0)
         return op_fail(job, PWC__CODE__CODE_INPUT_IO, "%s: %s", role, strerror(-r));
     *ret_data = TAKE_PTR(data);
@@ -327,10 +329,11 @@ int img_mask_parse(struct op_job *job, const char *role, const void *data, size_
         im = parse_csv(data, len);
     vips_error_clear();
     if (!im)
-        return op_fail(job, PWC__CODE__CODE_BAD_INPUT,
-                       "%s: not a matrix (\"3 3\" and 9 numbers, or rows of comma-separated numbers) or image of up "
-                       "to %u pixels",
-                       role, IMG_MASK_PIXELS);
+        return op_fail(
+            job, PWC__CODE__CODE_BAD_INPUT,
+            "%s: not a matrix (\"3 3\" and 9 numbers, or rows of comma-separated numbers) or image of up "
+            "to %u pixels",
+            role, IMG_MASK_PIXELS);
     *ret = im;
     return 0;
 }

@@ -1,9 +1,10 @@
 /*
  * image_merge.c - the consumer: an image whose rows are the workers' strips, pulled through the encoder.
  *
- * Its header comes from building the operation over an input without pixels; its metadata are therefore what the
- * operation leaves of the input's. The saver asks for rows from the top, on one thread of libvips' at a time, while
- * the main thread waits in it: op_next is called by one thread at a time, though not always the same.
+ * Its header comes from building the operation over an input without pixels; its metadata are therefore what
+ * the operation leaves of the input's. The saver asks for rows from the top, on one thread of libvips' at a
+ * time, while the main thread waits in it: op_next is called by one thread at a time, though not always the
+ * same.
  */
 #include <string.h>
 
@@ -42,7 +43,8 @@ static int strip_of(struct puller *p, uint64_t row, const uint8_t **ret_data)
         if (!data)
             return -1;
         if (got < p->next || got >= p->geo->chunks)
-            return op_fail(p->job, PWC__CODE__CODE_PROTOCOL, "strip %llu came out of order", (unsigned long long)got);
+            return op_fail(p->job, PWC__CODE__CODE_PROTOCOL, "strip %llu came out of order",
+                           (unsigned long long)got);
         p->gap = p->next;
         p->data = data;
         p->chunk = got;
@@ -51,7 +53,8 @@ static int strip_of(struct puller *p, uint64_t row, const uint8_t **ret_data)
     if (want >= p->gap && want < p->chunk)
         return 0;
     if (!p->data || want != p->chunk)
-        return op_fail(p->job, PWC__CODE__CODE_INTERNAL, "row %llu was asked for again", (unsigned long long)row);
+        return op_fail(p->job, PWC__CODE__CODE_INTERNAL, "row %llu was asked for again",
+                       (unsigned long long)row);
     *ret_data = p->data;
     return 0;
 }

@@ -1,23 +1,23 @@
 /*
  * image_plan.c - the planner: header, budget, demand, grid.
  *
- * Whether and how an operation can be cut is not looked up in a list: it is built over an image that records what is
- * asked of it. Reading while being built means that the result depends on all pixels; else single rows of the
- * output tell which input rows they need. Grid and probe depend on the job alone, never on timing, so that a chunk
- * is the same in every attempt.
+ * Whether and how an operation can be cut is not looked up in a list: it is built over an image that records
+ * what is asked of it. Reading while being built means that the result depends on all pixels; else single
+ * rows of the output tell which input rows they need. Grid and probe depend on the job alone, never on
+ * timing, so that a chunk is the same in every attempt.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/fds.h"
 #include "worker/ops/image.h"
 
-#define SAMPLES 8
-#define COLUMNS 5
+#define SAMPLES      8
+#define COLUMNS      5
 #define COLUMN_WIDTH 16
 
-/* Evaluates a part of a row of the output; 0, or libvips' failure. What it asks for is added to what is there. */
+/* Evaluates a part of a row of the output; 0, or libvips' failure. What it asks for is added to what is
+ * there. */
 static int evaluate(VipsImage *out, int left, int row, int width)
 {
     /* A region of its own: libvips answers from what an earlier one still holds. */
@@ -28,11 +28,16 @@ static int evaluate(VipsImage *out, int left, int row, int width)
     return result;
 }
 
-/* One row: all of it, or some columns, which cost next to nothing. */
-static int sample(VipsImage *out, struct img_probe *probe, uint32_t row, bool full, struct demand *ret)
+/*
+ * One row. Operations that libvips evaluates in squares are asked for a few columns in each, which costs a
+ * fraction, and does not ask for all that lies between the ends of a slanted row. The others get what they
+ * are used to, a whole row: bandunfold, for one, reads past its input when it gets less.
+ */
+static int sample(VipsImage *out, struct img_probe *probe, uint32_t row, struct demand *ret)
 {
+    bool full = out->dhint != VIPS_DEMAND_STYLE_SMALLTILE || out->Xsize <= COLUMN_STEP;
+    int width = full ? out->Xsize : COLUMN_WIDTH, columns = full ? 1 : 2 + out->Xsize / COLUMN_STEP;
     probe->top = probe->bottom = 0;
-    int width = full ? out->Xsize : MIN(COLUMN_WIDTH, out->Xsize), columns = full ? 1 : COLUMNS;
     for (int i = 0; i < columns; i++) {
         int64_t left = columns == 1 ? 0 : (int64_t)(out->Xsize - width) * i / (columns - 1);
         if (evaluate(out, (int)left, (int)row, width) != 0)
@@ -43,12 +48,13 @@ static int sample(VipsImage *out, struct img_probe *probe, uint32_t row, bool fu
 }
 
 /*
- * Resampling and turning: libvips computes them in squares, which need little of the input each, where a full row may
- * need half of it; and positions are counted up from a square's corner, so that the squares' places show in the last
- * bits. Convolutions are in squares too, but exact in any shape, and faster in long rows: they follow the row one by
- * one and ask for the same rows everywhere.
+ * Resampling and turning: libvips computes them in squares, which need little of the input each, where a full
+ * row may need half of it; and positions are counted up from a square's corner, so that the squares' places
+ * show in the last bits. Convolutions are in squares too, but exact in any shape, and faster in long rows:
+ * they follow the row one by one and ask for the same rows everywhere.
  */
-static int in_squares(VipsImage *out, struct img_probe *probe, const struct geometry *g, uint32_t row, bool *ret)
+static int in_squares(VipsImage *out, struct img_probe *probe, const struct geometry *g, uint32_t row,
+                      bool *ret)
 {
     struct demand left, right;
     int width = MIN(COLUMN_WIDTH, out->Xsize);
@@ -67,30 +73,17 @@ static int in_squares(VipsImage *out, struct img_probe *probe, const struct geom
     return 0;
 }
 
-/* Do some columns of a row ask for the same rows as all of it? Only operations that libvips itself evaluates in
- * tiles are asked: bandunfold, for one, reads past its input when it gets less than a row. */
-static int columns_tell(VipsImage *out, struct img_probe *probe, uint32_t row, bool *ret)
-{
-    struct demand all, some;
-    if (out->dhint != VIPS_DEMAND_STYLE_SMALLTILE)
-        return 0;
-    if (sample(out, probe, row, true, &all) != 0 || sample(out, probe, row, false, &some) != 0)
-        return -1;
-    *ret = all.top == some.top && all.bottom == some.bottom;
-    return 0;
-}
-
 /* Which input rows the output needs. False: no telling. */
 static bool fit(VipsImage *out, struct img_probe *probe, struct geometry *g, uint32_t *ret_margin)
 {
     uint32_t rows[SAMPLES];
     struct demand d[SAMPLES];
-    bool narrow = false, squares = false;
+    bool squares = false;
     size_t n = geometry_samples(g->out_rows, rows, SAMPLES);
     probe->open = true;
-    int r = columns_tell(out, probe, rows[n / 2], &narrow);
+    int r = 0;
     for (size_t i = 0; i < n && r == 0; i++)
-        r = sample(out, probe, rows[i], !narrow, &d[i]);
+        r = sample(out, probe, rows[i], &d[i]);
     if (r == 0) {
         *ret_margin = geometry_fit(g, d, n);
         r = in_squares(out, probe, g, rows[n / 2], &squares);
@@ -102,14 +95,16 @@ static bool fit(VipsImage *out, struct img_probe *probe, struct geometry *g, uin
     if (squares) {
         int width, height, lines;
         vips_get_tile_size(out, &width, &height, &lines);
-        g->tile = (uint32_t)MAX(width, height); /* they are squares of 128, unless the environment says otherwise */
+        g->tile =
+            (uint32_t)MAX(width, height); /* they are squares of 128, unless the environment says otherwise */
         *ret_margin = 0;
     }
     return true;
 }
 
 /* The output is known, and `plan` says whole or not. */
-static int measure(struct op_job *job, struct img *s, VipsImage *out, struct img_probe *probe, struct op_plan *plan)
+static int measure(struct op_job *job, struct img *s, VipsImage *out, struct img_probe *probe,
+                   struct op_plan *plan)
 {
     struct geometry *g = &s->plan.geo;
     uint32_t margin = 0;
@@ -181,10 +176,10 @@ static int reserve_output(struct op_job *job, const struct img_plan *p)
     uint64_t bytes = p->out_line * p->geo.out_rows;
     if (fd < 0)
         return op_fail(job, PWC__CODE__CODE_BAD_DESCRIPTOR, "out: no file was given");
-    int error = ftruncate(fd, 0) < 0 || fallocate(fd, 0, 0, (off_t)bytes) < 0 ? errno : 0;
-    if (error == EOPNOTSUPP)
-        error = ftruncate(fd, (off_t)bytes) < 0 ? errno : 0;
-    return error ? op_fail(job, PWC__CODE__CODE_OUTPUT, "out: %s", strerror(error)) : 0;
+    int r = fd_resize(fd, 0);
+    if (r == 0)
+        r = fd_reserve(fd, bytes);
+    return r < 0 ? op_fail(job, PWC__CODE__CODE_OUTPUT, "out: %s", strerror(-r)) : 0;
 }
 
 static int fill(struct op_job *job, struct img *s, struct op_plan *plan)
@@ -201,7 +196,8 @@ static int fill(struct op_job *job, struct img *s, struct op_plan *plan)
     plan->unit_size = g->rows;
     plan->units = g->out_rows;
     if (raw && job->nsave > 0)
-        return op_fail(job, PWC__CODE__CODE_NO_SUCH_PARAM, "save.%s: raw pixels have no options", job->save[0]->name);
+        return op_fail(job, PWC__CODE__CODE_NO_SUCH_PARAM, "save.%s: raw pixels have no options",
+                       job->save[0]->name);
     return raw ? reserve_output(job, &s->plan) : 0;
 }
 
@@ -213,7 +209,8 @@ static int plan_cut(struct op_job *job, struct img *s, struct op_plan *plan)
         return -1;
     /* Packed once for the probe, whose geometry is not known yet, and again for the workers. */
     struct img_plan *p = &s->plan;
-    p->geo = (struct geometry){.in_rows = (uint32_t)p->head.height, .out_width = 1, .out_rows = 1, .rows = 1, .chunks = 1};
+    p->geo = (struct geometry){
+        .in_rows = (uint32_t)p->head.height, .out_width = 1, .out_rows = 1, .rows = 1, .chunks = 1};
     struct img_plan parsed;
     if (pack(job, s, plan) < 0)
         return -1;

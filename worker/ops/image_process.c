@@ -1,14 +1,14 @@
 /*
  * image_process.c - the worker: the operation, built over the raster, evaluated strip by strip.
  *
- * A strip is the output's full width: libvips' 8-bit rank is wrong in narrower tiles, and encoders want rows. Where
- * libvips itself would compute in squares and it shows (image_plan.c), the strip is computed in the same squares.
- * libvips computes straight into the arena.
+ * A strip is the output's full width: libvips' 8-bit rank is wrong in narrower tiles, and encoders want rows.
+ * Where libvips itself would compute in squares and it shows (image_plan.c), the strip is computed in the
+ * same squares. libvips computes straight into the arena.
  *
- * It does so on a thread that libvips itself has made, one a job, started at open and joined at close, while the
- * stage's thread waits. On any other thread libvips shares nothing between the branches of an operation, and a region
- * that is asked for less than before computes again what it was asked for before. Each strip gets a fresh region, so
- * that it is a function of its number alone.
+ * It does so on a thread that libvips itself has made, one a job, started at open and joined at close, while
+ * the stage's thread waits. On any other thread libvips shares nothing between the branches of an operation,
+ * and a region that is asked for less than before computes again what it was asked for before. Each strip
+ * gets a fresh region, so that it is a function of its number alone.
  */
 #include <string.h>
 
@@ -21,8 +21,8 @@ static int check_output(struct op_job *job, const struct img *s)
     if ((uint32_t)s->out->Xsize == g->out_width && (uint32_t)s->out->Ysize == g->out_rows &&
         img_line(s->out) == s->plan.out_line)
         return 0;
-    return op_fail(job, PWC__CODE__CODE_INTERNAL, "the output became %d x %d, planned were %u x %u", s->out->Xsize,
-                   s->out->Ysize, g->out_width, g->out_rows);
+    return op_fail(job, PWC__CODE__CODE_INTERNAL, "the output became %d x %d, planned were %u x %u",
+                   s->out->Xsize, s->out->Ysize, g->out_width, g->out_rows);
 }
 
 static int build(struct op_job *job, struct img *s)
@@ -53,7 +53,8 @@ struct img_eval {
 };
 
 /* In one piece, or in the squares that libvips would use. */
-static int prepare_strip(const struct geometry *g, VipsRegion *region, VipsRegion *dest, const VipsRect *strip)
+static int prepare_strip(const struct geometry *g, VipsRegion *region, VipsRegion *dest,
+                         const VipsRect *strip)
 {
     int step = g->tile ? (int)g->tile : MAX(strip->width, strip->height);
     for (int y = 0; y < strip->height; y += step)
@@ -180,5 +181,6 @@ int img_process(struct op_job *job, uint64_t chunk, void *result)
         return explain(job, s, chunk);
     if (!s->strip)
         return 0;
-    return img_pwrite(job, s->strip, (size_t)strip.height * s->plan.out_line, (uint64_t)strip.top * s->plan.out_line);
+    return img_pwrite(job, s->strip, (size_t)strip.height * s->plan.out_line,
+                      (uint64_t)strip.top * s->plan.out_line);
 }

@@ -1,6 +1,6 @@
 /*
- * image_produce.c - the producer: decodes from the first row to the last into the raster and says which chunks
- * can be computed. Rows go through pwrite: a write through the map costs a fault a page.
+ * image_produce.c - the producer: decodes from the first row to the last into the raster and says which
+ * chunks can be computed. Rows go through pwrite: a write through the map costs a fault a page.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -77,7 +77,8 @@ static int write_rows(struct op_job *job, uint64_t line, uint32_t first, uint32_
 
 bool img_windowed(const struct img_plan *plan, Pwc__Absorb absorb)
 {
-    return absorb == PWC__ABSORB__ABSORB_SERIAL && !plan->geo.all && plan->line * plan->geo.in_rows > img_window_bytes;
+    return absorb == PWC__ABSORB__ABSORB_SERIAL && !plan->geo.all &&
+           plan->line * plan->geo.in_rows > img_window_bytes;
 }
 
 struct progress {
@@ -103,8 +104,8 @@ static void drop_rows(struct op_job *job, const struct img_plan *plan, struct pr
         p->dropped = end;
 }
 
-/* Keeps the rows that are written and still wanted within the window. Waiting is safe only while a chunk that was
- * announced is not absorbed yet. */
+/* Keeps the rows that are written and still wanted within the window. Waiting is safe only while a chunk that
+ * was announced is not absorbed yet. */
 static int keep_window(struct op_job *job, const struct img_plan *plan, struct progress *p, uint32_t rows)
 {
     if (op_released(job, false, &p->released) < 0)

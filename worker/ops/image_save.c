@@ -1,13 +1,14 @@
 /*
  * image_save.c - the output: one of libvips' savers, or bare pixels.
  *
- * The saver converts colours and formats as it does for the `vips` command, and pulls rows from the top: an image
- * whose rows come from other processes works as well as one in memory.
+ * The saver converts colours and formats as it does for the `vips` command, and pulls rows from the top: an
+ * image whose rows come from other processes works as well as one in memory.
  */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/fds.h"
 #include "worker/ops/image.h"
 
 static const struct {
@@ -37,7 +38,8 @@ int img_check_format(struct op_job *job)
     const char *f = job->format ? job->format : "";
     if (saver_of(f) || img_is_raw(job))
         return 0;
-    return op_fail(job, PWC__CODE__CODE_BAD_FORMAT, "format: \"%s\" cannot be written; png, jpeg, tiff, webp and raw can", f);
+    return op_fail(job, PWC__CODE__CODE_BAD_FORMAT,
+                   "format: \"%s\" cannot be written; png, jpeg, tiff, webp and raw can", f);
 }
 
 static int fail_errno(struct op_job *job, int error)
@@ -75,7 +77,8 @@ static int raw_area(VipsRegion *region, VipsRect *area, void *a)
 static int save_raw(struct op_job *job, VipsImage *im, VipsSource *blame)
 {
     if (job->nsave > 0)
-        return op_fail(job, PWC__CODE__CODE_NO_SUCH_PARAM, "save.%s: raw pixels have no options", job->save[0]->name);
+        return op_fail(job, PWC__CODE__CODE_NO_SUCH_PARAM, "save.%s: raw pixels have no options",
+                       job->save[0]->name);
     if (vips_sink_disc(im, raw_area, job) != 0)
         return img_fail(job, PWC__CODE__CODE_OP, blame);
     op_wrote(job, img_bytes(im));
@@ -83,8 +86,8 @@ static int save_raw(struct op_job *job, VipsImage *im, VipsSource *blame)
 }
 
 /*
- * libvips 8.14 takes an 8-bit image that is tagged 16-bit (a cast to uchar does that) for 16-bit pixels in its PNG
- * saver, and writes what lies behind them. Not our memory in anybody's picture.
+ * libvips 8.14 takes an 8-bit image that is tagged 16-bit (a cast to uchar does that) for 16-bit pixels in
+ * its PNG saver, and writes what lies behind them. Not our memory in anybody's picture.
  */
 static VipsImage *tagged_right(struct op_job *job, VipsImage *im)
 {
@@ -116,8 +119,9 @@ int img_save(struct op_job *job, VipsImage *im, VipsSource *blame)
     if (fd < 0)
         return op_fail(job, PWC__CODE__CODE_BAD_DESCRIPTOR, "out: no file was given");
     /* A consumer before us may have died halfway. */
-    if (ftruncate(fd, 0) < 0 && errno != EINVAL)
-        return fail_errno(job, errno);
+    int r = fd_resize(fd, 0);
+    if (r < 0 && r != -EINVAL)
+        return fail_errno(job, -r);
     if (img_is_raw(job))
         return save_raw(job, im, blame);
     VipsTarget *target = img_target_new(fd);
@@ -130,7 +134,7 @@ int img_save(struct op_job *job, VipsImage *im, VipsSource *blame)
     }
     g_object_set(o, "in", right, "target", target, NULL);
     g_object_unref(right);
-    int r = run_saver(job, VIPS_OBJECT(o), target, blame);
+    r = run_saver(job, VIPS_OBJECT(o), target, blame);
     vips_object_unref_outputs(VIPS_OBJECT(o));
     g_object_unref(o);
     g_object_unref(target);

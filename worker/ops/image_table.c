@@ -1,9 +1,9 @@
 /*
  * image_table.c - libvips' classes become rows of the op table.
  *
- * An operation is offered if it takes one image, makes one image and its other required arguments are numbers, words,
- * choices or lists of numbers; or if it takes a second, small image (a mask, a template, a table), which gets a role
- * of its own. The rows live as long as the process.
+ * An operation is offered if it takes one image, makes one image and its other required arguments are
+ * numbers, words, choices or lists of numbers; or if it takes a second, small image (a mask, a template, a
+ * table), which gets a role of its own. The rows live as long as the process.
  */
 #include <float.h>
 #include <math.h>
@@ -77,13 +77,17 @@ static void fill_number(struct op_param *p, GParamSpec *ps, GType type)
 {
     if (type == G_TYPE_INT) {
         const GParamSpecInt *s = (const GParamSpecInt *)ps;
-        *p = (struct op_param){.type = PWC__PARAM_TYPE__PARAM_INT, .min = s->minimum, .max = s->maximum,
+        *p = (struct op_param){.type = PWC__PARAM_TYPE__PARAM_INT,
+                               .min = s->minimum,
+                               .max = s->maximum,
                                .def = xasprintf("%d", s->default_value)};
     } else if (type == G_TYPE_UINT64) {
         *p = (struct op_param){.type = PWC__PARAM_TYPE__PARAM_UINT, .max = 9007199254740992.0};
     } else {
         const GParamSpecDouble *s = (const GParamSpecDouble *)ps;
-        *p = (struct op_param){.type = PWC__PARAM_TYPE__PARAM_FLOAT, .min = fmax(s->minimum, -DBL_MAX), .max = fmin(s->maximum, DBL_MAX),
+        *p = (struct op_param){.type = PWC__PARAM_TYPE__PARAM_FLOAT,
+                               .min = fmax(s->minimum, -DBL_MAX),
+                               .max = fmin(s->maximum, DBL_MAX),
                                .def = xasprintf("%g", s->default_value)};
     }
 }
@@ -91,17 +95,19 @@ static void fill_number(struct op_param *p, GParamSpec *ps, GType type)
 static void fill_choice(struct op_param *p, GParamSpec *ps, GType type)
 {
     if (type == VIPS_TYPE_INTERPOLATE) {
-        *p = (struct op_param){.type = PWC__PARAM_TYPE__PARAM_ENUM, .def = "bilinear",
-                               .choices = choices_of_interpolate()};
+        *p = (struct op_param){
+            .type = PWC__PARAM_TYPE__PARAM_ENUM, .def = "bilinear", .choices = choices_of_interpolate()};
     } else if (g_type_is_a(type, G_TYPE_FLAGS)) {
         const GParamSpecFlags *s = (const GParamSpecFlags *)ps;
         const GFlagsValue *v = g_flags_get_first_value(s->flags_class, s->default_value);
-        *p = (struct op_param){.type = PWC__PARAM_TYPE__PARAM_FLAGS, .choices = choices_of_flags(s->flags_class),
+        *p = (struct op_param){.type = PWC__PARAM_TYPE__PARAM_FLAGS,
+                               .choices = choices_of_flags(s->flags_class),
                                .def = v ? v->value_nick : NULL};
     } else {
         const GParamSpecEnum *s = (const GParamSpecEnum *)ps;
         const GEnumValue *v = g_enum_get_value(s->enum_class, s->default_value);
-        *p = (struct op_param){.type = PWC__PARAM_TYPE__PARAM_ENUM, .choices = choices_of_enum(s->enum_class),
+        *p = (struct op_param){.type = PWC__PARAM_TYPE__PARAM_ENUM,
+                               .choices = choices_of_enum(s->enum_class),
                                .def = v && v->value >= 0 ? v->value_nick : NULL};
     }
 }
@@ -134,8 +140,8 @@ static void fill_param(struct op_param *p, GParamSpec *ps, const VipsArgumentCla
 
 struct shape {
     const char *in[3], *out[3];
-    size_t nin, nout;     /* required images */
-    size_t odd;           /* required arguments we cannot pass */
+    size_t nin, nout; /* required images */
+    size_t odd;       /* required arguments we cannot pass */
     struct op_param *params;
     size_t nparams;
 };
@@ -209,12 +215,14 @@ static const struct op_role *roles_of(const struct img_family *f, size_t *ret_n)
         return roles_with((struct op_role){"profile", PWC__ROLE_DIR__ROLE_IN, true,
                                            "ICC profile, used instead of the image's own"});
     if (f->second)
-        return roles_with((struct op_role){f->second, PWC__ROLE_DIR__ROLE_IN, false,
-                                           "matrix (\"3 3\" and numbers, or comma-separated rows) or small image"});
+        return roles_with(
+            (struct op_role){f->second, PWC__ROLE_DIR__ROLE_IN, false,
+                             "matrix (\"3 3\" and numbers, or comma-separated rows) or small image"});
     return two_roles;
 }
 
-static struct op *image_row(const char *name, const char *summary, const struct shape *s, struct img_family *f)
+static struct op *image_row(const char *name, const char *summary, const struct shape *s,
+                            struct img_family *f)
 {
     struct op *op = xcalloc(1, sizeof *op);
     size_t nroles;
@@ -268,8 +276,12 @@ static void *add_operation(GType type, void *a)
     if (!fits(&s))
         return NULL; /* the table is built once: what a misfit's parameters took is not worth freeing */
     struct img_family *f = xcalloc(1, sizeof *f);
-    *f = (struct img_family){.type = type, .in = s.in[0], .out = s.out[0], .second = s.nin == 2 ? s.in[1] : NULL,
-                             .caches = LISTED(nick, caching), .profile = LISTED(nick, profiled)};
+    *f = (struct img_family){.type = type,
+                             .in = s.in[0],
+                             .out = s.out[0],
+                             .second = s.nin == 2 ? s.in[1] : NULL,
+                             .caches = LISTED(nick, caching),
+                             .profile = LISTED(nick, profiled)};
     optable_add(a, image_row(xasprintf("image.%s", nick), c->description, &s, f));
     return NULL;
 }
@@ -298,20 +310,21 @@ static void add_options(struct optable *t, Pwc__OpKind kind, const char *name, c
     if (c)
         shape_of(c, &s);
     struct op *op = xcalloc(1, sizeof *op);
-    *op = (struct op){.name = name,
-                      .version = vips_version_string(),
-                      .summary = c ? c->description : "bare pixels, row after row, in the machine's byte order",
-                      .params = s.params,
-                      .nparams = s.nparams,
-                      .kind = kind,
-                      .suffixes = suffixes};
+    *op =
+        (struct op){.name = name,
+                    .version = vips_version_string(),
+                    .summary = c ? c->description : "bare pixels, row after row, in the machine's byte order",
+                    .params = s.params,
+                    .nparams = s.nparams,
+                    .kind = kind,
+                    .suffixes = suffixes};
     optable_add(t, op);
 }
 
 static const char *const png[] = {".png", NULL}, *const jpeg[] = {".jpg", ".jpeg", ".jpe", NULL},
-                  *const tiff[] = {".tif", ".tiff", NULL}, *const webp[] = {".webp", NULL},
-                  *const raw[] = {".raw", NULL}, *const gif[] = {".gif", NULL},
-                  *const heif[] = {".heic", ".heif", ".avif", NULL};
+                         *const tiff[] = {".tif", ".tiff", NULL}, *const webp[] = {".webp", NULL},
+                         *const raw[] = {".raw", NULL}, *const gif[] = {".gif", NULL},
+                         *const heif[] = {".heic", ".heif", ".avif", NULL};
 
 static const struct {
     Pwc__OpKind kind;

@@ -1,9 +1,9 @@
 /*
  * image_view.c - images that are not files: the raster, a header without pixels, a recorder of demand.
  *
- * All three carry the input's header and metadata, so an op builds over any of them alike. The raster is handed on
- * without a copy, row range by row range, and a request past the rows that were announced is refused: it would be
- * answered with whatever lies in the scratch file.
+ * All three carry the input's header and metadata, so an op builds over any of them alike. The raster is
+ * handed on without a copy, row range by row range, and a request past the rows that were announced is
+ * refused: it would be answered with whatever lies in the scratch file.
  */
 #include <string.h>
 
@@ -53,8 +53,8 @@ static int view_generate(VipsRegion *out, void *seq, void *a, void *b, gboolean 
     }
     if (!v->pixels || (uint32_t)(r->top + r->height) > v->limit || (uint32_t)r->top < v->first) {
         v->beyond = true;
-        vips_error("image", "rows %d to %d asked for, %u to %u are there", r->top, r->top + r->height - 1, v->first,
-                   v->limit - 1);
+        vips_error("image", "rows %d to %d asked for, %u to %u are there", r->top, r->top + r->height - 1,
+                   v->first, v->limit - 1);
         return -1;
     }
     if (vips_region_prepare(seq, r) != 0)
@@ -66,8 +66,8 @@ VipsImage *img_view_new(const struct img_plan *plan, struct img_view *view, cons
 {
     const struct img_header *h = &plan->head;
     if (data) {
-        view->pixels = vips_image_new_from_memory(data, bytes, h->width, h->height, h->bands,
-                                                  (VipsBandFormat)h->format);
+        view->pixels =
+            vips_image_new_from_memory(data, bytes, h->width, h->height, h->bands, (VipsBandFormat)h->format);
         if (!view->pixels)
             return NULL;
         view->pixels->Coding = (VipsCoding)h->coding;

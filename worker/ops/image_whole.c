@@ -1,17 +1,17 @@
 /*
- * image_whole.c - everything in one process: small images, a batch's items, operations that cannot be cut, and
- * thumbnails, whose loader decodes at the size it needs.
+ * image_whole.c - everything in one process: small images, a batch's items, operations that cannot be cut,
+ * and thumbnails, whose loader decodes at the size it needs.
  *
  * The input is decoded first and in one go, from the top: then the operation may read it in any order, and a
- * damaged file is told from a failing operation. A large one goes into the scratch file, whose pages the kernel can
- * write out; where there is none (a batch's items) the budget bounds the memory.
+ * damaged file is told from a failing operation. A large one goes into the scratch file, whose pages the
+ * kernel can write out; where there is none (a batch's items) the budget bounds the memory.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "ipc/fds.h"
 #include "worker/ops/image.h"
 
 /* Up to this a decoded image lies in ordinary memory. */
@@ -33,12 +33,10 @@ static void pixels_free(struct pixels *p)
 
 static int pixels_map(struct op_job *job, struct pixels *p)
 {
-    int error = fallocate(job->raster_fd, 0, 0, (off_t)p->bytes) < 0 ? errno : 0;
-    if (error == EOPNOTSUPP)
-        error = ftruncate(job->raster_fd, (off_t)p->bytes) < 0 ? errno : 0;
-    if (error)
+    int r = fd_reserve(job->raster_fd, p->bytes);
+    if (r < 0)
         return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "scratch space of %llu MiB is needed: %s",
-                       (unsigned long long)(p->bytes >> 20), strerror(error));
+                       (unsigned long long)(p->bytes >> 20), strerror(-r));
     void *map = mmap(NULL, p->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, job->raster_fd, 0);
     if (map == MAP_FAILED)
         return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "scratch space: %s", strerror(errno));
@@ -110,7 +108,9 @@ static int whole_mask(struct op_job *job, VipsImage **ret)
     const char *role = img_family(job)->second;
     if (!role)
         return 0;
-    return img_small_read(job, role, IMG_MASK_MAX, &data, &len) < 0 ? -1 : img_mask_parse(job, role, data, len, ret);
+    return img_small_read(job, role, IMG_MASK_MAX, &data, &len) < 0
+               ? -1
+               : img_mask_parse(job, role, data, len, ret);
 }
 
 static int whole_op(struct op_job *job, struct img *s)
@@ -157,7 +157,8 @@ static int option_string(struct op_job *job, GString *out)
         else if (v->kind_case == PWC__VALUE__KIND_FLAG)
             g_string_append(out, v->flag ? "true" : "false");
         else
-            g_string_append_printf(out, "%lld", (long long)(v->kind_case == PWC__VALUE__KIND_U64 ? (int64_t)v->u64 : v->i64));
+            g_string_append_printf(
+                out, "%lld", (long long)(v->kind_case == PWC__VALUE__KIND_U64 ? (int64_t)v->u64 : v->i64));
         g_string_append(out, ",");
     }
     g_string_append_printf(out, "%s]", fail_on ? "" : op_has(job, "fail_on") ? "" : "fail_on=truncated");
@@ -167,8 +168,9 @@ static int option_string(struct op_job *job, GString *out)
 /* Decoding runs inside the operation here: whose words are these? */
 static Pwc__Code blame(void)
 {
-    static const char *const codecs[] = {"VipsJpeg", "vipspng", "pngload", "tiff2vips", "webp2vips", "webpload",
-                                         "gifload",  "nsgif",   "heif",    "libpng",    "VipsForeignLoad"};
+    static const char *const codecs[] = {"VipsJpeg",  "vipspng",  "pngload",        "tiff2vips",
+                                         "webp2vips", "webpload", "gifload",        "nsgif",
+                                         "heif",      "libpng",   "VipsForeignLoad"};
     const char *text = vips_error_buffer();
     if (*text == '\0') /* libpng, of interlaced files */
         return PWC__CODE__CODE_BAD_INPUT;

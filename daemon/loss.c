@@ -1,0 +1,153 @@
+/*
+ * loss.c - what the death of a stage means for the job it worked for: who is charged, what is done again,
+ * which roles are filled anew. deaths_record() has written down before why it died.
+ */
+#include "daemon/deaths.h"
+#include "daemon/dispatch.h"
+#include "daemon/events.h"
+#include "daemon/flow.h"
+#include "daemon/pool.h"
+#include "ipc/log.h"
+
+#define IDLE_LOSSES_MAX 10u /* leases lost in a row with no chunk to blame */
+
+/* Whom does the slot name? Only a chunk of the lease it died with can be charged. A stage that broke the
+ * protocol may have written anything there. */
+enum verdict { VERDICT_CHUNK, VERDICT_NOBODY, VERDICT_UNKNOWN };
+
+static enum verdict who_did_it(const struct stage *s, uint64_t *ret)
+{
+    const struct lease *l = &s->lease;
+    *ret = stage_slot_chunk(s);
+    bool believed = s->kill_code != PWC__CODE__CODE_PROTOCOL;
+    if (believed && stage_slot_lease(s) == l->id && *ret >= l->first && *ret < l->end)
+        return VERDICT_CHUNK;
+    if (believed && (*ret == SLOT_IDLE || stage_slot_past(s)))
+        return VERDICT_NOBODY;
+    *ret = l->first;
+    return l->end - l->first == 1 ? VERDICT_CHUNK : VERDICT_UNKNOWN;
+}
+
+static void lost_to_nobody(struct job *j)
+{
+    if (++j->idle_losses > MAX(IDLE_LOSSES_MAX, j->budget.retries[CAUSE_CRASH]))
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_CRASH, "%s",
+                j->last_death != NULL ? j->last_death->reason : "its workers die between chunks");
+}
+
+static void lost_chunks(struct job *j, struct stage *s)
+{
+    uint64_t chunk;
+    enum verdict verdict = who_did_it(s, &chunk);
+    struct lease l = s->lease;
+    dispatch_release(s, true);
+    j->ledger.redone += l.end - l.first - (verdict == VERDICT_CHUNK ? 1 : 0);
+    if (j->state == PWC__JOB_STATE__JOB_ENDING || l.first == l.end || verdict == VERDICT_NOBODY) {
+        ledger_give_back(&j->ledger, l.first, l.end);
+        if (verdict == VERDICT_NOBODY)
+            lost_to_nobody(j);
+    } else if (verdict == VERDICT_UNKNOWN) {
+        ledger_suspect(&j->ledger, l.first, l.end);
+    } else {
+        ledger_give_back(&j->ledger, l.first, chunk);
+        ledger_give_back(&j->ledger, chunk + 1, l.end);
+        flow_charge(j, chunk, j->last_death);
+    }
+}
+
+static void role_died(struct job *j, const char *reason)
+{
+    if (++j->role_deaths > j->budget.retries[CAUSE_CRASH])
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_CRASH, "%s", reason);
+    else
+        events_death(j, PWC__EVENT_KIND__EVENT_RETRY, j->last_death);
+}
+
+/* A windowed raster has given its beginning back: the producer starts again with the consumer. */
+static void rewind_all(struct job *j)
+{
+    assembly_forget(&j->assembly);
+    ledger_rewind(&j->ledger);
+    for (size_t i = 0; i < j->ledger.bad.n; i++)
+        for (uint64_t c = j->ledger.bad.ranges[i].from; c < j->ledger.bad.ranges[i].to; c++)
+            assembly_add_hole(&j->assembly, c);
+    j->produced = false;
+    if (j->producer != NULL)
+        stage_kill(j->producer, PWC__CODE__CODE_OK, "its job starts again");
+}
+
+/* The next consumer starts from nothing: what lies in arenas is sent again, what was absorbed computed again.
+ */
+static void consumer_died(struct job *j, const char *reason)
+{
+    uint64_t absorbed = j->assembly.absorbed;
+    role_died(j, reason);
+    if (j->state != PWC__JOB_STATE__JOB_RUNNING)
+        return;
+    assembly_restart(&j->assembly);
+    if (j->windowed) {
+        rewind_all(j);
+        return;
+    }
+    for (uint64_t c = 0; c < absorbed; c++)
+        if (iset_has(&j->ledger.bad, c))
+            assembly_add_hole(&j->assembly, c);
+        else if (!assembly_holds(&j->assembly, c))
+            ledger_forget(&j->ledger, c, c + 1);
+}
+
+static void lost_lease(struct job *j, struct stage *s)
+{
+    enum lease_kind kind = s->lease.kind;
+    bool ending = j->state == PWC__JOB_STATE__JOB_ENDING;
+    const char *reason = j->last_death != NULL ? j->last_death->reason : "a stage died";
+    Pwc__Code code = j->last_death != NULL ? j->last_death->code : PWC__CODE__CODE_CRASH;
+    if (kind == LEASE_CHUNKS) {
+        lost_chunks(j, s);
+        return;
+    }
+    if (j->planner == s)
+        j->planner = NULL;
+    if (j->producer == s)
+        j->producer = NULL;
+    if (j->consumer == s)
+        j->consumer = NULL;
+    dispatch_release(s, true);
+    if (ending)
+        return;
+    if (kind == LEASE_PLAN || kind == LEASE_FINISH) {
+        flow_plan_failed(j, code, reason);
+        if (!job_is_terminal(j) && j->state != PWC__JOB_STATE__JOB_ENDING)
+            events_death(j, PWC__EVENT_KIND__EVENT_RETRY, j->last_death);
+    } else if (kind == LEASE_CONSUME) {
+        consumer_died(j, reason);
+    } else if (s->kill_code != PWC__CODE__CODE_OK || s->state != STAGE_DYING) {
+        role_died(j, reason);
+    }
+}
+
+void flow_stage_gone(struct stage *s)
+{
+    struct job *j = s->job;
+    if (j != NULL && s->lease.kind != LEASE_NONE) {
+        lost_lease(j, s);
+        if (!job_is_terminal(j))
+            flow_after(j);
+    }
+    flow_release_arena(s);
+}
+
+void flow_cannot_start(struct daemon *d, const char *why)
+{
+    struct user *u;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        struct job *j, *next;
+        for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
+            next = TAILQ_NEXT(j, link);
+            if (j->stages_on == 0 && pool_count(d->pool, STAGE_IDLE, j->domain) == 0)
+                job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_START, "no stage can be started: %s",
+                        why);
+        }
+    }
+}
