@@ -77,13 +77,18 @@ static uint32_t free_run(const struct arena *arena, uint32_t most, uint32_t *ret
     return best;
 }
 
+bool arena_has_room(const struct assembly *a, const struct arena *arena, uint64_t first)
+{
+    uint32_t reserve = first == a->absorbed ? 0 : 1;
+    return (uint32_t)__builtin_popcountll(arena->taken) + reserve < arena->places;
+}
+
 uint32_t arena_take(const struct assembly *a, struct arena *arena, uint64_t first, uint32_t most,
                     uint32_t *ret_place)
 {
-    uint32_t used = (uint32_t)__builtin_popcountll(arena->taken);
-    uint32_t reserve = first == a->absorbed ? 0 : 1;
-    if (used + reserve >= arena->places)
+    if (!arena_has_room(a, arena, first))
         return 0;
+    uint32_t used = (uint32_t)__builtin_popcountll(arena->taken), reserve = first == a->absorbed ? 0 : 1;
     uint32_t n = free_run(arena, MIN(most, arena->places - used - reserve), ret_place);
     if (n > 0)
         arena->taken |= mask(*ret_place, n);

@@ -49,6 +49,8 @@ struct arena *arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes)
 /* The stage no longer writes there: freed now or with its last result. */
 void arena_release(struct assembly *a, struct arena *arena);
 
+/* Is there a place for a chunk `first`? The last one is kept for the lowest chunk not yet absorbed. */
+bool arena_has_room(const struct assembly *a, const struct arena *arena, uint64_t first);
 /* Room for `most` neighbouring places for chunks from `first` on; returns how many there are and where. */
 uint32_t arena_take(const struct assembly *a, struct arena *arena, uint64_t first, uint32_t most,
                     uint32_t *ret_place);

@@ -112,10 +112,11 @@ static bool gets_role(const struct job *j, Stage__Role role, bool out)
     }
 }
 
-static void job_open(struct job *j, struct stage *s, Stage__Role role)
+/* False: it could not be told, and is being killed. */
+static bool job_open(struct job *j, struct stage *s, Stage__Role role)
 {
     if (stage_has_open(s, j->id, role))
-        return;
+        return true;
     flow_forget_open(s, j->id); /* one role at a time */
     remember_open(s, j->id, role);
     Stage__JobOpen m = STAGE__JOB_OPEN__INIT;
@@ -154,6 +155,7 @@ static void job_open(struct job *j, struct stage *s, Stage__Role role)
                 fds[nfds++] = j->fds[i];
         }
     stage_send_full(s, PWC_MSG_JOB_OPEN, &m.base, NULL, 0, fds, nfds);
+    return s->state == STAGE_IDLE;
 }
 
 /* ---- finding a stage ---- */
@@ -170,7 +172,7 @@ static void call_stages(struct job *j, uint32_t wanted)
 static struct stage *find_stage(struct job *j, uint32_t wanted)
 {
     bool fresh = j->isolation == PWC__ISOLATION__ISOLATION_CHUNK;
-    struct stage *s = pool_idle(j->d->pool, j->domain, fresh, j);
+    struct stage *s = pool_idle(j->d->pool, j->domain, fresh, j, NULL);
     if (s == NULL) {
         call_stages(j, MAX(wanted, 1u));
         return NULL;
@@ -201,10 +203,33 @@ static bool need_arena(struct job *j, struct stage *s)
     m.arena = s->arena->id;
     m.bytes = s->arena->bytes;
     stage_send_full(s, PWC_MSG_ARENA, &m.base, NULL, 0, &fd, 1);
-    return true;
+    return s->state == STAGE_IDLE;
 }
 
 /* ---- leases of chunks ---- */
+
+static bool has_room(const struct job *j, const struct stage *s)
+{
+    return j->assembly.result_bytes == 0 || s->arena == NULL || s->arena_job != j ||
+           arena_has_room(&j->assembly, s->arena, ledger_lowest(&j->ledger));
+}
+
+/* An idle stage that has room for the next chunk. When later results fill them all (the consumer died, and
+ * what it had absorbed is to be computed again), that chunk gets a new arena: the old one lives until its
+ * last result is taken. */
+static struct stage *find_worker(struct job *j, uint32_t wanted)
+{
+    bool fresh = j->isolation == PWC__ISOLATION__ISOLATION_CHUNK;
+    struct stage *s = pool_idle(j->d->pool, j->domain, fresh, j, has_room);
+    if (s == NULL && (s = find_stage(j, wanted)) != NULL) {
+        if (ledger_lowest(&j->ledger) != j->assembly.absorbed)
+            return NULL;
+        flow_release_arena(s);
+    }
+    if (s != NULL)
+        pool_used(j->d->pool, s);
+    return s;
+}
 
 /* Packs pending fold states into the tail of a lease; the stage's lease holds them from then on. */
 static size_t hand_states(struct job *j, struct stage *s, uint8_t *tail)
@@ -285,8 +310,8 @@ static void count_worker(struct job *j, uint64_t stage)
 static bool lease_chunks(struct job *j)
 {
     uint64_t most = lease_wanted(j), waiting = ledger_waiting(&j->ledger);
-    struct stage *s = find_stage(j, (uint32_t)MIN(waiting, (uint64_t)(j->d->seats - j->d->seats_busy)));
-    if (s == NULL || !need_arena(j, s))
+    struct stage *s = find_worker(j, (uint32_t)MIN(waiting, (uint64_t)(j->d->seats - j->d->seats_busy)));
+    if (s == NULL || !need_arena(j, s) || !job_open(j, s, STAGE__ROLE__ROLE_WORKER))
         return false;
     uint32_t place = 0, places = 0;
     if (s->arena_job == j && j->assembly.result_bytes > 0) {
@@ -299,7 +324,6 @@ static bool lease_chunks(struct job *j)
     uint64_t first, n = ledger_take(&j->ledger, most, &first);
     if (places > n)
         arena_free_places(s->arena, place + (uint32_t)n, places - (uint32_t)n);
-    job_open(j, s, STAGE__ROLE__ROLE_WORKER);
     lease_begin(j, s, LEASE_CHUNKS, true);
     s->lease.first = first;
     s->lease.end = s->lease.given_end = first + n;
@@ -316,9 +340,8 @@ static bool lease_chunks(struct job *j)
 static bool lease_finish(struct job *j)
 {
     struct stage *s = find_stage(j, 1);
-    if (s == NULL)
+    if (s == NULL || !job_open(j, s, STAGE__ROLE__ROLE_WORKER))
         return false;
-    job_open(j, s, STAGE__ROLE__ROLE_WORKER);
     lease_begin(j, s, LEASE_FINISH, true);
     send_lease(j, s, true);
     return true;
@@ -341,9 +364,8 @@ static int open_scratch(struct job *j)
 static bool start_plan(struct job *j)
 {
     struct stage *s = find_stage(j, j->d->seats);
-    if (s == NULL || open_scratch(j) < 0)
+    if (s == NULL || open_scratch(j) < 0 || !job_open(j, s, STAGE__ROLE__ROLE_PLANNER))
         return false;
-    job_open(j, s, STAGE__ROLE__ROLE_PLANNER);
     lease_begin(j, s, LEASE_PLAN, true);
     j->planner = s;
     if (j->state == PWC__JOB_STATE__JOB_QUEUED) {
@@ -374,7 +396,8 @@ void dispatch_produce(struct job *j, struct stage *s)
 
 static void start_consumer(struct job *j, struct stage *s)
 {
-    job_open(j, s, STAGE__ROLE__ROLE_CONSUMER);
+    if (!job_open(j, s, STAGE__ROLE__ROLE_CONSUMER))
+        return;
     lease_begin(j, s, LEASE_CONSUME, false);
     j->consumer = s;
     Stage__Consume m = STAGE__CONSUME__INIT;
@@ -393,10 +416,9 @@ static void fill_roles(struct job *j)
     if (j->absorb == PWC__ABSORB__ABSORB_SERIAL && j->consumer == NULL && !j->consumed &&
         (s = find_stage(j, j->d->seats + 1)) != NULL)
         start_consumer(j, s);
-    if (j->producer_needed && !j->produced && j->producer == NULL && (s = find_stage(j, 1)) != NULL) {
-        job_open(j, s, STAGE__ROLE__ROLE_PRODUCER);
+    if (j->producer_needed && !j->produced && j->producer == NULL && (s = find_stage(j, 1)) != NULL &&
+        job_open(j, s, STAGE__ROLE__ROLE_PRODUCER))
         dispatch_produce(j, s);
-    }
 }
 
 /* ---- choosing ---- */
@@ -560,14 +582,14 @@ static void keep_reserve(struct daemon *d)
     }
     if (heaviest == NULL)
         return;
-    struct stage *s = pool_idle(d->pool, heaviest->domain, false, heaviest);
+    struct stage *s = pool_idle(d->pool, heaviest->domain, false, heaviest, NULL);
     if (s == NULL) {
         if (pool_count(d->pool, STAGE_ENTERING, heaviest->domain) == 0)
             pool_enter_spare(d->pool, heaviest->domain, (uint32_t)heaviest->user->uid);
         return;
     }
     if (need_arena(heaviest, s))
-        job_open(heaviest, s, STAGE__ROLE__ROLE_WORKER);
+        (void)job_open(heaviest, s, STAGE__ROLE__ROLE_WORKER);
 }
 
 void dispatch_run(struct daemon *d)

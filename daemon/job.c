@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/closer.h"
+#include "daemon/deaths.h"
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/job.h"
@@ -312,6 +313,9 @@ void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *f
     va_start(ap, fmt);
     vsnprintf(j->reason, sizeof j->reason, fmt, ap);
     va_end(ap);
+    if (j->reason[0] == '\0' && code != PWC__CODE__CODE_OK)
+        snprintf(j->reason, sizeof j->reason, "%s",
+                 code_name(code)); /* a stage said that, and nothing more */
     j->outcome = outcome;
     j->code = code;
     j->state = PWC__JOB_STATE__JOB_ENDING;
@@ -432,7 +436,7 @@ void job_check(struct job *j)
     if (j->state == PWC__JOB_STATE__JOB_RUNNING)
         check_halt(j);
     bool active = j->state == PWC__JOB_STATE__JOB_RUNNING ||
-                  (j->state == PWC__JOB_STATE__JOB_QUEUED && j->planned && j->ledger.total == 0);
+                  (j->state == PWC__JOB_STATE__JOB_QUEUED && j->planned); /* of none, or all refused */
     if (!active || !ledger_complete(&j->ledger))
         return;
     daemon_touch(j->d);

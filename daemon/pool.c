@@ -134,12 +134,15 @@ void pool_used(struct pool *p, struct stage *s)
 }
 
 /* The most recently used is the warmest, one that has the job open already warmer still. */
-struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struct job *prefer)
+struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struct job *prefer,
+                        pool_filter fits)
 {
     struct stage *s, *found = NULL;
     TAILQ_FOREACH_REVERSE(s, &p->stages, stage_list, link)
     {
         if (s->state != STAGE_IDLE || s->domain != domain || (fresh && s->leases > 0))
+            continue;
+        if (fits != NULL && !fits(prefer, s))
             continue;
         if (prefer != NULL && stage_has_open(s, prefer->id, STAGE__ROLE__ROLE_WORKER))
             return s;

@@ -44,8 +44,11 @@ void pool_free(struct pool *p);
 void pool_balance(struct pool *p); /* starts what is missing, ends what has idled too long */
 void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info);
 struct stage *pool_find(struct pool *p, uint64_t id);
-/* An idle stage of this domain; NULL: none. fresh: one that never held a lease. */
-struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struct job *prefer);
+/* An idle stage of this domain; NULL: none. fresh: one that never held a lease. fits: NULL, or what it must
+ * pass. */
+typedef bool (*pool_filter)(const struct job *j, const struct stage *s);
+struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struct job *prefer,
+                        pool_filter fits);
 /* Sends a spare into this domain, making room if the pool is full. False: none is there yet. */
 bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid);
 uint32_t pool_count(const struct pool *p, enum stage_state state, uint64_t domain); /* domain 0: any */

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/closer.h"
 #include "daemon/flow.h"
 #include "daemon/pool.h"
 #include "daemon/stage.h"
@@ -97,6 +98,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct stage *s = arg;
     struct daemon *d = s->d;
+    uid_t before = closer_as(s->uid);
     int r = chan_fill(s->chan);
     if (r == 0 || (r < 0 && r != -EAGAIN)) {
         /* The channel is gone: the process is dead or must be. Its pidfd tells the rest. */
@@ -108,6 +110,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     } else {
         frames_in(s, FRAMES_A_TURN);
     }
+    closer_as(before);
     daemon_turn(d);
 }
 
@@ -116,10 +119,12 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct stage *s = arg;
     struct daemon *d = s->d;
+    uid_t before = closer_as(s->uid);
     if (chan_flush(s->chan) == 0)
         watch_writes(s);
     else
         event_del(s->write_ev);
+    closer_as(before);
     daemon_turn(d);
 }
 
@@ -152,7 +157,8 @@ struct stage *stage_new(struct daemon *d, uint64_t id, int channel_fd)
     s->id = id;
     s->pidfd = -1;
     s->born = s->since = clock_now();
-    s->chan = chan_new(channel_fd, MSG_FROM_STAGE, NULL);
+    /* What waits to be sent to it are clients' descriptors, and those it sends back could be, too. */
+    s->chan = chan_new(channel_fd, MSG_FROM_STAGE, closer_close);
     STAILQ_INIT(&s->lease.handed);
     s->read_ev = event_new(d->base, channel_fd, EV_READ | EV_PERSIST, on_readable, s);
     s->write_ev = event_new(d->base, channel_fd, EV_WRITE | EV_PERSIST, on_writable, s);
@@ -163,12 +169,10 @@ struct stage *stage_new(struct daemon *d, uint64_t id, int channel_fd)
 /* What the stage sent before it died still counts; so does only that. */
 static void read_last_words(struct stage *s)
 {
-    for (int i = 0; i < LAST_READS && s->state != STAGE_DYING; i++) {
-        int r = chan_fill(s->chan);
-        if (r <= 0)
-            return;
+    uid_t before = closer_as(s->uid);
+    for (int i = 0; i < LAST_READS && s->state != STAGE_DYING && chan_fill(s->chan) > 0; i++)
         frames_in(s, FRAMES_A_TURN);
-    }
+    closer_as(before);
 }
 
 bool stage_reap(struct stage *s, siginfo_t *ret_info)
@@ -318,7 +322,9 @@ void stage_free(struct stage *s)
     event_drop(&s->read_ev);
     event_drop(&s->write_ev);
     event_drop(&s->exit_ev);
+    uid_t before = closer_as(s->uid);
     chan_free(s->chan);
+    closer_as(before);
     tail_free(s->tail);
     fd_close_(&s->pidfd);
     segment_unmap(s->control, CONTROL_BYTES);

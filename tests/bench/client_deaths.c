@@ -18,6 +18,7 @@
 
 #define LOOKS_MAX 64
 #define GIVE_UP_S 10.0
+#define TOLD_S    0.5
 
 struct look {
     struct {
@@ -27,6 +28,16 @@ struct look {
     size_t n;
     uint64_t job;
 };
+
+static size_t deaths_told;
+static uint64_t chunk_told;
+
+static void on_death(struct pwc_job *job, const struct pwc_death *death, int given_up, void *user)
+{
+    (void)job, (void)given_up, (void)user;
+    chunk_told = death->chunk;
+    deaths_told++;
+}
 
 static void look_at(const struct pwc_stage_info *s, void *user)
 {
@@ -46,12 +57,14 @@ static void look(struct pwc *c, struct look *l)
 
 static struct pwc_job *start_job(struct pwc *c, uint64_t n, uint64_t steps)
 {
+    static const struct pwc_callbacks cb = {.death = on_death};
     struct pwc_policy policy;
     struct pwc_job *job;
     struct pwc_spec *spec = bench_chunks_spec("bench.mix", n, steps);
     pwc_policy_default(&policy);
     policy.retries_crash = 100;
     pwc_spec_policy(spec, &policy);
+    pwc_spec_callbacks(spec, &cb, NULL);
     if (pwc_submit(c, spec, &job) != PWC_OK || pwc_wait_accepted(job, PWC_TIMEOUT_DEFAULT) != PWC_OK)
         bench_fail("%s", pwc_error());
     pwc_spec_free(spec);
@@ -59,7 +72,7 @@ static struct pwc_job *start_job(struct pwc *c, uint64_t n, uint64_t steps)
 }
 
 struct hit {
-    double elsewhere, resolution; /* seconds */
+    double told, elsewhere, resolution; /* seconds; told: until the daemon says that it is dead */
 };
 
 static bool stands_elsewhere(const struct look *l, pid_t pid, uint64_t chunk)
@@ -80,36 +93,38 @@ static size_t others(const struct look *l, pid_t pid)
     return n;
 }
 
-/* Kills the first worker that is in a chunk; false: it was between two when it stopped. */
+/* false: it was between two chunks, so that no chunk is tried again and nothing is told. */
+static bool await_death(struct pwc *c, size_t told)
+{
+    double start = bench_now();
+    while (deaths_told == told && bench_now() - start < TOLD_S)
+        if (pwc_dispatch(c, (int)(TOLD_S * 1e3)) != PWC_OK)
+            bench_fail("%s", pwc_error());
+    return deaths_told > told;
+}
+
+/* Kills the first worker that is in a chunk. Its obituary says which that was. */
 static bool hit_one(struct pwc *c, struct look *l, bool seat, struct hit *ret)
 {
     do
         look(c, l);
     while (l->n == 0);
     pid_t pid = l->busy[0].pid;
-    uint64_t chunk = l->busy[0].chunk;
-    kill(pid, SIGSTOP); /* so that it stays where we see it */
-    look(c, l);
-    bool there = false;
-    size_t busy = l->n;
-    for (size_t i = 0; i < l->n; i++) {
-        if (l->busy[i].pid != pid)
-            continue;
-        chunk = l->busy[i].chunk;
-        there = true;
-    }
-    double start = bench_now(), before = start, now;
+    size_t told = deaths_told, busy = l->n;
+    double start = bench_now(), before, now;
     kill(pid, SIGKILL);
-    if (!there)
+    if (!await_death(c, told))
         return false;
+    now = bench_now();
+    ret->told = now - start;
     do {
+        before = now;
         look(c, l);
         now = bench_now();
-        ret->resolution = now - before;
-        before = now;
         if (now - start > GIVE_UP_S)
-            bench_fail("chunk %lu did not turn up elsewhere", (unsigned long)chunk);
-    } while (seat ? others(l, pid) < busy : !stands_elsewhere(l, pid, chunk));
+            bench_fail("chunk %lu did not turn up elsewhere", (unsigned long)chunk_told);
+    } while (seat ? others(l, pid) < busy : !stands_elsewhere(l, pid, chunk_told));
+    ret->resolution = now - before;
     ret->elsewhere = now - start;
     return true;
 }
@@ -118,7 +133,8 @@ int cmd_kill(int argc, char **argv)
 {
     size_t n = bench_number("kills", argc > 1 ? argv[1] : NULL, 1, 1 << 20), got = 0;
     uint64_t steps = bench_number("steps", argc > 2 ? argv[2] : NULL, 1, UINT64_MAX >> 1);
-    double *elsewhere = calloc(n, sizeof *elsewhere), *resolution = calloc(n, sizeof *resolution);
+    double *elsewhere = calloc(n, sizeof(double)), *resolution = calloc(n, sizeof(double));
+    double *told = calloc(n, sizeof(double));
     struct pwc *c = bench_connect();
     struct pwc_job *job = start_job(c, 1u << 30, steps);
     struct look l = {.job = pwc_job_id(job)};
@@ -126,6 +142,7 @@ int cmd_kill(int argc, char **argv)
         struct hit hit;
         if (!hit_one(c, &l, false, &hit))
             continue;
+        told[got] = hit.told;
         elsewhere[got] = hit.elsewhere;
         resolution[got++] = hit.resolution;
         poll(NULL, 0, 20); /* the pool makes a new spare meanwhile, as it would between rare deaths */
@@ -136,9 +153,11 @@ int cmd_kill(int argc, char **argv)
         bench_fail("the job ended: %s", pwc_job_reason(job));
     bench_print("max", bench_quantile(elsewhere, n, 1) * 1e6);
     bench_print_quantiles("", elsewhere, n);
+    bench_print_quantiles("told_", told, n);
     bench_print_quantiles("resolution_", resolution, n);
     pwc_job_free(job);
     pwc_close(c);
+    free(told);
     free(elsewhere);
     free(resolution);
     return 0;

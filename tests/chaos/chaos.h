@@ -19,7 +19,7 @@
 #include "ipc/base.h"
 #include "ipc/clock.h"
 
-#define JOB_LIMIT_MS 240000 /* a job that takes longer hangs */
+#define JOB_LIMIT_MS 600000 /* a job that takes longer hangs */
 
 struct options {
     const char *socket, *inputs;

@@ -277,6 +277,10 @@ int chan_send_full(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCM
     SIM_CHECK(p->body_len <= desc->body_max && p->tail_len <= desc->tail_max && nfds <= desc->fds_max,
               "the supervisor's %s is too large: body %u, tail %u, %u descriptors", desc->name, p->body_len,
               p->tail_len, nfds);
+    if (nfds > 0 && kernel_fails()) {
+        packet_free(p);
+        return -ETOOMANYREFS;
+    }
     if (chan_queued(c) > c->queue_max) {
         packet_free(p);
         return -ENOBUFS;

@@ -50,6 +50,8 @@ static Pwc__Policy policy_of(const struct spec *s, Pwc__Value *fill)
     p.max_failures = (r >> 20 & 7) == 0 ? 1 + (r >> 24 & 3) : 0;
     p.chunk_timeout_ns = (r >> 28 & 3) != 0 ? (uint64_t)s->chunk_ns * 100 + 300 * NS_PER_MS : 0;
     p.job_timeout_ns = (r >> 32 & 31) == 0 ? (1 + (r >> 40 & 7)) * NS_PER_S : 0;
+    p.memory = (r >> 56 & 3) == 0 ? 1 << 30 : 0;
+    p.chunk_timeout_percent = (r >> 58 & 3) == 0 ? 5000 : 0;
     p.halt = (r >> 48 & 15) == 0 ? (char *)(uintptr_t)halts[(r >> 52) % ARRAY_LEN(halts)] : p.halt;
     return p;
 }
@@ -89,6 +91,8 @@ static void submit(struct client *c, struct spec *s)
     m.records = s->records;
     m.priority = (int32_t)(r & 7) - 4;
     m.max_workers = (r >> 4 & 3) == 0 ? 1 + (r >> 6 & 1) : 0;
+    if ((r >> 20 & 3) == 0)
+        m.request_key = (ProtobufCBinaryData){8, (uint8_t *)&s->salt};
     m.domain = (r >> 8 & 3) == 0 ? label : none;
     m.on_disconnect = (Pwc__OnDisconnect)((r >> 12) % 3);
     m.linger_ns = 2 * NS_PER_S;
@@ -345,6 +349,29 @@ static void attach(struct client *c, const struct spec *s)
     send_to(c, PWC_MSG_ATTACH, 0, &m.base);
 }
 
+/* Looks around; the answers come as lists, between whatever else it is told. */
+static void look_around(struct client *c)
+{
+    Pwc__ListJobs jobs = PWC__LIST_JOBS__INIT;
+    Pwc__ListStages stages = PWC__LIST_STAGES__INIT;
+    Pwc__ListDeaths deaths = PWC__LIST_DEATHS__INIT;
+    Pwc__GetStatus status = PWC__GET_STATUS__INIT;
+    Pwc__ListOps ops = PWC__LIST_OPS__INIT;
+    Pwc__Detach detach = PWC__DETACH__INIT;
+    detach.job = 1 + sim_rnd(W.nspecs);
+    const ProtobufCMessage *all[] = {&jobs.base,   &stages.base, &deaths.base,
+                                     &status.base, &ops.base,    &detach.base};
+    static const uint16_t types[] = {PWC_MSG_LIST_JOBS,  PWC_MSG_LIST_STAGES, PWC_MSG_LIST_DEATHS,
+                                     PWC_MSG_GET_STATUS, PWC_MSG_LIST_OPS,    PWC_MSG_DETACH};
+    uint64_t which = sim_rnd(ARRAY_LEN(types));
+    const struct spec *s = spec_of_job(detach.job);
+    if (types[which] == PWC_MSG_DETACH && (s == NULL || s->client != c))
+        return;
+    if (types[which] == PWC_MSG_DETACH)
+        W.specs[s->index].client_gone = true;
+    send_to(c, types[which], 1000, all[which]);
+}
+
 /* ---- one thing at a time ---- */
 
 static void on_step(struct due *d)
@@ -359,6 +386,8 @@ static void on_step(struct due *d)
         for (unsigned i = 0; i < W.nspecs; i++)
             if (W.specs[i].client == c && W.specs[i].id != 0 && W.specs[i].finished == 0)
                 attach(c, &W.specs[i]);
+    } else if (W.nosy && sim_chance(100)) {
+        look_around(c);
     } else if (c->todo != 0) {
         unsigned i = (unsigned)__builtin_ctz(c->todo);
         c->todo &= ~(1u << i);

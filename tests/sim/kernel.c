@@ -180,16 +180,16 @@ int __wrap_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_acti
                        const posix_spawnattr_t *attr, char *const argv[], char *const envp[]);
 int __wrap_posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int newfd);
 
-static int fails(void)
+bool kernel_fails(void)
 {
     if (!sim_fault(W.p_kernel))
-        return 0;
+        return false;
     errno = sim_chance(500) ? EMFILE : ENOMEM;
     W.kernel_failed = sim_now();
     sim_log("a system call fails: %s", strerror(errno));
     for (unsigned i = 0; i < W.nspecs; i++)
         W.specs[i].trouble++;
-    return -1;
+    return true;
 }
 
 int __wrap_close(int fd)
@@ -211,13 +211,13 @@ int __wrap_open(const char *path, int flags, ...)
     va_end(ap);
     if ((flags & O_TMPFILE) != O_TMPFILE)
         return __real_open(path, flags, mode);
-    return fails() < 0 ? -1 : fd_install(file_memory(MEM_SCRATCH, 0));
+    return kernel_fails() ? -1 : fd_install(file_memory(MEM_SCRATCH, 0));
 }
 
 int __wrap_socketpair(int domain, int type, int protocol, int sv[2])
 {
     (void)domain, (void)type, (void)protocol;
-    if (fails() < 0) {
+    if (kernel_fails()) {
         W.start_troubles++;
         return -1;
     }
@@ -255,7 +255,7 @@ static long pidfd_open_(pid_t pid)
 {
     struct proc *p = proc_of_pid(pid);
     SIM_CHECK(p != NULL && p->state != PROC_REAPED, "pidfd_open of nobody: %d", pid);
-    if (fails() < 0)
+    if (kernel_fails())
         return -1;
     struct file *f = file_new(FILE_PIDFD);
     f->proc = p;
@@ -355,7 +355,7 @@ int __wrap_memfd_sized(const char *name, uint64_t bytes, int *ret_fd);
 int __wrap_fd_reopen_ro(int fd, int *ret_fd);
 int __wrap_memfd_sized(const char *name, uint64_t bytes, int *ret_fd)
 {
-    if (fails() < 0)
+    if (kernel_fails())
         return -errno;
     enum memory_kind kind = strcmp(name, "pwc-control") == 0   ? MEM_CONTROL
                             : strcmp(name, "pwc-segment") == 0 ? MEM_SEGMENT
@@ -367,7 +367,7 @@ int __wrap_memfd_sized(const char *name, uint64_t bytes, int *ret_fd)
 int __wrap_fd_reopen_ro(int fd, int *ret_fd)
 {
     struct file *f = fd_file(fd);
-    if (fails() < 0)
+    if (kernel_fails())
         return -errno;
     *ret_fd = fd_install(file_ref(f));
     return 0;
@@ -377,7 +377,7 @@ void *segment_map(int fd, size_t bytes, bool writable)
 {
     struct file *f = fd_file(fd);
     (void)bytes, (void)writable;
-    if (fails() < 0)
+    if (kernel_fails())
         return NULL;
     maps++;
     /* A mapping holds the object; which one, its page tells. */
@@ -457,5 +457,11 @@ size_t closer_stuck(uid_t uid)
 
 size_t closer_pending(void)
 {
+    return 0;
+}
+
+size_t closer_pending_of(uid_t uid)
+{
+    (void)uid;
     return 0;
 }

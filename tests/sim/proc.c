@@ -131,8 +131,9 @@ void procs_reset(void)
         if (p->state == PROC_RUNS && p->sock->end->eof && p->pidfd == NULL)
             proc_end_now(p); /* a stranger, which pool_shutdown finds by what the kernel knows */
         else
-            SIM_CHECK(p->state == PROC_REAPED || W.ended_early, "process %d (%s) %s", p->pid,
-                      p->nursery ? "nursery" : "stage",
+            SIM_CHECK(p->state == PROC_REAPED || W.ended_early ||
+                          (p->state == PROC_ZOMBIE && p->pidfd == NULL),
+                      "process %d (%s) %s", p->pid, p->nursery ? "nursery" : "stage",
                       p->state == PROC_RUNS ? "outlived the supervisor" : "was not waited for");
         free(p);
     }

@@ -332,19 +332,24 @@ bool proc_lies(struct proc *p)
     Stage__Ready ready = STAGE__READY__INIT;
     Stage__Planned planned = STAGE__PLANNED__INIT;
     Stage__Consumed over = STAGE__CONSUMED__INIT;
-    const ProtobufCMessage *all[] = {&announce.base, &absorbed.base, &entered.base, &report.base,
-                                     &ready.base,    &planned.base,  &over.base};
-    static const uint16_t types[] = {PWC_MSG_ANNOUNCE, PWC_MSG_ABSORBED, PWC_MSG_ENTERED, PWC_MSG_REPORT,
-                                     PWC_MSG_READY,    PWC_MSG_PLANNED,  PWC_MSG_CONSUMED};
-    uint64_t job = p->job != NULL ? p->job->job : 1;
-    announce.job = absorbed.job = planned.job = over.job = report.job = job;
+    Stage__Produced produced = STAGE__PRODUCED__INIT;
+    Stage__Failed failed = STAGE__FAILED__INIT;
+    const ProtobufCMessage *all[] = {&announce.base, &absorbed.base, &entered.base,
+                                     &report.base,   &ready.base,    &planned.base,
+                                     &over.base,     &produced.base, &failed.base};
+    static const uint16_t types[] = {PWC_MSG_ANNOUNCE, PWC_MSG_ABSORBED, PWC_MSG_ENTERED,
+                                     PWC_MSG_REPORT,   PWC_MSG_READY,    PWC_MSG_PLANNED,
+                                     PWC_MSG_CONSUMED, PWC_MSG_PRODUCED, PWC_MSG_FAILED};
+    uint64_t job = p->job != NULL && sim_chance(800) ? p->job->job : 1;
+    announce.job = absorbed.job = planned.job = over.job = report.job = produced.job = failed.job = job;
     announce.upto = sim_chance(500) ? 1000 : 0;
     absorbed.upto = sim_rnd(100);
     report.lease = sim_rnd(10);
-    uint64_t which = sim_rnd(ARRAY_LEN(types) + 4);
-    /* What nobody can tell from the truth is left out: a consumer is believed what it has absorbed, whoever
-     * holds a lease that it is over. */
-    if (p->phase == PHASE_CONSUME && (which == 1 || which == 6))
+    uint64_t which = sim_rnd(ARRAY_LEN(types) + 6);
+    /* What nobody can tell from the truth is left out: a producer is believed what is ready, a consumer what
+     * it has absorbed, whoever holds a lease that it is over. */
+    if ((p->phase == PHASE_CONSUME && (which == 1 || (which == 6 && p->expected == p->job->chunks))) ||
+        (p->phase == PHASE_PRODUCE && which == 7))
         which = 0;
     if (report.lease == p->lease)
         report.lease = 0;
@@ -355,9 +360,13 @@ bool proc_lies(struct proc *p)
         end_send_garbage(p->sock->end);
     else if (which == ARRAY_LEN(types) + 1)
         proc_send(p, PWC_MSG_CATALOGUE, &ready.base, NULL, 0, file_memory(MEM_CATALOGUE, 1));
+    else if (which == ARRAY_LEN(types) + 2)
+        proc_send(p, PWC_MSG_REPORT, NULL, "x", 1, NULL); /* an empty body is a report of lease 0 */
+    else if (which == ARRAY_LEN(types) + 3)
+        proc_send(p, PWC_MSG_NURSERY_READY, NULL, NULL, 0, NULL);
     else
         scribble(p);
-    if (which > ARRAY_LEN(types) + 1)
+    if (which > ARRAY_LEN(types) + 3)
         proc_die(p, false, SIGSEGV);
     return true;
 }

@@ -102,6 +102,7 @@ struct file *file_ref(struct file *f);
 void file_drop(struct file **f);
 int fd_install(struct file *f); /* takes the reference */
 struct file *fd_file(int fd);   /* borrowed; fails the seed when the number is not open */
+bool kernel_fails(void);        /* now and then a call does */
 uint32_t kernel_open_fds(void);
 void kernel_reset(void);
 void kernel_check_empty(void);
@@ -341,7 +342,7 @@ struct world {
     unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_memory, p_broken, p_steal_race;
     int64_t kernel_failed;   /* when: what could have been done may wait for the next tick */
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
-    bool crowded, ending, ended_early;
+    bool crowded, nosy, ending, ended_early;
     struct due child_news; /* SIGCHLD */
     uint64_t steps;
 };

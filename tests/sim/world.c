@@ -179,6 +179,7 @@ static void make_world(void)
 {
     make_faults();
     W.crowded = sim_chance(60);
+    W.nosy = sim_chance(200);
     W.nclients = 1 + (unsigned)sim_rnd(W.crowded ? 3 : sim_chance(500) ? 1 : 4);
     for (unsigned i = 0; i < W.nclients; i++) {
         W.clients[i].index = i;

@@ -12,8 +12,9 @@
 #include "ipc/fds.h"
 #include "worker/ops/image.h"
 
-#define SAMPLES      8
-#define COLUMNS      5
+#define SAMPLES 8
+/* libvips' squares are 128 wide: one look into each. */
+#define COLUMN_STEP  128
 #define COLUMN_WIDTH 16
 
 /* Evaluates a part of a row of the output; 0, or libvips' failure. What it asks for is added to what is
@@ -28,22 +29,50 @@ static int evaluate(VipsImage *out, int left, int row, int width)
     return result;
 }
 
-/*
- * One row. Operations that libvips evaluates in squares are asked for a few columns in each, which costs a
- * fraction, and does not ask for all that lies between the ends of a slanted row. The others get what they
- * are used to, a whole row: bandunfold, for one, reads past its input when it gets less.
- */
-static int sample(VipsImage *out, struct img_probe *probe, uint32_t row, struct demand *ret)
+static bool tiled(const VipsImage *out)
 {
-    bool full = out->dhint != VIPS_DEMAND_STYLE_SMALLTILE || out->Xsize <= COLUMN_STEP;
-    int width = full ? out->Xsize : COLUMN_WIDTH, columns = full ? 1 : 2 + out->Xsize / COLUMN_STEP;
-    probe->top = probe->bottom = 0;
+    return out->dhint == VIPS_DEMAND_STYLE_SMALLTILE;
+}
+
+/* Columns evenly spread over a row, the ends included. */
+static int sample_columns(VipsImage *out, uint32_t row, int columns)
+{
+    int width = MIN(COLUMN_WIDTH, out->Xsize);
     for (int i = 0; i < columns; i++) {
-        int64_t left = columns == 1 ? 0 : (int64_t)(out->Xsize - width) * i / (columns - 1);
+        int64_t left = (int64_t)(out->Xsize - width) * i / (columns - 1);
         if (evaluate(out, (int)left, (int)row, width) != 0)
             return -1;
     }
+    return 0;
+}
+
+/*
+ * One row. Operations that libvips evaluates in squares are asked for columns, which costs a fraction, and
+ * does not ask for all that lies between the ends of a slanted row. The others get what they are used to, a
+ * whole row: bandunfold, for one, reads past its input when it gets less.
+ */
+static int sample(VipsImage *out, struct img_probe *probe, uint32_t row, bool slanted, struct demand *ret)
+{
+    probe->top = probe->bottom = 0;
+    int columns = slanted ? 2 + out->Xsize / COLUMN_STEP : 3;
+    int r = tiled(out) ? sample_columns(out, row, columns) : evaluate(out, 0, (int)row, out->Xsize);
     *ret = (struct demand){row, probe->top, probe->bottom};
+    return r;
+}
+
+/* Do the two ends of a row ask for different rows, or neither for what the middle does? */
+static int is_slanted(VipsImage *out, struct img_probe *probe, uint32_t row, bool *ret)
+{
+    int width = MIN(COLUMN_WIDTH, out->Xsize);
+    struct demand d[3];
+    *ret = false;
+    for (int i = 0; i < 3 && tiled(out); i++) {
+        probe->top = probe->bottom = 0;
+        if (evaluate(out, (out->Xsize - width) / 2 * i, (int)row, width) != 0)
+            return -1;
+        d[i] = (struct demand){row, probe->top, probe->bottom};
+        *ret = *ret || d[i].top != d[0].top || d[i].bottom != d[0].bottom;
+    }
     return 0;
 }
 
@@ -53,24 +82,9 @@ static int sample(VipsImage *out, struct img_probe *probe, uint32_t row, struct 
  * show in the last bits. Convolutions are in squares too, but exact in any shape, and faster in long rows:
  * they follow the row one by one and ask for the same rows everywhere.
  */
-static int in_squares(VipsImage *out, struct img_probe *probe, const struct geometry *g, uint32_t row,
-                      bool *ret)
+static bool in_squares(const VipsImage *out, const struct geometry *g, bool slanted)
 {
-    struct demand left, right;
-    int width = MIN(COLUMN_WIDTH, out->Xsize);
-    *ret = out->dhint == VIPS_DEMAND_STYLE_SMALLTILE && (g->all || g->slope < 1 || g->slope > 1);
-    if (*ret || out->dhint != VIPS_DEMAND_STYLE_SMALLTILE)
-        return 0;
-    probe->top = probe->bottom = 0;
-    if (evaluate(out, 0, (int)row, width) != 0)
-        return -1;
-    left = (struct demand){row, probe->top, probe->bottom};
-    probe->top = probe->bottom = 0;
-    if (evaluate(out, out->Xsize - width, (int)row, width) != 0)
-        return -1;
-    right = (struct demand){row, probe->top, probe->bottom};
-    *ret = left.top != right.top || left.bottom != right.bottom;
-    return 0;
+    return tiled(out) && (slanted || g->all || g->slope < 1 || g->slope > 1);
 }
 
 /* Which input rows the output needs. False: no telling. */
@@ -78,25 +92,21 @@ static bool fit(VipsImage *out, struct img_probe *probe, struct geometry *g, uin
 {
     uint32_t rows[SAMPLES];
     struct demand d[SAMPLES];
-    bool squares = false;
+    bool slanted = false;
     size_t n = geometry_samples(g->out_rows, rows, SAMPLES);
     probe->open = true;
-    int r = 0;
+    int r = is_slanted(out, probe, rows[n / 2], &slanted);
     for (size_t i = 0; i < n && r == 0; i++)
-        r = sample(out, probe, rows[i], &d[i]);
-    if (r == 0) {
-        *ret_margin = geometry_fit(g, d, n);
-        r = in_squares(out, probe, g, rows[n / 2], &squares);
-    }
+        r = sample(out, probe, rows[i], slanted, &d[i]);
     if (r != 0) {
         vips_error_clear();
         return false;
     }
-    if (squares) {
+    *ret_margin = geometry_fit(g, d, n);
+    if (in_squares(out, g, slanted)) {
         int width, height, lines;
         vips_get_tile_size(out, &width, &height, &lines);
-        g->tile =
-            (uint32_t)MAX(width, height); /* they are squares of 128, unless the environment says otherwise */
+        g->tile = (uint32_t)MAX(width, height); /* both 128 */
         *ret_margin = 0;
     }
     return true;
