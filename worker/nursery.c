@@ -142,6 +142,19 @@ static _Noreturn void become_stage(const struct nursery *n, int fd, uint32_t par
     stage_main(STAGE_CHANNEL, n->ops);
 }
 
+/*
+ * The older call, whose flags a filter can read: a service manager that restricts namespaces
+ * (RestrictNamespaces=) has clone3 answer ENOSYS. The order of the last two arguments is the architecture's.
+ */
+static pid_t clone_by_registers(uint64_t flags, int *pidfd, void *tid)
+{
+#if defined(__x86_64__) || defined(__m68k__) || defined(__sparc__)
+    return (pid_t)syscall(SYS_clone, flags, NULL, pidfd, tid, NULL);
+#else
+    return (pid_t)syscall(SYS_clone, flags, NULL, pidfd, NULL, tid);
+#endif
+}
+
 static pid_t make_stage(const struct nursery *n, int *ret_pidfd)
 {
     struct clone_args args = {
@@ -149,7 +162,8 @@ static pid_t make_stage(const struct nursery *n, int *ret_pidfd)
         .pidfd = (uintptr_t)ret_pidfd,
         .child_tid = (uintptr_t)n->tid,
     };
-    return (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    return pid < 0 && errno == ENOSYS ? clone_by_registers(args.flags, ret_pidfd, n->tid) : pid;
 }
 
 static int spawn(struct nursery *n, struct frame *f)

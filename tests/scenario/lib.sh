@@ -2,7 +2,8 @@
 # lib.sh - the harness of the scenario tests: a real pwcd on a socket in a folder of the test's own.
 #
 # A script sources this file, defines functions test_NAME, and ends with `run_tests "$@"`. Each test runs in a
-# shell of its own (set -eu) with a folder of its own:
+# shell of its own (set -eu), between the script's setup (if it has one; $1 is the test's name) and teardown, with a
+# folder of its own:
 #
 #   $T          harness: socket $S, log, scratch/        $T/w   the test's working directory
 #
@@ -25,6 +26,10 @@ TOOLS=$PWC_BUILD/tests/lib
 PWCD=$PWC_BUILD/pwcd
 PWCCTL=$PWC_BUILD/pwcctl
 STAGE=${PWC_STAGE:-$PWC_BUILD/pwc-stage-test}
+# Under sanitizers: deaths by signals shall be deaths by signals.
+if grep -qs '^#define PWC_SANITIZED 1' "$PWC_BUILD/config.h"; then
+    export ASAN_OPTIONS=handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=0:handle_sigill=0
+fi
 # Seconds for one test and for one wait in it. Sanitized builds and busy machines are slow; nothing waits this
 # long unless something is broken.
 TEST_LIMIT=${PWC_TEST_LIMIT:-300}
@@ -300,6 +305,7 @@ WORKING='.role == "worker" and has("chunk")'
 finish_test() {
     local rc=$?
     trap - EXIT
+    if declare -F teardown >/dev/null; then teardown || rc=1; fi
     if [[ $rc -eq 0 ]]; then
         (
             set -eu

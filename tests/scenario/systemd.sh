@@ -14,7 +14,6 @@ setup() {
     # Sanitizers want address space and system calls that the hardened unit does not grant.
     ! grep -q '^#define PWC_SANITIZED 1' "$PWC_BUILD/config.h" || skip "built with sanitizers"
     mkdir "$T/host" "$T/host/root"
-    trap 'machine_stop; finish_test' EXIT
     make -s -C "$PWC_BUILD" install DESTDIR="$T/host/root" >"$T/install.log" 2>&1 || fail "make install: $(tail "$T/install.log")"
     machine_start "$T/host"
     machine cp -a /host/root/. /
@@ -24,6 +23,10 @@ setup() {
     machine useradd -m mallory
     machine systemctl daemon-reload
     machine systemctl start pwcd.socket
+}
+
+teardown() {
+    machine_stop
 }
 
 alice() {
