@@ -447,11 +447,11 @@ START_TEST(descriptors_while_there_is_no_room)
         limit_descriptors(more);
         for (uint64_t job = 0; job < 4; job++)
             peer_item(&q, job, 0, fds, PWC_ROLES_MAX);
-        int turned_away = 0;
         for (int i = 0; i < 20; i++) {
             int fd = peer_socket(&v);
             struct peer r = {fd, fd >= 0 ? chan_new(fd, MSG_FROM_DAEMON, NULL) : NULL};
-            turned_away += fd < 0 || peer_is_closed(&r, 20);
+            if (fd >= 0)
+                peer_is_closed(&r, 20); /* let in or turned away: it must only not hurt */
             peer_free(&r);
         }
         limit_descriptors(SIZE_MAX);
@@ -580,6 +580,11 @@ int main(void)
     tcase_add_loop_test(t, as_output_of_an_image, 0, ARRAY_LEN(kinds));
     tcase_add_test(t, as_output_the_input);
     tcase_add_test(t, a_memfd_that_shrinks_while_it_is_read);
+#else
+    (void)as_input_of_an_image;
+    (void)as_output_of_an_image;
+    (void)as_output_the_input;
+    (void)a_memfd_that_shrinks_while_it_is_read;
 #endif
     tcase_add_test(t, too_few_and_too_many);
     tcase_add_test(t, up_to_253);
