@@ -412,6 +412,8 @@ int main(void)
     tcase_add_test(t, submits_up_to_the_limit_of_the_user);
 #ifdef HAVE_VIPS
     tcase_add_test(t, large_submits_up_to_the_limit);
+#else
+    (void)large_submits_up_to_the_limit;
 #endif
     tcase_add_test(t, a_label_for_each_job);
     tcase_add_test(t, the_same_request_again);
