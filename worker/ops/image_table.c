@@ -134,6 +134,8 @@ static void fill_param(struct op_param *p, GParamSpec *ps, const VipsArgumentCla
     if (img_is_profile(g_param_spec_get_name(ps)) && type == G_TYPE_STRING)
         p->summary = xasprintf("%s: srgb, cmyk, p3 or none", p->summary);
     p->required = (ac->flags & VIPS_ARGUMENT_REQUIRED) != 0;
+    if (strcmp(p->name, "fail_on") == 0)
+        p->def = "truncated"; /* ours: image_load.c */
 }
 
 /* ---- what a class takes and makes ---- */
@@ -149,16 +151,14 @@ struct shape {
 static void shape_add(struct shape *s, GParamSpec *ps, const VipsArgumentClass *ac)
 {
     bool input = ac->flags & VIPS_ARGUMENT_INPUT, required = ac->flags & VIPS_ARGUMENT_REQUIRED;
-    if (img_arg_offered(ps, ac)) {
-        fill_param(&s->params[s->nparams++], ps, ac);
-    } else if (required && !(ac->flags & VIPS_ARGUMENT_DEPRECATED)) {
-        if (!g_type_is_a(G_PARAM_SPEC_VALUE_TYPE(ps), VIPS_TYPE_IMAGE))
-            s->odd++;
-        else if (input && s->nin < ARRAY_LEN(s->in))
-            s->in[s->nin++] = g_param_spec_get_name(ps);
-        else if (!input && s->nout < ARRAY_LEN(s->out))
-            s->out[s->nout++] = g_param_spec_get_name(ps);
-    }
+    if (!required || (ac->flags & VIPS_ARGUMENT_DEPRECATED) || img_arg_offered(ps, ac))
+        return;
+    if (!g_type_is_a(G_PARAM_SPEC_VALUE_TYPE(ps), VIPS_TYPE_IMAGE))
+        s->odd++;
+    else if (input && s->nin < ARRAY_LEN(s->in))
+        s->in[s->nin++] = g_param_spec_get_name(ps);
+    else if (!input && s->nout < ARRAY_LEN(s->out))
+        s->out[s->nout++] = g_param_spec_get_name(ps);
 }
 
 /* Required ones first: that is the order in which help shows them. */
@@ -184,10 +184,22 @@ static void sort_params(struct shape *s)
 
 static void shape_of(VipsObjectClass *c, struct shape *s)
 {
-    *s = (struct shape){.params = xcalloc(g_slist_length(c->argument_table_traverse) + 1, sizeof *s->params)};
+    *s = (struct shape){0};
     for (GSList *p = c->argument_table_traverse; p; p = p->next) {
         VipsArgumentClass *ac = p->data;
         shape_add(s, ((VipsArgument *)ac)->pspec, ac);
+    }
+}
+
+/* Only for classes that get a row: what is made here stays. */
+static void describe_params(VipsObjectClass *c, struct shape *s)
+{
+    s->params = xcalloc(g_slist_length(c->argument_table_traverse) + 1, sizeof *s->params);
+    for (GSList *p = c->argument_table_traverse; p; p = p->next) {
+        VipsArgumentClass *ac = p->data;
+        GParamSpec *ps = ((VipsArgument *)ac)->pspec;
+        if (img_arg_offered(ps, ac))
+            fill_param(&s->params[s->nparams++], ps, ac);
     }
     sort_params(s);
 }
@@ -274,7 +286,8 @@ static void *add_operation(GType type, void *a)
     struct shape s;
     shape_of(c, &s);
     if (!fits(&s))
-        return NULL; /* the table is built once: what a misfit's parameters took is not worth freeing */
+        return NULL;
+    describe_params(c, &s);
     struct img_family *f = xcalloc(1, sizeof *f);
     *f = (struct img_family){.type = type,
                              .in = s.in[0],
@@ -292,8 +305,8 @@ static void add_thumbnail(struct optable *t)
     GType type = vips_type_find("VipsOperation", "thumbnail_source");
     if (type == 0)
         return;
-    struct shape s;
-    shape_of(g_type_class_ref(type), &s);
+    struct shape s = {0};
+    describe_params(g_type_class_ref(type), &s);
     struct img_family *f = xcalloc(1, sizeof *f);
     *f = (struct img_family){.type = type, .out = "out", .source = true};
     optable_add(t, image_row("image.thumbnail", "thumbnail of a file, decoded at the size it needs", &s, f));
@@ -308,7 +321,7 @@ static void add_options(struct optable *t, Pwc__OpKind kind, const char *name, c
     struct shape s = {0};
     VipsObjectClass *c = nick ? g_type_class_ref(type) : NULL;
     if (c)
-        shape_of(c, &s);
+        describe_params(c, &s);
     struct op *op = xcalloc(1, sizeof *op);
     *op =
         (struct op){.name = name,
