@@ -30,6 +30,7 @@ static struct {
     uint64_t next_lease;
     struct passed {
         const struct user *user;
+        bool waits;
         unsigned leases;
         uint64_t others, last, allowed;
     } passed[8];
@@ -40,8 +41,6 @@ bool __real_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, co
 bool __wrap_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
 void __real_ledger_reject_next(struct ledger *l);
 void __wrap_ledger_reject_next(struct ledger *l);
-void __real_events_finished(struct job *j);
-void __wrap_events_finished(struct job *j);
 struct job *__real_job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m);
 struct job *__wrap_job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m);
 
@@ -90,6 +89,7 @@ bool __wrap_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, co
         most += budget->retries[c];
     SIM_CHECK(s->charged[chunk] <= most, "job %lu: chunk %lu has had %u attempts, its budgets allow %u",
               (ul)j->id, (ul)chunk, s->charged[chunk], most);
+    sim_tally->quarantined += !again;
     if (!again)
         s->bad |= 1ull << chunk;
     return again;
@@ -104,7 +104,7 @@ void __wrap_ledger_reject_next(struct ledger *l)
 
 /* ---- chunks ---- */
 
-static uint64_t bits(uint64_t from, uint64_t to)
+uint64_t chunk_bits(uint64_t from, uint64_t to)
 {
     uint64_t below_to = to >= 64 ? UINT64_MAX : (1ull << to) - 1,
              below_from = from >= 64 ? UINT64_MAX : (1ull << from) - 1;
@@ -115,7 +115,7 @@ static uint64_t mask_of(const struct iset *s)
 {
     uint64_t m = 0;
     for (size_t i = 0; i < s->n; i++)
-        m |= bits(s->ranges[i].from, s->ranges[i].to);
+        m |= chunk_bits(s->ranges[i].from, s->ranges[i].to);
     return m;
 }
 
@@ -127,13 +127,13 @@ static void check_ledger(const struct job *j, uint64_t held)
     uint64_t n = l->back.count + l->alone.count + l->held.count + l->done.count + l->bad.count;
     SIM_CHECK(h == held, "job %lu: chunks %lx are held by leases, %lx by the ledger", (ul)j->id, (ul)held,
               (ul)h);
-    SIM_CHECK((back | alone | h | done | bad) == bits(0, l->fresh) && n == l->fresh,
+    SIM_CHECK((back | alone | h | done | bad) == chunk_bits(0, l->fresh) && n == l->fresh,
               "job %lu: of %lu chunks taken, back %lx alone %lx held %lx done %lx bad %lx", (ul)j->id,
               (ul)l->fresh, (ul)back, (ul)alone, (ul)h, (ul)done, (ul)bad);
     SIM_CHECK((mask_of(&l->suspect) & (done | bad)) == 0,
               "job %lu: chunks that have ended are still suspected", (ul)j->id);
-    SIM_CHECK(bad == (spec_of_job(j->id)->bad & bits(0, l->total)), "job %lu: given up %lx, charged %lx",
-              (ul)j->id, (ul)bad, (ul)spec_of_job(j->id)->bad);
+    SIM_CHECK(bad == (spec_of_job(j->id)->bad & chunk_bits(0, l->total)),
+              "job %lu: given up %lx, charged %lx", (ul)j->id, (ul)bad, (ul)spec_of_job(j->id)->bad);
     const struct spec *s = spec_of_job(j->id);
     SIM_CHECK((done & ~s->computed) == 0, "job %lu: chunks %lx are done, but nobody did them", (ul)j->id,
               (ul)(done & ~s->computed));
@@ -179,7 +179,7 @@ static void check_fold(const struct job *j)
 
 static uint64_t places(uint32_t place, uint64_t n)
 {
-    return bits(place, place + n);
+    return chunk_bits(place, place + n);
 }
 
 static void check_arena(const struct job *j, const struct arena *a)
@@ -228,7 +228,7 @@ static void check_assembly(const struct job *j)
         SIM_CHECK(r->first >= last && r->n > 0, "job %lu: results overlap at chunk %lu", (ul)j->id,
                   (ul)r->first);
         last = r->first + r->n;
-        there |= bits(r->first, last);
+        there |= chunk_bits(r->first, last);
     }
     if (j->absorb != PWC__ABSORB__ABSORB_SERIAL || j->state != PWC__JOB_STATE__JOB_RUNNING)
         return;
@@ -237,15 +237,15 @@ static void check_assembly(const struct job *j)
     uint64_t bad = mask_of(&j->ledger.bad);
     SIM_CHECK((there & ~done & ~bad) == 0, "job %lu: results of chunks %lx, which are not done", (ul)j->id,
               (ul)(there & ~done));
-    SIM_CHECK((bad & ~there & bits(a->absorbed, 64)) == 0,
+    SIM_CHECK((bad & ~there & chunk_bits(a->absorbed, 64)) == 0,
               "job %lu: chunks %lx are given up, but nothing stands in for them", (ul)j->id,
-              (ul)(bad & ~there & bits(a->absorbed, 64)));
-    SIM_CHECK((done & ~there & bits(a->absorbed, 64)) == 0,
+              (ul)(bad & ~there & chunk_bits(a->absorbed, 64)));
+    SIM_CHECK((done & ~there & chunk_bits(a->absorbed, 64)) == 0,
               "job %lu: chunks %lx are done, but their results are gone", (ul)j->id,
-              (ul)(done & ~there & bits(a->absorbed, 64)));
-    SIM_CHECK((bits(0, a->absorbed) & ~done & ~bad) == 0,
+              (ul)(done & ~there & chunk_bits(a->absorbed, 64)));
+    SIM_CHECK((chunk_bits(0, a->absorbed) & ~done & ~bad) == 0,
               "job %lu: chunks %lx were absorbed, but are not done", (ul)j->id,
-              (ul)(bits(0, a->absorbed) & ~done));
+              (ul)(chunk_bits(0, a->absorbed) & ~done));
 }
 
 /* ---- descriptors ---- */
@@ -290,7 +290,7 @@ static uint32_t check_job(const struct job *j, bool active)
         workers += s->seat;
         if (s->lease.kind != LEASE_CHUNKS)
             continue;
-        uint64_t m = bits(s->lease.first, s->lease.end);
+        uint64_t m = chunk_bits(s->lease.first, s->lease.end);
         SIM_CHECK(m != 0 && (held & m) == 0, "job %lu: chunks %lx are held twice", (ul)j->id, (ul)(held & m));
         held |= m;
     }
@@ -333,20 +333,30 @@ static bool wants_worker(const struct job *j)
     return j->assembly.result_bytes == 0 || ledger_lowest(&j->ledger) == j->assembly.absorbed;
 }
 
+static bool wants_role(const struct job *j)
+{
+    if (j->state != PWC__JOB_STATE__JOB_RUNNING)
+        return false;
+    return (j->absorb == PWC__ABSORB__ABSORB_SERIAL && j->consumer == NULL && !j->consumed) ||
+           (j->producer_needed && !j->produced && j->producer == NULL);
+}
+
 static void check_idle_seats(const struct daemon *d)
 {
-    if (d->dirty || d->seats_busy >= d->seats || d->short_of_memory ||
-        (W.kernel_failed != 0 && sim_now() - W.kernel_failed < RETRY_NS))
-        return;
     const struct user *u;
     const struct job *j;
+    if (d->dirty || (W.kernel_failed != 0 && sim_now() - W.kernel_failed < RETRY_NS))
+        return;
+    bool seats = d->seats_busy < d->seats && !d->short_of_memory;
     TAILQ_FOREACH(u, &d->users, link)
     {
         TAILQ_FOREACH(j, &u->active, link)
         {
-            SIM_CHECK(!wants_worker(j) || could_serve(j) == NULL,
-                      "job %lu waits, though a seat and stage %lu are free", (ul)j->id,
-                      (ul)could_serve(j)->id);
+            const struct stage *s = could_serve(j);
+            SIM_CHECK(s == NULL || !seats || !wants_worker(j),
+                      "job %lu waits, though a seat and stage %lu are free", (ul)j->id, (ul)s->id);
+            SIM_CHECK(s == NULL || !wants_role(j), "job %lu lacks a role that stage %lu could fill",
+                      (ul)j->id, (ul)s->id);
         }
     }
 }
@@ -406,12 +416,15 @@ static void check_fairness(const struct daemon *d)
         uint64_t more = others > p->last ? MIN(others - p->last, (uint64_t)LEASE_NS) : 0;
         p->others += more;
         p->last = others;
-        if (!could_run(u)) {
+        bool waits = could_run(u);
+        if (!waits || !p->waits) {
             p->leases = 0;
             p->others = 0;
             p->allowed = STARVED_NS + (u->used_ns > least ? MIN(u->used_ns - least, (uint64_t)DEBT_NS) : 0);
-            continue;
         }
+        p->waits = waits;
+        if (!waits)
+            continue;
         TAILQ_FOREACH(s, &d->pool->stages, link)
         {
             p->leases += s->seat && s->lease.id > seen.next_lease && s->job->user != u;
@@ -448,6 +461,18 @@ static uint32_t check_user(const struct user *u, uint32_t *ret_fds)
     return running;
 }
 
+/* What a stage knows of jobs goes with them. */
+static void check_open(const struct daemon *d, const struct stage *s)
+{
+    for (int i = 0; i < STAGE_OPEN_JOBS; i++) {
+        const struct job *j =
+            s->open[i].job != 0 ? job_find((struct daemon *)(uintptr_t)d, s->open[i].job) : NULL;
+        SIM_CHECK(s->open[i].job == 0 || (j != NULL && !job_is_terminal(j)),
+                  "stage %lu has job %lu open, which has ended", (ul)s->id, (ul)s->open[i].job);
+    }
+    SIM_CHECK((s->arena == NULL) == (s->arena_job == NULL), "stage %lu: an arena of no job", (ul)s->id);
+}
+
 void check_step(void)
 {
     const struct daemon *d = &W.d;
@@ -466,6 +491,7 @@ void check_step(void)
         fds += s->pidfd >= 0 ? 2 : 1;
         SIM_CHECK((s->job != NULL) == (s->lease.kind != LEASE_NONE), "stage %lu: a lease without a job",
                   (ul)s->id);
+        check_open(d, s);
         SIM_CHECK(s->state != STAGE_BUSY || s->job != NULL, "stage %lu is busy with nothing", (ul)s->id);
     }
     TAILQ_FOREACH(c, &d->sessions, link)
@@ -480,89 +506,6 @@ void check_step(void)
               fds);
     check_fairness(d);
     check_idle_seats(d);
-}
-
-/* ---- ended jobs ---- */
-
-static uint64_t expected_hash(const struct spec *s)
-{
-    uint64_t h = 0;
-    for (uint64_t c = 0; c < s->chunks; c++)
-        h = sim_mix(h, (s->bad >> c & 1) != 0 ? SIM_HOLE : spec_value(s, c));
-    return h;
-}
-
-static uint64_t result_of(const struct job *j, const char *name)
-{
-    ProtobufCMessage *m = msg_unpack(msg_find(PWC_MSG_FINISHED), j->results, j->results_len);
-    const Pwc__Finished *f = (const Pwc__Finished *)m;
-    SIM_CHECK(m != NULL, "job %lu: its results do not parse", (ul)j->id);
-    uint64_t value = 0;
-    bool found = false;
-    for (size_t i = 0; i < f->n_results; i++)
-        if (strcmp(f->results[i]->name, name) == 0) {
-            value = f->results[i]->value->u64;
-            found = true;
-        }
-    SIM_CHECK(found, "job %lu ended well without its result %s", (ul)j->id, name);
-    msg_free(m);
-    return value;
-}
-
-static void check_results(const struct spec *s, const struct job *j)
-{
-    uint64_t all = bits(0, s->chunks), good = all & ~s->bad, sum = 0;
-    if (strncmp(j->reason, "halted", 6) == 0)
-        return; /* as it was asked to: with what there was */
-    SIM_CHECK((s->computed & good) == good, "job %lu ended well, but nobody computed chunks %lx", (ul)j->id,
-              (ul)(good & ~s->computed));
-    SIM_CHECK((s->bad == 0) == (j->state == PWC__JOB_STATE__JOB_DONE), "job %lu: %s, given up: %lx",
-              (ul)j->id, job_state_name(j->state), (ul)s->bad);
-    for (uint64_t c = 0; c < s->chunks; c++)
-        if ((good >> c & 1) != 0)
-            sum += spec_value(s, c);
-    if (s->op == OP_FOLD || s->op == OP_COUNT_FOLD) {
-        SIM_CHECK(s->whole || result_of(j, "count") == (uint64_t)__builtin_popcountll(good),
-                  "job %lu: %lu chunks count, %d should", (ul)j->id, (ul)result_of(j, "count"),
-                  __builtin_popcountll(good));
-        SIM_CHECK(s->whole || result_of(j, "sum") == sum, "job %lu: its sum is wrong", (ul)j->id);
-    }
-    if (s->op == OP_SERIAL && !s->whole)
-        SIM_CHECK(result_of(j, "hash") == expected_hash(s), "job %lu: its stream is wrong", (ul)j->id);
-    if (s->whole)
-        SIM_CHECK(result_of(j, "hash") == spec_value(s, 0), "job %lu: its whole result is wrong", (ul)j->id);
-}
-
-/* A job may end badly only for a reason this world knows of. */
-static void check_reason(const struct spec *s, const struct job *j)
-{
-    bool faults = s->trouble > 0 || W.start_troubles > 0;
-    if (j->state == PWC__JOB_STATE__JOB_CANCELLED)
-        SIM_CHECK(s->cancelled || s->client_gone || W.ending, "job %lu is cancelled, but by nobody: %s",
-                  (ul)j->id, j->reason);
-    else if (j->code == PWC__CODE__CODE_TIMEOUT && strstr(j->reason, "job's time") != NULL)
-        SIM_CHECK(j->job_timeout_ns > 0, "job %lu timed out without a limit", (ul)j->id);
-    else if (j->state == PWC__JOB_STATE__JOB_FAILED)
-        SIM_CHECK(faults || W.ending, "job %lu failed, but nothing happened to it: %s", (ul)j->id, j->reason);
-    SIM_CHECK(j->reason[0] != '\0' || j->state == PWC__JOB_STATE__JOB_DONE, "job %lu failed without a reason",
-              (ul)j->id);
-}
-
-/* job_settle tells of the end before it lets go of the job; who attaches later is told again. */
-void __wrap_events_finished(struct job *j)
-{
-    struct spec *s = spec_of_job(j->id);
-    __real_events_finished(j);
-    if (j->params == NULL)
-        return;
-    sim_log("job %lu has ended: %s, code %d, %s", (ul)j->id, job_state_name(j->state), (int)j->code,
-            j->reason);
-    SIM_CHECK(job_is_terminal(j) && ++s->terminals == 1, "job %lu ended twice", (ul)j->id);
-    s->end_state = j->state;
-    if (j->state == PWC__JOB_STATE__JOB_DONE || j->state == PWC__JOB_STATE__JOB_PARTIAL)
-        check_results(s, j);
-    else
-        check_reason(s, j);
 }
 
 /* ---- the end ---- */

@@ -186,6 +186,7 @@ bool kernel_fails(void)
         return false;
     errno = sim_chance(500) ? EMFILE : ENOMEM;
     W.kernel_failed = sim_now();
+    sim_tally->failed_calls++;
     sim_log("a system call fails: %s", strerror(errno));
     for (unsigned i = 0; i < W.nspecs; i++)
         W.specs[i].trouble++;

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +24,8 @@
 #define SEEDS_DEFAULT 20000u
 
 bool sim_verbose;
+static struct tally own_tally;
+struct tally *sim_tally = &own_tally;
 
 void sim_log_line(const char *fmt, ...)
 {
@@ -73,11 +76,11 @@ static _Noreturn void run_batch(uint64_t from, uint64_t n)
     exit(EXIT_SUCCESS);
 }
 
-struct tally {
+struct verdict {
     unsigned passed, failed;
 };
 
-static void wait_one(struct tally *t)
+static void wait_one(struct verdict *t)
 {
     int status;
     if (wait(&status) < 0)
@@ -88,12 +91,24 @@ static void wait_one(struct tally *t)
         t->failed++;
 }
 
+static void print_tally(const struct tally *t, double seconds)
+{
+    printf("%lu seeds in %.1f s: %lu steps, %lu jobs, %lu faults, %lu failed calls; %lu deaths with a lease, "
+           "%lu chunks "
+           "given up, %lu tails taken back, %lu messages dropped\n",
+           (ul)t->seeds, seconds, (ul)t->steps, (ul)t->jobs, (ul)t->faults, (ul)t->failed_calls,
+           (ul)t->deaths, (ul)t->quarantined, (ul)t->steals, (ul)t->dropped);
+}
+
 static int run_all(uint64_t from, uint64_t seeds, unsigned jobs)
 {
-    struct tally t = {0};
+    struct verdict t = {0};
     unsigned batches = (unsigned)MIN(seeds, (uint64_t)BATCHES), running = 0;
     struct timespec begin, end;
     clock_gettime(CLOCK_MONOTONIC, &begin);
+    void *shared = mmap(NULL, sizeof *sim_tally, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared != MAP_FAILED)
+        sim_tally = shared;
     printf("seeds %lu to %lu, in %u batches\n", (ul)from, (ul)(from + seeds - 1), batches);
     fflush(NULL);
     for (unsigned i = 0; i < batches; i++) {
@@ -111,8 +126,7 @@ static int run_all(uint64_t from, uint64_t seeds, unsigned jobs)
     for (; running > 0; running--)
         wait_one(&t);
     clock_gettime(CLOCK_MONOTONIC, &end);
-    printf("%lu seeds in %.1f s\n", (ul)seeds,
-           (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
+    print_tally(sim_tally, (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
     printf("%u passed, %u failed\n", t.passed, t.failed);
     return t.failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
@@ -128,36 +142,45 @@ static uint64_t number(const char *text)
     return n;
 }
 
-int main(int argc, char **argv)
+struct options {
+    uint64_t seeds, from, jobs, one;
+    bool single;
+};
+
+static struct options read_options(int argc, char **argv)
 {
     const char *env = getenv("PWC_SIM_SEEDS");
-    uint64_t seeds = env != NULL && *env != '\0' ? number(env) : SEEDS_DEFAULT, from = 1, one = 0;
-    uint64_t jobs = (uint64_t)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1l);
-    bool single = false;
-    log_open("pwcd", LOG_BUG, false);
+    struct options o = {.seeds = env != NULL && *env != '\0' ? number(env) : SEEDS_DEFAULT, .from = 1};
+    const struct {
+        const char *name;
+        uint64_t *value;
+    } numbers[] = {{"--seed", &o.one}, {"--seeds", &o.seeds}, {"--from", &o.from}, {"--jobs", &o.jobs}};
+    o.jobs = (uint64_t)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1l);
     for (int i = 1; i < argc; i++) {
-        const char *value = i + 1 < argc ? argv[i + 1] : "";
-        if (strcmp(argv[i], "-v") == 0)
-            sim_verbose = true;
-        else if (strcmp(argv[i], "--seed") == 0)
-            one = number(value), single = true, i++;
-        else if (strcmp(argv[i], "--seeds") == 0)
-            seeds = number(value), i++;
-        else if (strcmp(argv[i], "--from") == 0)
-            from = number(value), i++;
-        else if (strcmp(argv[i], "--jobs") == 0)
-            jobs = MAX(number(value), (uint64_t)1), i++;
-        else {
+        bool known = strcmp(argv[i], "-v") == 0;
+        sim_verbose |= known;
+        for (size_t k = 0; k < ARRAY_LEN(numbers) && !known; k++)
+            if (strcmp(argv[i], numbers[k].name) == 0 && i + 1 < argc) {
+                *numbers[k].value = number(argv[++i]);
+                o.single |= numbers[k].value == &o.one;
+                known = true;
+            }
+        if (!known) {
             fprintf(stderr, "usage: sim [--seeds N] [--from S] [--jobs J] | --seed N [-v]\n");
-            return 2;
+            exit(2);
         }
     }
-    if (!single)
-        return run_all(from, seeds, (unsigned)jobs);
-    if (sim_verbose)
-        log_set_level(LOG_DBG);
+    return o;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = read_options(argc, argv);
+    log_open("pwcd", sim_verbose ? LOG_DBG : LOG_BUG, false);
+    if (!o.single)
+        return run_all(o.from, o.seeds, (unsigned)MAX(o.jobs, (uint64_t)1));
     watch_crashes();
-    world_run(one);
-    printf("seed %lu: %lu steps\n1 passed, 0 failed\n", (ul)one, (ul)W.steps);
+    world_run(o.one);
+    printf("seed %lu: %lu steps\n1 passed, 0 failed\n", (ul)o.one, (ul)W.steps);
     return EXIT_SUCCESS;
 }

@@ -249,64 +249,6 @@ bool proc_fault(struct proc *p, enum where where)
     return true;
 }
 
-/* ---- the nursery ---- */
-
-static void nursery_answer(struct proc *p, uint64_t stage, struct file *sock)
-{
-    Stage__Spawned m = STAGE__SPAWNED__INIT;
-    m.stage = stage;
-    if (sim_fault(W.p_start)) {
-        W.start_troubles++;
-        m.error = EAGAIN;
-        file_drop(&sock);
-        proc_send(p, PWC_MSG_SPAWNED, &m.base, NULL, 0, NULL);
-        return;
-    }
-    pid_t pid;
-    proc_spawn(false, sock, &pid);
-    struct proc *child = proc_of_pid(pid);
-    child->number = stage;
-    if (proc_fault(p, AT_NURSERY) && !p->stopped)
-        return; /* a child that nobody has told of */
-    m.pid = (uint32_t)pid;
-    struct file *pidfd = file_new(FILE_PIDFD);
-    pidfd->proc = child;
-    child->pidfd = pidfd;
-    proc_send(p, PWC_MSG_SPAWNED, &m.base, NULL, 0, pidfd);
-}
-
-static void nursery_read(struct proc *p)
-{
-    struct packet *in = end_take(p->sock->end);
-    if (in == NULL) {
-        if (p->sock->end->eof)
-            proc_die(p, true, 0);
-        return;
-    }
-    SIM_CHECK(in->type == PWC_MSG_SPAWN && in->nfiles == 1, "the nursery was sent %s", msg_name(in->type));
-    Stage__Spawn *m = (Stage__Spawn *)packet_message(in);
-    if (!proc_fault(p, AT_NURSERY))
-        nursery_answer(p, m->stage, TAKE_PTR(in->files[0]));
-    msg_free(&m->base);
-    packet_free(in);
-    if (p->state == PROC_RUNS && !p->hung)
-        due_in(&p->step, sim_delay());
-}
-
-static void nursery_step(struct proc *p)
-{
-    if (p->phase == PHASE_LOOP) {
-        nursery_read(p);
-        return;
-    }
-    if (proc_fault(p, AT_NURSERY))
-        return;
-    p->phase = PHASE_LOOP;
-    Stage__NurseryReady m = STAGE__NURSERY_READY__INIT;
-    proc_send(p, PWC_MSG_NURSERY_READY, &m.base, NULL, 0, NULL);
-    due_in(&p->step, 0);
-}
-
 /* ---- jobs open in a stage ---- */
 
 struct opened *proc_open_job(struct proc *p, uint64_t job)
@@ -323,11 +265,6 @@ static struct spec *spec_named(const Stage__JobOpen *m)
         if (strcmp(m->params[i]->name, "spec") == 0)
             return &W.specs[m->params[i]->value->u64];
     sim_fail("job %lu opened without its parameters", (ul)m->job);
-}
-
-static bool holds_lease_before(const struct proc *p)
-{
-    return p->leases_seen > 0;
 }
 
 /* Whose bytes a stage has seen decides whose it may see. */
@@ -433,7 +370,7 @@ static void begin_work(struct proc *p, const char *what, uint64_t job, Stage__Ro
     p->job = proc_open_job(p, job);
     SIM_CHECK(p->job != NULL && p->job->role == role, "%s of job %lu, which is not open for it in stage %lu",
               what, (ul)job, (ul)p->number);
-    SIM_CHECK(again || p->job->spec->isolation != PWC__ISOLATION__ISOLATION_CHUNK || !holds_lease_before(p),
+    SIM_CHECK(again || p->job->spec->isolation != PWC__ISOLATION__ISOLATION_CHUNK || p->leases_seen == 0,
               "stage %lu gets a second lease, though its job wants one process a chunk", (ul)p->number);
     p->leases_seen++;
 }

@@ -4,9 +4,9 @@
  * Everything of pwcd but its main(), listener, service manager glue and closer is linked as it is. What lies
  * below it is replaced at link time: libevent and the clock (loop.c), channels (channel.c), descriptors,
  * processes and memory objects (kernel.c), malloc (memory.c). Above them live simulated peers: stages and the
- * nursery (proc.c, lease.c, roles.c), clients (client.c). One seed makes one world, runs it until every job
- * has ended and nothing moves any more, and takes it apart; check.c looks at the supervisor's tables after
- * every step.
+ * nursery (proc.c, nursery.c, lease.c, roles.c), clients (client.c). One seed makes one world, runs it until
+ * every job has ended and nothing moves any more, and takes it apart; check.c looks at the supervisor's
+ * tables after every step.
  *
  * One thing happens at a time: a `due` with a time, out of one queue; equal times in the order they were set.
  * Nothing reads the real clock, an address or uninitialised memory, so a seed replays exactly.
@@ -46,6 +46,11 @@ void sim_log_line(const char *fmt, ...) PRINTF(1, 2);
         if (sim_verbose)                                                                                     \
             sim_log_line(__VA_ARGS__);                                                                       \
     } while (0)
+/* What all worlds have seen: counted across processes. */
+struct tally {
+    _Atomic uint64_t seeds, steps, faults, jobs, deaths, steals, dropped, quarantined, failed_calls;
+};
+extern struct tally *sim_tally;
 void sim_fail(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
 #define SIM_CHECK(cond, ...)                                                                                 \
     do {                                                                                                     \
@@ -163,7 +168,7 @@ struct spec {
     struct client *client;
     uint64_t id; /* the supervisor's number for it; 0: not accepted yet */
     uint64_t chunks, result_bytes;
-    bool whole, producer, windowed, bad_finish;
+    bool whole, producer, windowed, bad_finish, uneven;
     uint32_t window;      /* windowed: chunks the raster holds */
     int64_t chunk_ns;     /* what one takes */
     uint32_t plan_errors; /* so often its planner reports an error */
@@ -188,7 +193,7 @@ struct spec {
 uint64_t spec_value(const struct spec *s, uint64_t chunk);
 struct spec *spec_of_job(uint64_t job); /* NULL: not one of this world's */
 
-/* ---- proc.c, lease.c, roles.c: the nursery and stages ---- */
+/* ---- proc.c, nursery.c, lease.c, roles.c: the nursery and stages ---- */
 enum where { /* the moments in which something may happen to a process */
              AT_BOOT,
              AT_READY,
@@ -290,6 +295,8 @@ void proc_loop(struct proc *p); /* ready for the next message */
 struct opened *proc_open_job(struct proc *p, uint64_t job);
 struct segment_slot *proc_slot(struct proc *p);
 void proc_slot_set(struct proc *p, uint64_t lease, uint64_t chunk);
+/* nursery.c */
+void nursery_step(struct proc *p);
 /* lease.c */
 void lease_start(struct proc *p, const Stage__Lease *m, const struct packet *in);
 void lease_step(struct proc *p);
@@ -320,7 +327,8 @@ struct client {
 void client_begin(struct client *c);
 void client_end(struct client *c);
 
-/* ---- check.c ---- */
+/* ---- check.c, ended.c ---- */
+uint64_t chunk_bits(uint64_t from, uint64_t to); /* a bit a chunk */
 void check_step(void);
 void check_end(void);
 void check_reset(void);

@@ -48,6 +48,7 @@ bool sim_fault(unsigned permille)
     if (W.faults_left == 0 || !sim_chance(permille))
         return false;
     W.faults_left--;
+    sim_tally->faults++;
     return true;
 }
 
@@ -134,7 +135,7 @@ static void make_spec(struct spec *s, unsigned index)
         s->op = OP_SERIAL;
     s->client = &W.clients[sim_rnd(W.nclients)];
     s->client->todo |= 1u << index;
-    s->chunks = 1 + sim_rnd(sim_chance(200) ? 60 : sim_chance(500) ? 14 : 4);
+    s->chunks = 1 + sim_rnd(sim_chance(300) ? 60 : sim_chance(500) ? 14 : 4);
     if ((s->op == OP_COUNT || s->op == OP_COUNT_FOLD) && sim_chance(30))
         s->chunks = 0;
     bool planned = s->op == OP_FOLD || s->op == OP_SERIAL || s->op == OP_PLACED;
@@ -146,6 +147,7 @@ static void make_spec(struct spec *s, unsigned index)
     s->windowed = s->producer && s->op == OP_SERIAL && sim_chance(500);
     s->window = 2 + (uint32_t)sim_rnd(6);
     s->chunk_ns = (int64_t)(10 * NS_PER_US << sim_rnd(10));
+    s->uneven = sim_chance(400);
     s->plan_errors = planned && sim_chance(50) ? 1 + (uint32_t)sim_rnd(3) : 0;
     s->bad_finish = (s->op == OP_FOLD || s->op == OP_COUNT_FOLD) && sim_chance(30);
     s->isolation = (Pwc__Isolation)(sim_chance(600) ? 0 : sim_rnd(3));
@@ -364,6 +366,12 @@ void world_run(uint64_t seed)
     W.faults_left = 0;
     if (!W.ending)
         run_quiet();
+    sim_tally->seeds++;
+    sim_tally->steps += W.steps;
+    sim_tally->jobs += W.d.next_job;
+    sim_tally->deaths += W.d.totals.deaths;
+    sim_tally->steals += W.d.totals.steals;
+    sim_tally->dropped += W.d.totals.dropped;
     W.ending = true;
     for (unsigned i = 0; i < W.nclients; i++)
         client_end(&W.clients[i]);

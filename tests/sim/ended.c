@@ -1,0 +1,93 @@
+/*
+ * ended.c - a job that has ended: is the outcome right? One that ended well must have the results of a world
+ * without faults, for all chunks but those that were given up; one that did not, a reason this world knows
+ * of.
+ */
+#include <string.h>
+
+#include "daemon/events.h"
+#include "tests/sim/sim.h"
+
+void __real_events_finished(struct job *j);
+void __wrap_events_finished(struct job *j);
+
+static uint64_t expected_hash(const struct spec *s)
+{
+    uint64_t h = 0;
+    for (uint64_t c = 0; c < s->chunks; c++)
+        h = sim_mix(h, (s->bad >> c & 1) != 0 ? SIM_HOLE : spec_value(s, c));
+    return h;
+}
+
+static uint64_t result_of(const struct job *j, const char *name)
+{
+    ProtobufCMessage *m = msg_unpack(msg_find(PWC_MSG_FINISHED), j->results, j->results_len);
+    const Pwc__Finished *f = (const Pwc__Finished *)m;
+    SIM_CHECK(m != NULL, "job %lu: its results do not parse", (ul)j->id);
+    uint64_t value = 0;
+    bool found = false;
+    for (size_t i = 0; i < f->n_results; i++)
+        if (strcmp(f->results[i]->name, name) == 0) {
+            value = f->results[i]->value->u64;
+            found = true;
+        }
+    SIM_CHECK(found, "job %lu ended well without its result %s", (ul)j->id, name);
+    msg_free(m);
+    return value;
+}
+
+static void check_results(const struct spec *s, const struct job *j)
+{
+    uint64_t all = chunk_bits(0, s->chunks), good = all & ~s->bad, sum = 0;
+    if (strncmp(j->reason, "halted", 6) == 0)
+        return; /* as it was asked to: with what there was */
+    SIM_CHECK((s->computed & good) == good, "job %lu ended well, but nobody computed chunks %lx", (ul)j->id,
+              (ul)(good & ~s->computed));
+    SIM_CHECK((s->bad == 0) == (j->state == PWC__JOB_STATE__JOB_DONE), "job %lu: %s, given up: %lx",
+              (ul)j->id, job_state_name(j->state), (ul)s->bad);
+    for (uint64_t c = 0; c < s->chunks; c++)
+        if ((good >> c & 1) != 0)
+            sum += spec_value(s, c);
+    if (s->op == OP_FOLD || s->op == OP_COUNT_FOLD) {
+        SIM_CHECK(s->whole || result_of(j, "count") == (uint64_t)__builtin_popcountll(good),
+                  "job %lu: %lu chunks count, %d should", (ul)j->id, (ul)result_of(j, "count"),
+                  __builtin_popcountll(good));
+        SIM_CHECK(s->whole || result_of(j, "sum") == sum, "job %lu: its sum is wrong", (ul)j->id);
+    }
+    if (s->op == OP_SERIAL && !s->whole)
+        SIM_CHECK(result_of(j, "hash") == expected_hash(s), "job %lu: its stream is wrong", (ul)j->id);
+    if (s->whole)
+        SIM_CHECK(result_of(j, "hash") == spec_value(s, 0), "job %lu: its whole result is wrong", (ul)j->id);
+}
+
+/* A job may end badly only for a reason this world knows of. */
+static void check_reason(const struct spec *s, const struct job *j)
+{
+    bool faults = s->trouble > 0 || W.start_troubles > 0;
+    if (j->state == PWC__JOB_STATE__JOB_CANCELLED)
+        SIM_CHECK(s->cancelled || s->client_gone || W.ending, "job %lu is cancelled, but by nobody: %s",
+                  (ul)j->id, j->reason);
+    else if (j->code == PWC__CODE__CODE_TIMEOUT && strstr(j->reason, "job's time") != NULL)
+        SIM_CHECK(j->job_timeout_ns > 0, "job %lu timed out without a limit", (ul)j->id);
+    else if (j->state == PWC__JOB_STATE__JOB_FAILED)
+        SIM_CHECK(faults || W.ending, "job %lu failed, but nothing happened to it: %s", (ul)j->id, j->reason);
+    SIM_CHECK(j->reason[0] != '\0' || j->state == PWC__JOB_STATE__JOB_DONE, "job %lu failed without a reason",
+              (ul)j->id);
+}
+
+/* job_settle tells of the end before it lets go of the job; who attaches later is told again. */
+void __wrap_events_finished(struct job *j)
+{
+    struct spec *s = spec_of_job(j->id);
+    __real_events_finished(j);
+    if (j->params == NULL)
+        return;
+    sim_log("job %lu has ended: %s, code %d, %s", (ul)j->id, job_state_name(j->state), (int)j->code,
+            j->reason);
+    SIM_CHECK(job_is_terminal(j) && ++s->terminals == 1, "job %lu ended twice", (ul)j->id);
+    s->end_state = j->state;
+    if (j->state == PWC__JOB_STATE__JOB_DONE || j->state == PWC__JOB_STATE__JOB_PARTIAL)
+        check_results(s, j);
+    else
+        check_reason(s, j);
+}
