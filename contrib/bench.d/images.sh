@@ -124,7 +124,7 @@ row_thumbs() {
     peer xargs xargs "$list | xargs -0 -P$SEATS -n20 $make $TMP/small-xargs/%s.jpg"
     peer each xargs "$list | xargs -0 -P$SEATS -n1 $make $TMP/small-each/%s.jpg"
     peer parallel parallel "$list | parallel -0 -j$SEATS $make $TMP/small-parallel/%s.jpg"
-    row thumbs "thumbnails of $PHOTOS photographs, s" "${SIDES[@]}" --rounds "$(by 15 2)" --warm "$(by 1 0)" \
+    row thumbs "thumbnails of $PHOTOS photographs, s" "${SIDES[@]}" --rounds "$(by "$FEW" 2)" --warm "$(by 1 0)" \
         --check "$SOURCE/contrib/bench.d/same $TMP/small-ours $TMP/small-xargs 2" \
         --goal "wall xargs <= 1.0" --goal "wall each <= 0.25" --goal "wall parallel <= 0.25"
 }

@@ -140,7 +140,7 @@ row_sum_file() {
 # ---- deaths ----
 
 row_kill() {
-    row kill "killed until the chunk is elsewhere, us" --rounds "$(by 15 3)" --warm 1 \
+    row kill "killed until the chunk is elsewhere, us" --rounds "$(by "$FEW" 3)" --warm 1 \
         --run ours "$CLIENT kill $(by 100 40) $((STEPS * 5000))" --run exec "$CLIENT exec $STAGE 10" \
         --goal "p50 - <= 2000" --goal "p99 - <= 2000"
 }
@@ -148,7 +148,7 @@ row_kill() {
 row_kills() {
     local chunks
     chunks=$(($(by 10 3) * 1000 * SEATS))
-    row kills "$(by 10 3) s job, a worker killed a second, %" --rounds "$(by 5 2)" --warm 0 \
+    row kills "$(by 10 3) s job, a worker killed a second, %" --rounds "$(by 5 1)" --warm 0 \
         --run ours "$CLIENT kills $chunks $((STEPS * 100)) 1" --goal "lost_percent - <= 2"
 }
 

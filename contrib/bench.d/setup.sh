@@ -66,7 +66,8 @@ prepare() {
     output=$(cd "$output" && pwd)
     touch "$TMP/rows.jsonl" "$TMP/table.tsv" "$TMP/growth.tsv"
     ROUNDS=15 FEW=15
-    [[ -z $quick ]] || ROUNDS=5 FEW=3
+    [[ -z $quick ]] || ROUNDS=3 FEW=3
+    [[ -z $rounds ]] || ROUNDS=$rounds FEW=$rounds
     export PWC_SOCKET=$TMP/s
     BEGAN=$SECONDS
 }
@@ -108,7 +109,7 @@ describe_machine() {
         printf 'peers     libvips-tools %s, gearman-job-server %s, python3 %s, numpy %s, parallel %s\n' \
             "$(version_of libvips-tools)" "$(version_of gearman-job-server)" "$(version_of python3)" \
             "$(version_of python3-numpy)" "$(version_of parallel)"
-        printf 'settings  %s; load before %s\n' "${quick:+quick, }defaults of pwcd" "$(cut -d ' ' -f 1-3 /proc/loadavg)"
+        printf 'settings  %s; load before %s\n' "${quick:+quick, }$ROUNDS rounds, defaults of pwcd" "$(cut -d ' ' -f 1-3 /proc/loadavg)"
     } | tee "$TMP/machine.txt"
     awk '$1 > 0.5 {print "note      others use this machine: absolute times are worth little, ratios something"}' \
         /proc/loadavg | tee -a "$TMP/machine.txt"
@@ -193,7 +194,7 @@ finish() {
     local yes no
     {
         cat "$TMP/machine.txt"
-        printf 'command   contrib/bench%s\n\n' "${quick:+ --quick}"
+        printf 'command   contrib/bench%s%s\n\n' "${quick:+ --quick}" "${rounds:+ --rounds $rounds}"
         head_line
         format_lines <"$TMP/table.tsv"
     } >"$output/table.txt"
