@@ -48,6 +48,7 @@ struct pwc {
     bool polling;                  /* and it is in poll */
     bool more;                     /* the last read filled its buffer: look again before polling */
     bool mute;                     /* sending failed; reading goes on until the end */
+    int send_error;                /* why, if the peer cannot tell */
     unsigned unheard;              /* requests sent since we last read */
     char last_words[PWC_TEXT_MAX]; /* of an Error that answers nothing: said before the daemon closes */
     int broken;                    /* enum pwc_code: the connection has ended; why, as text: */

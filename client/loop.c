@@ -2,8 +2,8 @@
  * loop.c - who reads, who sleeps, when things are sent, and the callbacks. See internal.h.
  *
  * A turn of the reader: send what has gathered; if callbacks are due run them; else read once, waiting if
- * need be, handle the frames under the lock, run the callbacks they caused without it. Errors in sending do
- * not end the connection by themselves: what the daemon said before it closed is still read.
+ * need be, handle the frames under the lock, run the callbacks they caused without it. That the daemon has
+ * closed does not end the connection while sending: what it said before is still read.
  */
 #include <errno.h>
 #include <poll.h>
@@ -81,10 +81,16 @@ int conn_broken(struct pwc *c)
 
 /* ---- sending ---- */
 
+/* A peer that is gone has said why. Any other failure would leave both sides waiting for each other: the reader ends
+ * the connection, at a moment when nobody is in the middle of a job. */
 static void flush(struct pwc *c)
 {
-    if (c->broken == 0 && !c->mute && chan_flush(c->chan) < 0)
-        c->mute = true;
+    int r = c->broken == 0 && !c->mute ? chan_flush(c->chan) : 0;
+    if (r == 0)
+        return;
+    c->mute = true;
+    if (r != -EPIPE && r != -ECONNRESET)
+        c->send_error = -r;
 }
 
 static bool unsent(const struct pwc *c)
@@ -112,7 +118,7 @@ int conn_send(struct pwc *c, uint16_t type, uint64_t tag, const ProtobufCMessage
     c->unheard++;
     if (chan_queued(c->chan) >= SEND_GATHERED || c->polling)
         flush(c);
-    if (c->polling && unsent(c)) {
+    if (c->polling && (unsent(c) || c->send_error != 0)) {
         uint64_t one = 1;
         (void)!write(c->wake, &one, sizeof one); /* the reader polls for reading only */
     }
@@ -175,6 +181,8 @@ static void poll_once(struct pwc *c, int timeout_ms)
 static void pump(struct pwc *c, int timeout_ms)
 {
     flush(c);
+    if (c->send_error != 0)
+        conn_break(c, PWC_E_SYSTEM, "sending to pwcd failed: %s", strerrordesc_np(c->send_error));
     if (c->broken != 0)
         return;
     if ((c->more || timeout_ms == 0) && read_once(c))
@@ -426,7 +434,8 @@ short pwc_events(struct pwc *c)
 {
     conn_lock(c);
     /* Callbacks that wait to be run must not wait for the daemon too: a socket is nearly always writable. */
-    short events = (short)(POLLIN | (unsent(c) || c->calls != NULL ? POLLOUT : 0));
+    bool now = c->calls != NULL || c->send_error != 0;
+    short events = (short)(POLLIN | (unsent(c) || now ? POLLOUT : 0));
     conn_unlock(c);
     return events;
 }

@@ -270,7 +270,10 @@ static _Noreturn void end_like(int status, bool outlived)
 {
     write_result();
     if (outlived) {
-        fprintf(stderr, "inject: %u processes outlived the command by more than %d s\n", ntasks, OUTLIVE_S);
+        fprintf(stderr, "inject: outlived the command by more than %d s:", OUTLIVE_S);
+        for (unsigned i = 0; i < ntasks; i++)
+            fprintf(stderr, " %d (%s)", tasks[i].tid, role_name(role_of(&tasks[i])));
+        fputc('\n', stderr);
         _exit(99);
     }
     if (WIFEXITED(status))

@@ -35,6 +35,7 @@ enum role {
 enum { ACT_NONE = 0, ACT_KILL = -1, ACT_SHORT = -2 }; /* above 0: an errno */
 
 /* ---- point.c ---- */
+const char *role_name(enum role role);
 /* "ROLE CALL INDEX ACTION", action an errno's name, KILL or SHORT. 0 or -EINVAL. */
 int point_arm(const char *text);
 /* Counts the call; what is to be done with it. */

@@ -28,6 +28,11 @@ static struct {
     pid_t command;
 } self = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+const char *role_name(enum role role)
+{
+    return role_names[role];
+}
+
 static int parse_action(const char *text)
 {
     if (strcmp(text, "KILL") == 0)

@@ -24,8 +24,8 @@ struct copy_plan {
 static void pause_ms(int64_t ms)
 {
     struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000 * NS_PER_MS)};
-    if (ms > 0)
-        nanosleep(&t, NULL);
+    while (ms > 0 && nanosleep(&t, &t) < 0 && errno == EINTR)
+        ; /* a stage that is asked for its stack gets a signal, and shall stay as stuck as it was */
 }
 
 static void misbehave(const struct op_job *job, const char *role, uint64_t chunk)

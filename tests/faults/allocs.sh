@@ -1,0 +1,140 @@
+#!/bin/bash
+# Failure of the Nth allocation, once, in the client with its library, in the stages, in the supervisor; see alloc.c, and
+# lib.sh for what must hold. What cannot go on without its memory aborts: a stage's death, a client that says nothing
+# wrong, a supervisor that its service manager starts again. Nobody may use memory that is not there.
+. "$(dirname "$0")/lib.sh"
+
+PRELOAD=$PWC_BUILD/tests/faults/.libs/alloc.so
+
+setup() {
+    [[ -e $PRELOAD ]] || skip "built without shared libraries"
+    faults_setup
+    CONTROL=$T/control
+    control 0
+}
+
+# ---- the words of alloc.c ----
+
+# control COUNTDOWN: and the counters start from 0.
+control() {
+    local hex i bytes=
+    printf -v hex %016x "$1"
+    for i in 14 12 10 8 6 4 2 0; do bytes+="\\x${hex:i:2}"; done
+    printf '%b' "$bytes\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" | dd of="$CONTROL" conv=notrunc status=none
+}
+
+seen() {
+    od -An -t u8 -j 8 -N 8 "$CONTROL" | tr -d ' '
+}
+
+count_hit() {
+    [[ $(od -An -t u8 -j 16 -N 8 "$CONTROL" | tr -d ' ') -eq 0 ]] || HIT=$((HIT + 1))
+}
+
+# A process that went on without its memory dies of these.
+no_wild_pointer() {
+    [[ $1 -ne 11 && $1 -ne 7 ]] || wrong "$2 died of signal $1"
+}
+
+# ---- the client ----
+
+client_point() {
+    POINT=$2
+    control "$POINT"
+    run_kind copy
+    count_hit
+    judge copy
+    no_wild_pointer $((RC - 128)) pwcctl
+    "$PWCCTL" ping >/dev/null 2>&1 || fail "at $POINT: pwcd is gone"
+}
+
+test_client() {
+    start_pwcd --workers 2
+    expect_kinds copy
+    TRACER=(env LD_PRELOAD="$PRELOAD" PWC_ALLOC_CONTROL="$CONTROL")
+    control 0
+    run_kind copy
+    seq "$(seen)" >"$T/points.client"
+    each_point "$T/points.client" client_point copy
+    sum_up "allocations of the client"
+}
+
+# ---- stages ----
+
+stage_point() {
+    POINT=$2
+    control "$POINT"
+    run_kind "$1"
+    count_hit
+    judge "$1"
+    "$PWCCTL" ping >/dev/null 2>&1 || fail "at $POINT: pwcd is gone"
+}
+
+# The daemon hands nothing of its environment to stages but what begins with PWC_: a script puts the rest back.
+test_stages() {
+    local kind all=$SECONDS_EACH
+    KINDS=(copy whole sum)
+    image_if_there
+    printf '#!/bin/sh\nLD_PRELOAD=%s exec %s "$@"\n' "$PRELOAD" "$STAGE" >"$T/stage"
+    chmod +x "$T/stage"
+    STAGE=$T/stage
+    PREFIX=(env PWC_ALLOC_CONTROL="$CONTROL")
+    start_pwcd --workers 2
+    expect_kinds "${KINDS[@]}"
+    for kind in "${KINDS[@]}"; do
+        control 0
+        run_kind "$kind"
+        seq "$(seen)" >"$T/points.$kind"
+    done
+    SECONDS_EACH=$((all / ${#KINDS[@]}))
+    for kind in "${KINDS[@]}"; do
+        each_point "$T/points.$kind" stage_point "$kind"
+    done
+    sum_up "allocations of stages"
+}
+
+# ---- the supervisor ----
+
+# How it ended, and that what it had started ended within a second.
+end_of_pwcd() {
+    local begin
+    [[ $WORD != ready ]] || read -r -t "$WAIT_LIMIT" -u "$MINDFD" WORD CODE || fail "at $POINT: pwcd does not end"
+    begin=${EPOCHREALTIME/./}
+    mind_says left
+    end_pwcd
+    ((${EPOCHREALTIME/./} - begin < 1000000)) || wrong "stages outlive pwcd by $(((${EPOCHREALTIME/./} - begin) / 1000)) ms"
+}
+
+super_point() {
+    POINT=$2
+    local lines
+    lines=$(wc -l <"$T/log")
+    control "$POINT"
+    PREFIX=(env LD_PRELOAD="$PRELOAD" PWC_ALLOC_CONTROL="$CONTROL")
+    launch_pwcd --workers 2 --set shutdown_grace=2s
+    if first_word; then
+        run_kind copy
+        judge copy
+        kill -TERM "$PID" 2>/dev/null || :
+    else
+        CODE=$PID
+    fi
+    end_of_pwcd
+    count_hit
+    [[ $WORD == exit ]] || no_wild_pointer "$CODE" pwcd
+    [[ $WORD == exit && $CODE -eq 0 ]] || tail -n "+$((lines + 1))" "$T/log" | grep -q . || wrong "pwcd ends with $WORD $CODE and says nothing"
+    [[ $WORD == exit ]] || serves_again
+}
+
+test_supervisor() {
+    control 0
+    PREFIX=(env LD_PRELOAD="$PRELOAD" PWC_ALLOC_CONTROL="$CONTROL")
+    start_pwcd --workers 2
+    expect_kinds copy
+    stop_pwcd
+    seq "$(seen)" >"$T/points.super"
+    each_point "$T/points.super" super_point copy
+    sum_up "allocations of the supervisor"
+}
+
+run_tests "$@"

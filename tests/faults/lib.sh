@@ -1,0 +1,175 @@
+# shellcheck shell=bash
+# lib.sh - what the tests of faults have in common: points, jobs, verdicts. On top of the scenario tests' harness.
+#
+# Whatever goes wrong at a point: a job ends well with the right output, or fails with a reason and leaves no output;
+# the daemon lives, unless it is the victim: then everybody is told, its stages are gone within a second, and the next
+# one on the same socket serves.
+#
+#   PWC_FAULTS=all         every point, however long it takes; else a sample
+#   PWC_FAULTS_SECONDS     how long the sample of each test may take (20)
+#   PWC_FAULTS_SEED        repeats the choice; printed
+#   PWC_POINT              this point alone
+[[ -z ${PWC_FAULTS-} ]] || PWC_TEST_LIMIT=${PWC_TEST_LIMIT:-36000}
+. "$(dirname "${BASH_SOURCE[0]}")/../scenario/lib.sh"
+[[ ${1-} == --one ]] || exec 3>&1 # counts are shown whether it went well or not
+
+SECONDS_EACH=${PWC_FAULTS_SECONDS:-20}
+SEED=${PWC_FAULTS_SEED:-$((RANDOM * 32768 + RANDOM))}
+JOB_LIMIT=40 # s: a job that takes longer hangs
+JOB_SLOW=12  # s: one that takes longer was brought to its end by the watch for stalls only
+# The program itself: in a build tree pwcctl is a script of libtool's.
+CLIENT=$PWCCTL
+if [[ -x $PWC_BUILD/.libs/pwcctl ]]; then
+    CLIENT=$PWC_BUILD/.libs/pwcctl
+    export LD_LIBRARY_PATH=$PWC_BUILD/.libs
+fi
+
+INJECT=$PWC_BUILD/tests/faults/inject
+
+need_tracer() {
+    need_root # a stage cannot be traced by its own user: it is not dumpable
+    "$INJECT" true || skip "system calls cannot be changed on this machine"
+}
+
+faults_setup() {
+    ! grep -q 'PWC_SANITIZED 1' "$PWC_BUILD/config.h" || skip "built with sanitizers"
+    head -c 300000 /dev/urandom >in
+    head -c 1000 in >small
+    printf 'seed %s\n' "$SEED" >&3
+    RUN=0 HIT=0 WELL=0 REFUSED=0 WRONG=0
+}
+
+# ---- points ----
+
+# each_point FILE COMMAND...: COMMAND with each point, or with as many as there is time for.
+each_point() {
+    local end=$((SECONDS + SECONDS_EACH)) file=$1 point
+    shift
+    [[ -z ${PWC_POINT-} ]] || printf '%s\n' "$PWC_POINT" >"$file"
+    shuf --random-source=<(yes "$SEED") "$file" >"$T/shuffled"
+    while read -r point <&9; do
+        [[ ${PWC_FAULTS-} == all ]] || ((SECONDS < end)) || break
+        RUN=$((RUN + 1))
+        "$@" "$point"
+    done 9<"$T/shuffled"
+}
+
+wrong() {
+    WRONG=$((WRONG + 1))
+    printf 'at "%s": %s\n' "$POINT" "$*" >>"$T/wrong"
+}
+
+# Which warnings come depends on the points; a bug in the log is a fault all the same.
+sum_up() {
+    ! grep -qE ': (warning|fatal): ' "$T/log" || expect_log ': (warning|fatal): '
+    printf '%s: %d points of %d, %d hit: %d jobs well, %d refused with a reason, %d wrong\n' "$1" "$RUN" \
+        "$(cat "$T"/points.* | grep -c .)" "$HIT" "$WELL" "$REFUSED" "$WRONG" >&3
+    [[ $WRONG -eq 0 ]] || fail "$(head -n 20 "$T/wrong")"
+    [[ $HIT -gt 0 ]] || fail "no point was hit: this proves nothing"
+}
+
+# ---- one job ----
+
+# How a kind of job is run and what it gives; TRACER=(command...) goes before pwcctl.
+run_kind() {
+    rm -f out
+    RC=0
+    local -a arguments
+    case $1 in
+    copy) arguments=(fault.copy in -o out) ;;
+    whole) arguments=(fault.copy small -o out) ;;
+    sum) arguments=(array.sum in type=int8) ;;
+    blur) arguments=(image.gaussblur in.png -o out sigma=3 --format png) ;;
+    esac
+    local start=$SECONDS
+    timeout -k 5 "$JOB_LIMIT" "${TRACER[@]}" "$CLIENT" run -q "${arguments[@]}" >"$T/out" 2>"$T/err" </dev/null || RC=$?
+    TOOK=$((SECONDS - start))
+}
+
+# right KIND: what the last run gave is what it must be.
+right() {
+    case $1 in
+    sum) cmp -s "$T/out" "$T/expected.sum" ;;
+    *) [[ -e out ]] && cmp -s out "$T/expected.$1" ;;
+    esac
+}
+
+expect_kinds() {
+    TRACER=()
+    local kind
+    for kind in "$@"; do
+        run_kind "$kind"
+        [[ $RC -eq 0 ]] || fail "$kind does not run: $(<"$T/err")"
+        case $kind in
+        sum) cp "$T/out" "$T/expected.sum" ;;
+        *) cp out "$T/expected.$kind" ;;
+        esac
+    done
+}
+
+# judge KIND: well, or refused with a reason and nothing left behind.
+judge() {
+    [[ $TOOK -le $JOB_SLOW ]] || wrong "took $TOOK s"
+    if [[ $RC -eq 0 ]]; then
+        right "$1" || wrong "exit 0, and the result is wrong"
+        WELL=$((WELL + 1))
+        return
+    fi
+    REFUSED=$((REFUSED + 1))
+    [[ $RC -ne 124 && $TOOK -lt $JOB_LIMIT ]] || wrong "hangs"
+    [[ -s $T/err || $RC -ge 128 ]] || wrong "exit $RC without a reason"
+    [[ ! -e out ]] || right "$1" || wrong "exit $RC, and half an output is there"
+    [[ -z $(find . -name '.?*') ]] || wrong "exit $RC, and a hidden file is left"
+}
+
+image_if_there() {
+    [[ -n $(type -P vips) ]] && grep -q "^#define HAVE_VIPS 1" "$PWC_BUILD/config.h" || return 0
+    vips gaussnoise in.png 60 40
+    KINDS+=(blur)
+}
+
+# ---- the tracer of a daemon that lives through many points ----
+
+order() {
+    printf '%s\n' "$*" >&"$ORDERS"
+    read -r -t "$WAIT_LIMIT" -u "$ANSWERS" ANSWER || fail "the tracer does not answer"
+}
+
+# start_traced [ARGUMENT...]: pwcd, which may be told `order arm ROLE CALL INDEX ACTION`.
+start_traced() {
+    mkfifo "$T/orders" "$T/answers"
+    exec {ORDERS}<>"$T/orders" {ANSWERS}<>"$T/answers"
+    PREFIX=("$INJECT" -c "$T/orders" "$T/answers")
+    start_pwcd "$@"
+    order pid
+    PID=$ANSWER
+}
+
+count_points() {
+    order count
+    run_kind "$1"
+    local line
+    printf 'show\n' >&"$ORDERS"
+    while read -r -t "$WAIT_LIMIT" -u "$ANSWERS" line && [[ $line != . ]]; do
+        [[ $line == main* ]] || printf '%s\n' "$line"
+    done
+}
+
+# ---- a supervisor that is the victim ----
+
+# Its first word: ready, exit or signal; true if it is ready.
+first_word() {
+    read -r -t "$WAIT_LIMIT" -u "$MINDFD" WORD PID || fail "at $POINT: pwcd says nothing: $(log_tail)"
+    [[ $WORD == ready ]]
+}
+
+serves_again() {
+    PREFIX=()
+    start_pwcd --workers 2
+    TRACER=()
+    run_kind copy
+    if [[ $RC -ne 0 ]] || ! right copy; then
+        wrong "the next pwcd does not serve: $(<"$T/err")"
+    fi
+    stop_pwcd
+}
