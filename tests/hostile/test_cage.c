@@ -1,0 +1,276 @@
+/*
+ * test_cage.c - the sandbox from inside: an op that was taken over tries everything on files, network, processes and its
+ * neighbours (fault.probe in the real pwc-stage-test). Each attempt is refused or ends the stage, with the call's
+ * name; the neighbour never notices. What a stage inherits is counted.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ipc/fds.h"
+#include "tests/unit/runner.h"
+#include "tests/unit/test_stage_super.h"
+#include "worker/sandbox.h"
+
+#define FIRST_FREE 5 /* 0 and 1 lead nowhere, 2 is the log, 3 the channel, 4 its own statm */
+
+static void ask(struct kid *k, uint64_t job, uint64_t lease, const char *call, pid_t target)
+{
+    char number[16];
+    snprintf(number, sizeof number, "%d", (int)target);
+    kid_open(k, job, "fault.probe", "n", "9", "call", call, "target", number, NULL);
+    Stage__Lease m = STAGE__LEASE__INIT;
+    m.lease = lease;
+    m.job = job;
+    m.n = 1;
+    m.attempt = 1;
+    say(k->chan, PWC_MSG_LEASE, &m);
+}
+
+static const Stage__Report *answer(struct kid *k)
+{
+    return (const void *)expect(k->chan, PWC_MSG_REPORT)->msg;
+}
+
+/* ---- attempts ---- */
+
+/* error: what it is answered; 0: the stage is ended, and the obituary names the call. */
+static const struct {
+    const char *call;
+    int error;
+    const char *named; /* as the obituary calls it; NULL: as above */
+} attempts[] = {
+#ifndef PWC_SANITIZED /* whose run-time opens files */
+    {"openat", EACCES, NULL},
+    {"procmem", EACCES, NULL},
+    {"procfd", EACCES, NULL},
+#endif
+    {"openat2", EACCES, NULL},
+    {"creat", EACCES, NULL},
+    {"unlink", EACCES, NULL},
+    {"mknod", 0, NULL},
+    {"chroot", 0, NULL},
+    {"mount", 0, NULL},
+    {"umount2", 0, NULL},
+    {"open_by_handle_at", 0, NULL},
+    {"socket", EACCES, NULL},
+    {"unix", EACCES, NULL},
+    {"netlink", EACCES, NULL},
+    {"connect", EACCES, NULL},
+    {"sendto", EISCONN, NULL},
+    {"bind", EACCES, NULL},
+    {"accept4", EACCES, NULL},
+    {"io_uring_setup", 0, NULL},
+    {"execve", 0, NULL},
+    {"execveat", 0, NULL},
+    {"fork", 0, NULL},
+    {"vfork", 0, NULL},
+    {"clone", EPERM, NULL},
+    {"clone3", ENOSYS, NULL},
+    {"newuser", EPERM, NULL},
+    {"unshare", 0, NULL},
+    {"setns", 0, NULL},
+    {"ptrace", 0, NULL},
+    {"kill", 0, NULL},
+    {"tkill", 0, NULL},
+    {"tgkill", 0, NULL},
+    {"rt_sigqueueinfo", 0, NULL},
+    {"pidfd_open", 0, NULL},
+    {"pidfd_getfd", 0, NULL},
+    {"pidfd_send_signal", 0, NULL},
+    {"kcmp", 0, NULL},
+    {"process_vm_readv", 0, NULL},
+    {"process_vm_writev", 0, NULL},
+    {"process_madvise", 0, NULL},
+    {"sched_setaffinity", EPERM, NULL},
+    {"setpriority", EPERM, NULL},
+    {"perf_event_open", 0, NULL},
+    {"prlimit", 0, "prlimit64"},
+    {"shmget", 0, NULL},
+    {"shmat", 0, NULL},
+    {"msgget", 0, NULL},
+    {"semget", 0, NULL},
+    {"mq_open", 0, NULL},
+    {"userfaultfd", 0, NULL},
+    {"bpf", 0, NULL},
+    {"add_key", 0, NULL},
+    {"keyctl", 0, NULL},
+    {"setuid", 0, NULL},
+    {"setresuid", 0, NULL},
+    {"seccomp", 0, NULL},
+    {"personality", 0, NULL},
+    {"reboot", 0, NULL},
+    {"init_module", 0, NULL},
+    {"fanotify_init", 0, NULL},
+    {"ioctl", ENOTTY, NULL},
+    {"dumpable", 0, "prctl"},
+    {"setown", 0, "fcntl"},
+};
+
+static void must_die_of(struct kid *k, const char *call)
+{
+    char line[64];
+    siginfo_t info = kid_death(k);
+    snprintf(line, sizeof line, "syscall: %s\n", call);
+    ck_assert_msg(info.si_status == SIGSYS, "%s: signal %d", call, info.si_status);
+    ck_assert_uint_eq(k->segment->obituary.why, PWC__CODE__CODE_SANDBOX);
+    ck_assert_msg(strncmp(k->segment->obituary.text, line, strlen(line)) == 0, "%s is called %.40s", call,
+                  k->segment->obituary.text);
+}
+
+/* It is in the middle of a chunk while its neighbour is attacked, and goes on. */
+START_TEST(each_attempt_is_denied)
+{
+    struct nursery n = nursery_start();
+    struct kid victim = kid_ready(&n), k = kid_ready(&n);
+    const char *call = attempts[_i].call;
+    char text[128];
+    ask(&k, 1, 1, call, victim.pid);
+    if (attempts[_i].error == 0) {
+        must_die_of(&k, attempts[_i].named != NULL ? attempts[_i].named : call);
+    } else {
+        const Stage__Report *r = answer(&k);
+        snprintf(text, sizeof text, "%s: %s", call, strerror(attempts[_i].error));
+        ck_assert_str_eq(r->reason, text);
+    }
+    kid_open(&victim, 1, "noop", "n", "100", NULL);
+    Stage__Lease l = STAGE__LEASE__INIT;
+    l.lease = 1, l.job = 1, l.n = 100, l.attempt = 1;
+    ck_assert_uint_eq(kid_lease(&victim, &l)->done, 100);
+}
+END_TEST
+
+#ifdef __x86_64__
+/* Not by the other doors of the same kernel either: there the filter knows no names. */
+START_TEST(no_call_of_another_architecture)
+{
+    static const char *const calls[] = {"int80", "x32"};
+    struct nursery n = nursery_start();
+    struct kid k = kid_ready(&n);
+    ask(&k, 1, 1, calls[_i], 0);
+    siginfo_t info = kid_death(&k);
+    ck_assert_msg(info.si_code != CLD_EXITED, "%s went through", calls[_i]);
+    ck_assert_msg(info.si_status == SIGSYS || info.si_status == SIGSEGV || info.si_status == SIGKILL, "%s: signal %d",
+                  calls[_i], info.si_status); /* SIGSEGV: a kernel without that door */
+}
+END_TEST
+#endif
+
+/* ---- what it has ---- */
+
+static void check_descriptors(struct kid *k, uint64_t job, unsigned more)
+{
+    char text[256] = "descriptors:";
+    ask(k, job, job, "descriptors", 0);
+    const Stage__Report *r = answer(k);
+    for (unsigned fd = 0; fd < FIRST_FREE + more; fd++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), " %u", fd);
+    ck_assert_str_eq(r->reason, text);
+}
+
+static int give_arena(struct kid *k, uint64_t id)
+{
+    int fd;
+    Stage__Arena m = STAGE__ARENA__INIT;
+    m.arena = id;
+    m.bytes = 1 << 20;
+    ck_assert_int_eq(memfd_sized("arena", m.bytes, &fd), 0);
+    say_full(k->chan, PWC_MSG_ARENA, &m, NULL, 0, &fd, 1);
+    return fd;
+}
+
+START_TEST(a_stage_has_what_it_needs_and_no_more)
+{
+    struct nursery n = nursery_start();
+    struct kid first = kid_ready(&n);
+    close(give_arena(&first, 1));
+    check_descriptors(&first, 1, 0); /* mapped and closed */
+    /* A later one inherits nothing of what the nursery, we or the first one hold. */
+    int secret = memfd_with("secret", 6);
+    struct kid second = kid_ready(&n);
+    check_descriptors(&second, 2, 0);
+    close(secret);
+}
+END_TEST
+
+static void open_files(struct kid *k, uint64_t job, const int *fds, unsigned n)
+{
+    static char op[] = "array.sum", in[] = "in", type[] = "type", uint8[] = "uint8", *roles[] = {in};
+    Pwc__Param p = PWC__PARAM__INIT, *params[] = {&p};
+    Pwc__Value v = PWC__VALUE__INIT;
+    p.name = type;
+    p.value = &v;
+    v.kind_case = PWC__VALUE__KIND_STR;
+    v.str = uint8;
+    Stage__JobOpen m = STAGE__JOB_OPEN__INIT;
+    m.job = job;
+    m.op = op;
+    m.params = params;
+    m.n_params = 1;
+    m.roles = roles;
+    m.n_roles = n;
+    m.role = STAGE__ROLE__ROLE_PLANNER;
+    say_full(k->chan, PWC_MSG_JOB_OPEN, &m, NULL, 0, fds, n);
+}
+
+/* A job's descriptors go with its JobClose: the next one in the same domain does not see them. */
+START_TEST(a_job_leaves_no_descriptors_behind)
+{
+    struct nursery n = nursery_start();
+    struct kid k = kid_ready(&n);
+    int fd = memfd_with("some bytes", 10);
+    for (uint64_t job = 1; job < 40; job += 2) {
+        open_files(&k, job, &fd, 1);
+        check_descriptors(&k, job + 1, 1);
+        Stage__JobClose m = STAGE__JOB_CLOSE__INIT;
+        m.job = job;
+        say(k.chan, PWC_MSG_JOB_CLOSE, &m);
+        m.job = job + 1;
+        say(k.chan, PWC_MSG_JOB_CLOSE, &m);
+    }
+    check_descriptors(&k, 99, 0);
+    close(fd);
+}
+END_TEST
+
+/* From outside: another process of the same user cannot read it either. */
+START_TEST(a_stage_cannot_be_looked_into)
+{
+    struct nursery n = nursery_start();
+    struct kid k = kid_ready(&n);
+    char path[64], line[256];
+    bool dumpable = true;
+    struct stat st;
+    snprintf(path, sizeof path, "/proc/%d/mem", (int)k.pid);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_uint_eq(st.st_uid, 0); /* the kernel gives what cannot be dumped to root */
+    snprintf(path, sizeof path, "/proc/%d/status", (int)k.pid);
+    FILE *f = fopen(path, "re");
+    unsigned long long caps = 1;
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "CapEff: %llx", &caps) == 1)
+            ck_assert_uint_eq(caps, 0);
+        dumpable = dumpable && strncmp(line, "CoreDumping:\t1", 14) != 0;
+    }
+    fclose(f);
+    ck_assert(dumpable);
+    ck_assert_uint_eq(caps, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("cage");
+    TCase *t = tcase_create("cage");
+    tcase_set_timeout(t, 60);
+    tcase_add_loop_test(t, each_attempt_is_denied, 0, ARRAY_LEN(attempts));
+#ifdef __x86_64__
+    tcase_add_loop_test(t, no_call_of_another_architecture, 0, 2);
+#endif
+    tcase_add_test(t, a_stage_has_what_it_needs_and_no_more);
+    tcase_add_test(t, a_job_leaves_no_descriptors_behind);
+    tcase_add_test(t, a_stage_cannot_be_looked_into);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
