@@ -449,6 +449,9 @@ struct pwc_status {
     const char *health; /* "ok", or what is wrong */
     uint64_t dropped;   /* late messages of the dead */
     const char *layers; /* sandbox layers in force */
+    const char *missing; /* and those that are not, each with its reason */
+    const char *scratch; /* directory of rasters and its file system */
+    const char *limits;  /* one line */
 };
 PWC_API int pwc_get_status(struct pwc *c, int timeout_ms,
                            void (*each)(const struct pwc_status *status, void *user), void *user);

@@ -99,6 +99,9 @@ static void status_from(struct pwc_status *ret, const Pwc__Status *pb)
         .health = text_of(pb->health),
         .dropped = pb->dropped,
         .layers = text_of(pb->layers),
+        .missing = text_of(pb->missing),
+        .scratch = text_of(pb->scratch),
+        .limits = text_of(pb->limits),
     };
 }
 

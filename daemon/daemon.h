@@ -35,6 +35,7 @@ struct daemon {
     struct pool *pool;
     struct mono started;
     uint8_t instance[16];
+    char scratch[256]; /* the directory and what file system it is on, as it was found at the start */
 
     int listen_fd;
     struct event *listen_ev;

@@ -529,6 +529,7 @@ static void on_entered(struct stage *s, struct frame *f, const ProtobufCMessage 
         return;
     }
     snprintf(s->layers, sizeof s->layers, "%s", m->layers);
+    snprintf(s->missing, sizeof s->missing, "%s", m->missing);
     if (s->d->cfg.require_sandbox && m->missing[0] != '\0') {
         log_warn("stage %lu: sandbox lacks %s, which require_sandbox forbids", (unsigned long)s->id,
                  m->missing);

@@ -22,6 +22,7 @@
 #include "daemon/job.h"
 #include "daemon/listener.h"
 #include "daemon/pool.h"
+#include "daemon/posture.h"
 #include "daemon/service.h"
 #include "daemon/session.h"
 #include "daemon/tick.h"
@@ -141,6 +142,7 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
     } else {
         config_free(&d->cfg);
         d->cfg = fresh;
+        posture_scratch(d->cfg.scratch, d->scratch, sizeof d->scratch);
         log_set_level(d->cfg.log_level);
         log_info("configuration reloaded%s%s", note != NULL && note[0] != '\0' ? "; " : "",
                  note != NULL ? note : "");
@@ -189,7 +191,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
     daemon_turn(d);
 }
 
-static void watch_signals(struct daemon *d)
+static int watch_signals(struct daemon *d)
 {
     static const struct {
         int sig;
@@ -199,14 +201,28 @@ static void watch_signals(struct daemon *d)
     signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         signal_evs[i] = evsignal_new(d->base, table[i].sig, table[i].handle, d);
-        event_add(signal_evs[i], NULL);
+        if (signal_evs[i] == NULL || event_add(signal_evs[i], NULL) < 0)
+            return -ENOMEM;
     }
+    return 0;
 }
 
 /* ---- start and end ---- */
 
+/* libevent hands NULL on to whoever asked for an event: for us the same end as everywhere else. */
+static void *loop_malloc(size_t n)
+{
+    return xcalloc(1, n);
+}
+
+static void *loop_realloc(void *p, size_t n)
+{
+    return xrealloc(p, 1, n);
+}
+
 static struct event_base *make_base(void)
 {
+    event_set_mem_functions(loop_malloc, loop_realloc, free);
     struct event_config *c = event_config_new();
     event_config_set_flag(c, EVENT_BASE_FLAG_IGNORE_ENV | EVENT_BASE_FLAG_NOLOCK);
     struct event_base *b = event_base_new_with_config(c);
@@ -250,7 +266,6 @@ static void raise_descriptor_limit(void)
 
 static void begin(struct daemon *d)
 {
-    watch_signals(d);
     for (unsigned i = 0; i < listener.nfds; i++)
         accept_evs[i] = event_new(d->base, listener.fds[i], EV_READ | EV_PERSIST, on_accept, d);
     d->stop_ev = evtimer_new(d->base, on_stop_time, d);
@@ -346,11 +361,12 @@ int main(int argc, char **argv)
     if (config_check_paths(&d->cfg, &error) < 0)
         return complain(error, EX_CONFIG);
     raise_descriptor_limit();
+    posture_scratch(d->cfg.scratch, d->scratch, sizeof d->scratch);
     init_tables(d);
     if (open_socket(d, &error) < 0)
         return complain(error, EX_UNAVAILABLE);
     d->base = make_base();
-    if (d->base == NULL || closer_start() < 0)
+    if (d->base == NULL || closer_start() < 0 || watch_signals(d) < 0)
         return complain(xstrdup("no event loop"), EX_OSERR);
     begin(d);
     event_base_dispatch(d->base);

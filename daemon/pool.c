@@ -263,6 +263,18 @@ static const char *how(const siginfo_t *info, char *text, size_t size)
     return text;
 }
 
+static void keep_last_words(struct pool *p, const struct stage *s, const siginfo_t *info)
+{
+    char text[64];
+    if (p->d->cfg.require_sandbox && s->missing[0] != '\0')
+        snprintf(p->last_words, sizeof p->last_words, "the sandbox lacks %.100s, which require_sandbox forbids", s->missing);
+    else if (s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_START)
+        snprintf(p->last_words, sizeof p->last_words, "pwc-stage was ended: %s", s->kill_reason);
+    else
+        snprintf(p->last_words, sizeof p->last_words, "pwc-stage %s before it was ready",
+                 how(info, text, sizeof text));
+}
+
 void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
 {
     char text[64];
@@ -275,8 +287,7 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
         log_info("stage %lu (pid %d, %s) %s", (unsigned long)s->id, s->pid, stage_role_name(s),
                  how(info, text, sizeof text));
     if (early && info != NULL)
-        snprintf(p->last_words, sizeof p->last_words, "pwc-stage %s before it was ready",
-                 how(info, text, sizeof text));
+        keep_last_words(p, s, info);
     if (early && !p->d->stopping && !wanted)
         restart_next(&p->restart, RESTART_DIED_BEFORE_READY, clock_now());
     else if (!wanted)

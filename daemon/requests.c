@@ -12,6 +12,7 @@
 #include "daemon/dispatch.h"
 #include "daemon/events.h"
 #include "daemon/pool.h"
+#include "daemon/posture.h"
 #include "daemon/session.h"
 #include "ipc/log.h"
 
@@ -445,9 +446,14 @@ static void on_get_status(struct session *s, struct frame *f, const ProtobufCMes
     const struct stage *x;
     TAILQ_FOREACH(x, &d->pool->stages, link)
     {
-        if (x->layers[0] != '\0')
-            m.layers = (char *)(uintptr_t)x->layers;
+        if (x->layers[0] == '\0')
+            continue;
+        m.layers = (char *)(uintptr_t)x->layers;
+        m.missing = (char *)(uintptr_t)x->missing;
     }
+    char limits[256];
+    m.limits = posture_limits(&d->cfg, d->seats, limits, sizeof limits);
+    m.scratch = d->scratch;
     session_send(s, PWC_MSG_STATUS, f->tag, &m.base);
 }
 

@@ -79,7 +79,7 @@ struct stage {
     uint32_t uid;
     struct control_page *control;
     const struct segment *seg;
-    char layers[128];
+    char layers[128], missing[128]; /* of the sandbox */
 
     struct job *job; /* BUSY: whose lease */
     struct lease lease;

@@ -92,7 +92,8 @@ static void watch_chunk(struct job *j, struct stage *s, struct mono now)
     }
     int64_t age = mono_since(now, l->seen_since);
     int64_t most = chunk_time(j);
-    if (l->kind == LEASE_CHUNKS && most != 0 && age > most) {
+    bool timed = l->kind == LEASE_CHUNKS || l->kind == LEASE_PLAN; /* which may be all of it, done whole */
+    if (timed && most != 0 && age > most) {
         stage_doom(s, PWC__CODE__CODE_TIMEOUT, "its time is up");
         return;
     }

@@ -8,7 +8,7 @@
 struct view {
     struct json *j; /* NULL: for people */
     size_t n;
-    bool sick;
+    bool sick, fully;
 };
 
 /* Connects, and begins a JSON document if one is wanted. */
@@ -40,7 +40,7 @@ static void show_status(const struct pwc_status *s, void *user)
 {
     struct view *v = user;
     char up[32];
-    v->sick = strcmp(s->health, "ok") != 0;
+    v->sick = v->sick || strcmp(s->health, "ok") != 0;
     if (v->j == NULL) {
         printf("%s, pid %u, up %s: %s\n", s->server, s->pid, duration_text(s->up_ns, up, sizeof up),
                s->health);
@@ -51,6 +51,10 @@ static void show_status(const struct pwc_status *s, void *user)
         printf("deaths   %" PRIu64 "\n", s->deaths);
         printf("clients  %u\n", s->clients);
         printf("sandbox  %s\n", s->layers[0] != '\0' ? s->layers : "(no stage has entered it yet)");
+        if (s->missing[0] != '\0')
+            printf("missing  %s\n", s->missing);
+        if (v->fully)
+            printf("scratch  %s\nlimits   %s\n", s->scratch, s->limits);
         return;
     }
     json_begin(v->j, "daemon", '{');
@@ -71,6 +75,9 @@ static void show_status(const struct pwc_status *s, void *user)
     json_u64(v->j, "deaths", s->deaths);
     json_u64(v->j, "dropped", s->dropped);
     json_str(v->j, "layers", s->layers);
+    json_str(v->j, "missing", s->missing);
+    json_str(v->j, "scratch", s->scratch);
+    json_str(v->j, "limits", s->limits);
     json_end(v->j, '}');
 }
 
@@ -146,6 +153,25 @@ int verb_jobs(const struct args *args)
     return r != 0 ? r : view_close(&v, c, list_jobs(c, &v, 0));
 }
 
+/* A job of one chunk: only one that runs shows that jobs run, and which layers of the sandbox are in force. */
+static void try_job(struct pwc *c, struct view *v)
+{
+    struct pwc_spec *spec = pwc_spec_new("noop");
+    struct pwc_job *job = NULL;
+    pwc_spec_param(spec, "n", "1");
+    int r = pwc_submit(c, spec, &job);
+    if (r == PWC_OK)
+        r = pwc_wait(job, ANSWER_MS);
+    bool well = r == PWC_OK || r == PWC_NO_SUCH_OP;
+    v->sick = v->sick || !well;
+    if (v->j != NULL)
+        json_str(v->j, "trial", well ? "ok" : pwc_error());
+    else
+        printf("trial    %s\n", well ? "a job of one chunk: ok" : pwc_error());
+    pwc_job_free(job);
+    pwc_spec_free(spec);
+}
+
 int verb_doctor(const struct args *args)
 {
     struct pwc *c = NULL;
@@ -162,6 +188,8 @@ int verb_doctor(const struct args *args)
         json_u64(v.j, "protocol", d->version);
         json_u64(v.j, "uid", d->uid);
     }
+    try_job(c, &v);
+    v.fully = true;
     r = view_close(&v, c, pwc_get_status(c, ANSWER_MS, show_status, &v));
     return r == 0 && v.sick ? EXIT_FAILED : r;
 }

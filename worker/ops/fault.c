@@ -23,7 +23,8 @@
 #include "worker/job.h"
 #include "worker/mappings.h"
 
-extern const struct op fault_copy; /* fault_copy.c */
+extern const struct op fault_copy;  /* fault_copy.c */
+extern const struct op fault_probe; /* fault_probe.c */
 
 struct count {
     uint64_t chunks, sum;
@@ -385,6 +386,7 @@ static const struct op faults[] = {
 void ops_fault(struct optable *t)
 {
     optable_add(t, &fault_copy);
+    optable_add(t, &fault_probe);
     for (size_t i = 0; i < ARRAY_LEN(faults); i++)
         optable_add(t, &faults[i]);
 }

@@ -1,0 +1,322 @@
+#!/bin/bash
+# What happens when something fails, row by row (the table "Failure semantics" of the architecture): for planner,
+# producer, worker and consumer, for stages that do everything at once, for spares and the nursery; at every step of a
+# stage's life, which are the messages it sends and receives.
+. "$(dirname "$0")/../faults/lib.sh"
+
+setup() {
+    head -c 300000 /dev/urandom >in
+    head -c 1000 in >small
+}
+
+# job NAME ARGUMENT...: in the background, its process in BG.
+job() {
+    in_background "$1" "$PWCCTL" run "${@:2}"
+}
+
+ended_well() {
+    finish_background "$BG"
+    [[ $RC -eq 0 ]] || fail "exit $RC: $(<"$1.err")"
+}
+
+counted() {
+    equal "chunks" "$1" "$(field chunks)"
+    equal "sum of their numbers" $(($1 * ($1 - 1) / 2)) "$(field sum)"
+}
+
+a_death() {
+    "$PWCCTL" deaths --json | jq -e "[.. | objects | select(has(\"signal\") and ($1))] | length > 0" >/dev/null
+}
+
+# A copy in which one role takes its time; the others wait for it.
+slow_copy() {
+    job copy fault.copy in -o out slow="$1" ms="$2" chunk=30000
+}
+
+ROLES=(plan:planner produce:producer process:worker merge:consumer)
+
+# ---- a stage dies of a signal: nobody notices ----
+
+each_role_killed() {
+    local pair
+    for pair in "${ROLES[@]}"; do
+        rm -f out
+        slow_copy "${pair%:*}" "$([[ $pair == plan:* ]] && echo 500 || echo 50)"
+        kill_stage "$1" ".role == \"${pair#*:}\""
+        ended_well copy
+        same in out
+    done
+}
+
+test_each_role_killed() {
+    start_pwcd --workers 2
+    each_role_killed KILL
+    each_role_killed SEGV
+    a_death '.signal == "SIGSEGV" and .role == "consumer"' || fail "no record of a consumer's SIGSEGV"
+}
+
+test_each_role_stopped() {
+    start_pwcd --workers 2 --set stall_timeout=300ms
+    each_role_killed STOP
+}
+
+# Every message that a stage sends or receives is a step of its life. It dies as it is about to take that step: before
+# it is ready, entering, between chunks, reporting, announcing, absorbing, done.
+dies_at_each_step() {
+    local role=$1 call=$2 i
+    shift 2
+    for ((i = 1; i <= 60; i++)); do
+        order "arm $role $call $i KILL"
+        rm -f out
+        run "$@"
+        [[ $RC -eq 0 ]] || fail "$role at $call $i: exit $RC: $(<"$T/err")"
+        [[ ! -e out ]] || same in out
+        [[ ! -s $T/out ]] || counted 40
+        order result
+        [[ $ANSWER == hit* ]] || break
+        STEPS=$((STEPS + 1))
+    done
+}
+
+test_death_at_each_step() {
+    need_tracer
+    ! grep -q 'PWC_SANITIZED 1' "$PWC_BUILD/config.h" || skip "built with sanitizers"
+    start_traced --workers 2
+    local role STEPS=0
+    for role in planner producer consumer worker idle spare; do
+        dies_at_each_step "$role" sendmsg fault.copy in -o out -q
+        dies_at_each_step "$role" recvmsg fault.copy in -o out -q
+    done
+    for role in worker idle; do
+        dies_at_each_step "$role" sendmsg fault.none n=40 --json
+        dies_at_each_step "$role" recvmsg fault.none n=40 --json
+    done
+    printf '%d steps\n' "$STEPS" >&3
+    [[ $STEPS -ge 30 ]] || fail "only $STEPS steps: this proves nothing"
+}
+
+# One worker hangs in the middle of its lease, the other has done all else: it gets half of what the first has not begun,
+# and the first dies holding less than it was given.
+test_death_after_the_tail_was_taken_back() {
+    start_pwcd --workers 2
+    local at
+    for at in 100 101 102; do
+        run_ok fault.hang n=300 ms=1 at="$at" attempts=1 --chunk-timeout 1s --json
+        counted 300
+        equal "deaths" 1 "$(field deaths)"
+    done
+    kill -USR1 "$PID"
+    await_line "$T/log" 'steals [0-9]' >steals
+    grep -qE 'steals [1-9]' steals || fail "no tail was ever taken back"
+}
+
+test_whole_in_one_process() {
+    start_pwcd --workers 2
+    job whole fault.copy small -o out slow=whole ms=400
+    kill_stage KILL '.role == "planner"'
+    ended_well whole
+    same small out
+    refused 1 'killed by SIGKILL' -q fault.copy small -o gone die=whole attempts=99
+    [[ ! -e gone ]] || fail "a job that failed left an output"
+}
+
+test_one_process_a_chunk() {
+    start_pwcd --workers 2
+    job chunks fault.none n=60 ms=20 --isolation chunk --json
+    local i
+    for i in 10 20 30; do
+        until_true "chunk $i" job_done_at_least "$i"
+        kill_stage KILL "$WORKING"
+    done
+    ended_well chunks
+    cp chunks.out "$T/out"
+    counted 60
+}
+
+# Results that workers write into the output themselves.
+test_placed() {
+    need_vips
+    start_pwcd --workers 2
+    vips black big.v 3000 1200 --bands 3
+    vips linear big.v big.tif 1 77
+    run_ok image.gaussblur big.tif -o right.raw sigma=8 --format raw
+    job placed image.gaussblur big.tif -o out.raw sigma=8 --format raw
+    kill_stage KILL "$WORKING"
+    kill_stage KILL "$WORKING"
+    ended_well placed
+    same right.raw out.raw
+}
+
+# ---- time ----
+
+test_time_of_a_chunk() {
+    start_pwcd --workers 2
+    refused 1 'chunk [0-9]+ \(bytes .*time is up, attempt 2 of 2' -q fault.copy in -o out slow=process ms=60000 chunk=30000 \
+        --chunk-timeout 300ms
+    refused 1 'time is up' -q fault.copy small -o out slow=whole ms=60000 --chunk-timeout 300ms
+    [[ ! -e out ]] || fail "a job that failed left an output"
+    run_ok fault.hang n=20 at=7 attempts=1 --chunk-timeout 300ms --json
+    counted 20
+}
+
+# Neither progress nor CPU time, though nobody stopped it.
+test_stuck() {
+    start_pwcd --workers 2 --set stall_timeout=500ms
+    local pair
+    for pair in plan:planner process:worker whole:planner; do
+        refused 1 'neither progress nor CPU time' -q fault.copy "$([[ $pair == whole* ]] && echo small || echo in)" -o out \
+            slow="${pair%:*}" ms=60000
+    done
+    for pair in produce:producer merge:consumer; do
+        refused 1 "${pair#*:} .*neither progress nor CPU time" -q fault.copy in -o out slow="${pair%:*}" ms=60000
+    done
+    run_ok fault.stop n=20 at=7 attempts=1 --json
+    counted 20
+}
+
+test_stopped_spare_and_nursery() {
+    start_pwcd --workers 2
+    expect_log 'nursery'
+    local old
+    kill_stage STOP '.role == "spare"'
+    old=$VICTIM
+    until_true "the stopped spare to be gone" gone "$old"
+    kill_stage STOP '.role == "nursery"'
+    old=$VICTIM
+    until_true "the stopped nursery to be gone" gone "$old"
+    until_true "another nursery" a_stage ".role == \"nursery\" and .pid != $old"
+    run_ok fault.none n=1000 --json
+    counted 1000
+}
+
+# A debugger stops and continues: no reason to end anybody.
+test_stopped_and_continued() {
+    start_pwcd --workers 1
+    job pause fault.none n=100 ms=10 --json
+    kill_stage STOP "$WORKING"
+    kill -CONT "$VICTIM"
+    ended_well pause
+    cp pause.out "$T/out"
+    counted 100
+    equal "deaths" 0 "$(field deaths)"
+}
+
+# ---- budgets ----
+
+test_budget_spent() {
+    start_pwcd --workers 2
+    refused 1 'chunk 2 \(bytes 60000 to 89999\) killed by SIGKILL.*attempt 3 of 3' -q fault.copy in -o out die=process at=2 \
+        attempts=99 chunk=30000
+    refused 1 'producer killed by SIGKILL' -q fault.copy in -o out die=produce at=2 attempts=99
+    refused 1 'consumer killed by SIGKILL' -q fault.copy in -o out die=merge at=2 attempts=99
+    refused 1 'planner killed by SIGKILL' -q fault.copy in -o out die=plan attempts=99
+    [[ ! -e out ]] || fail "a job that failed left an output"
+    refused 1 'chunk 5.*always fails' -q fault.error n=10 at=5 attempts=99
+}
+
+test_budget_of_a_job() {
+    start_pwcd --workers 2
+    run_ok fault.segv n=20 at=4 attempts=6 --retries 6 --json
+    counted 20
+    equal "retried" 6 "$(field retried)"
+    refused 1 'attempt 1 of 1' -q fault.segv n=20 at=4 attempts=1 --retries 0
+}
+
+test_a_chunk_skipped() {
+    start_pwcd --workers 2
+    run fault.segv n=20 at=4 attempts=99 --on-failure skip --json
+    equal "exit status" 5 "$RC"
+    equal "chunks" 19 "$(field chunks)"
+    equal "sum of their numbers" $((190 - 4)) "$(field sum)"
+}
+
+# ---- they cannot start ----
+
+# A program that ends at once, then one that works: each job fails with the reason, nothing storms, and later all is
+# well again.
+test_no_stage_can_be_started() {
+    printf '#!/bin/sh\n[ ! -e %s/broken ] || { echo x >>%s/starts; exit 3; }\nexec %s "$@"\n' "$T" "$T" "$STAGE" >"$T/stage"
+    chmod +x "$T/stage"
+    STAGE=$T/stage
+    start_pwcd --workers 2
+    expect_log 'nursery|stage'
+    : >"$T/broken"
+    local pids
+    pids=$(stage_pids 'true')
+    # shellcheck disable=SC2086 # one word each
+    kill -KILL $pids
+    refused 70 'no stage can be started: .*exited with status 3' -q fault.none n=10
+    daemon_alive
+    [[ $(wc -l <"$T/starts") -le 40 ]] || fail "$(wc -l <"$T/starts") starts of a program that cannot start"
+    rm "$T/broken"
+    until_true "stages again" "$PWCCTL" run -q fault.none n=10
+}
+
+# ---- the client ----
+
+test_cancel_of_what_does_not_listen() {
+    start_pwcd --workers 2
+    job deaf fault.hang n=2 at=0 attempts=99
+    kill_stage CONT "$WORKING"
+    kill -INT "$BG"
+    finish_background "$BG"
+    equal "exit status" 130 "$RC"
+    until_true "the deaf stage to be gone" gone "$VICTIM"
+    run_ok fault.none n=1000 --json
+    counted 1000
+}
+
+test_client_killed_at_each_stage() {
+    start_pwcd --workers 2
+    local pair
+    for pair in "${ROLES[@]}"; do
+        slow_copy "${pair%:*}" 200
+        until_true "a ${pair#*:}" a_stage ".role == \"${pair#*:}\""
+        kill -KILL "$BG"
+        finish_background "$BG"
+        until_true "the job to end" eval '[[ $(job_field state) == cancelled ]]'
+        [[ ! -e out ]] || fail "half an output is there"
+    done
+    run_ok fault.none n=1000 --json
+    counted 1000
+}
+
+# ---- the supervisor ----
+
+# Its stages end within a second, its client is told at once, no output is there, and the next one serves on the same
+# socket, stale as it is.
+supervisor_killed() {
+    local begin
+    until_true "$1" a_stage "$1"
+    begin=${EPOCHREALTIME/./}
+    kill -KILL "$PID"
+    mind_says "signal 9"
+    mind_says left
+    end_pwcd
+    ((${EPOCHREALTIME/./} - begin < 1000000)) || fail "stages live on for $(((${EPOCHREALTIME/./} - begin) / 1000)) ms"
+    finish_background "$BG"
+    ((${EPOCHREALTIME/./} - begin < 2000000)) || fail "the client learns of it after $(((${EPOCHREALTIME/./} - begin) / 1000)) ms"
+    [[ $RC -eq 69 ]] || fail "exit status $RC instead of 69"
+    [[ -z $(find . -name 'out*' -type f) ]] || fail "half an output is there"
+    check_nothing_left
+}
+
+test_supervisor_killed() {
+    local pair
+    for pair in "${ROLES[@]}" whole:planner; do
+        start_pwcd --workers 2
+        if [[ $pair == whole* ]]; then job copy fault.copy small -o out slow=whole ms=5000; else slow_copy "${pair%:*}" 300; fi
+        supervisor_killed ".role == \"${pair#*:}\""
+    done
+    start_pwcd --workers 2
+    mkdir many
+    local i
+    for i in 1 2 3 4 5 6 7 8 9; do cp small "many/$i"; done
+    job copy fault.copy --out-dir outs slow=whole ms=300 many/*
+    supervisor_killed "$WORKING"
+    start_pwcd --workers 2
+    run_ok fault.copy in -o out
+    same in out
+}
+
+run_tests "$@"
