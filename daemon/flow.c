@@ -457,8 +457,8 @@ static void on_consumed(struct stage *s, struct frame *f, const ProtobufCMessage
         stage_garbage(s, "ended a job it does not consume");
         return;
     }
-    if (j->assembly.sent != j->ledger.total) {
-        stage_garbage(s, "ended before it had everything");
+    if (j->assembly.absorbed != j->ledger.total) { /* what it has not taken cannot be in its output */
+        stage_garbage(s, "ended before it had absorbed everything");
         return;
     }
     j->consumed = true;

@@ -1,7 +1,7 @@
 /*
  * main.c - many seeds, in batches, in processes.
  *
- *   sim                     as many seeds as PWC_SIM_SEEDS says (20,000), in 100 batches
+ *   sim                     as many seeds as PWC_SIM_SEEDS says (100,000), in 100 batches
  *   sim --seeds N [--from S] [--jobs J]
  *   sim --seed N [-v]       one, with a readable log
  *
@@ -21,7 +21,7 @@
 #include "tests/sim/sim.h"
 
 #define BATCHES       100u
-#define SEEDS_DEFAULT 20000u
+#define SEEDS_DEFAULT 100000u
 
 bool sim_verbose;
 static struct tally own_tally;

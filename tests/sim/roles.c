@@ -347,9 +347,8 @@ bool proc_lies(struct proc *p)
     report.lease = sim_rnd(10);
     uint64_t which = sim_rnd(ARRAY_LEN(types) + 6);
     /* What nobody can tell from the truth is left out: a producer is believed what is ready, a consumer what
-     * it has absorbed, whoever holds a lease that it is over. */
-    if ((p->phase == PHASE_CONSUME && (which == 1 || (which == 6 && p->expected == p->job->chunks))) ||
-        (p->phase == PHASE_PRODUCE && which == 7))
+     * it has absorbed. That it has ended is believed once it has absorbed everything. */
+    if ((p->phase == PHASE_CONSUME && which == 1) || (p->phase == PHASE_PRODUCE && which == 7))
         which = 0;
     if (report.lease == p->lease)
         report.lease = 0;
