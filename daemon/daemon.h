@@ -61,6 +61,7 @@ struct daemon {
     bool short_of_memory; /* the tick's last look: no more than one lease at a time */
     uint64_t turned_away; /* clients beyond the limits */
     struct mono turned_away_at;
+    uint64_t accept_tries, accept_pauses, accept_pauses_told; /* accept(2) failed: see pause_accepting */
     bool trim_due; /* memory was given up: the heap may shrink when nothing is under way */
 
     bool

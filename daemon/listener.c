@@ -229,13 +229,15 @@ static int shed_one(struct listener *l, int fd)
     if (l->reserve < 0)
         return -ENFILE;
     close(TAKE_FD(l->reserve));
-    int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC), e = errno;
     if (peer >= 0) {
         close(peer);
         l->shed++;
     }
     l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    return peer >= 0 ? -EMFILE : -EAGAIN;
+    if (peer >= 0)
+        return -EMFILE;
+    return e == EAGAIN ? -EAGAIN : -ENFILE; /* somebody else took it, or the limit is below what we hold */
 }
 
 static int peer_of(int fd, struct peer *ret)

@@ -30,10 +30,13 @@
 
 #define ACCEPTS_A_TURN 16
 #define CLOSER_STOP_MS 500
+#define ACCEPT_PAUSE_MS                                                                                      \
+    100 /* what accept(2) lacks comes back when somebody closes something: nobody tells us */
 
 static struct daemon pwcd;
 static struct listener listener;
 static struct event *accept_evs[LISTENER_MAX], *signal_evs[6], *watchdog_ev;
+static struct event *resume_ev; /* while accepting is paused */
 static bool serving;
 
 static void serve(struct daemon *d)
@@ -173,19 +176,45 @@ static void on_watchdog(evutil_socket_t fd, short what, void *arg)
     service_watchdog();
 }
 
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    const struct daemon *d = arg;
+    for (unsigned i = 0; i < listener.nfds && !d->stopping; i++)
+        event_add(accept_evs[i], NULL);
+}
+
+/* Whoever waits in the backlog keeps the socket readable: to go on trying would turn the loop at full speed.
+ */
+static void pause_accepting(struct daemon *d, int error)
+{
+    if (d->accept_pauses++ == d->accept_pauses_told) {
+        log_warn("cannot accept clients (%s): trying again every %d ms", strerror(error), ACCEPT_PAUSE_MS);
+        d->accept_pauses_told = UINT64_MAX; /* until it works again */
+    }
+    for (unsigned i = 0; i < listener.nfds; i++)
+        event_del(accept_evs[i]);
+    struct timeval tv = {0, ACCEPT_PAUSE_MS * 1000};
+    evtimer_add(resume_ev, &tv);
+}
+
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     struct daemon *d = arg;
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
         struct peer peer;
+        d->accept_tries++;
         int c = listener_accept(&listener, fd, &peer);
         if (c == -ECONNABORTED)
             continue;
         if (c == -EMFILE && d->turned_away++ % 100 == 0)
             log_warn("out of descriptors: a client was turned away");
+        if (c < 0 && c != -EMFILE && c != -EAGAIN)
+            pause_accepting(d, -c);
         if (c < 0)
             break;
+        d->accept_pauses_told = d->accept_pauses;
         session_accept(d, c, peer.uid, peer.pid);
     }
     daemon_turn(d);
@@ -268,6 +297,7 @@ static void begin(struct daemon *d)
 {
     for (unsigned i = 0; i < listener.nfds; i++)
         accept_evs[i] = event_new(d->base, listener.fds[i], EV_READ | EV_PERSIST, on_accept, d);
+    resume_ev = evtimer_new(d->base, on_resume, d);
     d->stop_ev = evtimer_new(d->base, on_stop_time, d);
     tick_init(d);
     d->pool = pool_new(d);
@@ -317,6 +347,7 @@ static void finish(struct daemon *d)
     }
     for (size_t i = 0; i < ARRAY_LEN(accept_evs); i++)
         drop_event(accept_evs[i]);
+    drop_event(resume_ev);
     for (size_t i = 0; i < ARRAY_LEN(signal_evs); i++)
         drop_event(signal_evs[i]);
     drop_event(watchdog_ev);

@@ -53,6 +53,38 @@ test_dump() {
     daemon_alive
 }
 
+# The last number of "WORDS N" in the newest dump.
+dumped() {
+    grep -aoE "$1 [0-9]+" "$T/log" | tail -n 1 | grep -oE '[0-9]+$'
+}
+
+paused_at_least() {
+    kill -USR1 "$PID"
+    [[ $(dumped 'pauses of accepting') -ge $1 ]]
+}
+
+# Fewer descriptors are allowed than pwcd holds: whoever connects cannot be accepted, nor turned away. Each failure is
+# followed by a pause, none by another try at once; and when there are descriptors again, who waited is served.
+test_no_descriptor_to_accept_with() {
+    [[ -n $(type -P prlimit) ]] || skip "needs prlimit (Debian package util-linux)"
+    start_pwcd --workers 1
+    expect_log 'cannot accept clients'
+    local tries most
+    most=$(prlimit --nofile --raw --noheadings --output SOFT --pid "$PID")
+    kill -USR1 "$PID"
+    await_line "$T/log" 'pauses of accepting 0' >line
+    tries=$(dumped accepts)
+    prlimit --nofile=4: --pid "$PID"
+    "$PWCCTL" ping >ping 2>&1 </dev/null &
+    local client=$!
+    until_true "five pauses" paused_at_least 5
+    equal "tries beside those that led to a pause" 0 $(($(dumped accepts) - tries - $(dumped 'pauses of accepting')))
+    equal "complaints" 1 "$(grep -c 'cannot accept clients' "$T/log")"
+    prlimit --nofile="$most": --pid "$PID"
+    wait "$client" || fail "who waited was not served: $(<ping)"
+    daemon_alive
+}
+
 test_check_prints_a_configuration_with_origins() {
     printf 'workers = 3\n' >"$T/conf"
     "$PWCD" -n --config "$T/conf" --socket "$S" --stage "$STAGE" --scratch "$T" --set max_frames=7 >out
