@@ -36,10 +36,12 @@ void dump_state(const struct daemon *d)
 {
     log_info("dump: seats %u of %u busy, %u clients, %zu jobs known, %u ended, %u stages, %zu closes "
              "pending, dropped %lu, "
-             "steals %lu, accepts %lu, pauses of accepting %lu",
+             "steals %lu, accepts %lu, pauses of accepting %lu, "
+             "spawned %lu, unready %lu",
              d->seats_busy, d->seats, d->nsessions, d->njobs, d->nhistory, d->pool->n, closer_pending(),
              (unsigned long)d->totals.dropped, (unsigned long)d->totals.steals,
-             (unsigned long)d->accept_tries, (unsigned long)d->accept_pauses);
+             (unsigned long)d->accept_tries, (unsigned long)d->accept_pauses, (unsigned long)d->pool->spawned,
+             (unsigned long)d->pool->unready);
     const struct user *u;
     const struct job *j;
     TAILQ_FOREACH(u, &d->users, link)

@@ -536,6 +536,7 @@ static void on_entered(struct stage *s, struct frame *f, const ProtobufCMessage 
         stage_kill(s, PWC__CODE__CODE_START, "the sandbox is not complete");
         return;
     }
+    s->entered = true;
     restart_next(&s->d->pool->restart, RESTART_READY, clock_now());
     stage_set_state(s, STAGE_IDLE);
 }
@@ -550,11 +551,12 @@ static const struct {
     {PWC_MSG_FAILED, on_failed},
 };
 
-/* One spare after the other, until one has said which ops there are. */
+/* One spare after the other, until one has said which ops there are; as slowly as they are started when what
+ * they say is refused. */
 void flow_describe(struct daemon *d)
 {
     struct stage *s;
-    if (d->catalogue != NULL || d->pool->described)
+    if (d->catalogue != NULL || d->pool->described || pool_wait(d->pool) > 0)
         return;
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {

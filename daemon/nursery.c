@@ -87,7 +87,7 @@ static void nursery_forget(struct pool *p)
     chan_free(TAKE_PTR(p->nursery));
     if (p->nursery_pidfd >= 0)
         close(TAKE_FD(p->nursery_pidfd));
-    p->nursery_ready = false;
+    p->nursery_ready = p->nursery_made = false;
     p->nursery_pid = 0;
     p->nursery_stopped = (struct mono){0};
 }
@@ -123,7 +123,7 @@ static void retry_after(struct pool *p, int64_t ns)
 
 static void nursery_lost(struct pool *p)
 {
-    enum restart_event why = p->nursery_ready ? RESTART_DIED_LATER : RESTART_DIED_BEFORE_READY;
+    enum restart_event why = p->nursery_made ? RESTART_DIED_LATER : RESTART_DIED_BEFORE_READY;
     int64_t delay = restart_next(&p->nursery_restart, why, clock_now());
     log_warn("nursery (pid %d) died; stages are executed directly until it is back", p->nursery_pid);
     nursery_forget(p);
@@ -148,6 +148,9 @@ static void spawned(struct pool *p, struct frame *f, const Stage__Spawned *m)
     struct stage *s = pool_find(p, m->stage);
     int pidfd = f->nfds > 0 ? frame_take_fd(f, 0) : -1;
     if (s != NULL && s->pidfd < 0 && pidfd >= 0 && m->pid > 0) {
+        if (!p->nursery_made) /* what it says of itself is no proof */
+            restart_next(&p->nursery_restart, RESTART_READY, clock_now());
+        p->nursery_made = true;
         stage_got_process(s, (pid_t)m->pid, pidfd);
         return;
     }
@@ -164,7 +167,6 @@ static void on_frame(struct pool *p, struct frame *f)
 {
     if (f->type == PWC_MSG_NURSERY_READY) {
         p->nursery_ready = true;
-        restart_next(&p->nursery_restart, RESTART_READY, clock_now());
         log_info("nursery ready (pid %d)", p->nursery_pid);
         return;
     }

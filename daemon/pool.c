@@ -14,6 +14,8 @@
 #include "daemon/pool.h"
 #include "ipc/log.h"
 
+#define SPARE_WELL_NS NS_PER_S /* a spare that lived so long can live: its program starts */
+
 /* Spares in stock: the first job of a new domain finds a worker a seat and one more for its producer. */
 static uint32_t spares_wanted(const struct daemon *d)
 {
@@ -24,6 +26,7 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct pool *p = arg;
+    flow_describe(p->d);
     daemon_touch(p->d);
     daemon_turn(p->d);
 }
@@ -191,9 +194,60 @@ static uint32_t alive(const struct pool *p)
     return p->n - pool_count(p, STAGE_DYING, 0);
 }
 
+/* Its start has failed, but counts only when the process is gone. */
+static bool failed_to_start(const struct stage *s)
+{
+    return s->state == STAGE_DYING && !s->entered && s->kill_code != PWC__CODE__CODE_OK;
+}
+
+/* Those of whom it is not known yet whether they will be ready. */
+static uint32_t on_trial(const struct pool *p)
+{
+    uint32_t n = 0;
+    const struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        n += s->state <= STAGE_BOOTING || s->state == STAGE_ENTERING || s->describing || failed_to_start(s);
+    }
+    return n;
+}
+
+static uint32_t in_stock(const struct pool *p)
+{
+    uint32_t n = 0;
+    const struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        n += s->state <= STAGE_SPARE || failed_to_start(s);
+    }
+    return n;
+}
+
+static void retry_in(struct pool *p, int64_t ns)
+{
+    struct timeval tv = {ns / NS_PER_S, ns % NS_PER_S / NS_PER_US + 1};
+    event_add(p->retry_ev, &tv);
+}
+
+int64_t pool_wait(struct pool *p)
+{
+    int64_t wait = restart_wait(&p->restart, clock_now());
+    if (wait > 0)
+        retry_in(p, wait);
+    return wait;
+}
+
+/* After a failure one is tried at a time, each after its wait: what fails for one fails for all. */
+static bool may_try(struct pool *p)
+{
+    return p->restart.phase != RESTART_FAILING || (on_trial(p) == 0 && pool_wait(p) == 0);
+}
+
 bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid)
 {
     struct stage *s;
+    if (!may_try(p))
+        return false;
     TAILQ_FOREACH(s, &p->stages, link)
     {
         if (s->state == STAGE_SPARE && !s->describing)
@@ -234,16 +288,11 @@ void pool_balance(struct pool *p)
 {
     struct daemon *d = p->d;
     retire_idle(p);
-    uint32_t stock =
-        pool_count(p, STAGE_SPARE, 0) + pool_count(p, STAGE_BOOTING, 0) + pool_count(p, STAGE_SPAWNING, 0);
+    uint32_t stock = in_stock(p);
     uint32_t most = config_stages_max(&d->cfg, d->seats);
-    while (!d->stopping && stock < spares_wanted(d) && alive(p) < most) {
-        int64_t wait = restart_wait(&p->restart, clock_now());
-        if (wait == 0 && spawn_one(p) < 0)
-            wait = MAX(restart_wait(&p->restart, clock_now()), RESTART_FIRST_NS);
-        if (wait > 0) {
-            struct timeval tv = {wait / NS_PER_S, wait % NS_PER_S / NS_PER_US + 1};
-            event_add(p->retry_ev, &tv);
+    while (!d->stopping && stock < spares_wanted(d) && alive(p) < most && may_try(p)) {
+        if (spawn_one(p) < 0) {
+            retry_in(p, MAX(restart_wait(&p->restart, clock_now()), RESTART_FIRST_NS));
             return;
         }
         stock++;
@@ -267,19 +316,29 @@ static void keep_last_words(struct pool *p, const struct stage *s, const siginfo
 {
     char text[64];
     if (p->d->cfg.require_sandbox && s->missing[0] != '\0')
-        snprintf(p->last_words, sizeof p->last_words, "the sandbox lacks %.100s, which require_sandbox forbids", s->missing);
-    else if (s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_START)
+        snprintf(p->last_words, sizeof p->last_words,
+                 "the sandbox lacks %.100s, which require_sandbox forbids", s->missing);
+    else if (s->describing && s->kill_code == PWC__CODE__CODE_PROTOCOL)
+        snprintf(p->last_words, sizeof p->last_words, "pwc-stage describes its ops wrongly: %s",
+                 s->kill_reason);
+    else if (s->state == STAGE_DYING && s->kill_code != PWC__CODE__CODE_OK)
         snprintf(p->last_words, sizeof p->last_words, "pwc-stage was ended: %s", s->kill_reason);
     else
         snprintf(p->last_words, sizeof p->last_words, "pwc-stage %s before it was ready",
                  how(info, text, sizeof text));
 }
 
+/* Before it was ready. A spare that was well for a while died of something else. */
+static bool died_early(const struct stage *s)
+{
+    bool was_well = s->state == STAGE_SPARE && mono_since(clock_now(), s->since) > SPARE_WELL_NS;
+    return s->describing || (!s->entered && !was_well);
+}
+
 void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
 {
     char text[64];
-    bool early = s->state <= STAGE_BOOTING || s->state == STAGE_ENTERING ||
-                 (s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_START) || s->describing;
+    bool early = died_early(s);
     bool wanted = s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_OK;
     if (wanted)
         log_debug("stage %lu (pid %d) retired", (unsigned long)s->id, s->pid);
@@ -288,9 +347,10 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
                  how(info, text, sizeof text));
     if (early && info != NULL)
         keep_last_words(p, s, info);
-    if (early && !p->d->stopping && !wanted)
+    if (early && !p->d->stopping && !wanted) {
+        p->unready++;
         restart_next(&p->restart, RESTART_DIED_BEFORE_READY, clock_now());
-    else if (!wanted)
+    } else if (!wanted)
         restart_next(&p->restart, RESTART_DIED_LATER, clock_now());
     if (s->describing)
         p->described = false;

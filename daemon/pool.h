@@ -33,7 +33,9 @@ struct pool {
     struct mono nursery_stopped; /* since when; 0: it runs */
     struct restart_state nursery_restart;
     struct event *nursery_retry_ev;
-    bool described; /* a stage was asked for the catalogue */
+    bool nursery_made;         /* it has made a stage: it can do its work */
+    bool described;            /* a stage was asked for the catalogue */
+    uint64_t spawned, unready; /* processes made; those that died before they were ready */
 };
 
 struct pool *pool_new(struct daemon *d);
@@ -41,6 +43,8 @@ struct pool *pool_new(struct daemon *d);
 void pool_shutdown(struct pool *p);
 void pool_free(struct pool *p);
 
+/* How long until a stage may be tried again, in ns; 0: now. If not now, the pool wakes itself up then. */
+int64_t pool_wait(struct pool *p);
 void pool_balance(struct pool *p); /* starts what is missing, ends what has idled too long */
 void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info);
 struct stage *pool_find(struct pool *p, uint64_t id);

@@ -97,14 +97,23 @@ static const struct job *same_request(struct session *s, const Pwc__Submit *m)
     return NULL;
 }
 
+/* Until a stage has said which ops there are. */
+static const char *why_no_ops(const struct daemon *d, char *text, size_t size)
+{
+    if (d->pool->last_words[0] == '\0')
+        return "stages are starting: try again";
+    snprintf(text, size, "no stage can be started: %s", d->pool->last_words);
+    return text;
+}
+
 static bool may_submit(struct session *s, uint64_t tag)
 {
     struct daemon *d = s->d;
+    char text[256];
     if (d->stopping)
         reject(s, tag, PWC__CODE__CODE_BUSY, "", "the daemon is shutting down");
     else if (d->catalogue == NULL)
-        reject(s, tag, PWC__CODE__CODE_START, "",
-               d->pool->last_words[0] != '\0' ? d->pool->last_words : "stages are starting: try again");
+        reject(s, tag, PWC__CODE__CODE_START, "", why_no_ops(d, text, sizeof text));
     else if (s->user->jobs >= d->cfg.jobs_per_user || d->njobs - d->nhistory >= d->cfg.jobs_max)
         reject(s, tag, PWC__CODE__CODE_BUSY, "", "too many jobs are waiting: try again later");
     else
@@ -368,9 +377,13 @@ static bool step_ops(struct session *s, uint64_t *position)
 static void on_list_ops(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     const Pwc__ListOps *m = (const Pwc__ListOps *)msg;
-    if (s->d->catalogue != NULL && m->name[0] != '\0' && catalogue_find(s->d->catalogue, m->name) == NULL) {
+    char text[256];
+    if (s->d->catalogue == NULL) {
+        session_error(s, f->tag, f->type, PWC__CODE__CODE_START, why_no_ops(s->d, text, sizeof text));
+        return;
+    }
+    if (m->name[0] != '\0' && catalogue_find(s->d->catalogue, m->name) == NULL) {
         const char *near = catalogue_nearest(s->d->catalogue, m->name);
-        char text[256];
         snprintf(text, sizeof text, "no op '%.64s'%s%s%s", m->name, near != NULL ? "; did you mean '" : "",
                  near != NULL ? near : "", near != NULL ? "'?" : "");
         session_error(s, f->tag, f->type, PWC__CODE__CODE_NO_SUCH_OP, text);

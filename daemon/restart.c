@@ -24,8 +24,11 @@ static const enum action table[RESTART_PHASES][RESTART_EVENTS] = {
                            [RESTART_DIED_LATER] = JUDGE},
 };
 
+/* Who dies during a wait was started before it, for the same reason: many at once count once. */
 static void fail(struct restart_state *s, struct mono now)
 {
+    if (restart_wait(s, now) > 0)
+        return;
     s->phase = RESTART_FAILING;
     s->in_row++;
     s->delay_ns = s->delay_ns == 0 ? RESTART_FIRST_NS : MIN(s->delay_ns * 2, RESTART_LONGEST_NS);

@@ -2,12 +2,14 @@
  * restart.h - when may the next stage be started after one died? Pure: the caller brings events and time.
  *
  * One state per kind of process that can fail to start: the nursery, the stages. READY is the moment from
- * which a death is the work's fault and not the program's: the nursery's NurseryReady, a stage's Entered.
+ * which a death is the work's fault and not the program's: the first stage a nursery has made, a stage's
+ * Entered.
  *
  *   state        DIED_BEFORE_READY           READY           HEALTHY              DIED_LATER
  *   well         failing, wait 100 ms        well            well                 well
  *   failing      failing, wait twice as      probation       failing (nothing     failing, the wait goes on
- *                long, at most 30 s                          is up: ignored)
+ *                long, at most 30 s;                         is up: ignored)
+ *                during a wait: the same
  *   probation    failing, wait twice as      the memory is   well, if it lasted   the same as HEALTHY
  *                long as the last time       halved; well    60 s; else nothing
  *                                            below 100 ms

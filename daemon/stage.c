@@ -206,6 +206,7 @@ void stage_got_process(struct stage *s, pid_t pid, int pidfd)
 {
     s->pid = pid;
     s->pidfd = pidfd;
+    s->d->pool->spawned++;
     s->exit_ev = event_new(s->d->base, pidfd, EV_READ | EV_PERSIST, on_exit_event, s);
     event_add(s->exit_ev, NULL);
     if (s->state == STAGE_DYING) {

@@ -74,6 +74,7 @@ struct stage {
     struct mono born, since; /* since: of the present state */
     struct mono stopped;     /* since when; 0: it runs */
     bool said_ready, describing;
+    bool entered; /* its sandbox, once: from then on its death is the work's fault, not the program's */
 
     uint64_t domain; /* 0: none yet */
     uint32_t uid;

@@ -252,6 +252,60 @@ test_no_stage_can_be_started() {
     until_true "stages again" "$PWCCTL" run -q fault.none n=10
 }
 
+# dumped WORDS: the last number of "WORDS N" in a fresh dump.
+dumped() {
+    local n
+    n=$(grep -ac 'dump: seats' "$T/log") || :
+    kill -USR1 "$PID"
+    until_true "a dump" eval "[[ \$(grep -ac 'dump: seats' '$T/log') -gt $n ]]"
+    grep -aoE "$1 [0-9]+" "$T/log" | tail -n 1 | grep -oE '[0-9]+$'
+}
+
+# a_program WORDS: a stage program that becomes this once $T/broken is there.
+a_program() {
+    printf '#!/bin/bash\n[[ ! -e %s/broken ]] || { %s; }\nexec %s "$@"\n' "$T" "$1" "$STAGE" >"$T/stage"
+    chmod +x "$T/stage"
+    STAGE=$T/stage
+}
+
+# Whatever a stage does instead of getting ready: at first one a seat and one more, then one is tried at a time, each
+# after twice the wait of the one before. pwcd serves when five waits are over without success: 3 + 4 starts, and one more
+# while it was asked.
+few_starts() {
+    : >"$T/broken"
+    start_pwcd --workers 2
+    local spawned
+    spawned=$(dumped spawned) unready=$(dumped unready)
+    ((spawned >= 5 && spawned <= 8)) || fail "$spawned starts for five failures in a row"
+    refused 70 "$1" fault.none n=10
+    daemon_alive
+    rm "$T/broken"
+    until_true "stages again" "$PWCCTL" run -q fault.none n=10
+}
+
+test_stages_that_exit_at_once() {
+    a_program 'exit 3'
+    expect_log 'nursery'
+    few_starts 'exited with status 3'
+}
+
+# Bytes that are no frame instead of Ready.
+test_stages_that_send_garbage() {
+    a_program 'printf "%0100d" 7 >&3; read -r _ <&3; exit 4'
+    expect_log 'nursery|killed'
+    few_starts 'pwc-stage was ended'
+}
+
+# A catalogue that is refused: a stage that says Ready and then describes ops that are none. The next spare is not asked
+# at once.
+test_catalogues_that_are_refused() {
+    a_program "exec $TOOLS/badbook \"\$1\""
+    expect_log 'catalogue refused|malformed'
+    expect_log 'nursery|killed'
+    few_starts 'describes its ops wrongly'
+    ((unready <= 5)) || fail "$unready catalogues were asked for"
+}
+
 # ---- the client ----
 
 test_cancel_of_what_does_not_listen() {

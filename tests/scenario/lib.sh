@@ -287,10 +287,13 @@ a_stage() {
     [[ -n $VICTIM ]]
 }
 
+signal_stage() {
+    a_stage "$2" && kill "-$1" "$VICTIM" 2>/dev/null # it may have ended since it was listed
+}
+
 # kill_stage SIGNAL FILTER: waits for such a stage, sends the signal; its pid goes to VICTIM.
 kill_stage() {
-    until_true "a stage with $2" a_stage "$2"
-    kill "-$1" "$VICTIM"
+    until_true "a stage with $2" signal_stage "$1" "$2"
 }
 
 gone() {

@@ -110,6 +110,19 @@ START_TEST(failing_ignores_the_old_ones)
 }
 END_TEST
 
+/* A machine of many processors starts many at once, and all of them die of the same. */
+START_TEST(many_at_once_count_once)
+{
+    struct restart_state s = {0};
+    for (int i = 0; i < 64; i++)
+        ck_assert_int_eq(boot_failure(&s, 1), RESTART_FIRST_NS);
+    ck_assert_uint_eq(s.in_row, 1);
+    for (int i = 0; i < 64; i++)
+        ck_assert_int_eq(boot_failure(&s, 2), 2 * RESTART_FIRST_NS);
+    ck_assert_uint_eq(s.in_row, 2);
+}
+END_TEST
+
 /* Whatever happens: waits stay within bounds, the row counts what it says. */
 START_TEST(random_walk)
 {
@@ -120,11 +133,11 @@ START_TEST(random_walk)
         seed = seed * 1103515245u + 12345u;
         enum restart_event e = (seed >> 16) % RESTART_EVENTS;
         now = mono_add(now, (seed >> 8) % (20 * NS_PER_S));
-        int64_t wait = restart_next(&s, e, now);
-        row = e == RESTART_DIED_BEFORE_READY ? row + 1 : e == RESTART_READY ? 0 : row;
+        int64_t before = restart_wait(&s, now), wait = restart_next(&s, e, now);
+        row = e == RESTART_DIED_BEFORE_READY ? row + (before == 0) : e == RESTART_READY ? 0 : row;
         bool good = wait >= 0 && wait <= RESTART_LONGEST_NS && s.in_row == row &&
                     (s.phase == RESTART_WELL) == (s.delay_ns == 0) &&
-                    (e != RESTART_DIED_BEFORE_READY || wait >= RESTART_FIRST_NS);
+                    (e != RESTART_DIED_BEFORE_READY || wait >= (before > 0 ? before : RESTART_FIRST_NS));
         if (!good) /* an assertion each time would take longer than the walk */
             ck_abort_msg("step %d: event %u, phase %u, wait %jd, %u in a row", i, e, s.phase, (intmax_t)wait,
                          s.in_row);
@@ -150,6 +163,7 @@ int main(void)
     tcase_add_test(t, a_minute_of_health_forgives);
     tcase_add_test(t, a_late_death_after_a_minute_forgives_too);
     tcase_add_test(t, failing_ignores_the_old_ones);
+    tcase_add_test(t, many_at_once_count_once);
     tcase_add_test(t, random_walk);
     tcase_add_test(t, phases_have_names);
     suite_add_tcase(s, t);
