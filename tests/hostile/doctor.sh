@@ -65,8 +65,8 @@ test_without_landlock() {
 # refuses PATTERN: every job fails with this reason, the daemon lives and says why.
 refuses() {
     expect_log "$1.*require_sandbox"
-    refused 1 "$1.*require_sandbox" noop n=100
-    refused 1 "$1.*require_sandbox" noop n=100
+    refused 70 "$1.*require_sandbox" noop n=100
+    refused 70 "$1.*require_sandbox" noop n=100
     doctor 1
     says "$1"
     daemon_alive

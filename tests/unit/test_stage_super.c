@@ -198,7 +198,8 @@ void kid_open(struct kid *k, uint64_t job, const char *op, ...)
     m.job = job;
     m.op = xstrdup(op);
     m.role = STAGE__ROLE__ROLE_WORKER;
-    m.absorb = strncmp(op, "fault.", 6) == 0 ? PWC__ABSORB__ABSORB_FOLDED : PWC__ABSORB__ABSORB_NONE;
+    bool folds = strncmp(op, "fault.", 6) == 0 && strcmp(op, "fault.probe") != 0;
+    m.absorb = folds ? PWC__ABSORB__ABSORB_FOLDED : PWC__ABSORB__ABSORB_NONE;
     say(k->chan, PWC_MSG_JOB_OPEN, &m);
 }
 

@@ -1,7 +1,7 @@
 /*
- * fault_probe.c - fault.probe, in test builds only: what a taken-over op would try on the world around it. `call` names
- * the attempt, `target` the process it is aimed at. Each tells by its error text what came of it:
- * "open: Permission denied", "readmem: it worked", "descriptors: 0 1 2 3 4"; or the sandbox ends it.
+ * fault_probe.c - fault.probe, in test builds only: what a taken-over op would try on the world around it.
+ * `call` names the attempt, `target` the process it is aimed at. Each tells by its error text what came of
+ * it: "openat: Permission denied", "ptrace: it worked", "descriptors: ccesf"; or the sandbox ends it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -97,7 +97,7 @@ RAW(accept4, CHANNEL, NULL, NULL, 0)
 RAW(io_uring_setup, 8, NULL)
 
 /* ---- processes ---- */
-static char *const argv[] = {(char *)(uintptr_t)"/bin/true", NULL};
+static char *const argv[] = {(char *)(uintptr_t) "/bin/true", NULL};
 RAW(execve, "/bin/true", argv, NULL)
 RAW(execveat, CHANNEL, "", argv, NULL, AT_EMPTY_PATH)
 RAW(fork, 0)
@@ -180,36 +180,105 @@ static long try_x32(pid_t target)
 
 #define TRY(name)                                                                                            \
     {                                                                                                        \
-        #name, try_##name                                                                                    \
+#name, try_##name                                                                                    \
     }
 static const struct attempt {
     const char *name;
     long (*call)(pid_t target);
 } attempts[] = {
-    TRY(openat), TRY(openat2), TRY(creat), TRY(unlink), TRY(mknod), TRY(chroot), TRY(mount), TRY(umount2),
-    TRY(open_by_handle_at), TRY(procmem), TRY(procfd), TRY(socket), TRY(unix), TRY(netlink), TRY(connect),
-    TRY(sendto), TRY(bind), TRY(accept4), TRY(io_uring_setup), TRY(execve), TRY(execveat), TRY(fork), TRY(vfork),
-    TRY(clone), TRY(clone3), TRY(unshare), TRY(setns), TRY(newuser), TRY(ptrace), TRY(kill), TRY(tkill), TRY(tgkill),
-    TRY(rt_sigqueueinfo), TRY(pidfd_open), TRY(pidfd_getfd), TRY(pidfd_send_signal), TRY(kcmp),
-    TRY(process_vm_readv), TRY(process_vm_writev), TRY(process_madvise), TRY(sched_setaffinity), TRY(setpriority),
-    TRY(perf_event_open), TRY(prlimit), TRY(shmget), TRY(shmat), TRY(msgget), TRY(semget), TRY(mq_open),
-    TRY(userfaultfd), TRY(bpf), TRY(add_key), TRY(keyctl), TRY(setuid), TRY(setresuid), TRY(seccomp),
-    TRY(personality), TRY(reboot), TRY(init_module), TRY(fanotify_init), TRY(ioctl), TRY(dumpable), TRY(setown),
+    TRY(openat),
+    TRY(openat2),
+    TRY(creat),
+    TRY(unlink),
+    TRY(mknod),
+    TRY(chroot),
+    TRY(mount),
+    TRY(umount2),
+    TRY(open_by_handle_at),
+    TRY(procmem),
+    TRY(procfd),
+    TRY(socket),
+    TRY(unix),
+    TRY(netlink),
+    TRY(connect),
+    TRY(sendto),
+    TRY(bind),
+    TRY(accept4),
+    TRY(io_uring_setup),
+    TRY(execve),
+    TRY(execveat),
+    TRY(fork),
+    TRY(vfork),
+    TRY(clone),
+    TRY(clone3),
+    TRY(unshare),
+    TRY(setns),
+    TRY(newuser),
+    TRY(ptrace),
+    TRY(kill),
+    TRY(tkill),
+    TRY(tgkill),
+    TRY(rt_sigqueueinfo),
+    TRY(pidfd_open),
+    TRY(pidfd_getfd),
+    TRY(pidfd_send_signal),
+    TRY(kcmp),
+    TRY(process_vm_readv),
+    TRY(process_vm_writev),
+    TRY(process_madvise),
+    TRY(sched_setaffinity),
+    TRY(setpriority),
+    TRY(perf_event_open),
+    TRY(prlimit),
+    TRY(shmget),
+    TRY(shmat),
+    TRY(msgget),
+    TRY(semget),
+    TRY(mq_open),
+    TRY(userfaultfd),
+    TRY(bpf),
+    TRY(add_key),
+    TRY(keyctl),
+    TRY(setuid),
+    TRY(setresuid),
+    TRY(seccomp),
+    TRY(personality),
+    TRY(reboot),
+    TRY(init_module),
+    TRY(fanotify_init),
+    TRY(ioctl),
+    TRY(dumpable),
+    TRY(setown),
 #ifdef __x86_64__
-    TRY(int80), TRY(x32),
+    TRY(int80),
+    TRY(x32),
 #endif
 };
 
-/* What this process has open, by number. */
+static char kind_of(int fd)
+{
+    struct stat st;
+    if (fd == STDERR_FILENO)
+        return 'e'; /* whatever the log is */
+    if (fstat(fd, &st) < 0)
+        return '?';
+    return S_ISCHR(st.st_mode)    ? 'c'
+           : S_ISSOCK(st.st_mode) ? 's'
+           : S_ISREG(st.st_mode)  ? 'f'
+           : S_ISFIFO(st.st_mode) ? 'p'
+                                  : '?';
+}
+
+/* What this process has open, a letter each: not by number, which only says what was open before. */
 static int descriptors(struct op_job *job)
 {
-    char list[512];
+    char list[FDS_MAX + 1];
     size_t n = 0;
-    list[0] = '\0';
-    for (int fd = 0; fd < FDS_MAX && n + 8 < sizeof list; fd++)
+    for (int fd = 0; fd < FDS_MAX; fd++)
         if (fcntl(fd, F_GETFD) >= 0)
-            n += (size_t)snprintf(list + n, sizeof list - n, " %d", fd);
-    return op_fail(job, CODE(OP), "descriptors:%s", list);
+            list[n++] = kind_of(fd);
+    list[n] = '\0';
+    return op_fail(job, CODE(OP), "descriptors: %s", list);
 }
 
 static int probe(struct op_job *job, uint64_t chunk, void *result)
@@ -228,9 +297,18 @@ static int probe(struct op_job *job, uint64_t chunk, void *result)
 }
 
 static const struct op_param params[] = {
-    {.name = "n", .type = PWC__PARAM_TYPE__PARAM_UINT, .summary = "Number of chunks", .required = true, .min = 1, .max = 1e9},
+    {.name = "n",
+     .type = PWC__PARAM_TYPE__PARAM_UINT,
+     .summary = "Number of chunks",
+     .required = true,
+     .min = 1,
+     .max = 1e9},
     {.name = "call", .type = PWC__PARAM_TYPE__PARAM_STRING, .summary = "What to try", .def = "descriptors"},
-    {.name = "target", .type = PWC__PARAM_TYPE__PARAM_UINT, .summary = "On which process", .max = 4194304, .def = "0"},
+    {.name = "target",
+     .type = PWC__PARAM_TYPE__PARAM_UINT,
+     .summary = "On which process",
+     .max = 4194304,
+     .def = "0"},
 };
 
 const struct op fault_probe = {.name = "fault.probe",
