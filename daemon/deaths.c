@@ -118,7 +118,7 @@ static void describe(struct death *x, const struct stage *s)
     char how[200], where[128];
     culprit(x, where, sizeof where);
     if (s->kill_code != PWC__CODE__CODE_OK)
-        snprintf(how, sizeof how, "killed: %s", s->kill_reason);
+        snprintf(how, sizeof how, "killed%s: %s", where, s->kill_reason);
     else if (x->code == PWC__CODE__CODE_INPUT_SHRANK)
         snprintf(how, sizeof how, "ended: the input became shorter while it was read");
     else if (x->code == PWC__CODE__CODE_INPUT_IO)

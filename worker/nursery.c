@@ -89,11 +89,11 @@ void process_prepare(struct optable *ops)
     plain_signals();
     tune_malloc();
     plain_environment();
-    obituary_prepare();
 #ifdef HAVE_VIPS
     ops_image_start();
 #endif
     optable_load(ops);
+    obituary_prepare();
     int r = sandbox_prepare();
     if (r < 0)
         give_up("the sandbox's filter cannot be made", r);

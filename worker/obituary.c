@@ -1,5 +1,6 @@
-/* obituary.c - see obituary.h. Everything below on_death is async-signal-safe; dladdr takes the loader's
- * lock, which is recursive, and the alarm ends a handler that waits for another thread's. */
+/* obituary.c - see obituary.h. Everything below on_death is async-signal-safe. Names come from symbols.c; for
+ * stripped objects from dladdr, which takes the loader's lock: that is recursive, and the alarm ends a
+ * handler that waits for another thread's. */
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include "worker/mappings.h"
 #include "worker/obituary.h"
 #include "worker/sandbox.h"
+#include "worker/symbols.h"
 
 #define HANDLER_SECONDS 2 /* far more than a stack takes, far less than a person waits */
 
@@ -49,22 +51,33 @@ static void put_number(struct obituary *o, uint64_t v, unsigned base)
     put(o, digits + i);
 }
 
+static void put_place(struct obituary *o, const char *name, uint64_t offset, const char *object)
+{
+    put(o, " ");
+    put(o, name);
+    put(o, "+0x");
+    put_number(o, offset, 16);
+    put(o, " (");
+    put(o, object);
+    put(o, ")");
+}
+
 static void put_symbol(struct obituary *o, uintptr_t pc)
 {
+    struct symbol sym;
     Dl_info at;
+    if (symbols_find(pc, &sym)) {
+        put_place(o, sym.name, pc - sym.start, sym.object);
+        return;
+    }
     if (dladdr((const void *)pc, &at) == 0 || at.dli_fname == NULL) {
         put(o, " ?");
         return;
     }
     uintptr_t from = (uintptr_t)(at.dli_sname != NULL ? at.dli_saddr : at.dli_fbase);
-    put(o, " ");
-    put(o, at.dli_sname != NULL ? at.dli_sname : "?");
-    put(o, "+0x");
-    put_number(o, pc - from, 16);
     const char *slash = strrchr(at.dli_fname, '/');
-    put(o, " (");
-    put(o, slash != NULL ? slash + 1 : at.dli_fname);
-    put(o, ")");
+    put_place(o, at.dli_sname != NULL ? at.dli_sname : "?", pc - from,
+              slash != NULL ? slash + 1 : at.dli_fname);
 }
 
 static uintptr_t context_pc(const void *context)
@@ -204,6 +217,7 @@ void obituary_prepare(void)
 {
     void *frames[4];
     backtrace(frames, 4); /* the first call loads libgcc_s, which a sandbox would forbid */
+    symbols_load();
 }
 
 void obituary_memory(uint64_t memory, int statm)

@@ -10,7 +10,8 @@
 
 #include "ipc/segment.h"
 
-/* While files can still be opened: loads the unwinder. */
+/* While files can still be opened and all libraries are loaded: loads the unwinder and the names of
+ * functions. */
 void obituary_prepare(void);
 /* Installs the handlers; o NULL: they only pass the signal on. */
 void obituary_arm(struct obituary *o);

@@ -63,6 +63,8 @@ START_TEST(segv_leaves_an_obituary)
     ck_assert_uint_eq(k.segment->obituary.address, 0);
     ck_assert_int_eq(k.segment->obituary.code, SEGV_MAPERR);
     ck_assert_uint_eq(k.segment->obituary.why, 0);
+    ck_assert(text_has(&k, " act_segv+0x")); /* static: no table of exported names has it */
+    ck_assert(text_has(&k, " (pwc-stage-test)\n"));
 }
 END_TEST
 
