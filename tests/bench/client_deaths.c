@@ -2,9 +2,9 @@
  * client_deaths.c - what a death costs: until the chunk stands in another process's slot, and over a whole
  * job.
  *
- * Seen from outside, through the daemon's list of stages: the time from our SIGKILL until the list shows the
- * chunk in another process. A list costs some 100 us, in the same daemon that handles the death, so the
- * figure is an upper bound; the time between the two last looks is printed as the resolution.
+ * Times are taken where they happen: from just before our SIGKILL until the moment that the other process has
+ * put into its slot as the start of its lease (slots.h). Looking for it costs the daemon nothing, so it may
+ * be done late. How long the daemon took to say that the worker is dead is printed beside it.
  */
 #include <poll.h>
 #include <signal.h>
@@ -14,20 +14,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ipc/segment.h"
 #include "tests/bench/client.h"
+#include "tests/bench/slots.h"
 
-#define LOOKS_MAX 64
 #define GIVE_UP_S 10.0
 #define TOLD_S    0.5
-
-struct look {
-    struct {
-        pid_t pid;
-        uint64_t chunk;
-    } busy[LOOKS_MAX];
-    size_t n;
-    uint64_t job;
-};
+#define LOOK_MS   1 /* between two looks at the slots */
 
 static size_t deaths_told;
 static uint64_t chunk_told;
@@ -39,20 +32,25 @@ static void on_death(struct pwc_job *job, const struct pwc_death *death, int giv
     deaths_told++;
 }
 
-static void look_at(const struct pwc_stage_info *s, void *user)
+struct target {
+    pid_t pid;
+    uint64_t job;
+};
+
+static void take_first(const struct pwc_stage_info *s, void *user)
 {
-    struct look *l = user;
-    if (!s->in_chunk || s->job != l->job || l->n == LOOKS_MAX)
-        return;
-    l->busy[l->n].pid = (pid_t)s->pid;
-    l->busy[l->n++].chunk = s->chunk;
+    struct target *t = user;
+    if (t->pid == 0 && s->in_chunk && s->job == t->job)
+        t->pid = (pid_t)s->pid;
 }
 
-static void look(struct pwc *c, struct look *l)
+/* A worker that is in a chunk of the job; pid 0: none is just now. */
+static struct target aim(struct pwc *c, uint64_t job)
 {
-    l->n = 0;
-    if (pwc_list_stages(c, PWC_TIMEOUT_DEFAULT, look_at, l) != PWC_OK)
+    struct target t = {.job = job};
+    if (pwc_list_stages(c, PWC_TIMEOUT_DEFAULT, take_first, &t) != PWC_OK)
         bench_fail("%s", pwc_error());
+    return t;
 }
 
 static struct pwc_job *start_job(struct pwc *c, uint64_t n, uint64_t steps)
@@ -72,25 +70,28 @@ static struct pwc_job *start_job(struct pwc *c, uint64_t n, uint64_t steps)
 }
 
 struct hit {
-    double told, elsewhere, resolution; /* seconds; told: until the daemon says that it is dead */
+    double told, elsewhere; /* seconds; told: until the daemon says that it is dead */
 };
 
-static bool stands_elsewhere(const struct look *l, pid_t pid, uint64_t chunk)
+/* Who has begun something since? Short chunks are over before we look, so here the seat counts: it was filled
+ * by one who was idle before, or, when the dead one's place in memory is used again, by then all of them. */
+static const struct slot_seen *seat_filled(const struct slots *before, const struct slots *now,
+                                           uint64_t killed_ns)
 {
-    for (size_t i = 0; i < l->n; i++)
-        if (l->busy[i].pid != pid && l->busy[i].chunk == chunk)
-            return true;
-    return false;
-}
-
-/* Short chunks are over before we look: then the seat counts, filled again when as many are in chunks as
- * before. */
-static size_t others(const struct look *l, pid_t pid)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < l->n; i++)
-        n += l->busy[i].pid != pid;
-    return n;
+    size_t busy = 0, begun = 0;
+    const struct slot_seen *last = NULL;
+    for (size_t i = 0; i < before->n; i++)
+        busy += before->seen[i].chunk != SLOT_IDLE;
+    for (size_t i = 0; i < now->n; i++) {
+        const struct slot_seen *s = &now->seen[i], *old = slots_at(before, s->at);
+        if (s->since <= killed_ns)
+            continue;
+        if (old == NULL || old->chunk == SLOT_IDLE)
+            return s;
+        begun++;
+        last = last == NULL || s->since > last->since ? s : last;
+    }
+    return begun >= busy ? last : NULL;
 }
 
 /* false: it was between two chunks, so that no chunk is tried again and nothing is told. */
@@ -103,29 +104,33 @@ static bool await_death(struct pwc *c, size_t told)
     return deaths_told > told;
 }
 
-/* Kills the first worker that is in a chunk. Its obituary says which that was. */
-static bool hit_one(struct pwc *c, struct look *l, bool seat, struct hit *ret)
+/* Kills a worker that is in a chunk. Its obituary says which that was. */
+static bool hit_one(struct pwc *c, pid_t daemon, uint64_t job, bool seat, struct hit *ret)
 {
+    struct slots before, now;
+    struct target t;
+    const struct slot_seen *next;
     do
-        look(c, l);
-    while (l->n == 0);
-    pid_t pid = l->busy[0].pid;
-    size_t told = deaths_told, busy = l->n;
-    double start = bench_now(), before, now;
-    kill(pid, SIGKILL);
+        t = aim(c, job);
+    while (t.pid == 0);
+    size_t told = deaths_told;
+    slots_read(daemon, &before);
+    double start = bench_now();
+    uint64_t killed_ns = (uint64_t)(start * 1e9);
+    kill(t.pid, SIGKILL);
     if (!await_death(c, told))
         return false;
-    now = bench_now();
-    ret->told = now - start;
-    do {
-        before = now;
-        look(c, l);
-        now = bench_now();
-        if (now - start > GIVE_UP_S)
+    ret->told = bench_now() - start;
+    for (;;) {
+        slots_read(daemon, &now);
+        next = seat ? seat_filled(&before, &now, killed_ns) : slots_begun(&now, chunk_told, killed_ns);
+        if (next != NULL)
+            break;
+        if (bench_now() - start > GIVE_UP_S)
             bench_fail("chunk %lu did not turn up elsewhere", (unsigned long)chunk_told);
-    } while (seat ? others(l, pid) < busy : !stands_elsewhere(l, pid, chunk_told));
-    ret->resolution = now - before;
-    ret->elsewhere = now - start;
+        poll(NULL, 0, LOOK_MS);
+    }
+    ret->elsewhere = (double)(next->since - killed_ns) * 1e-9;
     return true;
 }
 
@@ -133,18 +138,16 @@ int cmd_kill(int argc, char **argv)
 {
     size_t n = bench_number("kills", argc > 1 ? argv[1] : NULL, 1, 1 << 20), got = 0;
     uint64_t steps = bench_number("steps", argc > 2 ? argv[2] : NULL, 1, UINT64_MAX >> 1);
-    double *elsewhere = calloc(n, sizeof(double)), *resolution = calloc(n, sizeof(double));
-    double *told = calloc(n, sizeof(double));
+    double *elsewhere = calloc(n, sizeof(double)), *told = calloc(n, sizeof(double));
     struct pwc *c = bench_connect();
+    pid_t daemon = bench_daemon(c);
     struct pwc_job *job = start_job(c, 1u << 30, steps);
-    struct look l = {.job = pwc_job_id(job)};
     while (got < n) {
         struct hit hit;
-        if (!hit_one(c, &l, false, &hit))
+        if (!hit_one(c, daemon, pwc_job_id(job), false, &hit))
             continue;
         told[got] = hit.told;
-        elsewhere[got] = hit.elsewhere;
-        resolution[got++] = hit.resolution;
+        elsewhere[got++] = hit.elsewhere;
         poll(NULL, 0, 20); /* the pool makes a new spare meanwhile, as it would between rare deaths */
     }
     pwc_cancel(job);
@@ -154,12 +157,10 @@ int cmd_kill(int argc, char **argv)
     bench_print("max", bench_quantile(elsewhere, n, 1) * 1e6);
     bench_print_quantiles("", elsewhere, n);
     bench_print_quantiles("told_", told, n);
-    bench_print_quantiles("resolution_", resolution, n);
     pwc_job_free(job);
     pwc_close(c);
     free(told);
     free(elsewhere);
-    free(resolution);
     return 0;
 }
 
@@ -194,15 +195,14 @@ struct fire {
     double idle; /* seconds of a seat, from the kills until the chunks stood elsewhere */
 };
 
-static void shoot_until_done(struct pwc *c, struct pwc_job *job, double every, struct fire *ret)
+static void shoot_until_done(struct pwc *c, pid_t daemon, struct pwc_job *job, double every, struct fire *ret)
 {
-    struct look l = {.job = pwc_job_id(job)};
     struct hit hit;
     double next = bench_now() + every;
     while (pwc_wait(job, (int)((next > bench_now() ? next - bench_now() : 0) * 1e3) + 1) == PWC_E_TIMEOUT) {
         if (bench_now() < next)
             continue;
-        if (hit_one(c, &l, true, &hit)) {
+        if (hit_one(c, daemon, pwc_job_id(job), true, &hit)) {
             ret->kills++;
             ret->idle += hit.elsewhere;
         }
@@ -222,7 +222,7 @@ int cmd_kills(int argc, char **argv)
     struct spent before = spent_so_far(c, daemon);
     double cpu = bench_cpu_of_family(daemon), start = bench_now();
     struct pwc_job *job = start_job(c, n, steps);
-    shoot_until_done(c, job, every > 0 ? every : 1e9, &fire);
+    shoot_until_done(c, daemon, job, every > 0 ? every : 1e9, &fire);
     if (pwc_wait(job, PWC_FOREVER) != PWC_OK)
         bench_fail("%s", pwc_error());
     double seconds = bench_now() - start, seats = pwc_daemon(c)->workers * seconds;

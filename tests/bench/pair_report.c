@@ -159,7 +159,15 @@ static void put_numbers(FILE *f, const struct verdict *v)
     put_number(f, v->ratio.high);
 }
 
-/* row, title, metric, peer, ours, theirs, ratio, low, high, goal, verdict: between tabs */
+/* "15"; "9 of 15" when the budget cut it. */
+static void put_pairs(FILE *f, const struct row *row)
+{
+    fprintf(f, "%zu", row->done);
+    if (row->done < row->rounds)
+        fprintf(f, " of %zu", row->rounds);
+}
+
+/* row, title, metric, peer, ours, theirs, ratio, low, high, goal, verdict, pairs, coverage: between tabs */
 static void put_line(FILE *f, const struct row *row, const struct goal *g, const struct verdict *v)
 {
     const char *peer = v->peer != NULL ? v->peer->name : g->peers;
@@ -170,9 +178,11 @@ static void put_line(FILE *f, const struct row *row, const struct goal *g, const
         fputs("\t\t\t\t", f);
     fprintf(f, "\t%s %.6g\t", g->at_most ? "<=" : ">=", g->value);
     if (row->failure != NULL)
-        fprintf(f, "FAILED: %s\n", row->failure);
+        fprintf(f, "FAILED: %s\t", row->failure);
     else
-        fprintf(f, "%s\n", !v->known ? v->why_not : v->reached ? "yes" : "no");
+        fprintf(f, "%s\t", !v->known ? v->why_not : v->reached ? "yes" : "no");
+    put_pairs(f, row);
+    fprintf(f, "\t%.4f\n", v->known ? v->ratio.coverage : 0);
 }
 
 bool row_report(struct row *row, FILE *json, FILE *table)
@@ -180,7 +190,7 @@ bool row_report(struct row *row, FILE *json, FILE *table)
     bool all = row->failure == NULL;
     fprintf(json, "{\"row\":\"%s\",\"title\":", row->id);
     put_text(json, row->title);
-    fprintf(json, ",\"rounds\":%zu,\"failure\":", row->rounds);
+    fprintf(json, ",\"rounds\":%zu,\"wanted\":%zu,\"failure\":", row->done, row->rounds);
     row->failure != NULL ? put_text(json, row->failure) : (void)fputs("null", json);
     fputs(",\"sides\":[", json);
     for (size_t i = 0; i < row->nsides; i++) {
