@@ -31,7 +31,7 @@
 #define ACCEPTS_A_TURN 16
 #define CLOSER_STOP_MS 500
 #define ACCEPT_PAUSE_MS                                                                                      \
-    100 /* what accept(2) lacks comes back when somebody closes something: nobody tells us */
+    100 /* what accepting lacks comes back when somebody closes something: nobody tells us */
 
 static struct daemon pwcd;
 static struct listener listener;
