@@ -52,6 +52,7 @@ void death_from(struct pwc_death *ret, const Pwc__Death *pb)
         .elapsed_ns = pb->elapsed_ns,
         .layers = text_of(pb->layers),
         .syscall = text_of(pb->syscall),
+        .stderr_tail = text_of(pb->stderr_tail),
     };
 }
 

@@ -285,8 +285,10 @@ struct pwc_death {
     const char *stack;  /* a frame a line, or "" */
     uint64_t at_ns;     /* since the epoch */
     uint64_t cpu_ns, rss_peak, elapsed_ns;
-    const char *layers;  /* of the sandbox */
-    const char *syscall; /* the forbidden one, or "" */
+    const char *layers;      /* of the sandbox that was in force */
+    const char *syscall;     /* the forbidden one, or "" */
+    const char *stderr_tail; /* what the process wrote last, or ""; like the stack it comes with
+                                pwc_list_deaths only */
 };
 
 /* What became of a range of chunks: see pwc_spec_records. */
@@ -446,9 +448,9 @@ struct pwc_status {
     uint32_t busy, stages, spares, clients;
     uint64_t jobs_queued, jobs_running, jobs_done, jobs_failed, deaths;
     uint64_t up_ns;
-    const char *health; /* "ok", or what is wrong */
-    uint64_t dropped;   /* late messages of the dead */
-    const char *layers; /* sandbox layers in force */
+    const char *health;  /* "ok", or what is wrong */
+    uint64_t dropped;    /* late messages of the dead */
+    const char *layers;  /* sandbox layers in force */
     const char *missing; /* and those that are not, each with its reason */
     const char *scratch; /* directory of rasters and its file system */
     const char *limits;  /* one line */
@@ -486,8 +488,10 @@ struct pwc_stage_info {
 PWC_API int pwc_list_stages(struct pwc *c, int timeout_ms,
                             void (*each)(const struct pwc_stage_info *info, void *user), void *user);
 
-/* job 0: all of yours. */
-PWC_API int pwc_list_deaths(struct pwc *c, uint64_t job, int timeout_ms,
+#define PWC_ALL_CHUNKS UINT64_MAX
+
+/* job 0: all of yours. chunk: one of that job, or PWC_ALL_CHUNKS. */
+PWC_API int pwc_list_deaths(struct pwc *c, uint64_t job, uint64_t chunk, int timeout_ms,
                             void (*each)(const struct pwc_death *death, void *user), void *user);
 
 enum pwc_param_type {

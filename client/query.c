@@ -185,11 +185,13 @@ int pwc_list_stages(struct pwc *c, int timeout_ms, void (*each)(const struct pwc
     return PWC_OK;
 }
 
-int pwc_list_deaths(struct pwc *c, uint64_t job, int timeout_ms,
+int pwc_list_deaths(struct pwc *c, uint64_t job, uint64_t chunk, int timeout_ms,
                     void (*each)(const struct pwc_death *, void *), void *user)
 {
     Pwc__ListDeaths list = PWC__LIST_DEATHS__INIT;
     list.job = job;
+    list.one_chunk = chunk != PWC_ALL_CHUNKS;
+    list.chunk = list.one_chunk ? chunk : 0;
     struct request rq = {.answer = PWC_MSG_DEATH, .list = true};
     int r = ask(c, PWC_MSG_LIST_DEATHS, &list.base, timeout_ms, &rq);
     if (r != PWC_OK)

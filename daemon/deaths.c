@@ -51,8 +51,10 @@ static void read_obituary(struct death *x, const struct stage *s)
     if (s->seg == NULL || atomic_load(&s->seg->obituary.ready) != 1)
         return;
     const struct obituary *o = &s->seg->obituary;
-    uint32_t len = *(volatile const uint32_t *)&o->text_len;
-    copy_printable(x->stack, sizeof x->stack, o->text, MIN(len, OBITUARY_TEXT));
+    uint32_t len = MIN(*(volatile const uint32_t *)&o->text_len, OBITUARY_TEXT);
+    free(x->stack);
+    x->stack = xcalloc(1, len + 1u);
+    copy_printable(x->stack, len + 1u, o->text, len);
     x->cpu_ns = *(volatile const uint64_t *)&o->cpu_ns;
     uint32_t why = *(volatile const uint32_t *)&o->why;
     if (why == PWC__CODE__CODE_INPUT_SHRANK || why == PWC__CODE__CODE_INPUT_IO ||
@@ -113,6 +115,16 @@ static void classify(struct death *x, const struct stage *s, const siginfo_t *in
     x->rss_peak = s->rss_peak;
 }
 
+/* The one line for people: "chunk 17 (rows 2176 to 2303) killed by SIGSEGV in vips_foo, attempt 3 of 3". */
+static void tell(struct death *x, const char *what)
+{
+    bool named = x->covers[0] != '\0';
+    x->reason = x->in_chunk ? xasprintf("chunk %lu%s%s%s %s, attempt %u of %u", (unsigned long)x->chunk,
+                                        named ? " (" : "", x->covers, named ? ")" : "", what, x->attempt,
+                                        x->attempts_max)
+                            : xasprintf("%s %s", x->role, what);
+}
+
 static void describe(struct death *x, const struct stage *s)
 {
     char how[200], where[128];
@@ -131,11 +143,15 @@ static void describe(struct death *x, const struct stage *s)
         snprintf(how, sizeof how, "killed by SIG%s%s", sigabbrev_np(x->signal), where);
     else
         snprintf(how, sizeof how, "exited with status %d", x->exit_status);
-    if (x->in_chunk)
-        snprintf(x->reason, sizeof x->reason, "%s %s, attempt %u of %u", x->covers, how, x->attempt,
-                 x->attempts_max);
-    else
-        snprintf(x->reason, sizeof x->reason, "%s %s", x->role, how);
+    tell(x, how);
+}
+
+static void death_free(struct death *x)
+{
+    free(x->reason);
+    free(x->stack);
+    free(x->stderr_tail);
+    free(x);
 }
 
 static struct death *death_new(struct stage *s)
@@ -150,14 +166,17 @@ static struct death *death_new(struct stage *s)
     x->at_ns = clock_real_ns();
     x->elapsed_ns = (uint64_t)mono_since(clock_now(), s->lease.since);
     memcpy(x->layers, s->layers, sizeof x->layers);
-    tail_text(s->tail, x->stderr_tail, sizeof x->stderr_tail);
+    char last[TAIL_BYTES];
+    tail_text(s->tail, last, sizeof last);
+    x->stderr_tail = xstrdup(last);
+    x->stack = xstrdup("");
     TAILQ_INSERT_TAIL(&d->deaths, x, link);
     if (++d->ndeaths > MAX(d->cfg.deaths_kept, 1u)) {
         struct death *old = TAILQ_FIRST(&d->deaths);
         TAILQ_REMOVE(&d->deaths, old, link);
         d->ndeaths--;
         events_forget_death(d, old);
-        free(old);
+        death_free(old);
     }
     return x;
 }
@@ -167,12 +186,7 @@ static void fill_chunk(struct death *x, struct stage *s, uint64_t chunk)
     struct job *j = s->job;
     x->chunk = chunk;
     x->in_chunk = true;
-    char covers[PWC_NAME_MAX * 2];
-    job_covers(j, chunk, covers, sizeof covers);
-    if (covers[0] != '\0')
-        snprintf(x->covers, sizeof x->covers, "chunk %lu (%s)", (unsigned long)chunk, covers);
-    else
-        snprintf(x->covers, sizeof x->covers, "chunk %lu", (unsigned long)chunk);
+    job_covers(j, chunk, x->covers, sizeof x->covers);
     x->attempt = ledger_attempt(&j->ledger, chunk);
 }
 
@@ -202,12 +216,30 @@ struct death *deaths_record(struct stage *s, const siginfo_t *info)
 struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, const char *reason)
 {
     struct death *x = death_new(s);
+    char what[PWC_TEXT_MAX];
     x->code = code;
     fill_chunk(x, s, chunk);
     x->attempts_max = 1 + s->job->budget.retries[cause_of(code)];
-    copy_printable(x->stack, 1, "", 0);
-    snprintf(x->reason, sizeof x->reason, "%s: %.*s", x->covers, (int)sizeof x->reason - 256, reason);
+    snprintf(what, sizeof what, "failed: %.*s", PWC_TEXT_MAX - 400,
+             reason[0] != '\0' ? reason
+                               : code_name(code)); /* room for what it covers, which must not be cut */
+    tell(x, what);
+    s->job->last_death = x;
     return x;
+}
+
+struct death *deaths_refused(struct stage *s, Pwc__Code code, const char *reason)
+{
+    struct death *x = death_new(s);
+    x->code = code;
+    x->reason = xasprintf("%.*s", PWC_TEXT_MAX - 1, reason[0] != '\0' ? reason : code_name(code));
+    return x;
+}
+
+bool deaths_ended(const struct job *j, const struct death *x)
+{
+    size_t n = strlen(j->reason), end = strlen(x->reason);
+    return j->code == x->code && n >= end && strcmp(j->reason + n - end, x->reason) == 0;
 }
 
 void deaths_pack(const struct death *x, Pwc__Death *ret)
@@ -241,7 +273,7 @@ void deaths_free_all(struct daemon *d)
     struct death *x;
     while ((x = TAILQ_FIRST(&d->deaths)) != NULL) {
         TAILQ_REMOVE(&d->deaths, x, link);
-        free(x);
+        death_free(x);
     }
     d->ndeaths = 0;
 }

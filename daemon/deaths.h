@@ -1,4 +1,10 @@
-/* deaths.h - the record of each attempt that ended badly, bounded in number; newest last. */
+/*
+ * deaths.h - the record of each attempt that ended badly: a process that died, or an op that said no. Newest
+ * last.
+ *
+ * Bounded: deaths_kept of them (pwcd.conf), a stack of OBITUARY_TEXT, a tail of stderr of TAIL_BYTES and a
+ * reason of PWC_TEXT_MAX bytes each at most; a record takes only what its texts need.
+ */
 #ifndef PWC_DEATHS_H
 #define PWC_DEATHS_H
 
@@ -13,13 +19,11 @@ struct death {
     uint32_t pid, uid;
     const char *role;
     bool in_chunk;
-    char covers[PWC_NAME_MAX * 3];
+    char covers[PWC_NAME_MAX * 2]; /* "rows 128 to 255", a file's name; may be "" */
     uint32_t attempt, attempts_max;
     Pwc__Code code;
     int signal, exit_status;
-    char reason[PWC_TEXT_MAX];
-    char stack[OBITUARY_TEXT];
-    char stderr_tail[TAIL_BYTES];
+    char *reason, *stack, *stderr_tail; /* owned, never NULL once recorded */
     char syscall[32];
     char layers[128];
     int64_t at_ns;
@@ -30,8 +34,12 @@ struct death {
 struct death *deaths_record(struct stage *s, const siginfo_t *info);
 /* An op's error at a chunk, with the stage alive. */
 struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, const char *reason);
+/* The same in another role: planner, producer, consumer. */
+struct death *deaths_refused(struct stage *s, Pwc__Code code, const char *reason);
 void deaths_pack(const struct death *x, Pwc__Death *ret); /* borrows from x */
 void deaths_free_all(struct daemon *d);
+/* Was it this that ended the job? */
+bool deaths_ended(const struct job *j, const struct death *x);
 /* Is this the code of a death that the budget for crashes, time-outs, ... counts? */
 enum cause cause_of(Pwc__Code code);
 const char *code_name(Pwc__Code code);

@@ -146,7 +146,7 @@ void events_finished(struct job *j)
         m.n_results = ((Pwc__Finished *)kept)->n_results;
         m.results = ((Pwc__Finished *)kept)->results;
     }
-    if (j->last_death != NULL && j->code != PWC__CODE__CODE_OK) {
+    if (j->last_death != NULL && deaths_ended(j, j->last_death)) {
         deaths_pack(j->last_death, &death);
         death.stack = death.stderr_tail = (char *)(uintptr_t) "";
         m.death = &death;

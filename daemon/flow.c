@@ -311,6 +311,8 @@ static void on_report(struct stage *s, struct frame *f, const ProtobufCMessage *
         stage_garbage(s, "reported what cannot be true");
         return;
     }
+    if (kind != LEASE_CHUNKS && m->code != PWC__CODE__CODE_OK && j->state != PWC__JOB_STATE__JOB_ENDING)
+        deaths_refused(s, m->code, m->reason);
     if (kind == LEASE_CHUNKS) {
         report_chunks(j, s, m, f);
     } else if (kind == LEASE_FINISH) {
@@ -479,6 +481,7 @@ static void on_failed(struct stage *s, struct frame *f, const ProtobufCMessage *
         stage_garbage(s, "failed a job it does not hold");
         return;
     }
+    deaths_refused(s, m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP, m->reason);
     if (j->producer == s)
         j->producer = NULL;
     if (j->consumer == s)

@@ -307,7 +307,7 @@ static bool step_jobs(struct session *s, uint64_t *position)
 
 static void on_list_jobs(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
-    session_list(s, f->tag, step_jobs, ((const Pwc__ListJobs *)msg)->job);
+    session_list(s, f->tag, step_jobs, ((const Pwc__ListJobs *)msg)->job, UINT64_MAX);
 }
 
 static bool step_stages(struct session *s, uint64_t *position)
@@ -358,7 +358,7 @@ static bool step_nursery(struct session *s, uint64_t *position)
 static void on_list_stages(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     (void)msg;
-    session_list(s, f->tag, step_nursery, 0);
+    session_list(s, f->tag, step_nursery, 0, UINT64_MAX);
 }
 
 static bool step_ops(struct session *s, uint64_t *position)
@@ -390,7 +390,7 @@ static void on_list_ops(struct session *s, struct frame *f, const ProtobufCMessa
         return;
     }
     snprintf(s->list.name, sizeof s->list.name, "%s", m->name);
-    session_list(s, f->tag, step_ops, 0);
+    session_list(s, f->tag, step_ops, 0, UINT64_MAX);
 }
 
 static bool step_deaths(struct session *s, uint64_t *position)
@@ -404,6 +404,8 @@ static bool step_deaths(struct session *s, uint64_t *position)
         *position = i;
         if ((s->uid != 0 && x->uid != s->uid) || (s->list.filter != 0 && x->job != s->list.filter))
             continue;
+        if (s->list.chunk != UINT64_MAX && !(x->in_chunk && x->chunk == s->list.chunk))
+            continue;
         Pwc__Death m;
         deaths_pack(x, &m);
         session_send(s, PWC_MSG_DEATH, s->list.tag, &m.base);
@@ -414,7 +416,8 @@ static bool step_deaths(struct session *s, uint64_t *position)
 
 static void on_list_deaths(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
-    session_list(s, f->tag, step_deaths, ((const Pwc__ListDeaths *)msg)->job);
+    const Pwc__ListDeaths *m = (const Pwc__ListDeaths *)msg;
+    session_list(s, f->tag, step_deaths, m->job, m->one_chunk ? m->chunk : UINT64_MAX);
 }
 
 /* ---- status ---- */

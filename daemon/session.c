@@ -108,12 +108,13 @@ static void list_pump(struct session *s)
     }
 }
 
-void session_list(struct session *s, uint64_t tag, list_step step, uint64_t filter)
+void session_list(struct session *s, uint64_t tag, list_step step, uint64_t filter, uint64_t chunk)
 {
     s->list.step = step;
     s->list.position = s->list.count = 0;
     s->list.tag = tag;
     s->list.filter = filter;
+    s->list.chunk = chunk;
     list_pump(s);
     if (s->list.step != NULL)
         event_del(s->read_ev); /* until the list is through */

@@ -34,6 +34,7 @@ struct session {
     struct {
         list_step step;
         uint64_t position, count, tag, filter;
+        uint64_t chunk; /* UINT64_MAX: any */
         char name[PWC_NAME_MAX + 1];
     } list;
 };
@@ -51,7 +52,7 @@ void session_job_ended(struct session *s, struct job *j);
 /* A half-closed peer that is gone altogether shows only when looked at. */
 void session_check_peer(struct session *s);
 bool session_may_see(const struct session *s, const struct job *j);
-void session_list(struct session *s, uint64_t tag, list_step step, uint64_t filter);
+void session_list(struct session *s, uint64_t tag, list_step step, uint64_t filter, uint64_t chunk);
 
 /* requests.c: one frame of an open session. */
 void request_handle(struct session *s, struct frame *f);

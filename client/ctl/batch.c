@@ -261,9 +261,13 @@ void batch_report(struct run *run)
     const struct batch *b = run->batch;
     if (b == NULL || b->failed == 0)
         return;
-    for (size_t i = 0; i < b->n; i++)
-        if (b->items[i].why != NULL)
-            note("pwcctl: %s: %s", b->items[i].in, b->items[i].why);
+    for (size_t i = 0; i < b->n; i++) {
+        const struct item *it = &b->items[i];
+        if (it->why != NULL && strncmp(it->why, "chunk ", 6) == 0) /* the daemon's line names the file, too */
+            note("pwcctl: %s", it->why);
+        else if (it->why != NULL)
+            note("pwcctl: %s: %s", it->in, it->why);
+    }
     note("pwcctl: %zu of %zu files failed", b->failed, b->n);
 }
 

@@ -139,6 +139,8 @@ int parse_u64(const char *s, uint64_t max, uint64_t *ret); /* -1 */
 const char *duration_text(uint64_t ns, char *buf, size_t size);
 const char *signal_name(int sig);                   /* "SIGSEGV" */
 int parse_job(const char *word, uint64_t *ret_job); /* complains */
+/* JOB, or JOB.CHUNK; chunk PWC_ALL_CHUNKS: no chunk was named. Complains. */
+int parse_chunk(const char *word, uint64_t *ret_job, uint64_t *ret_chunk);
 
 /* ---- json.c ---- */
 
@@ -234,7 +236,7 @@ struct run {
     struct output out; /* single; fd -1: none */
     struct batch *batch;
     bool finished;
-    unsigned deaths;
+    unsigned deaths;    /* chunks given up that were told */
     char given_up[512]; /* the last death that was final, to be told unless the job's own end tells it */
     int signal;         /* of a ^C: 0 none */
 };

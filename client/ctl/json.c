@@ -172,5 +172,6 @@ void json_death(struct json *j, const char *key, const struct pwc_death *d)
     json_u64(j, "elapsed_ns", d->elapsed_ns);
     json_str(j, "layers", d->layers);
     json_str(j, "syscall", d->syscall);
+    json_str(j, "stderr", d->stderr_tail);
     json_end(j, '}');
 }

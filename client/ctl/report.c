@@ -27,10 +27,6 @@ const char *death_text(const struct pwc_death *d, char *buf, size_t size)
         snprintf(buf, size, "%s", d->reason);
     else
         compose_death(d, buf, size);
-    size_t n = strlen(buf);
-    if (d->attempt > 0 && strstr(buf, "attempt") == NULL)
-        snprintf(buf + n, size - n, d->attempts_max > 0 ? ", attempt %u of %u" : ", attempt %u", d->attempt,
-                 d->attempts_max);
     return buf;
 }
 

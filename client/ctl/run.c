@@ -10,7 +10,7 @@
 
 #include "client/ctl/ctl.h"
 
-#define DEATHS_TOLD 20u /* more of them tell nothing new, and hide the rest */
+#define DEATHS_TOLD 20u /* chunks given up: more of them tell nothing new, and hide the rest */
 
 static void on_progress(struct pwc_job *job, enum pwc_job_state state, const struct pwc_counts *counts,
                         const char *waiting, void *user)
@@ -22,27 +22,30 @@ static void on_progress(struct pwc_job *job, enum pwc_job_state state, const str
 static void tell_given_up(struct run *run)
 {
     if (run->given_up[0] != '\0')
-        note("pwcctl: %s, given up", run->given_up);
+        note("pwcctl: %s", run->given_up);
     run->given_up[0] = '\0';
 }
 
+/* One line for a chunk that is given up, nothing for one that is tried again. What ends the job is its
+ * reason, and files of a batch are named at the end: neither is told twice. */
 static void on_death(struct pwc_job *job, const struct pwc_death *death, int given_up, void *user)
 {
     (void)job;
     struct run *run = user;
     const struct options *o = &run->args->o;
     char buf[512];
-    run->deaths++;
     progress_json_death(death, given_up != 0);
-    if (o->progress == PROGRESS_JSON || o->quiet || (run->deaths > DEATHS_TOLD && !o->verbose))
+    if (o->progress == PROGRESS_JSON || o->quiet)
+        return;
+    if (!given_up && o->verbose)
+        note("pwcctl: %s", death_text(death, buf, sizeof buf));
+    if (!given_up || run->batch != NULL)
         return;
     tell_given_up(run);
-    if (given_up)
+    if (++run->deaths <= DEATHS_TOLD || o->verbose)
         death_text(death, run->given_up, sizeof run->given_up);
-    else
-        note("pwcctl: %s", death_text(death, buf, sizeof buf));
-    if (run->deaths == DEATHS_TOLD && !o->verbose)
-        note("pwcctl: further deaths are only counted; 'pwcctl deaths' lists them");
+    if (run->deaths == DEATHS_TOLD + 1 && !o->verbose)
+        note("pwcctl: what else is given up is only counted; 'pwcctl quarantine' lists it");
 }
 
 static void on_finished(struct pwc_job *job, void *user)

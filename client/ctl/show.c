@@ -153,7 +153,8 @@ int verb_jobs(const struct args *args)
     return r != 0 ? r : view_close(&v, c, list_jobs(c, &v, 0));
 }
 
-/* A job of one chunk: only one that runs shows that jobs run, and which layers of the sandbox are in force. */
+/* A job of one chunk: only one that runs shows that jobs run, and which layers of the sandbox are in force.
+ */
 static void try_job(struct pwc *c, struct view *v)
 {
     struct pwc_spec *spec = pwc_spec_new("noop");
@@ -260,6 +261,15 @@ static void show_death(const struct pwc_death *d, void *user)
     printf("%s  job %" PRIu64 ": %s\n", when, d->job, death_text(d, buf, sizeof buf));
 }
 
+static void indented(const char *before, const char *line)
+{
+    while (*line != '\0') {
+        size_t n = strcspn(line, "\n");
+        printf("%s%.*s\n", before, (int)n, line);
+        line += n + (line[n] == '\n');
+    }
+}
+
 static void show_death_fully(const struct pwc_death *d, void *user)
 {
     const struct view *v = user;
@@ -271,19 +281,16 @@ static void show_death_fully(const struct pwc_death *d, void *user)
            d->role, d->pid, d->stage, duration_text(d->elapsed_ns, t, sizeof t),
            duration_text(d->cpu_ns, cpu, sizeof cpu), d->rss_peak / 1024,
            d->layers[0] != '\0' ? d->layers : "none");
-    for (const char *line = d->stack; *line != '\0';) {
-        size_t n = strcspn(line, "\n");
-        printf("    %.*s\n", (int)n, line);
-        line += n + (line[n] == '\n');
-    }
+    indented("    ", d->stack);
+    indented("    stderr: ", d->stderr_tail);
 }
 
-static int list_deaths(struct pwc *c, struct view *v, uint64_t job,
+static int list_deaths(struct pwc *c, struct view *v, uint64_t job, uint64_t chunk,
                        void (*each)(const struct pwc_death *, void *))
 {
     if (v->j != NULL)
         json_begin(v->j, "deaths", '[');
-    int r = pwc_list_deaths(c, job, ANSWER_MS, each, v);
+    int r = pwc_list_deaths(c, job, chunk, ANSWER_MS, each, v);
     if (v->j != NULL)
         json_end(v->j, ']');
     return r;
@@ -294,13 +301,14 @@ int verb_deaths(const struct args *args)
     struct pwc *c = NULL;
     struct json j;
     struct view v;
-    uint64_t job = 0;
-    if (args->n > 1 && parse_job(args->words[1], &job) != 0)
+    uint64_t job = 0, chunk = PWC_ALL_CHUNKS;
+    if (args->n > 1 && parse_chunk(args->words[1], &job, &chunk) != 0)
         return EXIT_USAGE;
     int r = view_open(args, &v, &j, "pwc.deaths/1", &c);
-    return r != 0
-               ? r
-               : view_close(&v, c, list_deaths(c, &v, job, args->o.verbose ? show_death_fully : show_death));
+    if (r != 0)
+        return r;
+    r = list_deaths(c, &v, job, chunk, args->o.verbose ? show_death_fully : show_death);
+    return view_close(&v, c, r);
 }
 
 static void show_fully(const struct pwc_job_info *i, void *user)
@@ -334,10 +342,10 @@ int verb_show(const struct args *args)
     struct pwc *c = NULL;
     struct json j;
     struct view v;
-    uint64_t job;
+    uint64_t job, chunk;
     if (args->n != 2)
-        return complain(EXIT_USAGE, "which job? 'pwcctl show JOB'; 'pwcctl jobs' lists them");
-    int r = parse_job(args->words[1], &job);
+        return complain(EXIT_USAGE, "which job? 'pwcctl show JOB[.CHUNK]'; 'pwcctl jobs' lists them");
+    int r = parse_chunk(args->words[1], &job, &chunk);
     if (r != 0 || (r = view_open(args, &v, &j, "pwc.show/1", &c)) != 0)
         return r;
     if (v.j != NULL)
@@ -346,7 +354,7 @@ int verb_show(const struct args *args)
     if (v.j != NULL)
         json_end(v.j, ']');
     if (r == PWC_OK)
-        r = list_deaths(c, &v, job, show_death_fully);
+        r = list_deaths(c, &v, job, chunk, show_death_fully);
     return view_close(&v, c, r);
 }
 

@@ -249,3 +249,17 @@ int parse_job(const char *word, uint64_t *ret_job)
         return complain(EXIT_USAGE, "'%s' is no job: a number that 'pwcctl jobs' lists", word);
     return EXIT_OK;
 }
+
+int parse_chunk(const char *word, uint64_t *ret_job, uint64_t *ret_chunk)
+{
+    const char *dot = strchr(word, '.');
+    *ret_chunk = PWC_ALL_CHUNKS;
+    if (dot == NULL)
+        return parse_job(word, ret_job);
+    char job[32];
+    snprintf(job, sizeof job, "%.*s", (int)(dot - word), word);
+    if (parse_u64(dot + 1, UINT64_MAX - 1, ret_chunk) < 0 || parse_u64(job, UINT64_MAX, ret_job) < 0 ||
+        *ret_job == 0)
+        return complain(EXIT_USAGE, "'%s' is neither a job nor a chunk of one, as 7 or 7.12", word);
+    return EXIT_OK;
+}

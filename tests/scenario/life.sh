@@ -75,13 +75,13 @@ test_no_descriptor_to_accept_with() {
     await_line "$T/log" 'pauses of accepting 0' >line
     tries=$(dumped accepts)
     prlimit --nofile=4: --pid "$PID"
-    "$PWCCTL" ping >ping 2>&1 </dev/null &
+    "$PWCCTL" ping >pinged 2>&1 </dev/null &
     local client=$!
     until_true "five pauses" paused_at_least 5
     equal "tries beside those that led to a pause" 0 $(($(dumped accepts) - tries - $(dumped 'pauses of accepting')))
     equal "complaints" 1 "$(grep -c 'cannot accept clients' "$T/log")"
     prlimit --nofile="$most": --pid "$PID"
-    wait "$client" || fail "who waited was not served: $(<ping)"
+    wait "$client" || fail "who waited was not served: $(<pinged)"
     daemon_alive
 }
 

@@ -699,7 +699,7 @@ START_TEST(questions)
     ck_assert_int_eq(pwc_list_stages(conn, LONG, see_stage, &n), PWC_OK);
     ck_assert_int_eq(n, 3);
     n = 0;
-    ck_assert_int_eq(pwc_list_deaths(conn, 0, LONG, see_death, &n), PWC_OK);
+    ck_assert_int_eq(pwc_list_deaths(conn, 0, PWC_ALL_CHUNKS, LONG, see_death, &n), PWC_OK);
     ck_assert_int_eq(n, 1);
     n = 0;
     ck_assert_int_eq(pwc_list_ops(conn, NULL, LONG, see_op, &n), PWC_OK);

@@ -1,0 +1,117 @@
+#!/bin/bash
+# Budgets and policy: how often a chunk is tried, what becomes of one that is given up, and what the user is told.
+. "$(dirname "$0")/lib.sh"
+
+setup() {
+    start_pwcd --workers 2
+}
+
+# told LINE...: these lines and no other on stderr of the last run; each is a pattern (grep -E) for a whole line.
+told() {
+    local n=0 line
+    for line; do
+        n=$((n + 1))
+        sed -n "${n}p" "$T/err" | grep -qxE -- "$line" || fail "line $n is not '$line': $(<"$T/err")"
+    done
+    equal "lines on stderr" "$#" "$(wc -l <"$T/err")"
+}
+
+bytes() {
+    head -c "$1" /dev/urandom
+}
+
+# ---- the one line ----
+
+test_one_line_for_a_chunk_given_up() {
+    bytes 300000 >in
+    run fault.copy in -o out die=process at=2 attempts=99 chunk=30000
+    equal "exit status" 1 "$RC"
+    told 'pwcctl: chunk 2 \(bytes 60000 to 89999\) killed by SIGKILL, attempt 3 of 3'
+    run fault.segv n=20 at=4 attempts=99
+    told 'pwcctl: chunk 4 killed by SIGSEGV in [^ ]+, attempt 3 of 3'
+    run fault.hang n=20 at=4 attempts=99 --chunk-timeout 200ms
+    told 'pwcctl: chunk 4 killed: its time is up, attempt 2 of 2'
+    run fault.error n=20 at=4 attempts=99
+    told 'pwcctl: chunk 4 failed: this chunk always fails, attempt 1 of 1'
+    run fault.exit n=20 at=4 attempts=99 status=9
+    told 'pwcctl: chunk 4 exited with status 9, attempt 3 of 3'
+    run fault.syscall n=20 at=4 attempts=99
+    told 'pwcctl: chunk 4 killed by the sandbox: system call [a-z0-9]+, attempt 3 of 3'
+    rm in
+}
+
+# What ends the job and what it went on without are each told once.
+test_a_line_each() {
+    run fault.segv n=20 at=4 attempts=99 --on-failure skip --json
+    equal "exit status" 5 "$RC"
+    told 'pwcctl: chunk 4 killed by SIGSEGV in [^ ]+, attempt 3 of 3' '.*1 of 20 chunks failed.*'
+    run fault.segv n=20 at=4 attempts=1
+    told
+    run fault.segv n=20 at=4 attempts=1 -v
+    grep -qx 'pwcctl: chunk 4 killed by SIGSEGV in .*, attempt 1 of 3' "$T/err" || fail "-v: $(<"$T/err")"
+}
+
+test_lines_of_a_batch() {
+    mkdir in
+    local i
+    for i in a b c; do bytes 1000 >"in/$i"; done
+    run fault.copy --out-dir out in/a in/missing in/b in/c die=whole at=2 attempts=99
+    equal "exit status" 5 "$RC"
+    told 'pwcctl: in/missing: cannot open: No such file or directory' \
+        'pwcctl: chunk 2 \(in/b\) killed by SIGKILL, attempt 3 of 3' 'pwcctl: 2 of 4 files failed' '.*2 of 4 items failed'
+    same in/c out/c
+    rm -r in out
+}
+
+test_rows_of_a_picture() {
+    need_vips
+    vips black big.v 3000 1200 --bands 3
+    vips linear big.v big.tif 1 77
+    in_background blur "$PWCCTL" run image.gaussblur big.tif -o out.tif sigma=40 --retries 0
+    kill_stage KILL "$WORKING"
+    finish_background "$BG"
+    equal "exit status" 1 "$RC"
+    grep -qxE 'pwcctl: chunk [0-9]+ \(rows [0-9]+ to [0-9]+\) killed by SIGKILL, attempt 1 of 1' blur.err ||
+        fail "$(<blur.err)"
+    equal "lines" 1 "$(wc -l <blur.err)"
+}
+
+# ---- the whole record ----
+
+test_records() {
+    run fault.segv n=20 at=4 attempts=99
+    local job
+    job=$(job_field job)
+    "$PWCCTL" show "$job.4" --json >shown
+    jq -e '.deaths | length == 3 and all(.[]; .chunk == 4 and .cause == "crash" and .signal == "SIGSEGV" and
+        .rss_peak > 0 and (.stack | test("#0")) and has("stderr") and (.cpu_ns | type == "number") and
+        (.layers | length > 0) and .attempts_max == 3 and .pid > 0 and .at_ns > 0) and
+        ([.[].attempt] == [1, 2, 3])' shown >/dev/null || fail "not all there: $(<shown)"
+    "$PWCCTL" show "$job.5" --json | jq -e '.deaths == []' >/dev/null || fail "deaths of another chunk"
+    "$PWCCTL" show "$job.4" >shown
+    grep -q 'sandbox: [a-z]' shown || fail "show does not tell the sandbox: $(<shown)"
+    "$PWCCTL" deaths "$job.4" -v --json | jq -e '.deaths | length == 3' >/dev/null || fail "deaths JOB.CHUNK"
+    local rc=0
+    "$PWCCTL" show 1.x >shown 2>&1 || rc=$?
+    equal "exit status" 2 "$rc"
+    equal "lines" 1 "$(wc -l <shown)"
+    run fault.error n=3 at=1 attempts=9
+    "$PWCCTL" deaths "$(job_field job)" --json | jq -e '.deaths | length == 1 and .[0].cause == "op" and
+        (.[0].reason | test("always fails"))' >/dev/null || fail "an op's error leaves no record"
+    printf 'no picture' >small
+    if "$PWCCTL" ops | grep -q '^image.invert'; then
+        run image.invert small -o out.png
+        "$PWCCTL" deaths "$(job_field job)" --json | jq -e '.deaths | length == 1 and .[0].role == "planner"' >/dev/null ||
+            fail "a planner's error leaves no record"
+    fi
+}
+
+test_records_are_bounded() {
+    stop_pwcd
+    start_pwcd --workers 2 --set deaths_kept=5
+    run fault.segv n=20 at=4 attempts=9 --retries 8
+    equal "exit status" 1 "$RC"
+    equal "records" '[5,6,7,8,9]' "$("$PWCCTL" deaths --json | jq -c '[.deaths[].attempt]')"
+}
+
+run_tests "$@"
