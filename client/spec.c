@@ -236,7 +236,10 @@ void pwc_spec_policy(struct pwc_spec *spec, const struct pwc_policy *policy)
     p->max_failures = policy->max_failures;
     p->memory = policy->memory;
     p->chunk_timeout_percent = policy->chunk_timeout_percent;
-    snprintf(spec->halt, sizeof spec->halt, "%s", policy->halt != NULL ? policy->halt : "");
+    const char *halt = policy->halt != NULL ? policy->halt : "";
+    if (strlen(halt) >= sizeof spec->halt)
+        mistake(spec, xasprintf("halt: '%.20s...' is longer than any that can be right", halt));
+    snprintf(spec->halt, sizeof spec->halt, "%s", halt);
     p->halt = spec->halt;
     pwc__value__init(&spec->fill);
     spec->fill.kind_case = PWC__VALUE__KIND_U64;

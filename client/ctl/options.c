@@ -6,6 +6,8 @@
 
 #include "client/ctl/ctl.h"
 
+#define RETRIES_MAX 100 /* what the daemon takes */
+
 void pairs_add(struct pairs *p, const char *name, size_t name_len, const char *value)
 {
     p->v = must(realloc(p->v, (p->n + 1) * sizeof *p->v));
@@ -154,21 +156,67 @@ static int set_halt(struct options *o, const struct option *opt, const char *val
     return 0;
 }
 
+/* One "CAUSE=N" of a list, `len` bytes long. */
+static bool set_cause(struct pwc_policy *p, const char *word, size_t len)
+{
+    const struct {
+        const char *name;
+        int32_t *retries;
+    } causes[] = {{"error=", &p->retries_error},
+                  {"crash=", &p->retries_crash},
+                  {"oom=", &p->retries_oom},
+                  {"timeout=", &p->retries_timeout}};
+    char number[8];
+    uint64_t n;
+    for (size_t i = 0; i < COUNT(causes); i++) {
+        size_t name = strlen(causes[i].name);
+        if (len < name || strncmp(word, causes[i].name, name) != 0)
+            continue;
+        snprintf(number, sizeof number, "%.*s", (int)(len - name), word + name);
+        if (len - name >= sizeof number || parse_u64(number, RETRIES_MAX, &n) < 0)
+            return false;
+        *causes[i].retries = (int32_t)n;
+        return true;
+    }
+    return false;
+}
+
+/* N for every cause, or "error=0,crash=2": those that are not named keep the daemon's default. */
 static int set_retries(struct options *o, const struct option *opt, const char *value)
 {
+    struct pwc_policy *p = &o->policy;
     uint64_t n;
-    if (parse_u64(value, 100, &n) < 0)
-        return bad_value(opt, value, "must be a number from 0 to 100");
-    o->policy.retries_error = o->policy.retries_crash = o->policy.retries_oom = o->policy.retries_timeout =
-        (int)n;
     o->policy_set = true;
-    return 0;
+    if (parse_u64(value, RETRIES_MAX, &n) == 0) {
+        p->retries_error = p->retries_crash = p->retries_oom = p->retries_timeout = (int32_t)n;
+        return 0;
+    }
+    for (const char *word = value;; word++) {
+        size_t len = strcspn(word, ",");
+        if (!set_cause(p, word, len))
+            return bad_value(
+                opt, value,
+                "must be 0 to 100, for all causes or by cause, as error=0,crash=2,oom=2,timeout=1");
+        word += len;
+        if (*word == '\0')
+            return 0;
+    }
+}
+
+/* Nothing at all is no limit but a mistake. */
+static bool parse_time(const char *value, uint64_t *ret_ns)
+{
+    uint64_t ns;
+    if (parse_duration(value, &ns) < 0 || ns == 0)
+        return false;
+    *ret_ns = ns;
+    return true;
 }
 
 static int set_max_failures(struct options *o, const struct option *opt, const char *value)
 {
-    if (parse_u64(value, UINT64_MAX, &o->policy.max_failures) < 0)
-        return bad_value(opt, value, "must be a number");
+    if (parse_u64(value, UINT64_MAX, &o->policy.max_failures) < 0 || o->policy.max_failures == 0)
+        return bad_value(opt, value, "must be a number from 1");
     o->policy_set = true;
     return 0;
 }
@@ -186,15 +234,15 @@ static int set_chunk_timeout(struct options *o, const struct option *opt, const 
             return 0;
         }
     }
-    return parse_duration(value, &o->policy.chunk_timeout_ns) < 0
-               ? bad_value(opt, value, "must be a duration, as 30s or 200ms, or at least 100%")
-               : 0;
+    return parse_time(value, &o->policy.chunk_timeout_ns)
+               ? 0
+               : bad_value(opt, value, "must be a duration, as 30s or 200ms, or at least 100%");
 }
 
 static int set_timeout(struct options *o, const struct option *opt, const char *value)
 {
     uint64_t ns;
-    if (parse_duration(value, &ns) < 0)
+    if (!parse_time(value, &ns))
         return bad_value(opt, value, "must be a duration, as 30s, 200ms, 1.5h");
     o->policy.job_timeout_ns = ns;
     o->policy_set = true;
@@ -205,8 +253,9 @@ static int set_timeout(struct options *o, const struct option *opt, const char *
 static int set_memory(struct options *o, const struct option *opt, const char *value)
 {
     o->policy_set = true;
-    return parse_size(value, &o->policy.memory) < 0 ? bad_value(opt, value, "must be a size, as 512M or 2G")
-                                                    : 0;
+    if (parse_size(value, &o->policy.memory) < 0 || o->policy.memory == 0)
+        return bad_value(opt, value, "must be a size, as 512M or 2G");
+    return 0;
 }
 
 static int set_workers(struct options *o, const struct option *opt, const char *value)
@@ -253,7 +302,8 @@ static const struct option options[] = {
      set_text, AT(format)},
     {0, "save", "NAME=VALUE", "an option of the output format, as Q=90", GROUP_RUN, set_pair, AT(save)},
     {0, "load", "NAME=VALUE", "an option of the loader, as page=1", GROUP_RUN, set_pair, AT(load)},
-    {0, "retries", "N", "further attempts at a chunk, whatever the cause", GROUP_RUN, set_retries, 0},
+    {0, "retries", "N", "further attempts at a chunk; by cause: error=0,crash=2,oom=2,timeout=1", GROUP_RUN,
+     set_retries, 0},
     {0, "chunk-timeout", "TIME", "for one chunk: 30s, 200ms, or 300% of the median", GROUP_RUN,
      set_chunk_timeout, 0},
     {0, "timeout", "TIME", "for the whole; exit status 124", GROUP_TIMEOUT, set_timeout, 0},

@@ -114,4 +114,92 @@ test_records_are_bounded() {
     equal "records" '[5,6,7,8,9]' "$("$PWCCTL" deaths --json | jq -c '[.deaths[].attempt]')"
 }
 
+# ---- budgets ----
+
+# fails_after ATTEMPTS OP [ARGUMENT...]: the chunk is given up at this attempt.
+fails_after() {
+    local n=$1
+    shift
+    refused 1 "attempt $n of $n" "$@" n=20 at=4 attempts=99
+}
+
+test_retries_by_cause() {
+    local -a some=(--retries error=1,crash=0,timeout=2 --chunk-timeout 150ms)
+    fails_after 2 fault.error "${some[@]}"
+    fails_after 1 fault.segv "${some[@]}"
+    fails_after 3 fault.hang "${some[@]}"
+    fails_after 3 fault.segv --retries error=4 # not named: the default
+    fails_after 1 fault.error --retries crash=4
+    fails_after 2 fault.error --retries 1
+    local bad
+    for bad in x -1 101 crash crash= crash=x crash=101 crash=1, ,crash=1 crush=1 crash=1,,oom=1 error=0crash=1 \
+        crash=00000000001; do
+        refused 2 '--retries .*must be' --retries="$bad" noop n=1
+    done
+}
+
+test_out_of_memory_has_a_budget() {
+    fails_after 2 fault.leak --retries oom=1,crash=5 --memory 200M
+}
+
+test_nonsense_is_refused() {
+    local bad
+    for bad in 0 x -5 1y '' 0ms 1e400; do
+        refused 2 '--timeout' --timeout="$bad" noop n=1
+        refused 2 '--chunk-timeout' --chunk-timeout="$bad" noop n=1
+    done
+    for bad in 0% 99% % x% 100%% 9999999999%; do refused 2 '--chunk-timeout' --chunk-timeout="$bad" noop n=1; done
+    for bad in 0 x -1 1.5; do refused 2 '--max-failures' --max-failures="$bad" noop n=1; done
+    for bad in 0 x -1 1T; do refused 2 '--memory' --memory="$bad" noop n=1; done
+    for bad in x fill fill= fill=256 fill=-1 fill=x skip=1; do
+        refused 2 '--on-failure' --on-failure="$bad" noop n=1
+    done
+    for bad in now soon,fail now,fail=0 now,fail=0% now,fail=101% later,fail=1 now,fail=x now,fail=1.5 \
+        now,fail=1x "now,fail=1$(printf '%070d' 0)"; do
+        refused 2 'halt|never or' --halt="$bad" noop n=1
+    done
+}
+
+test_timeout_of_a_job() {
+    refused 124 "the job's time is up" fault.none n=100000 ms=5 --timeout 300ms
+    # Chunks that ended badly before do not make it another failure.
+    refused 124 "the job's time is up" fault.segv n=100000 ms=5 at=0 attempts=1 --timeout 500ms
+    equal "a death in it" 1 "$(job_field deaths)"
+}
+
+# Chunks take 5 ms; one that hangs is over any percentage of the median once there is one.
+test_chunk_timeout_in_per_cent() {
+    run_ok fault.hang n=200 ms=5 at=150 attempts=1 --chunk-timeout 1000% --json
+    equal "chunks" 200 "$(field chunks)"
+    equal "retried" 1 "$(field retried)"
+    # The lesser of the two holds.
+    run_ok fault.hang n=200 ms=5 at=0 attempts=1 --chunk-timeout 1000000% --chunk-timeout 200ms
+}
+
+test_halt() {
+    refused 1 'halted after 1 failures' -q fault.error n=50 at=4 attempts=99 --halt now,fail=1
+    run fault.error n=50 at=4 attempts=99 --halt soon,fail=2 -q --json
+    equal "exit status" 5 "$RC"
+    equal "chunks" 49 "$(field chunks)"
+    run_ok fault.none n=100000 ms=2 --halt soon,success=10 --json
+    ((10 <= $(field "done") && $(field "done") < 100000)) || fail "$(field "done") chunks"
+    run_ok fault.none n=100000 ms=2 --halt now,done=1% --json
+    ((1000 <= $(field "done") && $(field "done") < 100000)) || fail "$(field "done") chunks"
+}
+
+# A job that could not be told to a stage is refused before it is one.
+test_too_many_values() {
+    need_vips
+    vips black in.png 20 20
+    local many
+    printf -v many '%0900d' 0
+    refused 2 'params: all values together take [0-9]+ bytes; at most 12288 fit a job' -q \
+        image.linear in.png out.png a="${many//0/1 }" b="${many//0/1 }"
+    equal "jobs" 0 "$("$PWCCTL" jobs --json | jq '.jobs | length')"
+    printf -v many '%0700d' 0
+    run image.linear in.png out.png a="${many//0/1 }" b="${many//0/1 }" # what fits reaches a stage, which may refuse it
+    [[ $RC -eq 0 || $(wc -l <"$T/err") -eq 1 ]] || fail "$(<"$T/err")"
+    equal "deaths" 0 "$("$PWCCTL" jobs --json | jq '.jobs[0].counts.deaths')"
+}
+
 run_tests "$@"

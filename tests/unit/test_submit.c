@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "ipc/messages.h"
 #include "tests/unit/small_catalogue.h"
 
 struct request {
@@ -381,6 +382,51 @@ START_TEST(garbage)
 }
 END_TEST
 
+/* ---- what passes can be told to a stage ---- */
+
+static Pwc__Param *filled(Pwc__Param *p, Pwc__Value *v, char *text, size_t packed)
+{
+    pwc__param__init(p);
+    pwc__value__init(v);
+    v->kind_case = PWC__VALUE__KIND_STR;
+    v->str = text;
+    p->name = T("x");
+    p->value = v;
+    memset(text, 'x', packed);
+    for (size_t len = packed; pwc__param__get_packed_size(p) + 4 > packed;)
+        text[--len] = '\0';
+    return p;
+}
+
+/* Everything as large as the checks let it be. */
+START_TEST(the_largest_job_fits_its_message)
+{
+    static char long_name[PWC_NAME_MAX], texts[3][PARAMS_PACKED_MAX + 1];
+    memset(long_name, 'x', sizeof long_name - 1);
+    Pwc__Param param[3], *list[3];
+    Pwc__Value value[3];
+    for (int i = 0; i < 3; i++)
+        list[i] = filled(&param[i], &value[i], texts[i], i == 0 ? PARAMS_PACKED_MAX : OPTIONS_PACKED_MAX);
+    char *names[PWC_ROLES_MAX];
+    for (size_t i = 0; i < PWC_ROLES_MAX; i++)
+        names[i] = long_name;
+    Stage__Budget budget = {PROTOBUF_C_MESSAGE_INIT(&stage__budget__descriptor), UINT64_MAX, UINT64_MAX,
+                            UINT32_MAX};
+    Stage__JobOpen m = STAGE__JOB_OPEN__INIT;
+    m.op = m.format = long_name;
+    m.job = m.chunks = m.result_bytes = UINT64_MAX;
+    m.budget = &budget;
+    m.has_plan = m.has_raster = m.batch = true;
+    m.role = STAGE__ROLE__ROLE_CONSUMER;
+    m.absorb = PWC__ABSORB__ABSORB_PLACED;
+    m.fill = UINT32_MAX;
+    m.n_roles = PWC_ROLES_MAX, m.roles = names;
+    m.n_params = m.n_save = m.n_load = 1;
+    m.params = &list[0], m.save = &list[1], m.load = &list[2];
+    ck_assert_uint_le(stage__job_open__get_packed_size(&m), msg_find(PWC_MSG_JOB_OPEN)->body_max);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("submit");
@@ -396,6 +442,7 @@ int main(void)
     tcase_add_test(t, other_fields);
     tcase_add_test(t, what_is_reserved);
     tcase_add_test(t, garbage);
+    tcase_add_test(t, the_largest_job_fits_its_message);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
