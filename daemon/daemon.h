@@ -13,6 +13,7 @@
 
 #include "daemon/catalogue.h"
 #include "daemon/config.h"
+#include "daemon/outbox.h"
 #include "ipc/clock.h"
 #include "proto/pwc.pb-c.h"
 
@@ -28,6 +29,14 @@ TAILQ_HEAD(user_list, user);
 TAILQ_HEAD(job_list, job);
 TAILQ_HEAD(death_list, death);
 
+/* How long jobs of one chunk of an op took: a moving average, forgotten when another op has the same place.
+ */
+#define OP_PACES 64u
+struct op_pace {
+    const Pwc__OpInfo *op;
+    double ns;
+};
+
 struct daemon {
     struct event_base *base;
     struct config cfg;
@@ -39,6 +48,7 @@ struct daemon {
 
     int listen_fd;
     struct event *listen_ev;
+    struct outbox_list outboxes; /* with something to send at the end of this turn */
     struct session_list sessions;
     uint32_t nsessions;
 
@@ -57,6 +67,8 @@ struct daemon {
     uint32_t seats, seats_busy;
     const char *seats_from;
     uint64_t next_lease, next_arena;
+    struct op_pace op_pace[OP_PACES];
+    struct event *ahead_ev; /* small.c: armed while leases wait in stages */
 
     bool short_of_memory; /* the tick's last look: no more than one lease at a time */
     uint64_t turned_away; /* clients beyond the limits */
@@ -75,6 +87,7 @@ struct daemon {
 
     struct {
         uint64_t done, failed, deaths, dropped, steals;
+        uint64_t ahead, recalled; /* small leases that waited in a stage; and were taken back */
     } totals;
 };
 
@@ -84,5 +97,6 @@ static inline void daemon_touch(struct daemon *d)
 }
 void daemon_turn(struct daemon *d);
 void daemon_check_stop(struct daemon *d);
+void daemon_tell_status(struct daemon *d); /* to the service manager, if anything changed */
 
 #endif

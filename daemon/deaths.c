@@ -195,7 +195,9 @@ struct death *deaths_record(struct stage *s, const siginfo_t *info)
     struct death *x = death_new(s);
     classify(x, s, info);
     uint64_t chunk = stage_slot_chunk(s);
-    bool alone = s->lease.end - s->lease.first == 1;
+    bool alone =
+        s->lease.end - s->lease.first == 1 &&
+        (!s->lease.small || s->kill_code == PWC__CODE__CODE_PROTOCOL || stage_slot_lease(s) == s->lease.id);
     if (alone && (s->kill_code == PWC__CODE__CODE_PROTOCOL || (chunk != SLOT_IDLE && !stage_slot_past(s))))
         chunk = s->lease.first; /* whatever the slot says, it can only have been this one */
     bool ours = s->lease.kind == LEASE_CHUNKS && (alone || stage_slot_lease(s) == s->lease.id) &&

@@ -8,6 +8,7 @@
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/pool.h"
+#include "daemon/small.h"
 #include "ipc/fds.h"
 #include "ipc/log.h"
 
@@ -18,7 +19,7 @@
 
 /* ---- beginning and end of a lease ---- */
 
-static void lease_begin(struct job *j, struct stage *s, enum lease_kind kind, bool seat)
+void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool seat)
 {
     struct daemon *d = j->d;
     stage_set_state(s, STAGE_BUSY);
@@ -27,7 +28,7 @@ static void lease_begin(struct job *j, struct stage *s, enum lease_kind kind, bo
     s->lease.id = ++d->next_lease;
     s->lease.since = s->lease.seen_since = s->lease.stall_since = clock_now();
     s->lease.first = s->lease.end = s->lease.given_end = s->lease.nplaces = 0;
-    s->lease.final = false;
+    s->lease.final = s->lease.small = s->lease.shared = false;
     s->lease.seen_chunk = SLOT_IDLE;
     s->lease.seen_done = 0;
     s->lease.seen_cpu = UINT64_MAX;
@@ -75,9 +76,12 @@ void dispatch_release(struct stage *s, bool keep_states)
     s->lease.kind = LEASE_NONE;
     s->doom_code = PWC__CODE__CODE_OK;
     s->job = NULL;
+    job_land(j);
     daemon_touch(s->d);
-    if (s->state == STAGE_BUSY)
+    if (s->state == STAGE_BUSY) {
         stage_set_state(s, STAGE_IDLE);
+        (void)small_next(s);
+    }
 }
 
 /* ---- opening a job in a stage ---- */
@@ -307,8 +311,18 @@ static void count_worker(struct job *j, uint64_t stage)
     j->worker_ids[j->distinct_workers++ % ARRAY_LEN(j->worker_ids)] = stage;
 }
 
+static bool lease_small(struct job *j)
+{
+    struct stage *s = find_stage(j, j->d->seats - j->d->seats_busy);
+    if (s != NULL)
+        small_start(j, s);
+    return s != NULL;
+}
+
 static bool lease_chunks(struct job *j)
 {
+    if (job_is_small(j))
+        return lease_small(j);
     uint64_t most = lease_wanted(j), waiting = ledger_waiting(&j->ledger);
     struct stage *s = find_worker(j, (uint32_t)MIN(waiting, (uint64_t)(j->d->seats - j->d->seats_busy)));
     if (s == NULL || !need_arena(j, s) || !job_open(j, s, STAGE__ROLE__ROLE_WORKER))
@@ -324,7 +338,7 @@ static bool lease_chunks(struct job *j)
     uint64_t first, n = ledger_take(&j->ledger, most, &first);
     if (places > n)
         arena_free_places(s->arena, place + (uint32_t)n, places - (uint32_t)n);
-    lease_begin(j, s, LEASE_CHUNKS, true);
+    dispatch_begin(j, s, LEASE_CHUNKS, true);
     s->lease.first = first;
     s->lease.end = s->lease.given_end = first + n;
     s->lease.place = place;
@@ -342,7 +356,7 @@ static bool lease_finish(struct job *j)
     struct stage *s = find_stage(j, 1);
     if (s == NULL || !job_open(j, s, STAGE__ROLE__ROLE_WORKER))
         return false;
-    lease_begin(j, s, LEASE_FINISH, true);
+    dispatch_begin(j, s, LEASE_FINISH, true);
     send_lease(j, s, true);
     return true;
 }
@@ -366,7 +380,7 @@ static bool start_plan(struct job *j)
     struct stage *s = find_stage(j, j->d->seats);
     if (s == NULL || open_scratch(j) < 0 || !job_open(j, s, STAGE__ROLE__ROLE_PLANNER))
         return false;
-    lease_begin(j, s, LEASE_PLAN, true);
+    dispatch_begin(j, s, LEASE_PLAN, true);
     j->planner = s;
     if (j->state == PWC__JOB_STATE__JOB_QUEUED) {
         j->state = PWC__JOB_STATE__JOB_PLANNING;
@@ -384,7 +398,7 @@ static bool start_plan(struct job *j)
 
 void dispatch_produce(struct job *j, struct stage *s)
 {
-    lease_begin(j, s, LEASE_PRODUCE, false);
+    dispatch_begin(j, s, LEASE_PRODUCE, false);
     j->producer = s;
     Stage__Produce m = STAGE__PRODUCE__INIT;
     m.job = j->id;
@@ -398,7 +412,7 @@ static void start_consumer(struct job *j, struct stage *s)
 {
     if (!job_open(j, s, STAGE__ROLE__ROLE_CONSUMER))
         return;
-    lease_begin(j, s, LEASE_CONSUME, false);
+    dispatch_begin(j, s, LEASE_CONSUME, false);
     j->consumer = s;
     Stage__Consume m = STAGE__CONSUME__INIT;
     m.job = j->id;
@@ -460,7 +474,10 @@ static bool start_one(struct job *j)
         return false;
     if (j->state == PWC__JOB_STATE__JOB_QUEUED && j->planned && (j->batch || j->items == 0 || j->have_fds)) {
         j->state = PWC__JOB_STATE__JOB_RUNNING;
-        events_state(j);
+        if (!job_is_small(j))
+            events_state(j);
+        else
+            j->state_due = true; /* most are over before anybody could read that they run */
     }
     if (j->state == PWC__JOB_STATE__JOB_QUEUED || j->state == PWC__JOB_STATE__JOB_PLANNING)
         return !j->planned && j->planner == NULL && (j->items == 0 || j->have_fds) && roles_fit(j) &&
@@ -484,6 +501,8 @@ static bool serve_user(struct user *u)
             return true; /* it ended instead: the list is another one now */
         if (!started)
             continue;
+        if (j->flying)
+            return true;
         TAILQ_REMOVE(&u->active, j, link);
         TAILQ_INSERT_TAIL(&u->active, j, link);
         return true;
@@ -614,6 +633,7 @@ void dispatch_run(struct daemon *d)
         stolen = true;
         tried = 0;
     }
+    small_ahead(d);
     keep_reserve(d);
     pool_balance(d->pool);
 }

@@ -13,6 +13,9 @@
 void dispatch_run(struct daemon *d);
 /* For flow: the planner's stage goes on as producer. */
 void dispatch_produce(struct job *j, struct stage *s);
+/* The stage is idle: it holds a new lease, with a number of its own, and no chunks yet. seat: it takes one.
+ */
+void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool seat);
 /* The lease is over: seat and job are released. keep: fold states it was handed go back to the job. */
 void dispatch_release(struct stage *s, bool keep_states);
 

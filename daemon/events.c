@@ -30,6 +30,7 @@ static void emit(struct job *j, Pwc__EventKind kind, const struct death *x)
 
 void events_state(struct job *j)
 {
+    j->state_due = false;
     emit(j, PWC__EVENT_KIND__EVENT_STATE, NULL);
 }
 

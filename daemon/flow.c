@@ -9,6 +9,7 @@
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/pool.h"
+#include "daemon/small.h"
 #include "ipc/fds.h"
 #include "ipc/log.h"
 
@@ -24,11 +25,22 @@ void flow_release_arena(struct stage *s)
     s->arena_job = NULL;
 }
 
+static bool holds(const struct stage *s, const struct job *j)
+{
+    for (unsigned i = 0; i < s->nahead; i++)
+        if (s->ahead[i].job == j)
+            return true;
+    return s->job == j;
+}
+
+/* What is done to a stage for one job must not strike those that wait behind it. */
 void flow_for_stages_of(struct job *j, void (*f)(struct job *, struct stage *))
 {
     struct stage *s;
     TAILQ_FOREACH(s, &j->d->pool->stages, link)
     {
+        if (holds(s, j))
+            small_take_back(s);
         if (s->job == j && s->lease.kind != LEASE_NONE && s->control != NULL)
             f(j, s);
     }
@@ -224,6 +236,8 @@ static void take_report(struct job *j, struct stage *s, const Stage__Report *m, 
     s->chunks += m->done;
     BUG_ON(!ledger_report(&j->ledger, first, end));
     pace_update(&j->pace, m->done, m->ns);
+    if (l->small && m->done > 0)
+        small_took(j->d, j->op, m->ns);
     if (m->done > 0)
         j->idle_losses = 0;
     keep_in_arena(j, s, first, m->done);
@@ -300,10 +314,9 @@ static void report_finish(struct job *j, struct stage *s, const Stage__Report *m
 static void on_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
 {
     const Stage__Report *m = (const Stage__Report *)msg;
-    struct job *j = s->job;
     enum lease_kind kind = s->lease.kind;
-    if (j == NULL || m->lease != s->lease.id || m->job != j->id || kind == LEASE_PRODUCE ||
-        kind == LEASE_CONSUME) {
+    struct job *j = small_face_lease(s, m->lease) ? s->job : NULL;
+    if (j == NULL || m->job != j->id || kind == LEASE_PRODUCE || kind == LEASE_CONSUME) {
         s->d->totals.dropped++;
         return;
     }

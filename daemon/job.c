@@ -93,6 +93,7 @@ struct user *user_get(struct daemon *d, uid_t uid)
     for (int i = 0; i < PRIORITIES; i++)
         TAILQ_INIT(&u->waiting[i]);
     TAILQ_INIT(&u->active);
+    TAILQ_INIT(&u->flying);
     TAILQ_INSERT_TAIL(&d->users, u, link);
     return u;
 }
@@ -278,15 +279,35 @@ void job_activate(struct job *j)
         job_check(j);
 }
 
+void job_fly(struct job *j)
+{
+    if (j->flying)
+        return;
+    TAILQ_REMOVE(&j->user->active, j, link);
+    TAILQ_INSERT_TAIL(&j->user->flying, j, link);
+    j->user->nflying++;
+    j->flying = true;
+}
+
+void job_land(struct job *j)
+{
+    if (!j->flying)
+        return;
+    TAILQ_REMOVE(&j->user->flying, j, link);
+    TAILQ_INSERT_TAIL(&j->user->active, j, link);
+    j->user->nflying--;
+    j->flying = false;
+}
+
 void jobs_advance(struct daemon *d)
 {
     struct user *u;
     TAILQ_FOREACH(u, &d->users, link)
     {
         uint32_t most = 2 * d->seats + 2;
-        for (int i = 0; i < PRIORITIES && u->nactive < most; i++) {
+        for (int i = 0; i < PRIORITIES && u->nactive - u->nflying < most; i++) {
             struct job *j;
-            while (u->nactive < most && (j = TAILQ_FIRST(&u->waiting[i])) != NULL)
+            while (u->nactive - u->nflying < most && (j = TAILQ_FIRST(&u->waiting[i])) != NULL)
                 job_activate(j);
         }
     }
@@ -319,7 +340,8 @@ void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *f
     j->outcome = outcome;
     j->code = code;
     j->state = PWC__JOB_STATE__JOB_ENDING;
-    flow_for_stages_of(j, call_back);
+    if (j->stages_on > 0)
+        flow_for_stages_of(j, call_back);
     daemon_touch(j->d);
     if (j->stages_on == 0)
         job_settle(j);
@@ -349,6 +371,7 @@ static void leave_queue(struct job *j)
 {
     struct user *u = j->user;
     raise_floor(j->d);
+    job_land(j);
     if (j->active) {
         TAILQ_REMOVE(&u->active, j, link);
         u->nactive--;

@@ -34,6 +34,8 @@ struct user {
     uint64_t used_ns;          /* time in seats: who used less comes first */
     struct job_list waiting[PRIORITIES];
     struct job_list active; /* the head has waited longest for a lease */
+    struct job_list flying; /* small ones that are leased: active, but there is nothing to give out */
+    uint32_t nflying;
     LIST_HEAD(, domain) domains;
     uint32_t ndomains, sweep_at; /* so many are too many to keep those that nobody uses */
 };
@@ -77,6 +79,8 @@ struct job {
     } roles[PWC_ROLES_MAX];
     uint64_t items;
     bool batch, active, records, want_sent;
+    bool flying;            /* in that list */
+    bool alone;             /* a stage that held it besides others died of one of them: it is leased alone */
     int fds[PWC_ROLES_MAX]; /* of a job that is no batch */
     bool have_fds;
     struct item_list item_list; /* batch: in hand, by index */
@@ -127,7 +131,7 @@ struct job {
 
     /* told to clients */
     uint64_t seq, gap_from; /* gap_from: first event the client missed; 0 none */
-    bool progress_due;
+    bool progress_due, state_due;
     uint64_t leases, deaths, failed_items, bytes_in, bytes_out;
     uint64_t worker_ids[64]; /* ring of the last distinct workers */
     uint32_t distinct_workers;
@@ -149,6 +153,9 @@ const char *job_state_name(Pwc__JobState s);
 /* Takes over what submit_check made. The job waits in its user's queue. */
 struct job *job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m);
 void job_activate(struct job *j);
+/* A small job is leased, or is not any more. */
+void job_fly(struct job *j);
+void job_land(struct job *j);
 /* Gives users' waiting jobs their turn while there is room. */
 void jobs_advance(struct daemon *d);
 /* Sets the outcome and calls back its stages; terminal as soon as none holds a lease of it. */

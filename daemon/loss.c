@@ -7,6 +7,7 @@
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/pool.h"
+#include "daemon/small.h"
 #include "ipc/log.h"
 
 #define IDLE_LOSSES_MAX 10u /* leases lost in a row with no chunk to blame */
@@ -20,6 +21,10 @@ static enum verdict who_did_it(const struct stage *s, uint64_t *ret)
     const struct lease *l = &s->lease;
     *ret = stage_slot_chunk(s);
     bool believed = s->kill_code != PWC__CODE__CODE_PROTOCOL;
+    if (l->shared)
+        return VERDICT_UNKNOWN;
+    if (l->small && believed && stage_slot_lease(s) != l->id)
+        return VERDICT_NOBODY; /* not begun: the slot still says the one before */
     if (believed && stage_slot_lease(s) == l->id && *ret >= l->first && *ret < l->end)
         return VERDICT_CHUNK;
     if (believed && (*ret == SLOT_IDLE || stage_slot_past(s)))
@@ -48,6 +53,7 @@ static void lost_chunks(struct job *j, struct stage *s)
             lost_to_nobody(j);
     } else if (verdict == VERDICT_UNKNOWN) {
         ledger_suspect(&j->ledger, l.first, l.end);
+        j->alone = true;
     } else {
         ledger_give_back(&j->ledger, l.first, chunk);
         ledger_give_back(&j->ledger, chunk + 1, l.end);
@@ -128,6 +134,7 @@ static void lost_lease(struct job *j, struct stage *s)
 
 void flow_stage_gone(struct stage *s)
 {
+    small_take_back(s);
     struct job *j = s->job;
     if (j != NULL && s->lease.kind != LEASE_NONE) {
         lost_lease(j, s);

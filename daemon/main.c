@@ -25,6 +25,7 @@
 #include "daemon/posture.h"
 #include "daemon/service.h"
 #include "daemon/session.h"
+#include "daemon/small.h"
 #include "daemon/tick.h"
 #include "ipc/log.h"
 
@@ -68,6 +69,14 @@ void daemon_check_stop(struct daemon *d)
         event_base_loopbreak(d->base);
 }
 
+/* Ten times a second at most: with the tick. */
+void daemon_tell_status(struct daemon *d)
+{
+    if (!d->stopping)
+        service_status("%u of %u seats busy, %u jobs, %lu done, %lu failed", d->seats_busy, d->seats,
+                       jobs_alive(d), (unsigned long)d->totals.done, (unsigned long)d->totals.failed);
+}
+
 /* Work is handed out here and nowhere else. A turn may change things once more (a stage that cannot be
  * started). */
 void daemon_turn(struct daemon *d)
@@ -76,13 +85,11 @@ void daemon_turn(struct daemon *d)
         d->dirty = false;
         dispatch_run(d);
     }
+    outbox_flush(&d->outboxes);
     tick_arm(d);
     serve(d);
     if (d->stopping)
         daemon_check_stop(d);
-    else
-        service_status("%u of %u seats busy, %u jobs, %lu done, %lu failed", d->seats_busy, d->seats,
-                       jobs_alive(d), (unsigned long)d->totals.done, (unsigned long)d->totals.failed);
 }
 
 /* ---- signals ---- */
@@ -97,6 +104,8 @@ static void end_all(struct daemon *d, bool waiting_only)
             while ((j = TAILQ_FIRST(&u->waiting[i])) != NULL)
                 job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN,
                         "the daemon is shutting down");
+        while ((j = TAILQ_FIRST(&u->flying)) != NULL && !waiting_only)
+            job_land(j);
         for (j = TAILQ_FIRST(&u->active); j != NULL && !waiting_only; j = next) {
             next = TAILQ_NEXT(j, link);
             job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN,
@@ -272,6 +281,7 @@ static int open_socket(struct daemon *d, char **error)
 
 static void init_tables(struct daemon *d)
 {
+    TAILQ_INIT(&d->outboxes);
     TAILQ_INIT(&d->sessions);
     TAILQ_INIT(&d->users);
     TAILQ_INIT(&d->history);
@@ -300,6 +310,7 @@ static void begin(struct daemon *d)
     resume_ev = evtimer_new(d->base, on_resume, d);
     d->stop_ev = evtimer_new(d->base, on_stop_time, d);
     tick_init(d);
+    small_init(d);
     d->pool = pool_new(d);
     nursery_start(d->pool);
     int64_t ns = service_watchdog_interval();
@@ -352,6 +363,7 @@ static void finish(struct daemon *d)
         drop_event(signal_evs[i]);
     drop_event(watchdog_ev);
     drop_event(d->tick_ev);
+    small_end(d);
     drop_event(d->stop_ev);
     pool_free(d->pool);
     deaths_free_all(d);

@@ -12,6 +12,7 @@
 #include "daemon/flow.h"
 #include "daemon/job.h"
 #include "daemon/pool.h"
+#include "daemon/small.h"
 #include "ipc/log.h"
 
 #define SPARE_WELL_NS NS_PER_S /* a spare that lived so long can live: its program starts */
@@ -354,6 +355,7 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
         restart_next(&p->restart, RESTART_DIED_LATER, clock_now());
     if (s->describing)
         p->described = false;
+    small_take_back(s);
     if (s->lease.kind != LEASE_NONE && !wanted)
         deaths_record(s, info);
     flow_stage_gone(s);

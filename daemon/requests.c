@@ -84,6 +84,8 @@ static const struct job *same_request(struct session *s, const Pwc__Submit *m)
     if (m->request_key.len == 0)
         return NULL;
     const struct job *j = in_list(&s->user->active, m);
+    if (j == NULL)
+        j = in_list(&s->user->flying, m);
     for (int i = 0; j == NULL && i < PRIORITIES; i++)
         j = in_list(&s->user->waiting[i], m);
     if (j != NULL)
@@ -429,6 +431,7 @@ static void count_jobs(const struct daemon *d, Pwc__Status *m)
     TAILQ_FOREACH(u, &d->users, link)
     {
         m->jobs_queued += u->jobs - u->nactive;
+        m->jobs_running += u->nflying;
         TAILQ_FOREACH(j, &u->active, link)
         {
             if (j->state == PWC__JOB_STATE__JOB_QUEUED)

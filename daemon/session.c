@@ -14,14 +14,6 @@
 #define PAUSE_MS      10
 #define LIST_QUEUE    (64u * 1024u) /* a list goes on while less than this waits to be read */
 
-static void watch_writes(struct session *s)
-{
-    if (chan_queued(s->chan) > 0)
-        event_add(s->write_ev, NULL);
-    else
-        event_del(s->write_ev);
-}
-
 void session_doom(struct session *s, const char *why)
 {
     if (s->doomed)
@@ -29,6 +21,22 @@ void session_doom(struct session *s, const char *why)
     s->doomed = true;
     s->why = why;
     event_active(s->read_ev, EV_READ, 0);
+}
+
+/* What waits is sent. A half-closed peer is done when it has everything. */
+static void flush_out(void *arg)
+{
+    struct session *s = arg;
+    if (s->doomed)
+        return;
+    if (chan_flush(s->chan) < 0)
+        session_doom(s, "hung up");
+    else if (chan_queued(s->chan) > 0)
+        event_add(s->write_ev, NULL);
+    else if (s->half_closed && TAILQ_EMPTY(&s->jobs) && s->list.step == NULL)
+        session_doom(s, "done");
+    else
+        event_del(s->write_ev);
 }
 
 void session_send(struct session *s, uint16_t type, uint64_t tag, const ProtobufCMessage *m)
@@ -41,7 +49,7 @@ void session_send(struct session *s, uint16_t type, uint64_t tag, const Protobuf
     else if (r < 0)
         session_doom(s, "hung up");
     else
-        watch_writes(s);
+        outbox_add(&s->d->outboxes, &s->out, false);
 }
 
 void session_error(struct session *s, uint64_t tag, uint16_t type, Pwc__Code code, const char *text)
@@ -235,17 +243,11 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     struct daemon *d = s->d;
     uid_t before = closer_as(s->uid);
     bool listing = s->list.step != NULL;
-    if (chan_flush(s->chan) < 0) {
-        session_doom(s, "hung up");
-    } else {
-        list_pump(s);
-        watch_writes(s);
-        if (listing && s->list.step == NULL && !s->half_closed) {
-            event_add(s->read_ev, NULL);
-            event_active(s->read_ev, EV_READ, 0);
-        }
-        if (s->half_closed && TAILQ_EMPTY(&s->jobs) && chan_queued(s->chan) == 0)
-            session_doom(s, "done");
+    flush_out(s);
+    list_pump(s);
+    if (listing && s->list.step == NULL && !s->half_closed && !s->doomed) {
+        event_add(s->read_ev, NULL);
+        event_active(s->read_ev, EV_READ, 0);
     }
     closer_as(before);
     daemon_turn(d);
@@ -282,6 +284,7 @@ void session_accept(struct daemon *d, int fd, uid_t uid, pid_t pid)
     TAILQ_INIT(&s->jobs);
     s->chan = chan_new(fd, MSG_FROM_CLIENT, closer_close);
     chan_set_queue_limit(s->chan, PWC_SEND_QUEUE_MAX);
+    outbox_init(&s->out, s->chan, flush_out, s);
     s->read_ev = event_new(d->base, fd, EV_READ | EV_PERSIST, on_readable, s);
     s->write_ev = event_new(d->base, fd, EV_WRITE | EV_PERSIST, on_writable, s);
     s->resume_ev = evtimer_new(d->base, on_resume, s);
@@ -304,6 +307,8 @@ void session_free(struct session *s)
     TAILQ_REMOVE(&s->d->sessions, s, link);
     s->d->nsessions--;
     s->user->clients--;
+    outbox_drop(&s->d->outboxes, &s->out);
+    (void)chan_flush(s->chan); /* the reason why it goes, if the peer still reads */
     event_free(s->read_ev);
     event_free(s->write_ev);
     event_free(s->resume_ev);

@@ -27,6 +27,7 @@ struct session {
     pid_t pid;
     struct mono since; /* connected: bytes of a Hello that come one by one do not buy time */
     struct chan *chan;
+    struct outbox out;
     struct event *read_ev, *write_ev, *resume_ev;
     bool open, doomed, half_closed;
     const char *why; /* doomed: for the log */

@@ -128,19 +128,50 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     daemon_turn(d);
 }
 
+static void cannot_send(struct stage *s, const char *what, int r)
+{
+    if (r == -EPIPE || r == -ECONNRESET)
+        return; /* it is dead: its pidfd tells the rest */
+    log_warn("stage %lu (pid %d): cannot send %s: %s", (unsigned long)s->id, s->pid, what, strerror(-r));
+    stage_kill(s, PWC__CODE__CODE_INTERNAL, "cannot be sent to");
+}
+
+static void flush_out(void *arg)
+{
+    struct stage *s = arg;
+    if (s->state == STAGE_DYING)
+        return;
+    int r = chan_flush(s->chan);
+    if (r < 0)
+        cannot_send(s, "what was gathered", r);
+    else
+        watch_writes(s);
+}
+
+/* Descriptors go at once, behind what was gathered: to keep them would mean to duplicate them. */
+static int send_at_once(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail,
+                        size_t tail_len, const int *fds, unsigned nfds)
+{
+    int r = chan_flush(s->chan);
+    if (r < 0)
+        return r;
+    chan_hold(s->chan, false);
+    r = chan_send_full(s->chan, type, 0, msg, tail, tail_len, fds, nfds);
+    chan_hold(s->chan, true);
+    return r;
+}
+
 void stage_send_full(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail,
                      size_t tail_len, const int *fds, unsigned nfds)
 {
     if (s->state == STAGE_DYING)
         return;
-    int r = chan_send_full(s->chan, type, 0, msg, tail, tail_len, fds, nfds);
-    if (r < 0 && r != -EPIPE && r != -ECONNRESET) {
-        log_warn("stage %lu (pid %d): cannot send %s: %s", (unsigned long)s->id, s->pid, msg_name(type),
-                 strerror(-r));
-        stage_kill(s, PWC__CODE__CODE_INTERNAL, "cannot be sent to");
-        return;
-    }
-    watch_writes(s);
+    int r = nfds > 0 ? send_at_once(s, type, msg, tail, tail_len, fds, nfds)
+                     : chan_send_full(s->chan, type, 0, msg, tail, tail_len, NULL, 0);
+    if (r < 0)
+        cannot_send(s, msg_name(type), r);
+    else
+        outbox_add(&s->d->outboxes, &s->out, true);
 }
 
 void stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg)
@@ -159,6 +190,7 @@ struct stage *stage_new(struct daemon *d, uint64_t id, int channel_fd)
     s->born = s->since = clock_now();
     /* What waits to be sent to it are clients' descriptors, and those it sends back could be, too. */
     s->chan = chan_new(channel_fd, MSG_FROM_STAGE, closer_close);
+    outbox_init(&s->out, s->chan, flush_out, s);
     STAILQ_INIT(&s->lease.handed);
     s->read_ev = event_new(d->base, channel_fd, EV_READ | EV_PERSIST, on_readable, s);
     s->write_ev = event_new(d->base, channel_fd, EV_WRITE | EV_PERSIST, on_writable, s);
@@ -323,6 +355,7 @@ void stage_free(struct stage *s)
     event_drop(&s->read_ev);
     event_drop(&s->write_ev);
     event_drop(&s->exit_ev);
+    outbox_drop(&s->d->outboxes, &s->out);
     uid_t before = closer_as(s->uid);
     chan_free(s->chan);
     closer_as(before);

@@ -52,6 +52,8 @@ struct lease {
     uint64_t given_end;      /* where it ended at first */
     uint32_t place, nplaces; /* in the stage's arena */
     bool final;
+    bool small;  /* of a small job (small.h) */
+    bool shared; /* its stage broke the protocol when it held others besides: any of them may be to blame */
     uint32_t attempt; /* of the first chunk */
     struct mono since;
     struct fold_list handed;        /* states to be folded in: back to the job if the holder dies */
@@ -61,6 +63,12 @@ struct lease {
 };
 
 #define STAGE_OPEN_JOBS 8
+#define STAGE_AHEAD     64u /* small leases that wait in a stage: their frames fit one read */
+
+struct ahead {
+    struct job *job;
+    uint64_t lease;
+};
 
 struct stage {
     TAILQ_ENTRY(stage) link;
@@ -69,6 +77,7 @@ struct stage {
     pid_t pid;
     int pidfd;
     struct chan *chan;
+    struct outbox out;
     struct event *read_ev, *write_ev, *exit_ev;
     enum stage_state state;
     struct mono born, since; /* since: of the present state */
@@ -85,6 +94,9 @@ struct stage {
     struct job *job; /* BUSY: whose lease */
     struct lease lease;
     bool seat; /* its lease occupies one */
+    struct mono seat_since;
+    struct ahead ahead[STAGE_AHEAD]; /* small.h: held besides `lease` */
+    unsigned nahead;
     struct {
         uint64_t job;
         Stage__Role role;

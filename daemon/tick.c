@@ -9,6 +9,7 @@
 #include "daemon/pool.h"
 #include "daemon/pressure.h"
 #include "daemon/session.h"
+#include "daemon/small.h"
 #include "daemon/tick.h"
 #include "ipc/log.h"
 
@@ -106,6 +107,7 @@ static void watch_chunk(struct job *j, struct stage *s, struct mono now)
 static void write_off(struct stage *s)
 {
     log_warn("stage %lu (pid %d) survives SIGKILL: written off", (unsigned long)s->id, s->pid);
+    small_take_back(s);
     deaths_record(s, NULL);
     flow_stage_gone(s);
 }
@@ -118,6 +120,7 @@ static void watch_memory(struct job *j, struct stage *s)
 
 static void watch_stage(struct stage *s, struct mono now)
 {
+    small_face(s);
     struct job *j = s->job;
     if (s->state == STAGE_DYING && s->lease.kind != LEASE_NONE && mono_since(now, s->since) > WRITE_OFF_NS) {
         write_off(s);
@@ -167,10 +170,21 @@ static bool some_stopped(const struct pool *p)
 
 static void watch_job(struct job *j, struct mono now)
 {
-    if (j->progress_due)
+    if (j->state_due)
+        events_state(j);
+    else if (j->progress_due)
         events_progress(j);
     if (j->job_timeout_ns != 0 && mono_since(now, j->born) > (int64_t)j->job_timeout_ns)
         job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_TIMEOUT, "the job's time is up");
+}
+
+static void watch_jobs(struct job_list *list, struct mono now)
+{
+    struct job *j, *next;
+    for (j = TAILQ_FIRST(list); j != NULL; j = next) {
+        next = TAILQ_NEXT(j, link);
+        watch_job(j, now);
+    }
 }
 
 /* After a crowd of clients or a flood of jobs the heap is large and empty. */
@@ -204,13 +218,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     }
     watch_stops(d, now);
     struct user *u;
-    struct job *j, *next;
     TAILQ_FOREACH(u, &d->users, link)
     {
-        for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
-            next = TAILQ_NEXT(j, link);
-            watch_job(j, now);
-        }
+        watch_jobs(&u->active, now);
+        watch_jobs(&u->flying, now);
     }
     struct session *c;
     TAILQ_FOREACH(c, &d->sessions, link)
@@ -219,6 +230,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     }
     pool_balance(d->pool);
     give_memory_back(d);
+    daemon_tell_status(d);
     tick_arm(d);
     daemon_turn(d);
 }

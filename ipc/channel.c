@@ -133,7 +133,7 @@ static void in_release(struct chan *c)
 }
 
 /* Something for chan_next to hand out or to complain about. */
-static bool frame_waits(const struct chan *c)
+bool chan_has_frame(const struct chan *c)
 {
     size_t have = c->in_end - c->in_start;
     struct frame_head h;
@@ -162,9 +162,9 @@ static int keep_fds(struct chan *c, struct msghdr *mh)
     return overflow ? broken(c, "too many descriptors, or no room for them") : 0;
 }
 
-int chan_fill(struct chan *c)
+static int fill(struct chan *c, int flags)
 {
-    if (frame_waits(c))
+    if (chan_has_frame(c))
         return (int)(c->in_end - c->in_start);
     in_reserve(c, READ_SIZE);
     union {
@@ -174,7 +174,7 @@ int chan_fill(struct chan *c)
     struct iovec iov = {c->in + c->in_end, c->in_size - c->in_end};
     struct msghdr mh = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    ssize_t n = recvmsg(c->fd, &mh, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    ssize_t n = recvmsg(c->fd, &mh, MSG_CMSG_CLOEXEC | flags);
     if (n < 0) {
         int r = errno == EINTR ? -EAGAIN : -errno;
         if (c->in_start == c->in_end)
@@ -186,6 +186,16 @@ int chan_fill(struct chan *c)
         return r;
     c->in_end += (size_t)n;
     return (int)n;
+}
+
+int chan_fill(struct chan *c)
+{
+    return fill(c, MSG_DONTWAIT);
+}
+
+int chan_fill_wait(struct chan *c)
+{
+    return fill(c, 0);
 }
 
 static int check_head(struct chan *c, const struct frame_head *h, const struct msg_desc *desc)

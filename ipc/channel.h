@@ -41,6 +41,10 @@ int chan_fd(const struct chan *c);
  * gathers a flood nor meets the end before the last frame. Bytes (read, or waiting), 0 at the peer's end of
  * file, -EAGAIN, or the channel's error. */
 int chan_fill(struct chan *c);
+/* The same, and waits until there is something. */
+int chan_fill_wait(struct chan *c);
+/* A whole frame (or a broken one) is in the buffer already. */
+bool chan_has_frame(const struct chan *c);
 /* 1: a frame; 0: more bytes are needed; -EBADMSG / -EPROTO: the peer broke the rules (chan_error says how).
  */
 int chan_next(struct chan *c, struct frame *ret);

@@ -20,6 +20,7 @@
 struct control_page {
     _Atomic uint64_t limit;  /* chunks at or past it are not started: a lease's tail was taken back */
     _Atomic uint32_t cancel; /* not 0: stop at the next chance; ops may look at it inside a chunk */
+    _Atomic uint64_t revoke; /* leases numbered below it are not begun: they were taken back */
 };
 
 #define SEGMENT_MAGIC 0x3167657363777050ull

@@ -143,16 +143,15 @@ static unsigned expected_fds(const Stage__JobOpen *m)
     return (unsigned)m->has_plan + (unsigned)m->has_raster + (m->batch ? 0 : (unsigned)MIN(m->n_roles, 99u));
 }
 
-struct op_job *job_new(struct stage *s, struct incoming *in)
+static struct op_job *build(struct stage *s, Stage__JobOpen *m, struct frame *f)
 {
-    Stage__JobOpen *m = (Stage__JobOpen *)in->msg;
     const struct op *op = optable_find(s->ops, m->op);
     if (op == NULL) {
         log_warn("job %llu: there is no op %s", (unsigned long long)m->job, m->op);
         return NULL;
     }
-    if (expected_fds(m) != in->frame->nfds) {
-        log_warn("job %llu: %u descriptors instead of %u", (unsigned long long)m->job, in->frame->nfds,
+    if (expected_fds(m) != f->nfds) {
+        log_warn("job %llu: %u descriptors instead of %u", (unsigned long long)m->job, f->nfds,
                  expected_fds(m));
         return NULL;
     }
@@ -161,12 +160,11 @@ struct op_job *job_new(struct stage *s, struct incoming *in)
     job->priv = xcalloc(1, sizeof *job->priv);
     job->priv->stage = s;
     job->priv->open = m;
-    in->msg = NULL;
     job_reset(job);
     job_fill(job, s);
     int r = name_roles(job);
     if (r == 0)
-        r = take_descriptors(job, in->frame);
+        r = take_descriptors(job, f);
     if (r == 0 && m->role == STAGE__ROLE__ROLE_WORKER) {
         s->busy = true;
         r = worker_open(job);
@@ -176,6 +174,22 @@ struct op_job *job_new(struct stage *s, struct incoming *in)
         job_failure(job);
         job->priv->broken = true;
     }
+    return job;
+}
+
+struct op_job *job_new(struct stage *s, struct incoming *in)
+{
+    struct op_job *job = build(s, (Stage__JobOpen *)in->msg, in->frame);
+    if (job != NULL)
+        in->msg = NULL;
+    return job;
+}
+
+struct op_job *job_once(struct stage *s, Stage__JobOpen *open, struct frame *f)
+{
+    struct op_job *job = build(s, open, f);
+    if (job != NULL)
+        job->priv->once = true;
     return job;
 }
 
@@ -203,7 +217,8 @@ void job_free(struct op_job *job)
     consumer_free(&p->consumer);
     free(p->plan_own);
     free(job->fold);
-    msg_free((ProtobufCMessage *)p->open);
+    if (!p->once)
+        msg_free((ProtobufCMessage *)p->open);
     free(p);
     free(job);
 }

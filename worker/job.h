@@ -50,6 +50,7 @@ struct op_job_private {
     unsigned nroles;
     bool broken;  /* it cannot run: `failure` tells why, to whatever is asked first */
     bool closing; /* JobClose came while an op runs */
+    bool once;    /* `open` is part of another message */
     struct failure failure;
     struct result *results, **results_tail;
     size_t nresults;
@@ -63,6 +64,8 @@ struct op_job_private {
 /* Builds a job from JobOpen, whose message and descriptors it takes. Never fails: what is wrong with
  * descriptors, plan or op is kept and reported. NULL: the message itself breaks the protocol. */
 struct op_job *job_new(struct stage *s, struct incoming *in);
+/* For one lease: `open` stays the caller's and must outlive the job. */
+struct op_job *job_once(struct stage *s, Stage__JobOpen *open, struct frame *f);
 void job_free(struct op_job *job);
 /* After an op has run: frees jobs that were closed meanwhile. */
 void job_sweep(struct stage *s);

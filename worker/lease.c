@@ -9,6 +9,7 @@
  * slot, may see a chunk that is not started after all, or miss one that is. Both only mean that a chunk is
  * computed twice, so there is no fence.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "worker/job.h"
@@ -232,7 +233,7 @@ static int send_report(struct stage *s, struct op_job *job, Stage__Report *repor
     }
     if (job != NULL && report->code != CODE(OK))
         report->reason = job->priv->failure.text;
-    return stage_send(s, PWC_MSG_REPORT, &report->base, tail, len, NULL, 0);
+    return stage_report(s, &report->base, tail, len, job == NULL || !job->priv->once);
 }
 
 static int refuse_lease(struct stage *s, Stage__Report *report)
@@ -243,10 +244,19 @@ static int refuse_lease(struct stage *s, Stage__Report *report)
     return stage_send(s, PWC_MSG_REPORT, &report->base, NULL, 0, NULL, 0);
 }
 
-int on_lease(struct stage *s, struct incoming *in)
+/* The slot first: the supervisor raises `revoke` and then looks at the slot, so that one of the two sees the
+ * other. */
+static bool revoked(struct stage *s, const Stage__Lease *lease)
+{
+    struct segment_slot *slot = &s->segment->slots[0];
+    atomic_store(&slot->chunk, SLOT_IDLE);
+    atomic_store(&slot->lease, lease->lease);
+    return lease->lease < atomic_load(&s->control->revoke);
+}
+
+static int work(struct stage *s, struct op_job *job, struct incoming *in)
 {
     const Stage__Lease *lease = (const Stage__Lease *)in->msg;
-    struct op_job *job = job_find(s, lease->job);
     Stage__Report report = STAGE__REPORT__INIT;
     uint8_t tail[PWC_STATE_MAX + 4];
     size_t tail_len = 0;
@@ -256,10 +266,11 @@ int on_lease(struct stage *s, struct incoming *in)
         report.failed = lease->first;
         return refuse_lease(s, &report);
     }
-    int64_t cpu = clock_cpu_ns();
+    int64_t cpu = job->priv->once ? 0 : clock_cpu_ns();
     struct mono start = clock_now(), end = start;
-    stage_slot(s, lease->lease, SLOT_IDLE);
     atomic_store_explicit(&s->segment->slots[0].fresh, (uint64_t)start.ns, memory_order_relaxed);
+    if (revoked(s, lease))
+        return send_report(s, job, &report, tail, 0);
     if (job->priv->broken) {
         report_failure(job, lease, &report);
     } else {
@@ -273,7 +284,19 @@ int on_lease(struct stage *s, struct incoming *in)
             end = clock_now();
     }
     report.ns = (uint64_t)mono_since(end, start);
-    report.cpu_ns = (uint64_t)(clock_cpu_ns() - cpu);
+    report.cpu_ns = job->priv->once ? report.ns : (uint64_t)(clock_cpu_ns() - cpu);
     stage_slot(s, lease->lease, SLOT_IDLE);
     return send_report(s, job, &report, tail, tail_len);
+}
+
+/* A job that came with its lease goes with it. */
+int on_lease(struct stage *s, struct incoming *in)
+{
+    const Stage__Lease *lease = (const Stage__Lease *)in->msg;
+    struct op_job *once = lease->open != NULL ? job_once(s, lease->open, in->frame) : NULL;
+    if (lease->open != NULL && once == NULL)
+        return -EPROTO;
+    int r = work(s, once != NULL ? once : job_find(s, lease->job), in);
+    job_free(once);
+    return r;
 }

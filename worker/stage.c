@@ -21,12 +21,14 @@
 #include "worker/obituary.h"
 #include "worker/sandbox.h"
 
+/* Reports of quick leases wait so long for each other. */
+#define REPORTS_HELD (500 * NS_PER_US)
+
 /* ---- sending ---- */
 
-int stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail, size_t tail_len,
-               const int *fds, unsigned nfds)
+static int flush(struct stage *s, int r)
 {
-    int r = chan_send_full(s->chan, type, 0, msg, tail, tail_len, fds, nfds);
+    s->held_since.ns = 0;
     while (r == 0 && chan_queued(s->chan) > 0) {
         struct pollfd p = {.fd = chan_fd(s->chan), .events = POLLOUT};
         if (poll(&p, 1, -1) < 0 && errno != EINTR)
@@ -34,6 +36,26 @@ int stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg, cons
         r = chan_flush(s->chan);
     }
     return r;
+}
+
+int stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail, size_t tail_len,
+               const int *fds, unsigned nfds)
+{
+    return flush(s, chan_send_full(s->chan, type, 0, msg, tail, tail_len, fds, nfds));
+}
+
+int stage_report(struct stage *s, const ProtobufCMessage *report, const void *tail, size_t tail_len,
+                 bool alone)
+{
+    if (alone || !chan_has_frame(s->chan))
+        return stage_send(s, PWC_MSG_REPORT, report, tail, tail_len, NULL, 0);
+    struct mono now = clock_now();
+    if (s->held_since.ns == 0)
+        s->held_since = now;
+    chan_hold(s->chan, true);
+    int r = chan_send_full(s->chan, PWC_MSG_REPORT, 0, report, tail, tail_len, NULL, 0);
+    chan_hold(s->chan, false);
+    return r == 0 && mono_since(now, s->held_since) > REPORTS_HELD ? flush(s, chan_flush(s->chan)) : r;
 }
 
 int stage_failed(struct stage *s, struct op_job *job)
@@ -219,9 +241,9 @@ int stage_turn(struct stage *s)
         }
         if (r > 0)
             return dispatch(s, &f);
-        if ((r = chan_wait(s->chan, -1)) < 0)
+        if (s->held_since.ns != 0 && (r = flush(s, chan_flush(s->chan))) < 0)
             return r;
-        r = chan_fill(s->chan);
+        r = chan_fill_wait(s->chan);
         if (r == 0)
             return -EPIPE;
         if (r < 0 && r != -EAGAIN)

@@ -42,7 +42,8 @@ struct stage {
     uint64_t number, domain;
     const struct control_page *control;
     struct segment *segment;
-    uint64_t done; /* chunks since the stage began */
+    uint64_t done;          /* chunks since the stage began */
+    struct mono held_since; /* the first report that waits to be sent; 0: none */
     struct arena arena;
     struct op_job *jobs[STAGE_JOBS];
 };
@@ -58,6 +59,9 @@ _Noreturn void stage_main(int fd, const struct optable *ops);
 /* 0, or the channel's error: the caller gives up. Waits until the socket took everything. */
 int stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail, size_t tail_len,
                const int *fds, unsigned nfds);
+/* The same for a report, which may wait for those of leases that are here already: they leave together. */
+int stage_report(struct stage *s, const ProtobufCMessage *report, const void *tail, size_t tail_len,
+                 bool alone);
 /* Waits for one message and handles it. 0, or negative: the stage must end. */
 int stage_turn(struct stage *s);
 /* Handles what is already there. */

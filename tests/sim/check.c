@@ -282,6 +282,13 @@ static uint32_t check_job(const struct job *j, bool active)
     SIM_CHECK(!job_is_terminal(j) && j->active == active, "job %lu is in the wrong list", (ul)j->id);
     TAILQ_FOREACH(s, &j->d->pool->stages, link)
     {
+        for (unsigned i = 0; i < s->nahead; i++)
+            if (s->ahead[i].job == j) {
+                SIM_CHECK(held == 0 && s->lease.small && s->ahead[i].lease != s->lease.id,
+                          "job %lu is ahead twice", (ul)j->id);
+                stages++;
+                held = 1;
+            }
         if (s->job != j)
             continue;
         SIM_CHECK(s->domain == j->domain && s->uid == j->user->uid, "stage %lu works for another domain",
@@ -455,6 +462,15 @@ static uint32_t check_user(const struct user *u, uint32_t *ret_fds)
         running += check_job(j, true);
         *ret_fds += fds_of_job(j);
     }
+    uint32_t flying = 0;
+    TAILQ_FOREACH(j, &u->flying, link)
+    {
+        flying++;
+        running += check_job(j, true);
+        SIM_CHECK(j->flying && j->stages_on == 1, "job %lu flies, but no stage holds it", (ul)j->id);
+    }
+    active += flying;
+    SIM_CHECK(flying == u->nflying, "uid %u: counts %u flying, has %u", (unsigned)u->uid, u->nflying, flying);
     SIM_CHECK(u->nactive == active && u->jobs == jobs + active && u->running == running,
               "uid %u: counts %u active, %u jobs, %u running; has %u, %u, %u", (unsigned)u->uid, u->nactive,
               u->jobs, u->running, active, jobs + active, running);

@@ -388,6 +388,9 @@ static void on_step(struct due *d)
                 attach(c, &W.specs[i]);
     } else if (W.nosy && sim_chance(100)) {
         look_around(c);
+    } else if (c->todo != 0 && W.swarm) {
+        for (; c->todo != 0; c->todo &= c->todo - 1) /* all at once */
+            submit(c, &W.specs[__builtin_ctz(c->todo)]);
     } else if (c->todo != 0) {
         unsigned i = (unsigned)__builtin_ctz(c->todo);
         c->todo &= ~(1u << i);

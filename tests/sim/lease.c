@@ -90,6 +90,11 @@ void lease_start(struct proc *p, const Stage__Lease *m, const struct packet *in)
         p->arena->mem.place_bytes = p->job->result_bytes;
     proc_slot_set(p, p->lease, SLOT_IDLE);
     p->broken = p->n > 0 && sim_fault(W.p_broken);
+    if (p->lease < atomic_load(&((const struct control_page *)p->control->mem.pages)->revoke)) {
+        sim_log("stage %lu: lease %lu was taken back", (ul)p->number, (ul)p->lease);
+        p->n = 0;
+        p->broken = false;
+    }
     due_in(&p->step, sim_delay());
 }
 
@@ -254,8 +259,11 @@ static void finish(struct proc *p)
     proc_slot_set(p, p->lease, SLOT_IDLE);
     if (proc_fault(p, AT_REPORT))
         return;
+    struct opened *o = p->job;
     send_report(p);
     proc_loop(p);
+    if (o->once)
+        *o = (struct opened){0};
     (void)proc_fault(p, AT_REPORTED);
 }
 

@@ -398,6 +398,10 @@ static void handle(struct proc *p, struct packet *in, ProtobufCMessage *msg)
         plan_start(p, (Stage__Plan *)msg);
         break;
     case PWC_MSG_LEASE:
+        if (((Stage__Lease *)msg)->open != NULL) {
+            job_open(p, ((Stage__Lease *)msg)->open, in);
+            proc_open_job(p, ((Stage__Lease *)msg)->job)->once = true;
+        }
         begin_work(p, "Lease", ((Stage__Lease *)msg)->job, STAGE__ROLE__ROLE_WORKER, false);
         lease_start(p, (Stage__Lease *)msg, in);
         break;

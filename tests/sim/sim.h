@@ -26,7 +26,7 @@
 #include "ipc/segment.h"
 
 #define SIM_CHUNKS_MAX  64u
-#define SIM_JOBS_MAX    10u
+#define SIM_JOBS_MAX    24u
 #define SIM_CLIENTS_MAX 6u
 #define SIM_POISONS     3u
 #define SIM_HOLE        0xf111u /* stands in for the value of a chunk that was given up */
@@ -48,7 +48,8 @@ void sim_log_line(const char *fmt, ...) PRINTF(1, 2);
     } while (0)
 /* What all worlds have seen: counted across processes. */
 struct tally {
-    _Atomic uint64_t seeds, steps, faults, jobs, deaths, steals, dropped, quarantined, failed_calls;
+    _Atomic uint64_t seeds, steps, faults, jobs, deaths, steals, dropped, quarantined, failed_calls, ahead,
+        recalled;
 };
 extern struct tally *sim_tally;
 void sim_fail(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
@@ -231,6 +232,7 @@ struct opened {
     Stage__Role role;
     struct file *raster;
     uint64_t result_bytes, chunks;
+    bool once; /* came with a lease, goes with its report */
 };
 struct absorb {
     uint64_t first, n, arena, offset;
@@ -350,7 +352,7 @@ struct world {
     unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_memory, p_broken, p_steal_race;
     int64_t kernel_failed;   /* when: what could have been done may wait for the next tick */
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
-    bool crowded, nosy, ending, ended_early;
+    bool crowded, swarm, nosy, ending, ended_early;
     struct due child_news; /* SIGCHLD */
     uint64_t steps;
 };

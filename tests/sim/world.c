@@ -12,6 +12,7 @@
 #include "daemon/deaths.h"
 #include "daemon/dispatch.h"
 #include "daemon/session.h"
+#include "daemon/small.h"
 #include "daemon/tick.h"
 #include "tests/sim/sim.h"
 
@@ -131,12 +132,14 @@ static void make_spec(struct spec *s, unsigned index)
 {
     static const uint64_t sizes[] = {4096, 1 << 20, 4 << 20, 6 << 20, 6 << 20, 20 << 20};
     *s = (struct spec){.index = index, .salt = sim_rnd(UINT64_MAX), .op = (enum op_kind)sim_rnd(OP_KINDS)};
-    if (W.crowded)
-        s->op = OP_SERIAL;
+    if (W.crowded || W.swarm)
+        s->op = W.crowded ? OP_SERIAL : OP_COUNT;
     s->client = &W.clients[sim_rnd(W.nclients)];
     s->client->todo |= 1u << index;
     s->chunks = 1 + sim_rnd(sim_chance(300) ? 60 : sim_chance(500) ? 14 : 4);
-    if ((s->op == OP_COUNT || s->op == OP_COUNT_FOLD) && sim_chance(30))
+    if (W.swarm)
+        s->chunks = 1;
+    else if ((s->op == OP_COUNT || s->op == OP_COUNT_FOLD) && sim_chance(30))
         s->chunks = 0;
     bool planned = s->op == OP_FOLD || s->op == OP_SERIAL || s->op == OP_PLACED;
     s->whole = planned && sim_chance(100);
@@ -146,11 +149,11 @@ static void make_spec(struct spec *s, unsigned index)
     s->producer = !s->whole && (s->op == OP_SERIAL || s->op == OP_PLACED) && sim_chance(700);
     s->windowed = s->producer && s->op == OP_SERIAL && sim_chance(500);
     s->window = 2 + (uint32_t)sim_rnd(6);
-    s->chunk_ns = (int64_t)(10 * NS_PER_US << sim_rnd(10));
+    s->chunk_ns = (int64_t)(10 * NS_PER_US << sim_rnd(W.swarm && !sim_chance(100) ? 2 : 10));
     s->uneven = sim_chance(400);
     s->plan_errors = planned && sim_chance(50) ? 1 + (uint32_t)sim_rnd(3) : 0;
     s->bad_finish = (s->op == OP_FOLD || s->op == OP_COUNT_FOLD) && sim_chance(30);
-    s->isolation = (Pwc__Isolation)(sim_chance(600) ? 0 : sim_rnd(3));
+    s->isolation = (Pwc__Isolation)(sim_chance(W.swarm ? 950 : 600) ? 0 : sim_rnd(3));
     s->records = sim_chance(500);
     if (W.faults_left > 0 && s->chunks > 0)
         make_poison(s);
@@ -181,13 +184,14 @@ static void make_world(void)
 {
     make_faults();
     W.crowded = sim_chance(60);
+    W.swarm = !W.crowded && sim_chance(150);
     W.nosy = sim_chance(200);
     W.nclients = 1 + (unsigned)sim_rnd(W.crowded ? 3 : sim_chance(500) ? 1 : 4);
     for (unsigned i = 0; i < W.nclients; i++) {
         W.clients[i].index = i;
         W.clients[i].uid = 1000 + (uid_t)sim_rnd(3);
     }
-    W.nspecs = 1 + (unsigned)sim_rnd(W.crowded ? SIM_JOBS_MAX : sim_chance(700) ? 3 : 6);
+    W.nspecs = 1 + (unsigned)sim_rnd(W.crowded ? 10 : W.swarm ? SIM_JOBS_MAX : sim_chance(700) ? 3 : 6);
     for (unsigned i = 0; i < W.nspecs; i++)
         make_spec(&W.specs[i], i);
     for (unsigned i = 0; i < W.nclients; i++)
@@ -202,7 +206,14 @@ void daemon_turn(struct daemon *d)
         d->dirty = false;
         dispatch_run(d);
     }
+    outbox_flush(&d->outboxes);
     tick_arm(d);
+}
+
+/* There is no service manager. */
+void daemon_tell_status(struct daemon *d)
+{
+    (void)d;
 }
 
 static void on_child_news(struct due *due)
@@ -224,6 +235,7 @@ static void daemon_start(struct daemon *d)
     d->cfg.stages_max = sim_chance(300) ? d->seats + 3 + (uint32_t)sim_rnd(3) : 0;
     d->cfg.history = sim_chance(50) ? (uint32_t)sim_rnd(3) : 100;
     d->cfg.deaths_kept = sim_chance(100) ? 1 + (uint32_t)sim_rnd(3) : 100;
+    TAILQ_INIT(&d->outboxes);
     TAILQ_INIT(&d->sessions);
     TAILQ_INIT(&d->users);
     TAILQ_INIT(&d->history);
@@ -231,6 +243,7 @@ static void daemon_start(struct daemon *d)
     d->seats_from = "simulation";
     d->started = clock_now();
     tick_init(d);
+    small_init(d);
     d->pool = pool_new(d);
     nursery_start(d->pool);
     for (uid_t uid = 1000; uid < 1003; uid++) /* they have been here before */
@@ -249,6 +262,8 @@ static void end_jobs(struct daemon *d)
             while ((j = TAILQ_FIRST(&u->waiting[i])) != NULL)
                 job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN,
                         "the daemon is shutting down");
+        while ((j = TAILQ_FIRST(&u->flying)) != NULL)
+            job_land(j);
         for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
             next = TAILQ_NEXT(j, link);
             job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN,
@@ -284,6 +299,7 @@ static void daemon_finish(struct daemon *d)
     }
     SIM_CHECK(d->njobs == 0, "%zu jobs are still in the table", d->njobs);
     event_free(TAKE_PTR(d->tick_ev));
+    small_end(d);
     pool_free(d->pool);
     deaths_free_all(d);
     free_users(d);
@@ -372,6 +388,8 @@ void world_run(uint64_t seed)
     sim_tally->deaths += W.d.totals.deaths;
     sim_tally->steals += W.d.totals.steals;
     sim_tally->dropped += W.d.totals.dropped;
+    sim_tally->ahead += W.d.totals.ahead;
+    sim_tally->recalled += W.d.totals.recalled;
     W.ending = true;
     for (unsigned i = 0; i < W.nclients; i++)
         client_end(&W.clients[i]);
