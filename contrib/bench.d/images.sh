@@ -5,8 +5,6 @@
 # do; one tile repeated, so that the large ones are made quickly. After each round the results are compared.
 # shellcheck disable=SC2154 # the variables of setup.sh
 
-PHOTOS=160 # in the full run
-
 make_tile() {
     [[ ! -e $TMP/tile.v ]] || return 0
     (
@@ -36,14 +34,10 @@ picture() {
 }
 
 ours_image() { # IN OUT OP PARAMETERS
-    if [[ -x $PWCCTL ]]; then
-        echo "exec $PWCCTL run -q $3 $1 -o $2 $4"
-    else
-        echo "exec $CLIENT image $3 $1 $2 ${2##*.} $4"
-    fi
+    echo "exec $PWCCTL run -q $3 $1 -o $2 $4"
 }
 
-# image_row ID TITLE INPUT SUFFIX OP "OUR PARAMETERS" "THEIR PARAMETERS" GOAL [TOLERANCE]
+# image_row ID TITLE INPUT SUFFIX OP "OUR PARAMETERS" "THEIR PARAMETERS" GOAL [TOLERANCE [THEIR SAVE OPTIONS]]
 image_row() {
     local in=$3 out=$TMP/out suffix=$4 op=${5#image.} threads
     if ! have vips; then
@@ -52,79 +46,130 @@ image_row() {
     fi
     SIDES=(--run ours "$(ours_image "$in" "$out-ours$suffix" "$5" "$6")")
     for threads in 1 2; do
-        SIDES+=(--run "vips$threads" "VIPS_CONCURRENCY=$threads exec vips $op $in $out-$threads$suffix $7")
+        SIDES+=(--run "vips$threads" "VIPS_CONCURRENCY=$threads exec vips $op $in '$out-$threads$suffix${10-}' $7")
     done
-    row "$1" "$2" "${SIDES[@]}" --rounds "$FEW" --goal "wall vips1+vips2 <= $8" \
+    row "$1" "$2" "${SIDES[@]}" --goal "wall vips1+vips2 <= $8" \
         --check "$SOURCE/contrib/bench.d/same $out-ours$suffix $out-2$suffix ${9-0}"
     rm -f "$out"-*
 }
 
+# Full pictures are 8192 x 8192, but where fifteen rounds of them would take minutes: PNG both ways (one serial
+# deflate), sharpen and rank (seconds of arithmetic).
 row_blur() {
-    local side
-    side=$(by 8192 4096)
-    picture "$side" .tif
-    image_row blur "gaussblur sigma 8, $side^2 TIFF, s" "$PICTURE" .tif image.gaussblur sigma=8 8 1.0
+    picture "$(by 8192 2048)" .tif
+    image_row blur "gaussblur sigma 8, $(by 8192 2048)^2 TIFF, s" "$PICTURE" .tif image.gaussblur sigma=8 8 1.0
 }
 
-row_images() {
-    local side
-    side=$(by 8192 2048)
-    picture "$side" .jpg
+row_blur_jpeg() {
+    picture "$(by 8192 2048)" .jpg
     image_row blur.jpeg "gaussblur, JPEG to JPEG, s" "$PICTURE" .jpg image.gaussblur sigma=8 8 1.0 1
-    picture "$side" .png
-    image_row blur.png "gaussblur, PNG to PNG, s" "$PICTURE" .png image.gaussblur sigma=8 8 1.05
-    picture "$side" -tiled.tif "[tile]"
-    image_row blur.tiled "gaussblur, tiled TIFF to tiled, s" "$PICTURE" .tif image.gaussblur \
-        "sigma=8 --save tile=true" "8" 1.0
-    picture "$side" .tif
-    image_row sharpen "sharpen, TIFF, s" "$PICTURE" .tif image.sharpen "" "" 1.0
-    image_row resize "resize 0.37, TIFF, s" "$PICTURE" .tif image.resize scale=0.37 0.37 1.0
-    image_row rot "rot d90, TIFF, s" "$PICTURE" .tif image.rot angle=d90 d90 1.0
-    image_row sobel "sobel, TIFF, s" "$PICTURE" .tif image.sobel "" "" 1.0
-    sixteen_bits "$side"
-    image_row rank "rank 3 3 4, 16 bit TIFF, s" "$PICTURE" .tif image.rank "width=3 height=3 index=4" "3 3 4" 1.0
 }
 
-sixteen_bits() {
+row_blur_png() {
+    picture "$(by 4096 1024)" .png
+    image_row blur.png "gaussblur, $(by 4096 1024)^2 PNG to PNG, s" "$PICTURE" .png image.gaussblur sigma=8 8 1.05
+}
+
+row_blur_tiled() {
+    picture "$(by 8192 2048)" -tiled.tif "[tile]"
+    image_row blur.tiled "gaussblur, tiled TIFF to tiled, s" "$PICTURE" .tif image.gaussblur \
+        "sigma=8 --save tile=true" "8" 1.0 0 "[tile]"
+}
+
+# simple_row ID SIDE "OUR PARAMETERS" "THEIR PARAMETERS"
+simple_row() {
+    picture "$2" .tif
+    image_row "$1" "$1 $4${4:+, }$2^2 TIFF, s" "$PICTURE" .tif "image.$1" "$3" "$4" 1.0
+}
+
+row_sharpen() {
+    simple_row sharpen "$(by 6144 2048)" "" ""
+}
+
+row_resize() {
+    simple_row resize "$(by 8192 2048)" scale=0.37 0.37
+}
+
+row_rot() {
+    simple_row rot "$(by 8192 2048)" angle=d90 d90
+}
+
+row_sobel() {
+    simple_row sobel "$(by 8192 2048)" "" ""
+}
+
+row_rank() {
+    local side
+    side=$(by 3072 1024)
+    sixteen_bits "$side"
+    image_row rank "rank 3 3 4, $side^2 16 bit TIFF, s" "$PICTURE" .tif image.rank "width=3 height=3 index=4" "3 3 4" 1.0
+}
+
+sixteen_bits() { # SIDE
     local eight
     picture "$1" .tif
     eight=$PICTURE
     PICTURE=$TMP/in-$1-16.tif
-    [[ -e $PICTURE ]] || vips linear "$eight" "$TMP/wide.v" 257 0
-    [[ -e $PICTURE ]] || vips cast "$TMP/wide.v" "$TMP/short.v" ushort
-    [[ -e $PICTURE ]] || vips copy "$TMP/short.v" "$PICTURE" --interpretation rgb16
+    [[ ! -e $PICTURE ]] || return 0
+    vips linear "$eight" "$TMP/wide.v" 257 0
+    vips cast "$TMP/wide.v" "$TMP/short.v" ushort
+    vips copy "$TMP/short.v" "$PICTURE" --interpretation rgb16
     rm -f "$TMP/wide.v" "$TMP/short.v"
 }
 
 # ---- photographs ----
 
+# make_photos FOLDER N: photographs of 2 megapixels, and folders for the thumbnails of each side
 make_photos() {
-    [[ ! -d $TMP/photos ]] || return 0
-    picture 4096 .tif
-    mkdir "$TMP/photos" "$TMP/small-ours" "$TMP/small-xargs" "$TMP/small-each" "$TMP/small-parallel"
     local i
-    for ((i = 0; i < PHOTOS; i++)); do
-        printf '%s %s[Q=85] %s %s\n' "$PICTURE" "$TMP/photos/$i.jpg" $((i * 13 % 2400)) $((i * 7 % 2800))
+    mkdir -p "$TMP/small/ours" "$TMP/small/xargs" "$TMP/small/each" "$TMP/small/parallel"
+    [[ ! -d $TMP/$1 ]] || return 0
+    picture 4096 .tif
+    mkdir "$TMP/$1"
+    for ((i = 0; i < $2; i++)); do
+        printf '%s %s[Q=85] %s %s\n' "$PICTURE" "$TMP/$1/$i.jpg" $((i * 13 % 2400)) $((i * 7 % 2800))
     done | xargs -P "$SEATS" -L 1 sh -c 'exec vips extract_area "$0" "$1" "$2" "$3" 1632 1224'
 }
 
+# thumbs_sides FOLDER: ours in SIDES, the list of files in LIST, their command in MAKE
+thumbs_sides() {
+    MAKE="vipsthumbnail -s 256 -o $TMP/small"
+    LIST="find $TMP/$1 -name '*.jpg' -print0"
+    SIDES=(--run ours "exec $PWCCTL run -q image.thumbnail width=256 --out-dir $TMP/small/ours $TMP/$1/*.jpg")
+}
+
 row_thumbs() {
-    [[ -z $quick ]] || PHOTOS=40
+    local n title
+    n=$(by 160 40)
+    title="$n photographs to thumbnails, s"
     if ! have vipsthumbnail; then
-        row thumbs "thumbnails of $PHOTOS photographs, s" --absent ours "no pictures" \
-            --absent xargs "peer not installed: vipsthumbnail" --goal "wall xargs <= 1.0"
+        row thumbs "$title" --absent ours "no pictures" --absent xargs "peer not installed: vipsthumbnail" \
+            --goal "wall xargs <= 1.0"
         return 0
     fi
-    make_photos
-    local make="vipsthumbnail -s 256 -o"
-    local list="find $TMP/photos -name '*.jpg' -print0"
-    SIDES=(--run ours "$CLIENT thumbs $TMP/small-ours 256 $TMP/photos/*.jpg")
-    [[ ! -x $PWCCTL ]] ||
-        SIDES=(--run ours "exec $PWCCTL run -q image.thumbnail width=256 --out-dir $TMP/small-ours $TMP/photos/*.jpg")
-    peer xargs xargs "$list | xargs -0 -P$SEATS -n20 $make $TMP/small-xargs/%s.jpg"
-    peer each xargs "$list | xargs -0 -P$SEATS -n1 $make $TMP/small-each/%s.jpg"
-    peer parallel parallel "$list | parallel -0 -j$SEATS $make $TMP/small-parallel/%s.jpg"
-    row thumbs "thumbnails of $PHOTOS photographs, s" "${SIDES[@]}" --rounds "$(by "$FEW" 2)" --warm "$(by 1 0)" \
-        --check "$SOURCE/contrib/bench.d/same $TMP/small-ours $TMP/small-xargs 2" \
-        --goal "wall xargs <= 1.0" --goal "wall each <= 0.25" --goal "wall parallel <= 0.25"
+    make_photos photos "$n"
+    thumbs_sides photos
+    peer xargs xargs "$LIST | xargs -0 -P$SEATS -n20 $MAKE/xargs/%s.jpg"
+    row thumbs "$title" "${SIDES[@]}" --check "$SOURCE/contrib/bench.d/same $TMP/small/ours $TMP/small/xargs 2" \
+        --goal "wall xargs <= 1.0"
+    rm -rf "$TMP/small"
+}
+
+# A process a file: fewer photographs, because 160 would take half a minute a round.
+row_thumbs_each() {
+    local n title
+    n=$(by 40 16)
+    title="$n photographs, a process each, s"
+    if ! have vipsthumbnail; then
+        row thumbs.each "$title" --absent ours "no pictures" --absent each "peer not installed: vipsthumbnail" \
+            --goal "wall each <= 0.25"
+        return 0
+    fi
+    make_photos few "$n"
+    thumbs_sides few
+    peer each xargs "$LIST | xargs -0 -P$SEATS -n1 $MAKE/each/%s.jpg"
+    peer parallel parallel "$LIST | parallel -0 -j$SEATS $MAKE/parallel/%s.jpg"
+    row thumbs.each "$title" "${SIDES[@]}" --check "$SOURCE/contrib/bench.d/same $TMP/small/ours $TMP/small/each 2" \
+        --goal "wall each <= 0.25" --goal "wall parallel <= 0.25"
+    rm -rf "$TMP/small"
 }

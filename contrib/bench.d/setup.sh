@@ -5,22 +5,39 @@
 # point TABLE X COMMAND...     one point of a growth table: result in growth.tsv
 # shellcheck disable=SC2154,SC2034 # variables of contrib/bench, variables for the other parts
 
-PEER_PACKAGES=(gearman-job-server libgearman-dev python3 python3-numpy parallel libvips-tools findutils)
+PEER_PACKAGES=(gearman-job-server libgearman-dev python3 python3-numpy parallel libvips-tools findutils strace)
 PYTHON=/usr/bin/python3
 GEARMAN_PORT=$((14730 + RANDOM % 1000))
 failed=0
 
-stop_process() { # PID: asks it to end and waits
+exec {NEVER}<> <(:)
+pause() {
+    read -r -t 0.05 -u "$NEVER" _ || :
+}
+
+stop_process() { # PID, a child: asks it to end, waits, makes it end
+    local i
     [[ -n ${1-} ]] || return 0
     kill -TERM "$1" 2>/dev/null || return 0
+    for ((i = 0; i < 200; i++)); do
+        kill -0 "$1" 2>/dev/null || break
+        pause
+    done
+    kill -KILL "$1" 2>/dev/null || :
     wait "$1" 2>/dev/null || :
 }
 
-clean_up() {
+# What a row has started; each row is a shell of its own.
+stop_all() {
     local pid
-    for pid in ${PWCD_PID-} ${GEARMAND_PID-} ${GEAR_WORKERS-} ${HOLDER_PID-}; do
+    for pid in ${GEAR_WORKERS-} ${GEARMAND_PID-} ${HOLDER_PID-} ${PWCD_PID-}; do
         stop_process "$pid"
     done
+    GEAR_WORKERS='' GEARMAND_PID='' HOLDER_PID='' PWCD_PID=''
+}
+
+clean_up() {
+    stop_all
     [[ -z ${TMP-} ]] || rm -rf "$TMP"
 }
 
@@ -47,7 +64,7 @@ find_programs() {
     export LD_LIBRARY_PATH=$build/.libs
     CLIENT=$BIN/.libs/bench-client
     PWCCTL=$build/.libs/pwcctl
-    [[ -x $CLIENT ]] || CLIENT=$BIN/bench-client
+    [[ -x $CLIENT ]] || CLIENT=$BIN/bench-client # built without shared libraries
     [[ -x $PWCCTL ]] || PWCCTL=$build/pwcctl
     STAGE=$build/pwc-stage-test
     PEERS="$PYTHON $SOURCE/tests/bench/peers.py"
@@ -58,23 +75,22 @@ prepare() {
     trap 'exit 130' INT TERM
     TMP=$(mktemp -d "${TMPDIR:-/var/tmp}/pwc-bench.XXXXXX")
     if [[ $install == yes ]]; then
-        install_packages "${PEER_PACKAGES[@]}"
+        install_packages "${PEER_PACKAGES[@]}" ${profile:+linux-perf}
     fi
     find_programs
     output=${output:-$SOURCE/build-bench/results}
     mkdir -p "$output" "$TMP/scratch"
     output=$(cd "$output" && pwd)
-    touch "$TMP/rows.jsonl" "$TMP/table.tsv" "$TMP/growth.tsv"
-    ROUNDS=15 FEW=15
-    [[ -z $quick ]] || ROUNDS=3 FEW=3
-    [[ -z $rounds ]] || ROUNDS=$rounds FEW=$rounds
+    touch "$TMP/rows.jsonl" "$TMP/table.tsv" "$TMP/growth.tsv" "$TMP/titles.tsv" "$TMP/notes.txt"
+    ROUNDS=${rounds:-$(by 15 3)}
+    MINUTES=${minutes:-$(by 27 2.7)}
+    END=$(awk -v m="$MINUTES" 'BEGIN {print int(m * 60)}')
     export PWC_SOCKET=$TMP/s
-    BEGAN=$SECONDS
+    # For daemons of other settings: bench-client fresh.
+    export BENCH_PWCD=$build/pwcd BENCH_STAGE=$STAGE BENCH_TMP=$TMP
 }
 
 start_pwcd() {
-    # For daemons of other settings: bench-client fresh.
-    export BENCH_PWCD=$build/pwcd BENCH_STAGE=$STAGE BENCH_TMP=$TMP
     "$build/pwcd" --socket "$PWC_SOCKET" --stage "$STAGE" --scratch "$TMP/scratch" 2>"$TMP/pwcd.log" &
     PWCD_PID=$!
     SEATS=$("$CLIENT" ready | awk '$1 == "seats" {print $2}') || die "pwcd does not start: $(tail -n 3 "$TMP/pwcd.log")"
@@ -82,8 +98,11 @@ start_pwcd() {
 }
 
 calibrate() {
+    start_pwcd
+    stop_all
     STEPS=$("$BIN/bench-omp" calibrate 10000)
-    printf 'A chunk of about 10 us is %s steps of arithmetic. %s rounds a row.\n' "$STEPS" "$ROUNDS"
+    printf 'A chunk of about 10 us is %s steps of arithmetic. %s rounds a row, %s minutes at most.\n' "$STEPS" "$ROUNDS" \
+        "$MINUTES"
 }
 
 # ---- the machine ----
@@ -117,6 +136,74 @@ describe_machine() {
 
 # ---- rows ----
 
+by() { # FULL QUICK
+    [[ -z $quick ]] && echo "$1" || echo "$2"
+}
+
+wanted() {
+    local pattern
+    for pattern in ${only//,/ }; do
+        # shellcheck disable=SC2053 # it is a pattern
+        [[ $1 != $pattern ]] || return 0
+    done
+    return 1
+}
+
+# NAMES and their WEIGHTS, in order
+choose_rows() {
+    local name full fast
+    NAMES=() WEIGHTS=()
+    while read -r name full fast; do
+        [[ -n $name ]] || continue
+        [[ $only == list ]] || wanted "$name" || continue
+        NAMES+=("$name") WEIGHTS+=("$(by "$full" "$fast")")
+    done <<<"$ROWS"
+    [[ ${#NAMES[@]} -gt 0 ]] || die "--rows: '$only' is none of: $(awk '{print $1}' <<<"$ROWS" | xargs)"
+}
+
+note() { # something that the reader of the results has to know
+    printf 'note: %s\n' "$*"
+    printf '%s\n' "$*" >>"$TMP/notes.txt"
+}
+
+# A failure in one row ends that row. BUDGET: its share of what is left; LIMIT: for one command of it.
+run_rows() {
+    local i k left rest rc row
+    head_line
+    for i in "${!NAMES[@]}"; do
+        row=${NAMES[i]} rest=0 left=$((END - SECONDS))
+        for ((k = i; k < ${#WEIGHTS[@]}; k++)); do
+            rest=$((rest + WEIGHTS[k]))
+        done
+        if [[ $left -lt 5 ]]; then
+            note "$row: left out, the $MINUTES minutes are over"
+            continue
+        fi
+        BUDGET=$((left * WEIGHTS[i] / rest)) LIMIT=$(by 120 40)
+        BUDGET=$((BUDGET > 0 ? BUDGET : 1)) LIMIT=$((LIMIT < left ? LIMIT : left))
+        printf '%s[row %d of %d: %s; %d s of %d s gone, up to %d s for it]%s\n' "$BOLD" $((i + 1)) ${#NAMES[@]} "$row" \
+            "$SECONDS" "$END" "$BUDGET" "$PLAIN" >&2
+        set +e
+        run_row "$row"
+        rc=$?
+        set -e
+        [[ $rc -ne 130 ]] || exit 130
+        [[ $rc -eq 0 ]] || failed=1
+    done
+}
+
+# What it returns says whether all went well; it must not be called where bash ignores -e.
+run_row() (
+    set -e
+    failed=0 done_with=''
+    trap 'stop_all; [[ -n $done_with ]] || note "$1: could not be run to its end"' EXIT
+    trap 'exit 130' INT TERM
+    start_pwcd
+    "row_${1//./_}"
+    done_with=yes
+    exit "$failed"
+)
+
 # peer NAME REQUIRED COMMAND: adds a side to SIDES. REQUIRED: a program or file that must be there.
 peer() {
     if have "$2"; then
@@ -126,40 +213,50 @@ peer() {
     fi
 }
 
+# row ID TITLE ARGUMENT...; an argument that is given twice counts as given last
 row() {
     local id=$1 title=$2 before
     shift 2
     before=$(wc -l <"$TMP/table.tsv")
-    "$BIN/bench-pair" --row "$id" --title "$title" --json "$TMP/rows.jsonl" --table "$TMP/table.tsv" "$@" || failed=1
+    "$BIN/bench-pair" --row "$id" --title "$title" --json "$TMP/rows.jsonl" --table "$TMP/table.tsv" \
+        --rounds "$ROUNDS" --budget "$BUDGET" --limit "$LIMIT" "$@" || failed=1
     tail -n +$((before + 1)) "$TMP/table.tsv" | format_lines
 }
 
-FORMAT='%-11s %-38s %-14s %-11s %9s %9s %7s %17s %9s  %s\n'
+FORMAT='%-11s %-36s %-13s %-11s %8s %8s %7s %17s %9s %-8s %s\n'
 
 head_line() {
     # shellcheck disable=SC2059
-    printf "$FORMAT" row work metric against ours theirs ratio "95 % of it" goal reached
+    printf "$FORMAT" row work metric against ours theirs ratio "95 % of it" goal pairs reached
 }
 
+# A range of fewer than six values is marked: it is the smallest and the largest, and no 95 % bound.
 format_lines() {
     awk -F'\t' -v format="$FORMAT" '{
-        bound = $8 != "" ? $8 " - " $9 : ""
-        printf format, $1, substr($2, 1, 38), $3, $4, $5, $6, $7, bound, $10, $11
+        bound = $8 != "" ? ($13 < 0.95 ? "~" : "") $8 " - " $9 : ""
+        printf format, $1, substr($2, 1, 36), $3, $4, $5, $6, $7, bound, $10, $12, $11
     }'
 }
 
 # ---- growth ----
 
 growth_head() { # TABLE TITLE
-    printf '\n%s\n' "$2"
+    ROW_BEGAN=$SECONDS
+    printf '%s\n' "$2"
+    printf '%s\t%s\n' "$1" "$2" >>"$TMP/titles.tsv"
 }
 
-# point TABLE X COMMAND...
+# point TABLE X COMMAND...: within what is left of the row's budget
 point() {
-    local table=$1 x=$2 key value
+    local table=$1 x=$2 key value left
     shift 2
-    if ! "$@" >"$TMP/point" 2>"$TMP/point.err"; then
-        printf '  %-10s failed: %s\n' "$x" "$(tail -n 1 "$TMP/point.err")"
+    left=$((ROW_BEGAN + BUDGET - SECONDS))
+    if [[ $left -lt 1 ]]; then
+        note "$table: $x left out, the time for this row is over"
+        return 0
+    fi
+    if ! timeout -k 5 "$((left < 5 ? 5 : left))" "$@" >"$TMP/point" 2>"$TMP/point.err"; then
+        note "$table: $x failed or took too long: $(tail -n 1 "$TMP/point.err")"
         failed=1
         return 0
     fi
@@ -167,65 +264,4 @@ point() {
         printf '%s\t%s\t%s\t%s\n' "$table" "$x" "$key" "$value"
     done <"$TMP/point" >>"$TMP/growth.tsv"
     awk -v x="$x" 'BEGIN {printf "  %-11s", x} {printf " %s %.4g", $1, $2} END {print ""}' "$TMP/point"
-}
-
-# ---- the end ----
-
-json_text() {
-    sed 's/[\\"]/\\&/g' | awk '{printf "%s%s", sep, $0; sep = "\\n"}'
-}
-
-write_json() {
-    printf '{"machine":"%s",\n"rows":[\n' "$(json_text <"$TMP/machine.txt")"
-    sed '$!s/$/,/' "$TMP/rows.jsonl"
-    printf '],\n"growth":[\n'
-    awk -F'\t' '{
-        if ($1 != table || $2 != x) {
-            printf "%s{\"table\":\"%s\",\"x\":%s", (NR > 1 ? "},\n" : ""), $1, $2
-            table = $1
-            x = $2
-        }
-        printf ",\"%s\":%s", $3, $4
-    } END {if (NR > 0) print "}"}' "$TMP/growth.tsv"
-    printf ']}\n'
-}
-
-finish() {
-    local yes no
-    {
-        cat "$TMP/machine.txt"
-        printf 'command   contrib/bench%s%s\n\n' "${quick:+ --quick}" "${rounds:+ --rounds $rounds}"
-        head_line
-        format_lines <"$TMP/table.tsv"
-    } >"$output/table.txt"
-    write_json >"$output/results.json"
-    cp "$TMP/growth.tsv" "$output/growth.tsv"
-    [[ -z $plots ]] || draw_plots
-    yes=$(awk -F'\t' '$11 == "yes"' "$TMP/table.tsv" | wc -l)
-    no=$(awk -F'\t' '$11 == "no" || $11 ~ /^FAILED/' "$TMP/table.tsv" | wc -l)
-    headline "Results"
-    cat "$output/table.txt"
-    printf '\n%s goals reached, %s missed, %s not measured, in %s s; %s\n' "$yes" "$no" \
-        "$(($(wc -l <"$TMP/table.tsv") - yes - no))" "$((SECONDS - BEGAN))" "$output/results.json"
-    return "$failed"
-}
-
-draw_plots() {
-    mkdir -p "$SOURCE/doc/bench"
-    local spec
-    while read -r spec; do
-        # shellcheck disable=SC2086 # words
-        draw_plot $spec
-    done <<'PLOTS'
-chunks seconds,daemon_cpu_ms,daemon_rss_kib
-waiting submit_us,list_us,dispatch_us,bytes_job
-clients connect_us,job_p50,bytes_client
-workers ns_chunk,daemon_cpu_ms
-sizes seconds,anon_mib,daemon_rss_mib
-PLOTS
-}
-
-draw_plot() { # TABLE KEY,KEY...
-    grep -q "^$1	" "$TMP/growth.tsv" || return 0
-    awk -v table="$1" -v keys="$2" -f "$SOURCE/tests/bench/plot.awk" "$TMP/growth.tsv" >"$SOURCE/doc/bench/$1.svg"
 }

@@ -16,8 +16,6 @@ static const struct {
     {"latency", "N                     N one-chunk jobs, one after the other", cmd_latency},
     {"flood", "N WINDOW CLIENTS        N one-chunk jobs a client, WINDOW of them on their way", cmd_flood},
     {"sum", "FILE SUM                  array.sum of int32", cmd_sum},
-    {"image", "OP IN OUT FORMAT [K=V]  one image; the whole command", cmd_image},
-    {"thumbs", "FOLDER SIZE FILE...    one batch", cmd_thumbs},
     {"kill", "N STEPS                  N times: kill a worker in a chunk, wait for the chunk elsewhere",
      cmd_kill},
     {"kills", "N STEPS SECONDS         what a job of N chunks loses when a worker is killed every SECONDS",

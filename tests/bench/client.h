@@ -11,8 +11,6 @@ int cmd_flood(int argc, char **argv);
 int cmd_ready(int argc, char **argv);
 /* client_files.c */
 int cmd_sum(int argc, char **argv);
-int cmd_image(int argc, char **argv);
-int cmd_thumbs(int argc, char **argv);
 /* client_deaths.c */
 int cmd_kill(int argc, char **argv);
 int cmd_kills(int argc, char **argv);

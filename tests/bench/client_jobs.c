@@ -42,8 +42,8 @@ int cmd_chunks(int argc, char **argv)
     bench_print("ns_chunk", seconds * 1e9 / (double)n);
     bench_print("leases", (double)counts.leases);
     bench_print("daemon_cpu_ms", cpu * 1e3);
-    bench_print("daemon_share", cpu / (cpu + stages));
-    bench_print("daemon_rss_kib", (double)bench_rss_kib(daemon));
+    bench_print("daemon_percent", 100 * cpu / (cpu + stages));
+    bench_print("daemon_rss_mib", (double)bench_rss_kib(daemon) / 1024);
     pwc_job_free(job);
     pwc_spec_free(warm);
     pwc_spec_free(spec);
