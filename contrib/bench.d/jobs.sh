@@ -152,9 +152,17 @@ row_kills() {
         --run ours "$CLIENT kills $chunks $((STEPS * 100)) 1" --goal "lost_percent - <= 2"
 }
 
-# Against daemons that have seen nothing yet, as one finds them after the boot.
+# Against a daemon that has seen nothing yet, as one finds it after the boot. One round: nothing here scatters. The peer
+# is a bare program with a stage's libraries.
 row_idle() {
-    row idle "idle: wakeups in 10 s, resident MiB" --rounds "$(by 3 1)" --warm 0 \
-        --run ours "$CLIENT fresh '' $CLIENT idle $(by 10 5)" \
-        --goal "wakeups - <= 0" --goal "stage_wakeups - <= 0" --goal "rss_mib - <= 8" --goal "stage_rss_mib - <= 16"
+    local seconds
+    seconds=$(by 20 6)
+    SIDES=(--run ours "$CLIENT fresh '' $CLIENT idle $seconds $(have strace && echo strace)")
+    if [[ -x $BIN/bench-libs ]]; then
+        SIDES+=(--run libs "$BIN/bench-libs")
+    else
+        SIDES+=(--absent libs "built without libvips")
+    fi
+    row idle "idle: wakeups in $seconds s, resident MiB" --rounds 1 --warm 0 "${SIDES[@]}" --goal "wakeups - <= 0" \
+        --goal "stage_wakeups - <= 0" --goal "calls - <= 0" --goal "rss_mib - <= 8" --goal "stage_rss_mib libs <= 1"
 }

@@ -58,7 +58,8 @@ find_programs() {
         TARGETS=bench-programs build "$dir/obj" "$dir/src" CFLAGS="-O2 -g"
         build=$dir/obj
     fi
-    quietly "$TMP/make-gear.log" make -C "$build" -k tests/bench/bench-gear || :
+    # Their libraries may be missing: the rows say so. Not with "quietly", which ends us.
+    make -C "$build" -k tests/bench/bench-gear tests/bench/bench-libs >"$TMP/make-peers.log" 2>&1 </dev/null || :
     BIN=$build/tests/bench
     # libtool's wrapper scripts are left aside: commands are timed from their start.
     export LD_LIBRARY_PATH=$build/.libs
@@ -158,6 +159,7 @@ choose_rows() {
         [[ $only == list ]] || wanted "$name" || continue
         NAMES+=("$name") WEIGHTS+=("$(by "$full" "$fast")")
     done <<<"$ROWS"
+    [[ -z $profile ]] || NAMES+=(profile) WEIGHTS+=(30)
     [[ ${#NAMES[@]} -gt 0 ]] || die "--rows: '$only' is none of: $(awk '{print $1}' <<<"$ROWS" | xargs)"
 }
 

@@ -12,7 +12,9 @@
 
 #include "tests/bench/client.h"
 
-#define ARGS_MAX 32
+#define ARGS_MAX     32
+#define SETTLE_MS    500
+#define SETTLE_TRIES 20
 
 /* ---- fresh ---- */
 
@@ -75,6 +77,7 @@ int cmd_fresh(int argc, char **argv)
 /* ---- nothing to do ---- */
 
 struct spares {
+    bool unmade; /* a process that is being made has no number yet */
     pid_t pids[256];
     size_t n;
     uint64_t rss, switches, nursery_rss;
@@ -83,6 +86,10 @@ struct spares {
 static void add_stage(const struct pwc_stage_info *s, void *user)
 {
     struct spares *x = user;
+    if (s->pid == 0) {
+        x->unmade = true;
+        return;
+    }
     uint64_t rss = bench_rss_kib((pid_t)s->pid);
     if (strcmp(s->role, "nursery") == 0)
         x->nursery_rss = rss;
@@ -100,17 +107,67 @@ static uint64_t switches_of_all(const struct spares *x)
     return sum;
 }
 
-/* The connection that asks is closed before the time begins. */
+/* strace sees each system call of all of them. One that was waiting all the time has not returned from its
+ * call; the calls that being watched costs are not theirs. */
+static bool counts(const char *line)
+{
+    static const char *const not_theirs[] = {"<detached", "<unfinished", "restart_syscall", "+++", "---"};
+    for (size_t i = 0; i < sizeof not_theirs / sizeof not_theirs[0]; i++)
+        if (strstr(line, not_theirs[i]) != NULL)
+            return false;
+    return true;
+}
+
+static FILE *start_strace(pid_t daemon, const struct spares *stages, uint64_t seconds)
+{
+    char command[8192];
+    int n = snprintf(command, sizeof command, "exec timeout -s INT %lu strace -f -qq -o /dev/stdout -p %d",
+                     (unsigned long)seconds, (int)daemon);
+    for (size_t i = 0; i < stages->n && n < (int)sizeof command - 32; i++)
+        n += snprintf(command + n, sizeof command - (size_t)n, " -p %d", (int)stages->pids[i]);
+    return popen(command, "re");
+}
+
+/* -1: it could not watch them, which is not everywhere allowed. */
+static int64_t calls_seen(pid_t daemon, const struct spares *stages, uint64_t seconds)
+{
+    char line[512];
+    int64_t calls = 0;
+    FILE *f = start_strace(daemon, stages, seconds);
+    if (f == NULL)
+        bench_fail("strace: %m");
+    while (fgets(line, sizeof line, f) != NULL)
+        calls += counts(line);
+    int status = pclose(f);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 124) /* timeout's: it ran all the time */
+        return -1;
+    return calls;
+}
+
+/* What there is when all that were to be made are there. */
+static void settle(struct pwc *c, struct spares *ret)
+{
+    for (int i = 0; i < SETTLE_TRIES; i++) {
+        memset(ret, 0, sizeof *ret);
+        if (pwc_list_stages(c, PWC_TIMEOUT_DEFAULT, add_stage, ret) != PWC_OK)
+            bench_fail("%s", pwc_error());
+        if (!ret->unmade)
+            return;
+        poll(NULL, 0, SETTLE_MS);
+    }
+    bench_fail("processes are still being made after %d s", SETTLE_TRIES * SETTLE_MS / 1000);
+}
+
+/* The connection that asks is closed before the time begins. The second half of it is strace's. */
 int cmd_idle(int argc, char **argv)
 {
     uint64_t seconds = bench_number("seconds", argc > 1 ? argv[1] : NULL, 1, 3600);
-    struct spares stages = {0};
+    struct spares stages;
     struct pwc *c = bench_connect();
     pid_t daemon = bench_daemon(c);
-    if (pwc_list_stages(c, PWC_TIMEOUT_DEFAULT, add_stage, &stages) != PWC_OK)
-        bench_fail("%s", pwc_error());
+    settle(c, &stages);
     pwc_close(c);
-    poll(NULL, 0, 500);
+    poll(NULL, 0, SETTLE_MS);
     uint64_t own = bench_switches_of(daemon), theirs = switches_of_all(&stages);
     double cpu = bench_cpu_of(daemon);
     poll(NULL, 0, (int)seconds * 1000);
@@ -120,6 +177,9 @@ int cmd_idle(int argc, char **argv)
     bench_print("rss_mib", (double)bench_rss_kib(daemon) / 1024);
     bench_print("stage_rss_mib", (double)stages.rss / 1024);
     bench_print("nursery_rss_mib", (double)stages.nursery_rss / 1024);
+    int64_t calls = argc > 2 && strcmp(argv[2], "strace") == 0 ? calls_seen(daemon, &stages, seconds) : -1;
+    if (calls >= 0)
+        bench_print("calls", (double)calls);
     return 0;
 }
 
