@@ -1,0 +1,112 @@
+#!/bin/bash
+# bench_pair.sh - what the benchmark says must follow from what the programs printed: medians and bounds, verdicts, wrong
+# results, programs that hang, budgets; and what contrib/bench writes into documents and plots.
+set -u
+export LC_ALL=C
+src=$(cd "$(dirname "$0")/../.." && pwd)
+pair=${PWC_BUILD:-.}/tests/bench/bench-pair
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+passed=0 failed=0
+
+# equal WHAT EXPECTED ACTUAL
+equal() {
+    if [[ $2 == "$3" ]]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAILED: %s: expected "%s", got "%s"\n' "$1" "$2" "$3"
+    fi
+}
+
+# run_row ARGUMENT...: a row of its own; its status in RC
+run_row() {
+    rm -f "$tmp/json" "$tmp/table"
+    "$pair" --row r --title t --json "$tmp/json" --table "$tmp/table" "$@" 2>"$tmp/err"
+    RC=$?
+}
+
+# cell N: of the only line of the table
+cell() {
+    cut -f "$1" "$tmp/table"
+}
+
+# counting FILE VALUES: a command that prints the next of the values each time it is run
+counting() {
+    printf '%s\n' "$2" | tr ' ' '\n' >"$tmp/$1"
+    printf 'printf "v %%s\\n" "$(head -n 1 %s)"; sed -i 1d %s' "$tmp/$1" "$tmp/$1"
+}
+
+# ---- medians, bounds, verdicts ----
+run_row --rounds 9 --warm 0 --run ours "$(counting a '1 9 3 7 5 2 8 4 6')" --run p "echo v 10" --goal "v p <= 0.5"
+equal "status" 0 $RC
+equal "median of 1..9 against 10" 0.500 "$(cell 7)"
+equal "its bounds: the second of each end" "0.200 0.800" "$(cell 8) $(cell 9)"
+equal "0.8 is over 0.5 x 1.05" no "$(cell 11)"
+equal "pairs" 9 "$(cell 12)"
+equal "sure" yes "$(awk -F'\t' '{print ($13 >= 0.95) ? "yes" : "no"}' "$tmp/table")"
+run_row --rounds 5 --run ours "echo v 2" --run p "echo v 4" --goal "v p <= 0.5"
+equal "a goal that is just met" yes "$(cell 11)"
+equal "five values are not sure" no "$(awk -F'\t' '{print ($13 >= 0.95) ? "yes" : "no"}' "$tmp/table")"
+run_row --rounds 5 --run ours "echo v 104" --run p "echo v 100" --goal "v p <= 1.0"
+equal "within 1.05 of the goal" yes "$(cell 11)"
+run_row --rounds 5 --run ours "echo v 106" --run p "echo v 100" --goal "v p <= 1.0"
+equal "not within" no "$(cell 11)"
+run_row --rounds 5 --run ours "echo v 94" --run p "echo v 100" --goal "v p >= 1.0"
+equal "at least" no "$(cell 11)"
+run_row --rounds 3 --run ours "echo v 2" --run slow "echo v 8" --run fast "echo v 1" --goal "v slow+fast <= 1"
+equal "the best of several" "fast 2.000 no" "$(cell 4) $(cell 7) $(cell 11)"
+run_row --rounds 3 --warm 2 --run ours "$(counting a '100 100 1 2 3')" --goal "v - <= 5"
+equal "rounds that warm up are not kept" "2.000 yes" "$(cell 5) $(cell 11)"
+
+# ---- what goes wrong ----
+run_row --rounds 3 --run ours "echo v 1; exit 1" --run p "echo v 9" --goal "v p <= 1"
+equal "a wrong result of ours" "1 FAILED: ours failed, or its result was wrong" "$RC $(cell 11)"
+run_row --rounds 3 --run ours "echo v 1" --run p "exit 1" --goal "v p <= 1"
+equal "a wrong result of a peer" "0 failed, or its result was wrong" "$RC $(cell 11)"
+run_row --rounds 3 --run ours "echo v 1" --run p "exit 77" --goal "v p <= 1"
+equal "a peer that cannot run" "cannot run here" "$(cell 11)"
+run_row --rounds 3 --run ours "echo v 1" --absent p "not installed" --goal "v p <= 1"
+equal "a peer that is not there" "not installed" "$(cell 11)"
+run_row --rounds 3 --run ours "echo v 1" --run p "echo v 9" --check "exit 1" --goal "v p <= 1"
+equal "results that differ" "1 FAILED: the results differ" "$RC $(cell 11)"
+run_row --rounds 3 --run ours "echo v 1" --run p "echo w 9" --goal "v p <= 1"
+equal "a value that nobody printed" "not measured" "$(cell 11)"
+run_row --rounds 3 --run ours "tail -f /dev/null & echo \$! >$tmp/pid; wait" --limit 0.2 --goal "v - <= 1"
+equal "ours hangs" "1 FAILED: ours took too long" "$RC $(cell 11)"
+end=$((SECONDS + 20))
+while kill -0 "$(cat "$tmp/pid")" 2>/dev/null && [[ $SECONDS -lt $end ]]; do :; done
+equal "and what it started is gone" gone "$(kill -0 "$(cat "$tmp/pid")" 2>/dev/null && echo alive || echo gone)"
+run_row --rounds 3 --run ours "echo v 1" --run p "exec tail -f /dev/null" --limit 0.2 --goal "v p <= 1"
+equal "a peer hangs" "0 took too long" "$RC $(cell 11)"
+run_row --rounds 50 --warm 0 --budget 0.01 --run ours "sleep 0.05; echo v 1" --goal "v - <= 1"
+equal "the budget is spent after the first round" "1 of 50 yes" "$(cell 12) $(cell 11)"
+run_row --rounds 3 --goal "v p < 1" --run ours "echo v 1"
+equal "a goal that is none" "1 bench-pair: goal 'v p < 1': expected METRIC PEER <= VALUE, or >=" "$RC $(cat "$tmp/err")"
+
+# ---- documents and plots ----
+# shellcheck source=../../contrib/bench.d/report.sh
+. "$src/contrib/bench.d/report.sh"
+TMP=$tmp
+printf 'before\n%s\nold\n%s\nafter\n' "$(block_begin table)" "$(block_end table)" >"$tmp/doc"
+echo "new" | put_block table "$tmp/doc"
+cp "$tmp/doc" "$tmp/once"
+echo "new" | put_block table "$tmp/doc"
+equal "a block is written anew, and nothing else" "before new after" "$(grep -v '^<!--' "$tmp/doc" | xargs)"
+equal "and again the same" same "$(cmp -s "$tmp/doc" "$tmp/once" && echo same)"
+equal "the documents have their blocks" "2 2" \
+    "$(grep -c '^<!-- contrib/bench writes .*: table -->$' "$src/README.md") $(grep -c '^<!-- contrib/bench writes .*: growth -->$' "$src/doc/bench/README.md")"
+
+printf '%s\n' "$COLUMNS_OF_GROWTH" >"$tmp/columns.tsv"
+printf 'chunks\t%s\tseconds\t%s\n' 1000 0.5 1000000 0.5 >"$tmp/growth.tsv"
+awk -v table=chunks -f "$src/tests/bench/plot.awk" "$tmp/columns.tsv" "$tmp/growth.tsv" >"$tmp/plot.svg"
+# Two points of the same height: a line that is level.
+equal "a flat cost is a level line" level \
+    "$(sed -nE 's/^<polyline points="[0-9.]+,([0-9.]+) [0-9.]+,([0-9.]+) ".*/\1 \2/p' "$tmp/plot.svg" | awk '{print $1 == $2 ? "level" : $0}')"
+equal "the axes say what they are" 2 "$(grep -c 'chunks of the job\|time of the job, s' "$tmp/plot.svg")"
+
+equal "an unknown row" 1 "$("$src/contrib/bench" --rows nosuchrow 2>&1 | grep -c "'nosuchrow' is none of: empty mix")"
+equal "no number of rounds" "bench: --rounds: 'x' is no number of rounds" "$("$src/contrib/bench" --rounds x 2>&1)"
+
+printf '%d passed, %d failed\n' $passed $failed
+[[ $failed -eq 0 ]]
