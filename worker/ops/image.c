@@ -58,6 +58,19 @@ void img_message(char *out, size_t size)
     vips_error_clear();
 }
 
+/*
+ * libvips' caches of tiles and lines (as of 8.14) report success when they get no memory for a buffer: the
+ * pixels stay black. All its larger allocations go through one function, though, and that says so where
+ * errors are kept.
+ */
+int img_starved(struct op_job *job)
+{
+    if (strstr(vips_error_buffer(), "vips_tracked: ") == NULL)
+        return 0;
+    vips_error_clear();
+    return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "libvips found no memory for its pixels");
+}
+
 struct img *img_state(struct op_job *job)
 {
     if (!job->state)

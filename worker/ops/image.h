@@ -87,6 +87,8 @@ int img_find_loader(struct op_job *job, VipsSource *s, const char **ret_class);
 int img_budget(struct op_job *job, const char *role, const VipsImage *im);
 /* op_fail with what libvips said, or with what happened below it, in the input's descriptor. */
 int img_fail(struct op_job *job, Pwc__Code code, VipsSource *source);
+/* What all that was computed with libvips ends with: 0, or -1 when it lacked memory and kept it to itself. */
+int img_starved(struct op_job *job);
 int img_small_read(struct op_job *job, const char *role, int64_t most, void **ret_data, size_t *ret_len);
 int img_mask_parse(struct op_job *job, const char *role, const void *data, size_t len, VipsImage **ret);
 

@@ -150,5 +150,5 @@ int img_merge(struct op_job *job)
     int r = save_strips(job, s, &p);
     if (r == 0 && p.data)
         r = op_absorbed(job, p.chunk + 1);
-    return r;
+    return r < 0 ? r : img_starved(job);
 }

@@ -179,6 +179,8 @@ int img_process(struct op_job *job, uint64_t chunk, void *result)
     s->view.beyond = false;
     if (eval_ask(s->eval, &strip, s->strip ? s->strip : result) != 0)
         return explain(job, s, chunk);
+    if (img_starved(job) < 0)
+        return -1;
     if (!s->strip)
         return 0;
     return img_pwrite(job, s->strip, (size_t)strip.height * s->plan.out_line,

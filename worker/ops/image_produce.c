@@ -55,7 +55,7 @@ int img_read_rows(struct op_job *job, struct img_input *in, img_rows_fn take, vo
     /* A loader that tolerates truncation has not noticed. */
     if (result == 0 && img_source_failure(in->source) != PWC__CODE__CODE_OK)
         result = img_fail(job, PWC__CODE__CODE_BAD_INPUT, in->source);
-    return result;
+    return result < 0 ? result : img_starved(job);
 }
 
 static int write_rows(struct op_job *job, uint64_t line, uint32_t first, uint32_t n, const void *data)

@@ -232,5 +232,6 @@ int img_whole(struct op_job *job)
 {
     if (img_check_format(job) < 0)
         return -1;
-    return img_family(job)->source ? whole_thumbnail(job) : whole_op(job, img_state(job));
+    int r = img_family(job)->source ? whole_thumbnail(job) : whole_op(job, img_state(job));
+    return r < 0 ? r : img_starved(job);
 }
