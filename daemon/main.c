@@ -39,6 +39,18 @@ static struct listener listener;
 static struct event *accept_evs[LISTENER_MAX], *signal_evs[6], *watchdog_ev;
 static struct event *resume_ev; /* while accepting is paused */
 static bool serving;
+static int exit_code = EXIT_SUCCESS;
+
+/* A service manager that is not told waits until its time is up; it is told again by starting us again. */
+static void tell_ready(struct daemon *d)
+{
+    int r = service_ready("ready");
+    if (r == 0)
+        return;
+    log_fatal("the service manager cannot be told that all is ready: %s", strerror(-r));
+    exit_code = EX_OSERR;
+    event_base_loopbreak(d->base);
+}
 
 static void serve(struct daemon *d)
 {
@@ -47,7 +59,7 @@ static void serve(struct daemon *d)
     serving = true;
     for (unsigned i = 0; i < listener.nfds; i++)
         event_add(accept_evs[i], NULL);
-    service_ready("ready");
+    tell_ready(d);
     log_info("ready: %u seats (%s), socket %s", d->seats, d->seats_from,
              listener.path != NULL ? listener.path : "from the service manager");
 }
@@ -161,7 +173,7 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
     }
     free(error);
     free(note);
-    service_ready("ready");
+    tell_ready(d);
     daemon_turn(d);
 }
 
@@ -414,5 +426,5 @@ int main(int argc, char **argv)
     begin(d);
     event_base_dispatch(d->base);
     finish(d);
-    return EXIT_SUCCESS;
+    return exit_code;
 }

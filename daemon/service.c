@@ -31,10 +31,11 @@ static bool status_changed(const char *status)
     return true;
 }
 
-void service_ready(const char *status)
+int service_ready(const char *status)
 {
     (void)status_changed(status);
-    sd_notifyf(0, "READY=1\nSTATUS=%s", last_status);
+    int r = sd_notifyf(0, "READY=1\nSTATUS=%s", last_status);
+    return MIN(r, 0);
 }
 
 void service_status(const char *fmt, ...)

@@ -12,7 +12,7 @@
 
 #include "ipc/base.h"
 
-void service_ready(const char *status);
+int service_ready(const char *status);                  /* 0, also without a manager, or -errno */
 void service_status(const char *fmt, ...) PRINTF(1, 2); /* sent only when the text has changed */
 void service_reloading(void);                           /* close it with service_ready() */
 void service_stopping(const char *status);
