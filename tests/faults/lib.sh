@@ -6,14 +6,14 @@
 # one on the same socket serves.
 #
 #   PWC_FAULTS=all         every point, however long it takes; else a sample
-#   PWC_FAULTS_SECONDS     how long the sample of each test may take (20)
+#   PWC_FAULTS_SECONDS     how long the sample of each test may take (8)
 #   PWC_FAULTS_SEED        repeats the choice; printed
 #   PWC_POINT              this point alone
 [[ -z ${PWC_FAULTS-} ]] || PWC_TEST_LIMIT=${PWC_TEST_LIMIT:-36000}
 . "$(dirname "${BASH_SOURCE[0]}")/../scenario/lib.sh"
 [[ ${1-} == --one ]] || exec 3>&1 # counts are shown whether it went well or not
 
-SECONDS_EACH=${PWC_FAULTS_SECONDS:-20}
+SECONDS_EACH=${PWC_FAULTS_SECONDS:-8}
 SEED=${PWC_FAULTS_SEED:-$((RANDOM * 32768 + RANDOM))}
 JOB_LIMIT=40 # s: a job that takes longer hangs
 JOB_SLOW=12  # s: one that takes longer was brought to its end by the watch for stalls only
@@ -111,7 +111,7 @@ expect_kinds() {
 judge() {
     [[ $TOOK -le $JOB_SLOW ]] || wrong "took $TOOK s"
     if [[ $RC -eq 0 ]]; then
-        right "$1" || wrong "exit 0, and the result is wrong"
+        right "$1" || wrong "$1: exit 0, and the result is wrong"
         WELL=$((WELL + 1))
         return
     fi
