@@ -3,12 +3,14 @@
 
 #include "daemon/events.h"
 #include "daemon/session.h"
+#include "daemon/watch.h"
 
 static void emit(struct job *j, Pwc__EventKind kind, const struct death *x)
 {
     j->seq++;
-    if (j->session == NULL)
+    if (TAILQ_EMPTY(&j->watches))
         return;
+    struct watch *w;
     Pwc__Counts counts;
     Pwc__Death death;
     Pwc__Event m = PWC__EVENT__INIT;
@@ -25,7 +27,10 @@ static void emit(struct job *j, Pwc__EventKind kind, const struct death *x)
         death.stack = death.stderr_tail = (char *)(uintptr_t) ""; /* a LIST_DEATHS away: events stay small */
         m.death = &death;
     }
-    session_event(j->session, j, &m);
+    TAILQ_FOREACH(w, &j->watches, of_job)
+    {
+        watch_event(w, &m);
+    }
 }
 
 void events_state(struct job *j)
@@ -122,13 +127,8 @@ void events_drop_records(struct job *j)
     }
 }
 
-void events_finished(struct job *j)
+void events_end(const struct job *j, struct session *s, uint64_t tag)
 {
-    if (j->records)
-        flush_records(j, true);
-    j->seq++;
-    if (j->session == NULL)
-        return;
     ProtobufCMessage *kept = NULL;
     Pwc__Counts counts;
     Pwc__Death death;
@@ -136,7 +136,7 @@ void events_finished(struct job *j)
     m.job = j->id;
     m.state = j->state;
     m.code = j->code;
-    m.reason = j->reason;
+    m.reason = (char *)(uintptr_t)j->reason;
     m.seq = j->seq;
     m.queued_ns = (uint64_t)mono_since(j->began.ns != 0 ? j->began : j->ended, j->born);
     m.run_ns = j->began.ns != 0 ? (uint64_t)mono_since(j->ended, j->began) : 0;
@@ -152,8 +152,20 @@ void events_finished(struct job *j)
         death.stack = death.stderr_tail = (char *)(uintptr_t) "";
         m.death = &death;
     }
-    session_send(j->session, PWC_MSG_FINISHED, j->tag, &m.base);
+    session_send(s, PWC_MSG_FINISHED, tag, &m.base);
     msg_free(kept);
+}
+
+void events_finished(struct job *j)
+{
+    struct watch *w;
+    if (j->records)
+        flush_records(j, true);
+    j->seq++;
+    TAILQ_FOREACH(w, &j->watches, of_job)
+    {
+        events_end(j, w->session, w->tag);
+    }
 }
 
 void events_forget_death(struct daemon *d, const struct death *x)

@@ -1,5 +1,5 @@
 /*
- * events.h - what a job's client is told: the event stream, Finished, ItemDone, Want.
+ * events.h - what a job's clients are told: the event stream, Finished, ItemDone, Want.
  *
  * Each job numbers its events. Progress is only marked as due and sent by the tick, at most ten times a
  * second; a client that reads too slowly loses events (Gap) but never the end.
@@ -18,6 +18,8 @@ void events_chunks(struct job *j, uint64_t first, uint64_t n, Pwc__Code code, ui
 void events_credit(struct job *j, uint32_t n);
 void events_drop_records(struct job *j);
 void events_finished(struct job *j);
+/* Finished, once more, to who asks after the job has ended. */
+void events_end(const struct job *j, struct session *s, uint64_t tag);
 void events_forget_death(struct daemon *d, const struct death *x);
 
 #endif

@@ -12,6 +12,7 @@
 #include "daemon/job.h"
 #include "daemon/pool.h"
 #include "daemon/session.h"
+#include "daemon/watch.h"
 #include "ipc/log.h"
 
 #define DOMAINS_KEPT 64u /* labels of a user that are remembered though nobody uses them */
@@ -228,6 +229,7 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     j->plan_fd = j->scratch_fd = j->raster_fd = -1;
     TAILQ_INIT(&j->item_list);
     STAILQ_INIT(&j->states);
+    TAILQ_INIT(&j->watches);
     STAILQ_INIT(&j->records_bad);
     take_fields(j, m);
     take_roles(j, m);
@@ -400,6 +402,7 @@ void job_settle(struct job *j)
     drop_work(j);
     if (j->linger_ev != NULL)
         event_free(TAKE_PTR(j->linger_ev));
+    watch_end_all(j);
     if (j->session != NULL) {
         session_job_ended(j->session, j);
         j->session = NULL;
@@ -483,9 +486,10 @@ void job_session_gone(struct job *j)
 {
     bool needs_client = j->items_in < j->items;
     j->session = NULL;
-    if (j->on_disconnect == PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH && !needs_client)
+    bool stays = j->on_disconnect != PWC__ON_DISCONNECT__ON_DISCONNECT_CANCEL && !needs_client;
+    if (stays && (watch_inherit(j) || j->on_disconnect == PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH))
         return;
-    if (j->on_disconnect == PWC__ON_DISCONNECT__ON_DISCONNECT_LINGER && !needs_client) {
+    if (stays) {
         struct timeval tv = {(time_t)(j->linger_ns / NS_PER_S),
                              (suseconds_t)(j->linger_ns % NS_PER_S / NS_PER_US)};
         j->linger_ev = evtimer_new(j->d->base, on_linger, j);

@@ -11,7 +11,8 @@
  * get seats, in turn.
  *
  * Owns its descriptors (closed by the closer, they came from a client), its parameters, ledger, assembly and
- * fold states. Borrows its session, which tells it when it goes, and stages, which tell it when they die.
+ * fold states. Borrows its sessions (watch.h), which tell it when they go, and stages, which tell it when
+ * they die.
  */
 #ifndef PWC_JOB_H
 #define PWC_JOB_H
@@ -25,6 +26,8 @@
 #include "daemon/stage.h"
 
 #define PRIORITIES 40 /* -20 to 19 */
+
+struct watch;
 
 struct user {
     TAILQ_ENTRY(user) link;
@@ -66,8 +69,11 @@ struct job {
     struct daemon *d;
     uint64_t id;
     struct user *user;
-    struct session *session; /* NULL: nobody listens */
-    uint64_t tag;            /* of the Submit */
+    struct session *session; /* its owner; NULL: none */
+    bool adopted;            /* the owner did not submit it: it has none of the items */
+    uint64_t tag;            /* of the owner's Submit or Attach */
+    TAILQ_HEAD(, watch) watches;
+    uint32_t nwatches;
 
     const Pwc__OpInfo *op; /* of the catalogue */
     struct params *params, *save, *load;
@@ -130,7 +136,7 @@ struct job {
     size_t results_len;
 
     /* told to clients */
-    uint64_t seq, gap_from; /* gap_from: first event the client missed; 0 none */
+    uint64_t seq; /* of the last event */
     bool progress_due, state_due;
     uint64_t leases, deaths, failed_items, bytes_in, bytes_out;
     uint64_t worker_ids[64]; /* ring of the last distinct workers */

@@ -31,8 +31,8 @@
 
 #define ACCEPTS_A_TURN 16
 #define CLOSER_STOP_MS 500
-#define ACCEPT_PAUSE_MS                                                                                      \
-    100 /* what accepting lacks comes back when somebody closes something: nobody tells us */
+/* What accepting lacks comes back when somebody closes something, and nobody tells us. */
+#define ACCEPT_PAUSE_MS 100
 
 static struct daemon pwcd;
 static struct listener listener;

@@ -14,6 +14,7 @@
 #include "daemon/pool.h"
 #include "daemon/posture.h"
 #include "daemon/session.h"
+#include "daemon/watch.h"
 #include "ipc/log.h"
 
 #define STUCK_CLOSES_MAX 4u /* descriptors whose close hangs: after so many their user may send no more */
@@ -151,6 +152,7 @@ static void on_submit(struct session *s, struct frame *f, const ProtobufCMessage
     submission_free(&sub);
     j->tag = f->tag;
     session_add_job(s, j);
+    watch_add(s, j, f->tag);
     accepted(s, f->tag, j->id, false);
 }
 
@@ -199,7 +201,7 @@ static void on_chunk_credit(struct session *s, struct frame *f, const ProtobufCM
 {
     const Pwc__ChunkCredit *m = (const Pwc__ChunkCredit *)msg;
     struct job *j = own_job(s, f, m->job);
-    if (j != NULL)
+    if (j != NULL && j->session == s)
         events_credit(j, m->n);
 }
 
@@ -228,23 +230,26 @@ static void on_attach(struct session *s, struct frame *f, const ProtobufCMessage
     struct job *j = own_job(s, f, m->job);
     if (j == NULL)
         return;
-    if (j->session != NULL && j->session != s) {
-        session_error(s, f->tag, f->type, PWC__CODE__CODE_BUSY, "another client is attached to this job");
+    if (job_is_terminal(j)) {
+        ok(s, f, j->id);
+        events_end(j, s, f->tag);
+        return;
+    }
+    struct watch *w = watch_add(s, j, f->tag);
+    if (w == NULL) {
+        char text[96];
+        snprintf(text, sizeof text, "job %lu is followed by %u connections already; no more are taken",
+                 (unsigned long)j->id, PWC_WATCHERS_MAX);
+        session_error(s, f->tag, f->type, PWC__CODE__CODE_BUSY, text);
         return;
     }
     ok(s, f, j->id);
-    j->tag = f->tag;
     if (m->since < j->seq)
-        j->gap_from = m->since + 1;
-    if (job_is_terminal(j)) {
-        j->session = s;
-        j->seq--;
-        events_finished(j);
-        j->session = NULL;
-        return;
-    }
+        w->gap_from = m->since + 1;
+    if (j->session == s)
+        j->tag = f->tag;
     if (j->session == NULL)
-        session_add_job(s, j);
+        watch_inherit(j);
     if (j->linger_ev != NULL)
         event_free(TAKE_PTR(j->linger_ev));
     events_state(j);
@@ -261,6 +266,7 @@ static void on_detach(struct session *s, struct frame *f, const ProtobufCMessage
         return;
     }
     if (j->session == s) {
+        watch_end(watch_find(s, j));
         TAILQ_REMOVE(&s->jobs, j, by_session);
         j->session = NULL;
         j->on_disconnect = PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH;

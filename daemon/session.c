@@ -6,6 +6,7 @@
 
 #include "daemon/closer.h"
 #include "daemon/session.h"
+#include "daemon/watch.h"
 #include "ipc/log.h"
 
 #define HANDSHAKE_S   10
@@ -61,38 +62,27 @@ void session_error(struct session *s, uint64_t tag, uint16_t type, Pwc__Code cod
     session_send(s, PWC_MSG_ERROR, tag, &m.base);
 }
 
-void session_event(struct session *s, struct job *j, const Pwc__Event *m)
-{
-    bool skippable = m->kind == PWC__EVENT_KIND__EVENT_PROGRESS;
-    size_t queued = chan_queued(s->chan);
-    if (queued > PWC_SEND_QUEUE_MAX / 2 || (skippable && queued > PWC_SEND_QUEUE_MAX / 4)) {
-        if (j->gap_from == 0)
-            j->gap_from = m->seq;
-        return;
-    }
-    if (j->gap_from != 0) {
-        Pwc__Gap gap = PWC__GAP__INIT;
-        gap.job = j->id;
-        gap.from = j->gap_from;
-        gap.to = m->seq - 1;
-        j->gap_from = 0;
-        session_send(s, PWC_MSG_GAP, j->tag, &gap.base);
-    }
-    session_send(s, PWC_MSG_EVENT, j->tag, &m->base);
-}
-
 void session_add_job(struct session *s, struct job *j)
 {
     j->session = s;
     TAILQ_INSERT_TAIL(&s->jobs, j, by_session);
 }
 
-/* A half-closed peer asks no more; it is done when its last job is. */
+static bool has_no_jobs(const struct session *s)
+{
+    return TAILQ_EMPTY(&s->jobs) && TAILQ_EMPTY(&s->watches);
+}
+
+void session_check_done(struct session *s)
+{
+    if (s->half_closed && has_no_jobs(s) && chan_queued(s->chan) == 0)
+        session_doom(s, "done");
+}
+
 void session_job_ended(struct session *s, struct job *j)
 {
     TAILQ_REMOVE(&s->jobs, j, by_session);
-    if (s->half_closed && TAILQ_EMPTY(&s->jobs) && chan_queued(s->chan) == 0)
-        session_doom(s, "done");
+    session_check_done(s);
 }
 
 bool session_may_see(const struct session *s, const struct job *j)
@@ -177,7 +167,7 @@ static void hung_up(struct session *s)
             job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_CLIENT_GONE,
                     "its client sends no more items");
     }
-    if (TAILQ_EMPTY(&s->jobs) && chan_queued(s->chan) == 0 && s->list.step == NULL)
+    if (has_no_jobs(s) && chan_queued(s->chan) == 0 && s->list.step == NULL)
         session_doom(s, "hung up");
     else
         session_check_peer(s);
@@ -282,6 +272,7 @@ void session_accept(struct daemon *d, int fd, uid_t uid, pid_t pid)
     s->pid = pid;
     s->since = clock_now();
     TAILQ_INIT(&s->jobs);
+    TAILQ_INIT(&s->watches);
     s->chan = chan_new(fd, MSG_FROM_CLIENT, closer_close);
     chan_set_queue_limit(s->chan, PWC_SEND_QUEUE_MAX);
     outbox_init(&s->out, s->chan, flush_out, s);
@@ -299,6 +290,8 @@ void session_free(struct session *s)
 {
     log_debug("client pid %d (uid %u): %s", s->pid, (unsigned)s->uid, s->why != NULL ? s->why : "closed");
     struct job *j;
+    while (!TAILQ_EMPTY(&s->watches))
+        watch_end(TAILQ_FIRST(&s->watches));
     while ((j = TAILQ_FIRST(&s->jobs)) != NULL) {
         TAILQ_REMOVE(&s->jobs, j, by_session);
         job_session_gone(j);

@@ -5,8 +5,9 @@
  *   OPEN  requests in, answers and events out
  *   doomed: broke the rules, reads too slowly, or hung up; freed at the next turn of the loop
  *
- * Owns its channel. Its jobs point to it and are told when it goes. While a list is being sent, requests wait
- * in the socket: lists are long, and the queue of what a client has not read yet is bounded.
+ * Owns its channel. Its jobs point to it and are told when it goes; whom else they are told of is in watch.h.
+ * While a list is being sent, requests wait in the socket: lists are long, and the queue of what a client has
+ * not read yet is bounded.
  */
 #ifndef PWC_SESSION_H
 #define PWC_SESSION_H
@@ -30,8 +31,9 @@ struct session {
     struct outbox out;
     struct event *read_ev, *write_ev, *resume_ev;
     bool open, doomed, half_closed;
-    const char *why; /* doomed: for the log */
-    TAILQ_HEAD(, job) jobs;
+    const char *why;             /* doomed: for the log */
+    TAILQ_HEAD(, job) jobs;      /* that it owns: they are told when it goes */
+    TAILQ_HEAD(, watch) watches; /* of these and others */
     struct {
         list_step step;
         uint64_t position, count, tag, filter;
@@ -45,11 +47,11 @@ void session_free(struct session *s);
 void session_doom(struct session *s, const char *why);
 
 void session_send(struct session *s, uint16_t type, uint64_t tag, const ProtobufCMessage *m);
-/* Progress may be skipped for a slow reader; what is skipped is named by a Gap before the next event. */
-void session_event(struct session *s, struct job *j, const Pwc__Event *m);
 void session_error(struct session *s, uint64_t tag, uint16_t type, Pwc__Code code, const char *text);
 void session_add_job(struct session *s, struct job *j);
 void session_job_ended(struct session *s, struct job *j);
+/* A half-closed peer asks no more: it is done when its last job is. */
+void session_check_done(struct session *s);
 /* A half-closed peer that is gone altogether shows only when looked at. */
 void session_check_peer(struct session *s);
 bool session_may_see(const struct session *s, const struct job *j);

@@ -41,6 +41,9 @@
 #define PWC_ITEMS_MAX  10000000u /* files in one batch: numbers only, nothing is held per item */
 #define PWC_CHUNKS_MAX (1ull << 62)
 
+/* Connections that may follow one job: each of its events is packed and queued once for each of them. */
+#define PWC_WATCHERS_MAX 16u
+
 /* Items whose descriptors one job may hold in the daemon at a time. */
 #define PWC_WANT_WINDOW 32u
 

@@ -281,6 +281,6 @@ void detach_fork(void);
 void detach_tell(uint64_t job);
 /* While this process lives, detach_wait_published in others waits for it. 0 or -1. */
 int detach_announce(struct pwc *c, uint64_t job);
-void detach_wait_published(struct pwc *c, uint64_t job);
+bool detach_wait_published(struct pwc *c, uint64_t job, int timeout_ms); /* false: not in time */
 
 #endif

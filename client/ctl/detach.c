@@ -90,17 +90,18 @@ int detach_announce(struct pwc *c, uint64_t job)
     return -1;
 }
 
-void detach_wait_published(struct pwc *c, uint64_t job)
+bool detach_wait_published(struct pwc *c, uint64_t job, int timeout_ms)
 {
     struct sockaddr_un sa;
     struct ucred who = {0};
     socklen_t len = publisher_name(c, job, &sa), size = sizeof who;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), r = -1;
     if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, len) == 0 &&
         getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 &&
         (who.uid == geteuid() || geteuid() == 0)) /* anybody may take a name; only our own are waited for */
-        while (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, -1) < 0 && errno == EINTR)
+        while ((r = poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, timeout_ms)) < 0 && errno == EINTR)
             continue;
     if (fd >= 0)
         close(fd);
+    return r != 0;
 }

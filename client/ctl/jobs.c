@@ -1,12 +1,9 @@
 /* jobs.c - wait and cancel: jobs by number. */
 #include <inttypes.h>
-#include <poll.h>
 #include <string.h>
 #include <time.h>
 
 #include "client/ctl/ctl.h"
-
-#define LOOK_MS 250 /* how often to look at a job that another client follows */
 
 static int64_t now_ms(void)
 {
@@ -21,38 +18,15 @@ static int left_ms(int64_t end)
     return end < 0 ? PWC_FOREVER : left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
-static void see_state(const struct pwc_job_info *i, void *user)
-{
-    *(enum pwc_job_state *)user = i->state;
-}
-
-/* One connection follows a job at a time; until that one is done we can only look. */
-static int attach(struct pwc *c, uint64_t id, int64_t end, struct pwc_job **ret_job)
-{
-    for (;;) {
-        int r = pwc_attach(c, id, NULL, NULL, ANSWER_MS, ret_job);
-        if (r != PWC_BUSY)
-            return r == PWC_OK ? 0 : complain_code(r);
-        enum pwc_job_state state = PWC_JOB_RUNNING;
-        r = pwc_list_jobs(c, id, ANSWER_MS, see_state, &state);
-        if (r != PWC_OK)
-            return complain_code(r);
-        int left = left_ms(end);
-        if (left == 0)
-            return complain(EXIT_TIMEOUT, "job %" PRIu64 " is not done yet", id);
-        poll(NULL, 0, left > 0 && left < LOOK_MS ? left : LOOK_MS);
-    }
-}
-
 static int wait_for(struct pwc *c, const struct args *args, uint64_t id, int64_t end)
 {
     struct pwc_job *job = NULL;
     char prefix[32] = "";
-    if (end < 0)
-        detach_wait_published(c, id);
-    int r = attach(c, id, end, &job);
-    if (r != 0)
-        return r;
+    if (!detach_wait_published(c, id, left_ms(end)))
+        return complain(EXIT_TIMEOUT, "job %" PRIu64 " is not done yet", id);
+    int r = pwc_attach(c, id, NULL, NULL, ANSWER_MS, &job);
+    if (r != PWC_OK)
+        return complain_code(r);
     if (pwc_wait(job, left_ms(end)) == PWC_E_TIMEOUT) {
         pwc_job_free(job);
         return complain(EXIT_TIMEOUT, "job %" PRIu64 " is not done yet", id);

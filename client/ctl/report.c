@@ -17,7 +17,9 @@ static void compose_death(const struct pwc_death *d, char *buf, size_t size)
         snprintf(how, sizeof how, "killed by %s", signal_name(d->signal));
     else
         snprintf(how, sizeof how, "%s", pwc_code_name(d->code));
-    snprintf(buf, size, "%s %s", what, how);
+    int n = snprintf(buf, size, "%s %s", what, how);
+    if (d->attempt > 0 && n > 0 && (size_t)n < size)
+        snprintf(buf + n, size - (size_t)n, ", attempt %u of %u", d->attempt, d->attempts_max);
 }
 
 /* "chunk 17 (rows 2176 to 2303) killed by SIGSEGV, attempt 1 of 3" */

@@ -350,13 +350,58 @@ START_TEST(items_from_the_wrong_connection)
     uint64_t job = peer_accepted(&p);
     for (uint64_t i = 0; i < 100; i++)
         peer_item(&q, job, i % 3, &fd, 1);
-    peer_ask(&q, PWC_MSG_ATTACH, job);
-    ck_assert_int_eq(peer_code(&q), PWC__CODE__CODE_BUSY);
+    peer_ask(&q, PWC_MSG_ATTACH, job); /* a watcher is not asked for them either */
+    for (uint64_t i = 0; i < 100; i++)
+        peer_item(&q, job, i % 3, &fd, 1);
     peer_item(&p, job, 0, &fd, 1);
     ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_OK);
+    ck_assert_int_eq(peer_code(&q), PWC__CODE__CODE_OK);
     close(fd);
     peer_free(&p);
     peer_free(&q);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+static bool peer_answer_is(struct peer *p, uint16_t type)
+{
+    struct frame f;
+    do
+        ck_assert_int_eq(peer_hear(p, &f, PATIENCE_MS), 1);
+    while (f.type != PWC_MSG_OK && f.type != PWC_MSG_ERROR);
+    return f.type == type;
+}
+
+/* So many may follow a job, each is told of its end once, and who goes makes room. */
+START_TEST(watchers_of_a_job)
+{
+    struct peer p = peer_open(&v), more[PWC_WATCHERS_MAX];
+    int fd = memfd_of("some bytes", 10);
+    peer_submit(&p, 1, &waits);
+    uint64_t job = peer_accepted(&p);
+    for (unsigned i = 0; i < PWC_WATCHERS_MAX; i++) {
+        more[i] = peer_open(&v);
+        peer_ask(&more[i], PWC_MSG_ATTACH, job);
+        peer_ask(&more[i], PWC_MSG_ATTACH, job); /* twice is once */
+    }
+    ck_assert_int_eq(peer_code(&more[PWC_WATCHERS_MAX - 1]), PWC__CODE__CODE_BUSY);
+    ck_assert_int_eq(peer_code(&more[PWC_WATCHERS_MAX - 1]), PWC__CODE__CODE_BUSY);
+    peer_free(&more[0]);
+    more[0] = peer_open(&v);
+    do
+        peer_ask(&more[0], PWC_MSG_ATTACH, job);
+    while (peer_answer_is(&more[0], PWC_MSG_ERROR)); /* until the one before is seen to be gone */
+    peer_item(&p, job, 0, &fd, 1);
+    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_OK);
+    for (unsigned i = 0; i < PWC_WATCHERS_MAX - 1; i++) {
+        ck_assert_int_eq(peer_code(&more[i]), PWC__CODE__CODE_OK);
+        peer_say(&more[i], PWC_MSG_DATA, 7, &(Pwc__Data)PWC__DATA__INIT);
+        ck_assert_int_eq(peer_code(&more[i]), PWC__CODE__CODE_UNSUPPORTED); /* not told of the end twice */
+    }
+    close(fd);
+    peer_free(&p);
+    for (unsigned i = 0; i < PWC_WATCHERS_MAX; i++)
+        peer_free(&more[i]);
     victim_is_well(&v, 8192);
 }
 END_TEST
@@ -419,6 +464,7 @@ int main(void)
     tcase_add_test(t, the_same_request_again);
     tcase_add_test(t, others_jobs_are_not_theirs);
     tcase_add_test(t, items_from_the_wrong_connection);
+    tcase_add_test(t, watchers_of_a_job);
     tcase_add_test(t, guessed_jobs);
     tcase_add_test(t, lists_after_many_jobs);
     tcase_add_test(t, more_than_may_connect);

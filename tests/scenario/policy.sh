@@ -76,6 +76,44 @@ test_rows_of_a_picture() {
     equal "lines" 1 "$(wc -l <blur.err)"
 }
 
+# ---- several who follow a job ----
+
+test_several_wait_for_a_job() {
+    in_background job "$PWCCTL" run fault.none n=400 ms=5 --json
+    local job=$BG id i pids=()
+    until_true "a little of the job" job_done_at_least 1
+    id=$(job_field job)
+    for i in 1 2 3; do
+        in_background "wait$i" "$PWCCTL" wait "$id" --json
+        pids+=("$BG")
+    done
+    in_background gone "$PWCCTL" wait "$id"
+    until_true "five clients" eval '[[ $("$PWCCTL" status --json | jq .daemon.clients) -ge 6 ]]'
+    kill -KILL "$BG"
+    finish_background "$BG"
+    finish_background "$job"
+    equal "exit status" 0 "$RC"
+    for i in 1 2 3; do
+        finish_background "${pids[i - 1]}"
+        equal "exit status of wait $i" 0 "$RC"
+        equal "its chunks" 400 "$(jq .results.chunks "wait$i.out")"
+    done
+    rm -f job.* wait* gone.*
+}
+
+# Who follows a job is told of its end even when the one who submitted it is gone, and keeps one alive that lingers.
+test_watcher_inherits() {
+    "$PWCCTL" submit fault.none n=300 ms=5 >id
+    in_background wait "$PWCCTL" wait "$(<id)" --json
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    equal "chunks" 300 "$(jq .results.chunks wait.out)"
+    RC=0
+    "$PWCCTL" wait "$(<id)" --json >wait.out || RC=$? # it has ended long ago
+    equal "exit status" 0 "$RC"
+    rm wait.* id
+}
+
 # ---- the whole record ----
 
 test_records() {
@@ -124,7 +162,7 @@ fails_after() {
 }
 
 test_retries_by_cause() {
-    local -a some=(--retries error=1,crash=0,timeout=2 --chunk-timeout 150ms)
+    local -a some=(--retries "error=1,crash=0,timeout=2" --chunk-timeout 150ms)
     fails_after 2 fault.error "${some[@]}"
     fails_after 1 fault.segv "${some[@]}"
     fails_after 3 fault.hang "${some[@]}"
@@ -132,7 +170,7 @@ test_retries_by_cause() {
     fails_after 1 fault.error --retries crash=4
     fails_after 2 fault.error --retries 1
     local bad
-    for bad in x -1 101 crash crash= crash=x crash=101 crash=1, ,crash=1 crush=1 crash=1,,oom=1 error=0crash=1 \
+    for bad in x -1 101 crash crash= crash=x crash=101 "crash=1," ",crash=1" crush=1 crash=1,,oom=1 error=0crash=1 \
         crash=00000000001; do
         refused 2 '--retries .*must be' --retries="$bad" noop n=1
     done
