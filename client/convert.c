@@ -53,6 +53,7 @@ void death_from(struct pwc_death *ret, const Pwc__Death *pb)
         .layers = text_of(pb->layers),
         .syscall = text_of(pb->syscall),
         .stderr_tail = text_of(pb->stderr_tail),
+        .oom_by = text_of(pb->oom_by),
     };
 }
 

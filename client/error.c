@@ -80,6 +80,7 @@ static const struct {
     {PWC_SHUTDOWN, "shutdown"},
     {PWC_INTERNAL, "internal"},
     {PWC_START, "start"},
+    {PWC_RLIMIT, "rlimit"},
     {PWC_E_UNREACHABLE, "unreachable"},
     {PWC_E_ACCESS, "access"},
     {PWC_E_PROTOCOL, "not-pwcd"},

@@ -90,6 +90,7 @@ enum pwc_code {
     PWC_SHUTDOWN = 36,
     PWC_INTERNAL = 37,
     PWC_START = 38,
+    PWC_RLIMIT = 60, /* a stage reached a limit of its process: CPU time, size of a file */
 
     PWC_E_UNREACHABLE = 1000, /* nothing listens on the socket */
     PWC_E_ACCESS = 1001,      /* no right to connect */
@@ -289,6 +290,7 @@ struct pwc_death {
     const char *syscall;     /* the forbidden one, or "" */
     const char *stderr_tail; /* what the process wrote last, or ""; like the stack it comes with
                                 pwc_list_deaths only */
+    const char *oom_by;      /* PWC_OOM: "cgroup", "kernel", "supervisor" or "stage"; else "" */
 };
 
 /* What became of a range of chunks: see pwc_spec_records. */
@@ -454,6 +456,7 @@ struct pwc_status {
     const char *missing; /* and those that are not, each with its reason */
     const char *scratch; /* directory of rasters and its file system */
     const char *limits;  /* one line */
+    const char *memory;  /* who keeps stages within their memory: one line */
 };
 PWC_API int pwc_get_status(struct pwc *c, int timeout_ms,
                            void (*each)(const struct pwc_status *status, void *user), void *user);

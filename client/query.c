@@ -102,6 +102,7 @@ static void status_from(struct pwc_status *ret, const Pwc__Status *pb)
         .missing = text_of(pb->missing),
         .scratch = text_of(pb->scratch),
         .limits = text_of(pb->limits),
+        .memory = text_of(pb->memory),
     };
 }
 

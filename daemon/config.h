@@ -46,6 +46,7 @@ struct config {
     uint32_t deaths_kept;                                                /* obituaries remembered */
     Pwc__Isolation isolation; /* at least this much, whatever a job asks for */
     bool require_sandbox;     /* stages without every sandbox layer are not used */
+    bool cgroups;             /* each stage in a memory cgroup of its own, where one is delegated */
     enum log_level log_level;
     int64_t idle_stage_timeout; /* ns a parked stage may wait for work of its domain */
 

@@ -6,8 +6,11 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "daemon/cgroup.h"
 #include "daemon/deaths.h"
 #include "daemon/events.h"
+#include "daemon/pressure.h"
+#include "daemon/units.h"
 
 enum cause cause_of(Pwc__Code code)
 {
@@ -21,6 +24,7 @@ enum cause cause_of(Pwc__Code code)
     case PWC__CODE__CODE_CRASH:
     case PWC__CODE__CODE_EXIT:
     case PWC__CODE__CODE_SANDBOX:
+    case PWC__CODE__CODE_RLIMIT:
     case PWC__CODE__CODE_PROTOCOL:
     case PWC__CODE__CODE_INTERNAL:
         return CAUSE_CRASH;
@@ -58,7 +62,7 @@ static void read_obituary(struct death *x, const struct stage *s)
     x->cpu_ns = *(volatile const uint64_t *)&o->cpu_ns;
     uint32_t why = *(volatile const uint32_t *)&o->why;
     if (why == PWC__CODE__CODE_INPUT_SHRANK || why == PWC__CODE__CODE_INPUT_IO ||
-        why == PWC__CODE__CODE_NO_MEMORY)
+        why == PWC__CODE__CODE_NO_MEMORY || why == PWC__CODE__CODE_OOM)
         x->code = (Pwc__Code)why;
     static const char mark[] = "syscall: ";
     if (strncmp(x->stack, mark, sizeof mark - 1) == 0) {
@@ -99,6 +103,42 @@ static void culprit(const struct death *x, char *ret, size_t size)
     }
 }
 
+#define OOM_WINDOW_NS (3 * NS_PER_S) /* from being chosen to being gone: its memory is given back in between */
+
+bool deaths_look_for_oom(struct daemon *d)
+{
+    uint64_t kills = pressure_oom_kills();
+    struct mono now = clock_now();
+    if (d->oom_looked && kills > d->oom_kills)
+        d->oom_at = now;
+    d->oom_looked = true;
+    d->oom_kills = kills;
+    return d->oom_at.ns != 0 && mono_since(now, d->oom_at) < OOM_WINDOW_NS;
+}
+
+/* SIGKILL that we did not send: the kernel counts whom it kills for want of memory, in each cgroup and in
+ * all. */
+static enum oom killed_by_kernel(const struct stage *s)
+{
+    enum oom by = cgroup_oom(s->cgroup);
+    if (by == OOM_NONE && s->cgroup == NULL && deaths_look_for_oom(s->d))
+        by = OOM_KERNEL;
+    return by;
+}
+
+static void find_oom(struct death *x, const struct stage *s)
+{
+    enum oom by =
+        s->kill_code == PWC__CODE__CODE_OK && x->signal == SIGKILL ? killed_by_kernel(s) : OOM_NONE;
+    x->oom_by = "";
+    if (by != OOM_NONE) {
+        x->code = PWC__CODE__CODE_OOM;
+        x->oom_by = by == OOM_CGROUP ? "cgroup" : "kernel";
+    } else if (x->code == PWC__CODE__CODE_OOM) {
+        x->oom_by = s->kill_code == PWC__CODE__CODE_OOM ? "supervisor" : "stage";
+    }
+}
+
 static void classify(struct death *x, const struct stage *s, const siginfo_t *info)
 {
     bool killed = info == NULL || info->si_code != CLD_EXITED;
@@ -107,12 +147,37 @@ static void classify(struct death *x, const struct stage *s, const siginfo_t *in
     x->code = killed ? PWC__CODE__CODE_CRASH : PWC__CODE__CODE_EXIT;
     if (x->signal == SIGSYS)
         x->code = PWC__CODE__CODE_SANDBOX;
+    if (x->signal == SIGXCPU || x->signal == SIGXFSZ)
+        x->code = PWC__CODE__CODE_RLIMIT;
     read_obituary(x, s);
     if (s->kill_code != PWC__CODE__CODE_OK)
         x->code = s->kill_code;
     if (s->cpu_ns > 0)
         x->cpu_ns = s->cpu_ns;
     x->rss_peak = s->rss_peak;
+    find_oom(x, s);
+}
+
+/* By whom and at which limit. False: that was not it. */
+static bool describe_oom(const struct death *x, const struct stage *s, const char *where, char *how,
+                         size_t size)
+{
+    char limit[UNITS_TEXT];
+    size_format(s->job != NULL ? s->job->memory : s->d->cfg.memory, limit);
+    if (strcmp(x->oom_by, "kernel") == 0)
+        snprintf(how, size, "killed by the kernel for want of memory");
+    else if (strcmp(x->oom_by, "stage") == 0)
+        snprintf(how, size, "ended%s: no memory left of its limit of %s", where, limit);
+    else if (x->oom_by[0] != '\0')
+        snprintf(how, size, "killed: over its memory limit of %s", limit);
+    return x->oom_by[0] != '\0';
+}
+
+static const char *over_rlimit(const struct death *x)
+{
+    if (x->code != PWC__CODE__CODE_RLIMIT)
+        return "";
+    return x->signal == SIGXCPU ? ": over its limit of CPU time" : ": over the limit of a file's size";
 }
 
 /* The one line for people: "chunk 17 (rows 2176 to 2303) killed by SIGSEGV in vips_foo, attempt 3 of 3". */
@@ -129,7 +194,9 @@ static void describe(struct death *x, const struct stage *s)
 {
     char how[200], where[128];
     culprit(x, where, sizeof where);
-    if (s->kill_code != PWC__CODE__CODE_OK)
+    if (describe_oom(x, s, where, how, sizeof how))
+        ;
+    else if (s->kill_code != PWC__CODE__CODE_OK)
         snprintf(how, sizeof how, "killed%s: %s", where, s->kill_reason);
     else if (x->code == PWC__CODE__CODE_INPUT_SHRANK)
         snprintf(how, sizeof how, "ended: the input became shorter while it was read");
@@ -140,7 +207,7 @@ static void describe(struct death *x, const struct stage *s)
     else if (x->syscall[0] != '\0')
         snprintf(how, sizeof how, "killed by the sandbox: system call %s", x->syscall);
     else if (x->signal != 0)
-        snprintf(how, sizeof how, "killed by SIG%s%s", sigabbrev_np(x->signal), where);
+        snprintf(how, sizeof how, "killed by SIG%s%s%s", sigabbrev_np(x->signal), where, over_rlimit(x));
     else
         snprintf(how, sizeof how, "exited with status %d", x->exit_status);
     tell(x, how);
@@ -220,6 +287,7 @@ struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, cons
     struct death *x = death_new(s);
     char what[PWC_TEXT_MAX];
     x->code = code;
+    x->oom_by = code == PWC__CODE__CODE_OOM ? "stage" : "";
     fill_chunk(x, s, chunk);
     x->attempts_max = 1 + s->job->budget.retries[cause_of(code)];
     snprintf(what, sizeof what, "failed: %.*s", PWC_TEXT_MAX - 400,
@@ -267,6 +335,7 @@ void deaths_pack(const struct death *x, Pwc__Death *ret)
     ret->layers = (char *)(uintptr_t)x->layers;
     ret->syscall = (char *)(uintptr_t)x->syscall;
     ret->elapsed_ns = x->elapsed_ns;
+    ret->oom_by = (char *)(uintptr_t)x->oom_by;
     ret->stderr_tail = (char *)(uintptr_t)x->stderr_tail;
 }
 

@@ -25,6 +25,7 @@ struct death {
     int signal, exit_status;
     char *reason, *stack, *stderr_tail; /* owned, never NULL once recorded */
     char syscall[32];
+    const char *oom_by; /* CODE_OOM: who saw it; else "" */
     char layers[128];
     int64_t at_ns;
     uint64_t cpu_ns, elapsed_ns, rss_peak;
@@ -37,6 +38,8 @@ struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, cons
 /* The same in another role: planner, producer, consumer. */
 struct death *deaths_refused(struct stage *s, Pwc__Code code, const char *reason);
 void deaths_pack(const struct death *x, Pwc__Death *ret); /* borrows from x */
+/* At every tick, so that a death can be told to have come with a kill by the kernel. True: there was one just now. */
+bool deaths_look_for_oom(struct daemon *d);
 void deaths_free_all(struct daemon *d);
 /* Was it this that ended the job? */
 bool deaths_ended(const struct job *j, const struct death *x);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/cgroup.h"
 #include "daemon/dispatch.h"
 #include "daemon/events.h"
 #include "daemon/flow.h"
@@ -34,6 +35,7 @@ void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool s
     s->lease.seen_cpu = UINT64_MAX;
     s->seat = seat;
     s->leases++;
+    cgroup_limit(s->cgroup, j->memory);
     atomic_store(&s->control->cancel, 0);
     atomic_store(&s->control->limit, UINT64_MAX);
     j->stages_on++;

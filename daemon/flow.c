@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/cgroup.h"
 #include "daemon/closer.h"
 #include "daemon/deaths.h"
 #include "daemon/dispatch.h"
@@ -511,7 +512,12 @@ static void on_failed(struct stage *s, struct frame *f, const ProtobufCMessage *
 
 static void on_ready(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
 {
-    (void)f, (void)msg;
+    (void)f;
+    int error = ((const Stage__Ready *)msg)->cgroup_error;
+    if (error != 0) {
+        log_warn("stage %lu cannot join its cgroup: %s; its memory is watched instead", (unsigned long)s->id, strerror(error));
+        cgroup_give_back(TAKE_PTR(s->cgroup));
+    }
     s->said_ready = true;
 }
 

@@ -14,6 +14,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "daemon/cgroup.h"
 #include "daemon/children.h"
 #include "daemon/closer.h"
 #include "daemon/deaths.h"
@@ -62,6 +63,7 @@ static void serve(struct daemon *d)
     tell_ready(d);
     log_info("ready: %u seats (%s), socket %s", d->seats, d->seats_from,
              listener.path != NULL ? listener.path : "from the service manager");
+    log_info("memory of stages: %s", cgroups_posture());
 }
 
 static uint32_t jobs_alive(const struct daemon *d)
@@ -378,6 +380,7 @@ static void finish(struct daemon *d)
     small_end(d);
     drop_event(d->stop_ev);
     pool_free(d->pool);
+    cgroups_stop();
     deaths_free_all(d);
     free_users(d);
     free(d->jobs);
@@ -418,6 +421,7 @@ int main(int argc, char **argv)
     raise_descriptor_limit();
     posture_scratch(d->cfg.scratch, d->scratch, sizeof d->scratch);
     init_tables(d);
+    cgroups_start(d->cfg.cgroups, 2 * (d->seats + 1)); /* at work, and as many spares */
     if (open_socket(d, &error) < 0)
         return complain(error, EX_UNAVAILABLE);
     d->base = make_base();

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/cgroup.h"
 #include "daemon/pool.h"
 #include "ipc/log.h"
 
@@ -41,20 +42,24 @@ static char **clean_environment(void)
 
 /* posix_spawn is vfork underneath: flat in our size. The child is ours and not reaped yet, so its pidfd is
  * right. */
-static int execute(const char *program, const char *mode, int channel, pid_t *ret_pid, int *ret_pidfd)
+/* procs: of the cgroup to join; -1: none. */
+static int execute(const char *program, const char *mode, int channel, int procs, pid_t *ret_pid, int *ret_pidfd)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attr);
     posix_spawn_file_actions_adddup2(&actions, channel, 3);
+    if (procs >= 0)
+        posix_spawn_file_actions_adddup2(&actions, procs, 4);
     sigset_t none, all;
     sigemptyset(&none);
     sigfillset(&all);
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    char *argv[] = {(char *)(uintptr_t)program, (char *)(uintptr_t)mode, NULL};
+    char *argv[] = {(char *)(uintptr_t)program, (char *)(uintptr_t)mode,
+                    procs >= 0 ? (char *)(uintptr_t)"--cgroup" : NULL, NULL};
     AUTO_FREE char **env = clean_environment();
     int r = -posix_spawn(ret_pid, program, &actions, &attr, argv, env);
     posix_spawn_file_actions_destroy(&actions);
@@ -213,7 +218,7 @@ int nursery_start(struct pool *p)
     int sv[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv) < 0)
         return -errno;
-    int r = execute(p->d->cfg.stage_program, "--nursery", sv[1], &p->nursery_pid, &p->nursery_pidfd);
+    int r = execute(p->d->cfg.stage_program, "--nursery", sv[1], -1, &p->nursery_pid, &p->nursery_pidfd);
     close(sv[1]);
     if (r < 0) {
         close(sv[0]);
@@ -249,11 +254,13 @@ void nursery_stop(struct pool *p)
 
 int nursery_spawn(struct pool *p, struct stage *s, int child_fd)
 {
+    int procs = s->cgroup != NULL ? cgroup_procs(s->cgroup) : -1;
     if (p->nursery != NULL) {
+        int fds[] = {child_fd, procs};
         Stage__Spawn m = STAGE__SPAWN__INIT;
         m.stage = s->id;
         m.parent = (uint32_t)getpid();
-        int r = chan_send_full(p->nursery, PWC_MSG_SPAWN, 0, &m.base, NULL, 0, &child_fd, 1);
+        int r = chan_send_full(p->nursery, PWC_MSG_SPAWN, 0, &m.base, NULL, 0, fds, procs >= 0 ? 2 : 1);
         if (r == 0 && chan_queued(p->nursery) > 0)
             event_add(p->nursery_write_ev, NULL);
         if (r == 0)
@@ -261,7 +268,7 @@ int nursery_spawn(struct pool *p, struct stage *s, int child_fd)
     }
     pid_t pid;
     int pidfd;
-    int r = execute(p->d->cfg.stage_program, "--stage", child_fd, &pid, &pidfd);
+    int r = execute(p->d->cfg.stage_program, "--stage", child_fd, procs, &pid, &pidfd);
     if (r < 0)
         return r;
     stage_got_process(s, pid, pidfd);

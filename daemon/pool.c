@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/cgroup.h"
 #include "daemon/children.h"
 #include "daemon/deaths.h"
 #include "daemon/flow.h"
@@ -166,6 +167,7 @@ static int spawn_one(struct pool *p)
     struct stage *s = stage_new(p->d, p->next_id++, sv[0]);
     TAILQ_INSERT_TAIL(&p->stages, s, link);
     p->n++;
+    s->cgroup = cgroup_take();
     int r = nursery_spawn(p, s, sv[1]);
     close(sv[1]);
     if (r < 0) {

@@ -9,8 +9,11 @@
 static const char *slurp(const char *path, char *text, size_t size)
 {
     AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, size - 1) : 0;
-    text[n > 0 ? n : 0] = '\0';
+    size_t n = 0;
+    ssize_t r;
+    while (fd >= 0 && n < size - 1 && (r = read(fd, text + n, size - 1 - n)) > 0) /* a page at a time */
+        n += (size_t)r;
+    text[n] = '\0';
     return text;
 }
 
@@ -49,4 +52,16 @@ uint64_t pressure_of(pid_t pid)
     char path[40], status[4096];
     snprintf(path, sizeof path, "/proc/%d/status", pid);
     return pressure_resident(slurp(path, status, sizeof status));
+}
+
+uint64_t pressure_kills(const char *vmstat)
+{
+    double n = field(vmstat, "\noom_kill ");
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+uint64_t pressure_oom_kills(void)
+{
+    char vmstat[16 * 1024];
+    return pressure_kills(slurp("/proc/vmstat", vmstat, sizeof vmstat));
 }

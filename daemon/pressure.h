@@ -24,4 +24,8 @@ bool pressure_now(void);
 uint64_t pressure_resident(const char *status);
 uint64_t pressure_of(pid_t pid);
 
+/* Processes the kernel has killed for want of memory since it started, by the text of /proc/vmstat. */
+uint64_t pressure_kills(const char *vmstat);
+uint64_t pressure_oom_kills(void);
+
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/cgroup.h"
 #include "daemon/closer.h"
 #include "daemon/deaths.h"
 #include "daemon/dispatch.h"
@@ -477,6 +478,7 @@ static void on_get_status(struct session *s, struct frame *f, const ProtobufCMes
         m.missing = (char *)(uintptr_t)x->missing;
     }
     char limits[256];
+    m.memory = (char *)(uintptr_t)cgroups_posture();
     m.limits = posture_limits(&d->cfg, d->seats, limits, sizeof limits);
     m.scratch = d->scratch;
     session_send(s, PWC_MSG_STATUS, f->tag, &m.base);

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/cgroup.h"
 #include "daemon/closer.h"
 #include "daemon/flow.h"
 #include "daemon/pool.h"
@@ -360,6 +361,7 @@ void stage_free(struct stage *s)
     chan_free(s->chan);
     closer_as(before);
     tail_free(s->tail);
+    cgroup_give_back(s->cgroup);
     fd_close_(&s->pidfd);
     segment_unmap(s->control, CONTROL_BYTES);
     segment_unmap((void *)(uintptr_t)s->seg, SEGMENT_BYTES);

@@ -105,6 +105,7 @@ struct stage {
     struct job *arena_job;
     uint64_t chunks, leases; /* computed and held in its life */
 
+    struct cgroup *cgroup;     /* its own; NULL: its memory is watched */
     struct tail *tail;         /* the last it wrote on stderr */
     uint64_t cpu_ns, rss_peak; /* by the kernel's account, once it is dead */
     Pwc__Code doom_code; /* asked for its stack; killed for this at the next tick unless it reports before */

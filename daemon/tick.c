@@ -3,6 +3,8 @@
 #include <malloc.h>
 #include <stdio.h>
 
+#include "daemon/cgroup.h"
+#include "daemon/deaths.h"
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/job.h"
@@ -114,7 +116,7 @@ static void write_off(struct stage *s)
 
 static void watch_memory(struct job *j, struct stage *s)
 {
-    if (j->memory != 0 && pressure_of(s->pid) > j->memory)
+    if (j->memory != 0 && !cgroup_limits(s->cgroup, j->memory) && pressure_of(s->pid) > j->memory)
         stage_kill(s, PWC__CODE__CODE_OOM, "over its memory limit");
 }
 
@@ -209,6 +211,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     struct stage *s;
     bool was_short = d->short_of_memory;
     d->short_of_memory = d->seats_busy > 0 && pressure_now();
+    deaths_look_for_oom(d);
     if (was_short != d->short_of_memory || d->retry_due)
         daemon_touch(d);
     d->retry_due = false;

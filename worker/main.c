@@ -19,6 +19,7 @@ static const char usage[] = "usage: pwc-stage --nursery | --stage | --catalogue 
                             "Runs ops for pwcd, which starts it; descriptor 3 is the channel between them.\n"
                             "  --nursery       make stages on request\n"
                             "  --stage         be one stage\n"
+                            "  --cgroup        descriptor 4 is cgroup.procs of the cgroup to join\n"
                             "  --parent PID    end at once unless PID is the parent\n"
                             "  --catalogue     print the ops this program has, with their parameters\n"
                             "  --version, --help\n";
@@ -46,7 +47,7 @@ static void keep_descriptors(void)
     close_range(STAGE_CHANNEL + 1, ~0u, 0);
 }
 
-static int serve(bool nursery, uint32_t parent)
+static int serve(bool nursery, bool cgroup, uint32_t parent)
 {
     if (!channel_is_there()) {
         fprintf(stderr,
@@ -54,13 +55,14 @@ static int serve(bool nursery, uint32_t parent)
                 STAGE_CHANNEL);
         return 64; /* EX_USAGE */
     }
+    int cgroup_error = process_join(cgroup ? STAGE_CGROUP : -1);
     keep_descriptors();
     process_prepare(&ops);
     if (!process_bind(parent))
         return EXIT_SUCCESS;
     if (nursery)
         nursery_main(STAGE_CHANNEL, &ops);
-    stage_main(STAGE_CHANNEL, &ops);
+    stage_main(STAGE_CHANNEL, &ops, cgroup_error);
 }
 
 static int catalogue(void)
@@ -75,25 +77,29 @@ static int catalogue(void)
 
 int main(int argc, char **argv)
 {
-    enum { OPT_NURSERY = 256, OPT_STAGE, OPT_CATALOGUE, OPT_PARENT, OPT_VERSION, OPT_HELP };
+    enum { OPT_NURSERY = 256, OPT_STAGE, OPT_CATALOGUE, OPT_PARENT, OPT_CGROUP, OPT_VERSION, OPT_HELP };
     static const struct option options[] = {{"nursery", no_argument, NULL, OPT_NURSERY},
                                             {"stage", no_argument, NULL, OPT_STAGE},
                                             {"catalogue", no_argument, NULL, OPT_CATALOGUE},
                                             {"parent", required_argument, NULL, OPT_PARENT},
+                                            {"cgroup", no_argument, NULL, OPT_CGROUP},
                                             {"version", no_argument, NULL, OPT_VERSION},
                                             {"help", no_argument, NULL, OPT_HELP},
                                             {NULL, 0, NULL, 0}};
     int mode = 0, c;
     uint32_t parent = 0;
+    bool cgroup = false;
     log_open("pwc-stage", LOG_INFO, getenv("JOURNAL_STREAM") != NULL);
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (c == OPT_PARENT)
             parent = (uint32_t)strtoul(optarg, NULL, 10);
+        else if (c == OPT_CGROUP)
+            cgroup = true;
         else
             mode = c;
     }
     if (mode == OPT_NURSERY || mode == OPT_STAGE)
-        return serve(mode == OPT_NURSERY, parent);
+        return serve(mode == OPT_NURSERY, cgroup, parent);
     if (mode == OPT_CATALOGUE)
         return catalogue();
     if (mode == OPT_VERSION)

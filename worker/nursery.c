@@ -131,15 +131,21 @@ static int find_glibc_words(struct nursery *n)
     return 0;
 }
 
-/* In the child. The nursery's channel is closed by putting the stage's own in its place. */
-static _Noreturn void become_stage(const struct nursery *n, int fd, uint32_t parent)
+int process_join(int procs)
 {
+    return procs >= 0 && write(procs, "0", 1) < 0 ? errno : 0;
+}
+
+/* In the child. The nursery's channel is closed by putting the stage's own in its place. */
+static _Noreturn void become_stage(const struct nursery *n, int fd, int procs, uint32_t parent)
+{
+    int cgroup_error = process_join(procs);
     syscall(SYS_set_robust_list, n->robust, n->robust_len);
     if (dup3(fd, STAGE_CHANNEL, O_CLOEXEC) < 0 || close_range(STAGE_CHANNEL + 1, ~0u, 0) < 0)
         _exit(71);
     if (!process_bind(parent))
         _exit(EXIT_SUCCESS);
-    stage_main(STAGE_CHANNEL, n->ops);
+    stage_main(STAGE_CHANNEL, n->ops, cgroup_error);
 }
 
 /*
@@ -169,7 +175,8 @@ static pid_t make_stage(const struct nursery *n, int *ret_pidfd)
 static int spawn(struct nursery *n, struct frame *f)
 {
     Stage__Spawn *m = (Stage__Spawn *)msg_unpack(f->desc, f->body, f->body_len);
-    AUTO_FD int fd = f->nfds == 1 ? frame_take_fd(f, 0) : -1;
+    AUTO_FD int fd = f->nfds >= 1 ? frame_take_fd(f, 0) : -1;
+    AUTO_FD int procs = f->nfds >= 2 ? frame_take_fd(f, 1) : -1;
     AUTO_FD int pidfd = -1;
     if (m == NULL || fd < 0) {
         msg_free((ProtobufCMessage *)m);
@@ -177,7 +184,7 @@ static int spawn(struct nursery *n, struct frame *f)
     }
     pid_t pid = make_stage(n, &pidfd);
     if (pid == 0)
-        become_stage(n, fd, m->parent);
+        become_stage(n, fd, procs, m->parent);
     Stage__Spawned answer = STAGE__SPAWNED__INIT;
     answer.stage = m->stage;
     answer.pid = pid > 0 ? (uint32_t)pid : 0;

@@ -11,6 +11,9 @@
 void process_prepare(struct optable *ops);
 /* Dies with its parent; false: the parent is gone already. parent 0: whoever it is. */
 bool process_bind(uint32_t parent);
+/* Into the cgroup whose cgroup.procs this is; -1: none. 0 or errno. May wait for the whole machine: a spare
+ * does it, not the supervisor. */
+int process_join(int procs);
 
 _Noreturn void nursery_main(int fd, const struct optable *ops);
 

@@ -18,7 +18,7 @@
 
 #define HANDLER_SECONDS 2 /* far more than a stack takes, far less than a person waits */
 
-static const int deadly[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGSYS, SIGTRAP};
+static const int deadly[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ};
 
 static struct {
     struct obituary *target;
@@ -149,6 +149,8 @@ static Pwc__Code conclude(int sig, const siginfo_t *info)
         return PWC__CODE__CODE_SANDBOX;
     if (sig == SIGBUS)
         return mapping_blame((uintptr_t)info->si_addr);
+    if (sig == SIGXCPU || sig == SIGXFSZ)
+        return PWC__CODE__CODE_RLIMIT;
     return out_of_memory() ? PWC__CODE__CODE_OOM : PWC__CODE__CODE_OK;
 }
 

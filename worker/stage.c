@@ -266,7 +266,7 @@ static _Noreturn void stage_end(int r)
     _exit(r == -EPIPE || r == -ECONNRESET ? EXIT_SUCCESS : STAGE_EXIT_PROTOCOL);
 }
 
-_Noreturn void stage_main(int fd, const struct optable *ops)
+_Noreturn void stage_main(int fd, const struct optable *ops, int cgroup_error)
 {
     static struct stage stage;
     struct stage *s = &stage;
@@ -276,6 +276,7 @@ _Noreturn void stage_main(int fd, const struct optable *ops)
     obituary_arm(NULL);
     Stage__Ready ready = STAGE__READY__INIT;
     ready.pid = (uint32_t)getpid();
+    ready.cgroup_error = cgroup_error;
     int r = stage_send(s, PWC_MSG_READY, &ready.base, NULL, 0, NULL, 0);
     while (r >= 0)
         r = stage_turn(s);

@@ -22,6 +22,7 @@
 
 #define STAGE_JOBS          8u /* jobs a stage may have open: the supervisor keeps count */
 #define STAGE_CHANNEL       3  /* where a stage and the nursery find their channel */
+#define STAGE_CGROUP        4  /* and, when executed with --cgroup, cgroup.procs of what it shall join */
 #define STAGE_EXIT_PROTOCOL 76 /* EX_PROTOCOL: the supervisor sent what it must not */
 #define STAGE_EXIT_SANDBOX  77 /* EX_NOPERM: a required layer is missing */
 
@@ -55,7 +56,8 @@ struct incoming {
 };
 
 /* Never returns: serves the channel until it ends, then exits. */
-_Noreturn void stage_main(int fd, const struct optable *ops);
+/* cgroup_error: of joining its cgroup, 0 none. */
+_Noreturn void stage_main(int fd, const struct optable *ops, int cgroup_error);
 /* 0, or the channel's error: the caller gives up. Waits until the socket took everything. */
 int stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail, size_t tail_len,
                const int *fds, unsigned nfds);

@@ -173,5 +173,6 @@ void json_death(struct json *j, const char *key, const struct pwc_death *d)
     json_str(j, "layers", d->layers);
     json_str(j, "syscall", d->syscall);
     json_str(j, "stderr", d->stderr_tail);
+    json_str(j, "oom_by", d->oom_by);
     json_end(j, '}');
 }

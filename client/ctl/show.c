@@ -53,6 +53,7 @@ static void show_status(const struct pwc_status *s, void *user)
         printf("sandbox  %s\n", s->layers[0] != '\0' ? s->layers : "(no stage has entered it yet)");
         if (s->missing[0] != '\0')
             printf("missing  %s\n", s->missing);
+        printf("memory   %s\n", s->memory);
         if (v->fully)
             printf("scratch  %s\nlimits   %s\n", s->scratch, s->limits);
         return;
@@ -78,6 +79,7 @@ static void show_status(const struct pwc_status *s, void *user)
     json_str(v->j, "missing", s->missing);
     json_str(v->j, "scratch", s->scratch);
     json_str(v->j, "limits", s->limits);
+    json_str(v->j, "memory", s->memory);
     json_end(v->j, '}');
 }
 

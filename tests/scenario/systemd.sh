@@ -130,6 +130,26 @@ test_watchdog_is_fed() {
     until_true "a word to the watchdog" eval '[[ $(property WatchdogTimestampMonotonic) -gt 0 ]]'
 }
 
+# Delegated: a cgroup for each stage, where this kernel has its memory controller in the v2 tree; else the reason.
+test_memory_is_delegated() {
+    alice pwcctl run noop n=1000
+    property_is Delegate yes || fail "not delegated"
+    local says pid
+    says=$(alice pwcctl status --json | jq -r .daemon.memory)
+    pid=$(property MainPID)
+    if machine grep -qw memory /sys/fs/cgroup/cgroup.controllers; then
+        [[ $says == "a cgroup for each stage, in "*/pwcd.service ]] || fail "status says: $says"
+        machine grep -q '/pwcd.service/supervisor$' "/proc/$pid/cgroup" || fail "pwcd is not in its leaf"
+        machine systemctl restart pwcd.service
+        alice pwcctl run noop n=1000
+        [[ $(alice pwcctl status --json | jq -r .daemon.memory) == "$says" ]] || fail "not so after a restart"
+    else
+        [[ $says == "watched ten times a second (the memory controller is not there: "*/pwcd.service")" ]] || fail "status says: $says"
+        note "no memory controller here: only that it was delegated is tested"
+    fi
+    no_complaints 'nothing expected'
+}
+
 test_stopped_at_shutdown() {
     alice pwcctl run noop n=1000
     machine systemctl stop pwcd.socket pwcd.service

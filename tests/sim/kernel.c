@@ -422,6 +422,11 @@ bool pressure_now(void)
     return sim_fault(W.p_memory);
 }
 
+uint64_t pressure_oom_kills(void)
+{
+    return 0;
+}
+
 uint64_t pressure_of(pid_t pid)
 {
     const struct proc *p = proc_of_pid(pid);

@@ -2,10 +2,12 @@
  * test_core.c - the pure core against plain models: interval sets, the ledger of chunks, lease sizes, places
  * of results. Random walks are seeded; a failure prints its seed.
  */
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "daemon/assembly.h"
+#include "daemon/cgroup.h"
 #include "daemon/halt.h"
 #include "daemon/lease_size.h"
 #include "daemon/ledger.h"
@@ -326,6 +328,43 @@ START_TEST(halt_speaks_parallel)
 }
 END_TEST
 
+START_TEST(cgroups_are_found_in_the_kernels_texts)
+{
+    char path[32];
+    ck_assert_int_eq(cgroup_parse_self("9:name=systemd:/x\n0::/a.slice/b\n", path, sizeof path), 0);
+    ck_assert_str_eq(path, "/a.slice/b");
+    ck_assert_int_eq(cgroup_parse_self("0::/\n", path, sizeof path), 0);
+    ck_assert_str_eq(path, "/");
+    ck_assert_int_eq(cgroup_parse_self("4:memory:/x\n", path, sizeof path), -ENOENT);
+    ck_assert_int_eq(cgroup_parse_self("0::/../outside\n", path, sizeof path), -ENOENT);
+    ck_assert_int_eq(cgroup_parse_self("0::/somewhat/longer/than/the/place/for/it\n", path, sizeof path), -ENOENT);
+    ck_assert_int_eq(cgroup_parse_self("", path, sizeof path), -ENOENT);
+    static const char mounts[] = "22 1 0:5 / /proc rw - proc proc rw\n"
+                                 "30 1 0:9 /part /mnt rw shared:4 - cgroup2 cgroup2 rw\n"
+                                 "31 1 0:9 / /sys/fs/cgroup rw,relatime shared:4 - cgroup2 cgroup2 rw\n";
+    ck_assert_int_eq(cgroup_parse_mount(mounts, path, sizeof path), 0);
+    ck_assert_str_eq(path, "/sys/fs/cgroup");
+    ck_assert_int_eq(cgroup_parse_mount("22 1 0:5 / /proc rw - proc proc rw\n", path, sizeof path), -ENOENT);
+}
+END_TEST
+
+/* Cgroups are used again: only what was counted since counts. */
+START_TEST(who_ran_out_of_memory)
+{
+    struct cgroup_events none = {0, 0};
+    struct cgroup_events e = cgroup_parse_events("low 0\nhigh 0\nmax 12\noom 1\noom_kill 2\noom_group_kill 1\n");
+    ck_assert_uint_eq(e.oom, 1);
+    ck_assert_uint_eq(e.oom_kill, 2);
+    ck_assert_int_eq(cgroup_judge(none, none), OOM_NONE);
+    ck_assert_int_eq(cgroup_judge(none, e), OOM_CGROUP);
+    ck_assert_int_eq(cgroup_judge(e, e), OOM_NONE);
+    struct cgroup_events later = {.oom = 1, .oom_kill = 3};
+    ck_assert_int_eq(cgroup_judge(e, later), OOM_KERNEL);
+    ck_assert_uint_eq(pressure_kills("pgfault 7\noom_kill 6\nx 1\n"), 6);
+    ck_assert_uint_eq(pressure_kills(""), 0);
+}
+END_TEST
+
 START_TEST(pressure_reads_the_kernels_texts)
 {
 #define PSI(full)                                                                                            \
@@ -420,6 +459,8 @@ int main(void)
     tcase_add_test(t, suspects_are_halved_until_one_is_left);
     tcase_add_test(t, a_rewound_ledger_waits_for_its_producer);
     tcase_add_test(t, halt_speaks_parallel);
+    tcase_add_test(t, cgroups_are_found_in_the_kernels_texts);
+    tcase_add_test(t, who_ran_out_of_memory);
     tcase_add_test(t, pressure_reads_the_kernels_texts);
     tcase_add_test(t, assembly_hands_out_in_order);
     tcase_add_test(t, assembly_a_retried_first_chunk_always_finds_room);

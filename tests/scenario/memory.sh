@@ -1,0 +1,164 @@
+#!/bin/bash
+# A stage that eats memory is ended before it takes the machine, whoever sees it: the supervisor, the kernel for the
+# stage's own cgroup, the kernel for a larger one, the stage itself. Each is told apart.
+. "$(dirname "$0")/lib.sh"
+
+setup() {
+    ! grep -q '^#define PWC_SANITIZED 1' "$PWC_BUILD/config.h" || skip "sanitizers reserve terabytes"
+}
+
+GROUP=
+
+# Nothing lives in it once pwcd has ended, in whatever way the test has.
+teardown() {
+    [[ -n $GROUP ]] || return 0
+    [[ -z ${PID-} ]] || stop_pwcd || kill -KILL "$PID"
+    until_true "an empty $GROUP" remove_group
+}
+
+remove_group() {
+    find "$GROUP" -depth -type d -exec rmdir {} \; 2>/dev/null || :
+    [[ ! -e $GROUP ]]
+}
+
+# The death that the newest record tells of.
+last_death() {
+    "$PWCCTL" deaths --json | jq -r ".deaths | last | .$1"
+}
+
+died_of_memory() {
+    equal "cause" oom "$(last_death cause)"
+    equal "seen by" "$1" "$(last_death oom_by)"
+}
+
+# eats LIMIT PATTERN ARGUMENT...: two attempts fail, the third is well; with no attempt left the reason is in one line.
+eats() {
+    local pattern=$1
+    shift
+    run_ok fault.leak n=9 at=3 attempts=2 --json "$@"
+    equal "chunks" 9 "$(field chunks)"
+    equal "deaths" 2 "$(field deaths)"
+    refused 1 "chunk 3 $pattern, attempt 1 of 1" -q fault.leak n=9 at=3 attempts=9 --retries 0 "$@"
+}
+
+status_says() {
+    "$PWCCTL" status | grep -qE "^memory +$1" || fail "status does not say '$1': $("$PWCCTL" status)"
+}
+
+test_watched() {
+    start_pwcd --workers 2 --set cgroups=no
+    status_says 'watched ten times a second \(cgroups = no\)'
+    eats 'killed.*: over its memory limit of 100M' --memory 100M
+    died_of_memory supervisor
+}
+
+# Its allocations fail first.
+test_own_limit() {
+    start_pwcd --workers 2 --set memory=100M --set cgroups=no
+    eats 'ended in .*: no memory left of its limit of 100M'
+    died_of_memory stage
+}
+
+# ---- in a cgroup ----
+
+# new_group PARENT: its name goes to GROUP.
+new_group() {
+    mkdir "$1/pwc-memory-$$" 2>/dev/null || skip "cannot make a cgroup in $1"
+    GROUP=$1/pwc-memory-$$
+}
+
+# Starts pwcd as the only process of GROUP.
+start_in_group() {
+    # shellcheck disable=SC2016 # expanded there
+    PREFIX=(bash -c 'echo $$ >"$1/cgroup.procs" && shift && exec "$@"' - "$GROUP" "$@")
+    start_pwcd --workers 2
+}
+
+# The machine's memory, or a container's: not the limit of a stage.
+test_kernel_kills() {
+    need_root
+    if grep -qsw memory /sys/fs/cgroup/cgroup.controllers; then
+        grep -qsw memory /sys/fs/cgroup/cgroup.subtree_control || skip "no memory controller below the root cgroup"
+        new_group /sys/fs/cgroup
+        echo 300M >"$GROUP/memory.max"
+    elif [[ -w /sys/fs/cgroup/memory/memory.limit_in_bytes ]]; then
+        new_group /sys/fs/cgroup/memory
+        echo 300M >"$GROUP/memory.limit_in_bytes"
+    else
+        skip "no memory controller"
+    fi
+    start_in_group
+    eats 'killed by the kernel for want of memory'
+    died_of_memory kernel
+    daemon_alive
+}
+
+delegated_group() {
+    need_root
+    grep -qsw memory /sys/fs/cgroup/cgroup.controllers || skip "no memory controller in a cgroup v2 tree"
+    echo +memory >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || skip "the memory controller cannot be handed down"
+    new_group /sys/fs/cgroup
+}
+
+# As a service manager delegates to an ordinary user.
+delegate_to() {
+    chown "$1" "$GROUP" "$GROUP/cgroup.procs" "$GROUP/cgroup.subtree_control" "$GROUP/cgroup.threads"
+}
+
+# Every stage in one of its own.
+groups_are_those_of_stages() {
+    local pids pid
+    mapfile -t pids < <(stage_pids '.role != "nursery"')
+    for pid in "${pids[@]}"; do
+        grep -o '/stage-[0-9]*$' "/proc/$pid/cgroup"
+    done 2>/dev/null | sort -u >"$T/groups" || :
+    [[ ${#pids[@]} -ge 3 && $(wc -l <"$T/groups") -eq ${#pids[@]} ]]
+}
+
+test_cgroup_of_each_stage() {
+    delegated_group
+    # shellcheck disable=SC2034 # for lib.sh
+    DAEMON_USER=nobody
+    delegate_to nobody
+    chmod 777 "$T/w"
+    start_in_group setpriv --reuid nobody --regid nogroup --clear-groups
+    status_says "a cgroup for each stage, in $GROUP"
+    eats 'killed: over its memory limit of 100M' --memory 100M
+    died_of_memory cgroup
+    [[ $(last_death rss_peak) -ge 90000000 ]] || fail "peak $(last_death rss_peak)"
+    eats 'killed: over its memory limit of 120M' --memory 120M # used again, with another limit
+    until_true "a cgroup for each stage" groups_are_those_of_stages
+    grep -q '/supervisor$' "/proc/$PID/cgroup" || fail "pwcd is in $(<"/proc/$PID/cgroup")"
+    # The next job has another limit, and one without any may have more.
+    run_ok fault.leak n=9 at=3 attempts=9 bytes=200000000 --json
+    equal "deaths" 0 "$(field deaths)"
+    stop_pwcd
+    [[ -z $(find "$GROUP" -name 'stage-*') ]] || fail "cgroups left: $(find "$GROUP" -name 'stage-*')"
+}
+
+test_cgroups_of_a_crash_are_removed() {
+    delegated_group
+    # shellcheck disable=SC2034
+    DAEMON_USER=nobody
+    delegate_to nobody
+    start_in_group setpriv --reuid nobody --regid nogroup --clear-groups
+    crash_pwcd
+    [[ -n $(find "$GROUP" -name 'stage-*') ]] || fail "nothing was left: this proves nothing"
+    # The root of a tree that hands controllers down takes no process.
+    PREFIX=(bash -c 'echo $$ >"$1/supervisor/cgroup.procs" && shift && exec "$@"' - "$GROUP" setpriv --reuid nobody --regid nogroup
+        --clear-groups)
+    chown nobody "$GROUP"/supervisor/cgroup.procs
+    rm "$T/log"
+    start_pwcd --workers 2
+    status_says "a cgroup for each stage, in $GROUP"
+    until_true "a cgroup for each stage" groups_are_those_of_stages
+}
+
+# Root's own cgroup is not ours just because root may write there.
+test_root_takes_nothing_undelegated() {
+    need_root
+    start_pwcd --workers 2
+    status_says 'watched ten times a second'
+}
+
+run_tests "$@"
