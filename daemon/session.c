@@ -30,14 +30,14 @@ static void flush_out(void *arg)
     struct session *s = arg;
     if (s->doomed)
         return;
-    if (chan_flush(s->chan) < 0)
+    if (chan_flush(s->chan) < 0) {
         session_doom(s, "hung up");
-    else if (chan_queued(s->chan) > 0)
+    } else if (chan_queued(s->chan) > 0) {
         event_add(s->write_ev, NULL);
-    else if (s->half_closed && TAILQ_EMPTY(&s->jobs) && s->list.step == NULL)
-        session_doom(s, "done");
-    else
+    } else {
         event_del(s->write_ev);
+        session_check_done(s);
+    }
 }
 
 void session_send(struct session *s, uint16_t type, uint64_t tag, const ProtobufCMessage *m)
@@ -75,7 +75,7 @@ static bool has_no_jobs(const struct session *s)
 
 void session_check_done(struct session *s)
 {
-    if (s->half_closed && has_no_jobs(s) && chan_queued(s->chan) == 0)
+    if (s->half_closed && has_no_jobs(s) && s->list.step == NULL && chan_queued(s->chan) == 0)
         session_doom(s, "done");
 }
 
