@@ -1,7 +1,10 @@
 /* client_growth.c - how cost grows with jobs that wait and with clients that are connected. */
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/bench/client.h"
 
@@ -76,35 +79,80 @@ int cmd_waiting(int argc, char **argv)
 
 /* ---- clients ---- */
 
-static void raise_limit(void)
+/* As many as this process may have: a client of libpwc has two descriptors. */
+static size_t clients_a_process(void)
 {
     struct rlimit rl;
-    getrlimit(RLIMIT_NOFILE, &rl);
+    if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
+        bench_fail("getrlimit: %m");
     rl.rlim_cur = rl.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &rl);
+    if (setrlimit(RLIMIT_NOFILE, &rl) < 0 || rl.rlim_cur < 200)
+        bench_fail("%lu descriptors are too few", (unsigned long)rl.rlim_max);
+    return (rl.rlim_cur - 100) / 2;
+}
+
+static struct pwc **connect_many(size_t n)
+{
+    struct pwc **c = calloc(n, sizeof(struct pwc *));
+    for (size_t i = 0; i < n; i++)
+        c[i] = bench_connect();
+    return c;
+}
+
+/* Those that are too many for one process: a child connects them, says so, and holds them until `held` ends.
+ */
+static void hold_elsewhere(size_t n, const int held[2])
+{
+    int ready[2];
+    char byte = 0;
+    if (pipe2(ready, O_CLOEXEC) < 0)
+        bench_fail("pipe: %m");
+    pid_t pid = fork();
+    if (pid < 0)
+        bench_fail("fork: %m");
+    if (pid == 0) {
+        close(held[1]);
+        close(ready[0]);
+        connect_many(n);
+        bool told = write(ready[1], &byte, 1) == 1;
+        _exit(told && read(held[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    close(ready[1]);
+    if (read(ready[0], &byte, 1) != 1)
+        bench_fail("a process with %zu clients failed", n);
+    close(ready[0]);
+}
+
+static void run_jobs(struct pwc **c, size_t n, double *took, size_t jobs)
+{
+    struct pwc_spec *spec = bench_chunks_spec("noop", 1, 0);
+    for (size_t i = 0; i < jobs; i++) {
+        double start = bench_now();
+        pwc_job_free(bench_run(c[(i * 7919) % n], spec));
+        took[i] = bench_now() - start;
+    }
+    pwc_spec_free(spec);
 }
 
 int cmd_clients(int argc, char **argv)
 {
     enum { JOBS = 500 };
-    size_t n = bench_number("clients", argc > 1 ? argv[1] : NULL, 1, 100000);
+    size_t n = bench_number("clients", argc > 1 ? argv[1] : NULL, 1, 100000), most = clients_a_process() - 1;
     double took[JOBS];
-    raise_limit();
-    struct pwc **c = calloc(n, sizeof(struct pwc *));
+    int held[2], status;
+    if (pipe2(held, O_CLOEXEC) < 0)
+        bench_fail("pipe: %m");
     struct pwc *first = bench_connect();
     pid_t daemon = bench_daemon(first);
     uint64_t before = bench_rss_kib(daemon);
+    size_t own = n < most ? n : most;
     double t0 = bench_now();
-    for (size_t i = 0; i < n; i++)
-        c[i] = bench_connect();
+    for (size_t left = n - own; left > 0; left -= left < most ? left : most)
+        hold_elsewhere(left < most ? left : most, held);
+    struct pwc **c = connect_many(own);
     double t1 = bench_now();
     uint64_t after = bench_rss_kib(daemon);
-    struct pwc_spec *spec = bench_chunks_spec("noop", 1, 0);
-    for (size_t i = 0; i < JOBS; i++) {
-        double start = bench_now();
-        pwc_job_free(bench_run(c[(i * 7919) % n], spec));
-        took[i] = bench_now() - start;
-    }
+    run_jobs(c, own, took, JOBS);
     double cpu = bench_cpu_of(daemon);
     uint64_t switches = bench_switches_of(daemon);
     poll(NULL, 0, 1000);
@@ -113,9 +161,12 @@ int cmd_clients(int argc, char **argv)
     bench_print_quantiles("job_", took, JOBS);
     bench_print("idle_wakeups", (double)(bench_switches_of(daemon) - switches));
     bench_print("idle_cpu_us", (bench_cpu_of(daemon) - cpu) * 1e6);
-    for (size_t i = 0; i < n; i++)
+    close(held[1]);
+    while (wait(&status) > 0)
+        if (status != 0)
+            bench_fail("a process with clients failed");
+    for (size_t i = 0; i < own; i++)
         pwc_close(c[i]);
-    pwc_spec_free(spec);
     pwc_close(first);
     free(c);
     return 0;
