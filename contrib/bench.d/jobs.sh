@@ -84,11 +84,11 @@ flood_row() {
 }
 
 row_flood() {
-    flood_row flood "one-chunk jobs/s, one connection" 1 "$(by 50000 20000)" "$(by 8000 4000)"
+    flood_row flood "one-chunk jobs/s, one connection" 1 "$(by 100000 20000)" "$(by 8000 4000)"
 }
 
 row_flood8() {
-    flood_row flood8 "one-chunk jobs/s, 8 clients" 8 "$(by 6250 2500)" "$(by 1000 500)"
+    flood_row flood8 "one-chunk jobs/s, 8 clients" 8 "$(by 12500 2500)" "$(by 1000 500)"
 }
 
 # ---- sums ----
