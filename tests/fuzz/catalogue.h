@@ -1,4 +1,5 @@
-/* catalogue.h - a catalogue of a few ops for the fuzz targets: one of each kind of split, absorption and type. */
+/* catalogue.h - a catalogue of a few ops for the fuzz targets: one of each kind of split, absorption and
+ * type. */
 #ifndef PWC_TESTS_FUZZ_CATALOGUE_H
 #define PWC_TESTS_FUZZ_CATALOGUE_H
 

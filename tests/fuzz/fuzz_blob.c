@@ -1,6 +1,6 @@
 /*
- * fuzz_blob.c - any bytes as the plan of an image job, which a taken-over planner wrote for workers and consumer:
- * refused, or a header and metadata that an image can wear.
+ * fuzz_blob.c - any bytes as the plan of an image job, which a taken-over planner wrote for workers and
+ * consumer: refused, or a header and metadata that an image can wear.
  */
 #include <string.h>
 

@@ -1,6 +1,7 @@
 /*
- * fuzz_config.c - any bytes as the configuration file (first byte even) or as flags divided by line breaks (odd):
- * refused with one line that can be shown, or taken, printed by `pwcd -n`, and then read again to the same.
+ * fuzz_config.c - any bytes as the configuration file (first byte even) or as flags divided by line breaks
+ * (odd): refused with one line that can be shown, or taken, printed by `pwcd -n`, and then read again to the
+ * same.
  */
 #include <errno.h>
 #include <string.h>
@@ -80,13 +81,14 @@ static void as_file(const uint8_t *data, size_t size)
 static void as_flags(const uint8_t *data, size_t size)
 {
     struct config c;
-    char *error = NULL, *argv[ARGS_MAX + 1] = {(char *)(uintptr_t)"pwcd"};
+    char *error = NULL, *argv[ARGS_MAX + 1] = {(char *)(uintptr_t) "pwcd"};
     int argc = 1;
     AUTO_FREE char *text = xcalloc(1, size + 1);
     memcpy(text, data, size);
     char *save = NULL;
     for (char *w = strtok_r(text, "\n", &save); w != NULL && argc < ARGS_MAX; w = strtok_r(NULL, "\n", &save))
-        if (strncmp(w, "-h", 2) != 0 && strncmp(w, "--h", 3) != 0 && strncmp(w, "-V", 2) != 0 && strncmp(w, "--v", 3) != 0)
+        if (strncmp(w, "-h", 2) != 0 && strncmp(w, "--h", 3) != 0 && strncmp(w, "-V", 2) != 0 &&
+            strncmp(w, "--v", 3) != 0)
             argv[argc++] = w;
     argv[argc] = NULL;
     int r = config_parse(&c, argc, argv, &error);

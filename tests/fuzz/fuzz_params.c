@@ -1,7 +1,7 @@
 /*
- * fuzz_params.c - any Submit against a catalogue: refused with a field and one printable line, or taken with values
- * of the declared types that fit the messages they travel on in. Input: a byte that says how the rest makes the
- * message: as it is, or through the descriptors (fill.h), so that most of it is right.
+ * fuzz_params.c - any Submit against a catalogue: refused with a field and one printable line, or taken with
+ * values of the declared types that fit the messages they travel on in. Input: a byte that says how the rest
+ * makes the message: as it is, or through the descriptors (fill.h), so that most of it is right.
  */
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /*
- * fuzz_public.c - up to four clients that say anything, to the supervisor in this process, whose stages are honest.
- * Whatever they say: nothing reaches an assertion, the tables stay true (inproc.c), and when they have gone
- * everything is given back.
+ * fuzz_public.c - up to four clients that say anything, to the supervisor in this process, whose stages are
+ * honest. Whatever they say: nothing reaches an assertion, the tables stay true (inproc.c), and when they
+ * have gone everything is given back.
  *
  * Input: a byte chooses what is done and by whom, further bytes what is said (input.h, fill.h).
  */
@@ -27,7 +27,8 @@ static void say_filled(struct source *s, unsigned who)
     if (roll == 0)
         len = spoil_body(s, body, len, d->body_max);
     unsigned nfds = d->fds_max > 0 && roll < 24 ? roll % 4 : 0;
-    const struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES - 4 + len), d->type, (uint16_t)nfds, roll, (uint32_t)len};
+    const struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES - 4 + len), d->type, (uint16_t)nfds, roll,
+                                 (uint32_t)len};
     frame_put(bytes, &h);
     memcpy(bytes + PWC_HEADER_BYTES, body, len);
     caller_send(who, bytes, PWC_HEADER_BYTES + len, roll == 31 ? nfds + 1 : nfds);
@@ -35,7 +36,8 @@ static void say_filled(struct source *s, unsigned who)
 
 static void say_bytes(struct input *in, unsigned who)
 {
-    size_t n = MIN((size_t)input_bytes(in, 1), in->left);
+    size_t n = input_bytes(in, 1);
+    n = MIN(n, in->left);
     caller_send(who, in->at, n, n % 3 == 0 ? 1 : 0);
     in->at += n;
     in->left -= n;
@@ -50,7 +52,7 @@ static void step(struct input *in, struct source *s)
     if (callers[who].fd < 0) {
         caller_connect(who, who < 2 ? 0 : 1000 + who);
         if (command % 16 < 15)
-            job_hello(who);
+            say_hello(who);
     }
     switch (command / WORLD_CLIENTS % 16) {
     case 0:
@@ -62,11 +64,12 @@ static void step(struct input *in, struct source *s)
     case 4:
     case 5:
     case 6:
-        job_submit(who, (unsigned)input_bytes(in, 1));
+        say_submit(who, (unsigned)input_bytes(in, 1));
         break;
     case 7:
     case 8:
-        job_item(who, 1 + input_bytes(in, 1) % (world.next_job + 1), input_bytes(in, 1) % 8, (unsigned)input_bytes(in, 1) % 3);
+        say_item(who, 1 + input_bytes(in, 1) % (world.next_job + 1), input_bytes(in, 1) % 8,
+                 (unsigned)input_bytes(in, 1) % 3);
         break;
     case 9:
         say_bytes(in, who);

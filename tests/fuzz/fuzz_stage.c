@@ -1,9 +1,10 @@
 /*
- * fuzz_stage.c - stages that say anything, to the supervisor in this process, whose client is an ordinary one.
- * Nothing reaches an assertion, the tables stay true (inproc.c), and when all is over everything is given back.
+ * fuzz_stage.c - stages that say anything, to the supervisor in this process, whose client is an ordinary
+ * one. Nothing reaches an assertion, the tables stay true (inproc.c), and when all is over everything is
+ * given back.
  *
- * Input: a byte chooses which stage does what, further bytes what it says. The numbers that mean something (leases,
- * jobs, chunks) are chosen often.
+ * Input: a byte chooses which stage does what, further bytes what it says. The numbers that mean something
+ * (leases, jobs, chunks) are chosen often.
  */
 #include <string.h>
 
@@ -60,7 +61,8 @@ static void lie(struct source *s, struct fake *f, unsigned how)
     unsigned nfds = d->fds_max > 0 && how % 2 == 0 ? 1 : 0;
     if (d->tail_max > 0 && how % 3 == 0)
         tail = 4 + source_below(s, 40);
-    const struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES - 4 + len + tail), d->type, (uint16_t)nfds, how, (uint32_t)len};
+    const struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES - 4 + len + tail), d->type, (uint16_t)nfds, how,
+                                 (uint32_t)len};
     frame_put(bytes, &h);
     memcpy(bytes + PWC_HEADER_BYTES, body, len);
     memset(bytes + PWC_HEADER_BYTES + len, 0, tail);
@@ -102,7 +104,8 @@ static void scribble(struct source *s, struct fake *f)
 
 static void raw(struct input *in, struct fake *f)
 {
-    size_t n = MIN((size_t)input_bytes(in, 1), in->left);
+    size_t n = input_bytes(in, 1);
+    n = MIN(n, in->left);
     fake_send(f, in->at, n, n % 3 == 0 ? 1 : 0);
     in->at += n;
     in->left -= n;
@@ -119,12 +122,12 @@ static void client_step(struct input *in)
 {
     if (callers[CLIENT].fd < 0) {
         caller_connect(CLIENT, 0);
-        job_hello(CLIENT);
+        say_hello(CLIENT);
     }
-    job_submit(CLIENT, (unsigned)input_bytes(in, 1));
+    say_submit(CLIENT, (unsigned)input_bytes(in, 1));
     world_turn();
     for (uint64_t i = 0; i < 3; i++)
-        job_item(CLIENT, world.next_job, i, world.next_job % 5 == 0 ? 1 : 2);
+        say_item(CLIENT, world.next_job, i, world.next_job % 5 == 0 ? 1 : 2);
     caller_drain(CLIENT);
 }
 

@@ -17,8 +17,10 @@
 #include "daemon/flow.h"
 #include "daemon/job.h"
 #include "daemon/pool.h"
+#include "daemon/pressure.h"
 #include "daemon/session.h"
 #include "daemon/tick.h"
+#include "ipc/fds.h"
 #include "ipc/log.h"
 #include "tests/fuzz/catalogue.h"
 #include "tests/fuzz/fuzz.h"
@@ -32,7 +34,7 @@ struct caller callers[WORLD_CLIENTS];
 static int64_t now = NS_PER_S;
 static int null_fd = -1, lowest_fd;
 
-/* ---- what is replaced: the clock, the closer, processes, main.c ---- */
+/* ---- what is replaced: the clock, the closer, processes, the memory there is, main.c ---- */
 
 struct mono clock_now(void)
 {
@@ -76,6 +78,17 @@ size_t closer_pending(void)
     return 0;
 }
 
+/* Nothing of this machine shall decide what an input does. */
+bool pressure_now(void)
+{
+    return false;
+}
+uint64_t pressure_of(pid_t pid)
+{
+    (void)pid;
+    return 0;
+}
+
 static struct fake *fake_of(int pidfd)
 {
     for (unsigned i = 0; i < WORLD_STAGES; i++)
@@ -112,7 +125,8 @@ static int reap(int pidfd, siginfo_t *info)
 
 long __wrap_syscall(long number, ...);
 long __real_syscall(long number, ...);
-long __wrap_syscall(long number, ...)
+/* Takes all the arguments a call can have, though this one may have fewer. */
+__attribute__((no_sanitize("address"))) long __wrap_syscall(long number, ...)
 {
     long a[6];
     va_list ap;

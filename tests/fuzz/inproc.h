@@ -1,7 +1,7 @@
 /*
- * inproc.h - the supervisor inside the fuzzer: pwcd's own objects but main(), nursery, closer and clock, over real
- * channels, whose other ends are here. A stage is a channel and a pidfd that is really an eventfd: killing it writes
- * there, and then it is reaped.
+ * inproc.h - the supervisor inside the fuzzer: pwcd's own objects but main(), nursery, closer and clock, over
+ * real channels, whose other ends are here. A stage is a channel and a pidfd that is really an eventfd:
+ * killing it writes there, and then it is reaped.
  *
  * One world a run: world_begin, anything, world_end, which takes all apart and finds what was forgotten.
  */
@@ -50,7 +50,8 @@ void world_tick(int64_t ns); /* the clock goes on, the tick comes */
 
 void caller_connect(unsigned i, uid_t uid);
 void caller_close(unsigned i);
-void caller_send(unsigned i, const uint8_t *bytes, size_t len, unsigned nfds); /* with /dev/null's, non-blocking */
+void caller_send(unsigned i, const uint8_t *bytes, size_t len,
+                 unsigned nfds); /* with /dev/null's, non-blocking */
 void caller_drain(unsigned i);
 
 void fake_die(struct fake *f);

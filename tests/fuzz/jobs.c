@@ -8,13 +8,14 @@ static void say(unsigned who, uint16_t type, const void *msg, unsigned nfds)
 {
     static uint8_t bytes[PWC_FRAME_MAX];
     size_t body = protobuf_c_message_get_packed_size(msg);
-    const struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES - 4 + body), type, (uint16_t)nfds, 7, (uint32_t)body};
+    const struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES - 4 + body), type, (uint16_t)nfds, 7,
+                                 (uint32_t)body};
     frame_put(bytes, &h);
     protobuf_c_message_pack(msg, bytes + PWC_HEADER_BYTES);
     caller_send(who, bytes, PWC_HEADER_BYTES + body, nfds);
 }
 
-void job_hello(unsigned who)
+void say_hello(unsigned who)
 {
     Pwc__Hello m = PWC__HELLO__INIT;
     m.version_min = m.version_max = 1;
@@ -26,13 +27,13 @@ static const struct {
     uint64_t n, items;
     bool batch;
 } kinds[] = {
-    {"noop", NULL, 20, 0, false},        {"count", NULL, 20, 0, false},
-    {"array.sum", NULL, 0, 1, false},    {"image.blur", "png", 0, 1, false},
-    {"image.blur", "png", 0, 40, true},  {"noop", NULL, 1000000000, 0, false},
+    {"noop", NULL, 20, 0, false},          {"count", NULL, 20, 0, false},
+    {"array.sum", NULL, 0, 1, false},      {"image.blur", "png", 0, 1, false},
+    {"image.blur", "png", 0, 40, true},    {"noop", NULL, 1000000000, 0, false},
     {"count", NULL, 1ull << 40, 0, false}, {"image.blur", "raw", 0, 1, true},
 };
 
-void job_submit(unsigned who, unsigned kind)
+void say_submit(unsigned who, unsigned kind)
 {
     Pwc__Submit m = PWC__SUBMIT__INIT;
     Pwc__Param n = PWC__PARAM__INIT, *params[] = {&n};
@@ -63,11 +64,12 @@ void job_submit(unsigned who, unsigned kind)
     policy.max_failures = 3;
     policy.retries_error = policy.retries_crash = 1;
     m.policy = &policy;
-    m.on_disconnect = (kind & 128) != 0 ? PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH : PWC__ON_DISCONNECT__ON_DISCONNECT_CANCEL;
+    m.on_disconnect = (kind & 128) != 0 ? PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH
+                                        : PWC__ON_DISCONNECT__ON_DISCONNECT_CANCEL;
     say(who, PWC_MSG_SUBMIT, &m, 0);
 }
 
-void job_item(unsigned who, uint64_t job, uint64_t index, unsigned nfds)
+void say_item(unsigned who, uint64_t job, uint64_t index, unsigned nfds)
 {
     Pwc__Item m = PWC__ITEM__INIT;
     m.job = job;

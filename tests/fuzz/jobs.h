@@ -4,9 +4,9 @@
 
 #include <stdint.h>
 
-void job_hello(unsigned who);
+void say_hello(unsigned who);
 /* One of a few kinds: a count, a fold, files with one role and with two, a batch. */
-void job_submit(unsigned who, unsigned kind);
-void job_item(unsigned who, uint64_t job, uint64_t index, unsigned nfds);
+void say_submit(unsigned who, unsigned kind);
+void say_item(unsigned who, uint64_t job, uint64_t index, unsigned nfds);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * seeds.c - writes the corpora: every message with every field set, frames with descriptors, fold states. Run
- * it with the directory after a change of the protocol: `make fuzz-seeds`.
+ * seeds.c - writes what the corpora begin with: every message with every field set, frames with descriptors,
+ * fold states, a catalogue and submissions to it. Run it with the directory after a change of the protocol:
+ * `make fuzz-seeds`.
  */
 #include <errno.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #include "ipc/frame.h"
 #include "ipc/messages.h"
+#include "tests/fuzz/catalogue.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/array_driver.h"
 
@@ -189,6 +191,62 @@ static void fold_seeds(void)
     close(fd);
 }
 
+/* ---- a catalogue, and what is submitted to it ---- */
+
+static void params_seed(const char *name, Pwc__Submit *m)
+{
+    uint8_t bytes[PWC_BODY_MAX] = {0}; /* 0: as it is */
+    save("params", name, bytes, 1 + pwc__submit__pack(m, bytes + 1));
+}
+
+static void params_seeds(void)
+{
+    static char op[] = "image.blur", png[] = "png", sigma[] = "sigma", area[] = "area", linear[] = "linear",
+                in[] = "in", out_role[] = "out", text[] = "1,2,3";
+    Pwc__Submit m = PWC__SUBMIT__INIT;
+    Pwc__RoleDecl roles[2] = {PWC__ROLE_DECL__INIT, PWC__ROLE_DECL__INIT},
+                  *role_list[] = {&roles[0], &roles[1]};
+    Pwc__Value v[3] = {PWC__VALUE__INIT, PWC__VALUE__INIT, PWC__VALUE__INIT};
+    Pwc__Param p[3] = {PWC__PARAM__INIT, PWC__PARAM__INIT, PWC__PARAM__INIT}, *list[] = {&p[0], &p[1], &p[2]};
+    roles[0].name = in;
+    roles[1].name = out_role;
+    roles[0].count = roles[1].count = 1;
+    v[0].kind_case = PWC__VALUE__KIND_F64;
+    v[0].f64 = 2.5;
+    v[1].kind_case = PWC__VALUE__KIND_STR;
+    v[1].str = text;
+    v[2].kind_case = PWC__VALUE__KIND_FLAG;
+    v[2].flag = true;
+    p[0].name = sigma, p[1].name = area, p[2].name = linear;
+    for (int i = 0; i < 3; i++)
+        p[i].value = &v[i];
+    m.op = op;
+    m.format = png;
+    m.items = 1;
+    m.roles = role_list;
+    m.n_roles = 2;
+    params_seed("plain", &m);
+    m.params = list;
+    m.n_params = 3;
+    params_seed("values", &m);
+    m.items = 20;
+    m.batch = true;
+    params_seed("batch", &m);
+    uint8_t bytes[PWC_FRAME_MAX];
+    size_t len = frame_of(msg_find(PWC_MSG_SUBMIT), bytes, false);
+    bytes[PWC_HEADER_BYTES - 1] = 0;
+    save("params", "filled", bytes + PWC_HEADER_BYTES - 1, len - PWC_HEADER_BYTES + 1);
+    for (unsigned i = 0; i < 256; i++)
+        bytes[i] = (uint8_t)(1 + i * 37);
+    save("params", "described", bytes, 256);
+}
+
+static void catalogue_seeds(void)
+{
+    uint8_t bytes[8192];
+    save("catalogue", "all", bytes, fuzz_catalogue_bytes(bytes, sizeof bytes));
+}
+
 int main(int argc, char **argv)
 {
     static uint8_t bytes[PWC_FRAME_MAX];
@@ -206,5 +264,7 @@ int main(int argc, char **argv)
     save("frame", "two-frames", bytes, len);
     channel_seeds();
     fold_seeds();
+    params_seeds();
+    catalogue_seeds();
     return 0;
 }
