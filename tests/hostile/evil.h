@@ -13,7 +13,7 @@ enum evil_action {
     EVIL_GARBAGE,     /* no frame at all */
     EVIL_DESCRIPTORS, /* that nobody asked for */
     EVIL_FLOOD,
-    EVIL_SCRIBBLE, /* over slots, obituary and trace */
+    EVIL_SCRIBBLE, /* over slots, obituary, trace and arena */
     EVIL_CLOSE,    /* its channel, in one direction or both */
     EVIL_STOP,     /* itself */
     EVIL_DIE,
@@ -23,7 +23,9 @@ enum evil_action {
 };
 
 #define EVIL_NAMES                                                                                           \
-    {"drop", "twice", "spoil", "refill", "number", "other", "foreign", "garbage", "descriptors", "flood",   \
-     "scribble", "close", "stop", "die", "partial", "later"}
+    {                                                                                                        \
+        "drop", "twice", "spoil", "refill", "number", "other", "foreign", "garbage", "descriptors", "flood", \
+            "scribble", "close", "stop", "die", "partial", "later"                                           \
+    }
 
 #endif

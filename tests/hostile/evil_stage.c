@@ -1,14 +1,15 @@
 /*
- * evil_stage.c - a compromised pwc-stage, to be given to pwcd by --stage. It stands between the supervisor and a real
- * stage, so it gets as deep into every conversation as an honest one, and then lies.
+ * evil_stage.c - a compromised pwc-stage, to be given to pwcd by --stage. It stands between the supervisor
+ * and a real stage, so it gets as deep into every conversation as an honest one, and then lies.
  *
- *   evil_stage --nursery    makes stages as the nursery does: each is a relay of ours with a real stage behind it
- *   evil_stage --stage      one relay, its real stage executed
+ *   evil_stage --nursery    makes stages as the nursery does: each is a relay of ours with a real stage
+ * behind it evil_stage --stage      one relay, its real stage executed
  *
- * A relay that is told (Enter) that it serves domain PWC_EVIL_FROM or above turns evil: of the frames that pass, one in
- * PWC_EVIL_ONE_IN is lied about, sent twice, held back, followed by something else, and so on (`actions`). Below that
- * domain every byte passes unchanged. PWC_EVIL_EARLY=1: evil from birth. PWC_EVIL_SEED and the stage's number decide.
- * PWC_EVIL_COUNTS: a file of u64, how often each was done. PWC_REAL_STAGE: the program behind.
+ * A relay that is told (Enter) that it serves domain PWC_EVIL_FROM or above turns evil: of the frames that
+ * pass, one in PWC_EVIL_ONE_IN is lied about, sent twice, held back, followed by something else, and so on
+ * (`actions`). Below that domain every byte passes unchanged. PWC_EVIL_EARLY=1: evil from birth.
+ * PWC_EVIL_SEED and the stage's number decide. PWC_EVIL_COUNTS: a file of u64, how often each was done.
+ * PWC_REAL_STAGE: the program behind.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,12 +37,14 @@
 #define FLOOD   3000
 
 struct relay {
-    int up, down;        /* to the supervisor; to the real stage */
+    int up, down; /* to the supervisor; to the real stage */
     struct chan *from_up, *from_down;
     struct source source;
     uint64_t state;
     bool evil, mute;
     struct segment *segment;
+    uint8_t *arena; /* the last one it was given */
+    size_t arena_bytes;
     uint8_t held[PWC_FRAME_MAX]; /* a frame that is sent behind the next one */
     size_t held_len;
 };
@@ -100,10 +103,11 @@ static bool send_raw(int fd, const uint8_t *bytes, size_t len, const int *fds, u
     return true;
 }
 
-static size_t put_frame(uint8_t *to, uint16_t type, uint64_t tag, unsigned nfds, const uint8_t *body, size_t len,
-                        const uint8_t *tail, size_t tail_len)
+static size_t put_frame(uint8_t *to, uint16_t type, uint64_t tag, unsigned nfds, const uint8_t *body,
+                        size_t len, const uint8_t *tail, size_t tail_len)
 {
-    const struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES - 4 + len + tail_len), type, (uint16_t)nfds, tag, (uint32_t)len};
+    const struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES - 4 + len + tail_len), type, (uint16_t)nfds, tag,
+                                 (uint32_t)len};
     frame_put(to, &h);
     memmove(to + PWC_HEADER_BYTES, body, len);
     memcpy(to + PWC_HEADER_BYTES + len, tail, tail_len);
@@ -120,7 +124,8 @@ static void pass(int to, const struct frame *f)
 
 /* ---- lies ---- */
 
-static void send_body(struct relay *r, uint16_t type, const uint8_t *body, size_t len, const int *fds, unsigned nfds)
+static void send_body(struct relay *r, uint16_t type, const uint8_t *body, size_t len, const int *fds,
+                      unsigned nfds)
 {
     static uint8_t bytes[PWC_FRAME_MAX];
     size_t n = put_frame(bytes, type, r->source.next(r->source.state), nfds, body, len, NULL, 0);
@@ -179,14 +184,22 @@ static size_t change_number(struct relay *r, const uint8_t *body, size_t len, ui
     return out + len - end;
 }
 
+static void scribble_arena(struct relay *r)
+{
+    for (int i = 0; i < 200 && r->arena_bytes > 0; i++)
+        r->arena[r->source.next(r->source.state) % r->arena_bytes] = (uint8_t)source_below(&r->source, 256);
+}
+
 static void scribble(struct relay *r)
 {
     struct segment *g = r->segment;
+    scribble_arena(r);
     if (g == NULL)
         return;
     for (int i = 0; i < 20; i++) {
         struct segment_slot *s = &g->slots[i % 2];
-        uint64_t *words[] = {(uint64_t *)&s->lease, (uint64_t *)&s->chunk, (uint64_t *)&s->done, (uint64_t *)&s->fresh};
+        uint64_t *words[] = {(uint64_t *)&s->lease, (uint64_t *)&s->chunk, (uint64_t *)&s->done,
+                             (uint64_t *)&s->fresh};
         *(volatile uint64_t *)words[source_below(&r->source, 4)] = source_number(&r->source);
     }
     if (source_below(&r->source, 2) == 0)
@@ -253,7 +266,8 @@ static bool act(struct relay *r, const struct frame *f, enum evil_action a)
         return false;
     case EVIL_NUMBER:
         len = change_number(r, f->body, f->body_len, body);
-        len = put_frame(body, f->type, f->tag, f->nfds, memmove(body + PWC_HEADER_BYTES, body, MIN(len, (size_t)PWC_BODY_MAX)), len, NULL, 0);
+        len = put_frame(body, f->type, f->tag, f->nfds,
+                        memmove(body + PWC_HEADER_BYTES, body, MIN(len, (size_t)PWC_BODY_MAX)), len, NULL, 0);
         (void)send_raw(r->up, body, len, f->fds, f->nfds);
         return false;
     case EVIL_OTHER:
@@ -306,10 +320,21 @@ static bool tempted(struct relay *r)
 
 static enum evil_action choose(struct relay *r)
 {
-    return only < EVIL_ACTIONS ? (enum evil_action)only : (enum evil_action)source_below(&r->source, EVIL_ACTIONS);
+    return only < EVIL_ACTIONS ? (enum evil_action)only
+                               : (enum evil_action)source_below(&r->source, EVIL_ACTIONS);
 }
 
 /* ---- what passes ---- */
+
+static void learn_arena(struct relay *r, const Stage__Arena *m, const struct frame *f)
+{
+    if (r->arena_bytes > 0)
+        munmap(r->arena, r->arena_bytes);
+    void *p =
+        f->nfds == 1 ? mmap(NULL, m->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, f->fds[0], 0) : MAP_FAILED;
+    r->arena = p;
+    r->arena_bytes = p != MAP_FAILED ? m->bytes : 0;
+}
 
 /* Numbers that a lie could use: this lease's, this job's, and others' near by. */
 static void learn(struct relay *r, const struct frame *f)
@@ -323,6 +348,8 @@ static void learn(struct relay *r, const struct frame *f)
         r->evil = r->evil || e->domain >= evil_from;
         like[0] = e->stage;
         r->segment = f->nfds > 1 ? segment_map(f->fds[1], SEGMENT_BYTES, true) : NULL;
+    } else if (f->type == PWC_MSG_ARENA) {
+        learn_arena(r, (Stage__Arena *)m, f);
     } else if (f->type == PWC_MSG_LEASE) {
         const Stage__Lease *l = (Stage__Lease *)m;
         like[1] = l->lease, like[2] = l->job, like[3] = l->first, like[4] = l->first + l->n, like[5] = l->n;
@@ -376,7 +403,8 @@ static bool take(struct relay *r, struct chan *c, void (*handle)(struct relay *,
 static _Noreturn void relay(int up, int down, uint64_t stage)
 {
     static struct relay r;
-    r = (struct relay){.up = up, .down = down, .state = number_of("PWC_EVIL_SEED", 1) ^ stage * 0x9e3779b97f4a7c15ull};
+    r = (struct relay){
+        .up = up, .down = down, .state = number_of("PWC_EVIL_SEED", 1) ^ stage * 0x9e3779b97f4a7c15ull};
     r.source = (struct source){seeded_next, &r.state, {stage, 0, 0, 0, 0, 0, 0, 0}};
     r.evil = number_of("PWC_EVIL_EARLY", 0) != 0;
     r.from_up = chan_new(up, MSG_FROM_SUPER, NULL);
@@ -473,7 +501,8 @@ static int nursery(void)
     signal(SIGCHLD, SIG_IGN); /* real stages are our children */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     int fd = start_real("--nursery", &pid);
-    struct chan *super = chan_new(CHANNEL, MSG_FROM_SUPER, NULL), *real = chan_new(fd, MSG_FROM_NURSERY, NULL);
+    struct chan *super = chan_new(CHANNEL, MSG_FROM_SUPER, NULL),
+                *real = chan_new(fd, MSG_FROM_NURSERY, NULL);
     if (fd < 0 || !await(real, &f))
         return 1;
     pass(CHANNEL, &f);

@@ -1,6 +1,7 @@
 /*
- * test_evil.c - pwcd with stages that are compromised (evil_stage.c) for one user's domains and honest for another's.
- * Whatever they do: pwcd lives, each job ends and says why, the honest user's results are right, nothing is left.
+ * test_evil.c - pwcd with stages that are compromised (evil_stage.c) for one user's domains and honest for
+ * another's. Whatever they do: pwcd lives, each job ends and says why, the honest user's results are right,
+ * nothing is left.
  *
  * PWC_SEED chooses (it is printed), PWC_EVIL_ROUNDS says how long (jobs of the evil user: 9 a round).
  */
@@ -19,12 +20,12 @@
 #include "tests/hostile/picture.h"
 #include "tests/unit/runner.h"
 
-#define STRANGER   65534u
-#define ROUNDS     6
-#define JOB_MS     2000
-#define CHUNK_MS   300
-#define BATCH      6
-#define GROWS_KIB  12288u
+#define STRANGER  65534u
+#define ROUNDS    2
+#define JOB_MS    1000
+#define CHUNK_MS  200
+#define BATCH     6
+#define GROWS_KIB 12288u
 
 static struct victim v;
 static uint64_t *counts, seed;
@@ -59,8 +60,8 @@ static void start(void)
 {
     prepare();
     victim_start_with(&v, built("tests/hostile/evil_stage"),
-                      (const char *const[]){"--set", "ready_timeout=2s", "--set", "cancel_grace=100ms", "--set",
-                                            "idle_stage_timeout=5s", NULL});
+                      (const char *const[]){"--set", "ready_timeout=2s", "--set", "cancel_grace=100ms",
+                                            "--set", "idle_stage_timeout=5s", NULL});
 }
 
 static void report(void)
@@ -118,8 +119,10 @@ static void honest_picture(struct peer *p)
     ck_assert_msg(f->state == PWC__JOB_STATE__JOB_DONE, "an honest picture failed: %s", f->reason);
     ck_assert_int_eq(pread_all(large, in, sizeof in, 256), 0);
     ck_assert_int_eq(pread_all(fds[1], out, sizeof out, 0), 0);
-    for (size_t i = 0; i < sizeof in; i++)
-        ck_assert_msg(out[i] == 255 - in[i], "byte %zu of an honest picture is wrong", i);
+    size_t i = 0;
+    while (i < sizeof in && out[i] == 255 - in[i])
+        i++;
+    ck_assert_msg(i == sizeof in, "byte %zu of an honest picture is wrong", i);
     close(fds[1]);
     msg_free(&f->base);
 }
@@ -130,7 +133,10 @@ static const struct job_spec evil_jobs[] = {
     {.op = "noop", .params = {"n", "1000000"}},
     {.op = "fault.none", .params = {"n", "200", "ms", "1"}},
     {.op = "array.sum", .params = {"type", "uint8"}, .items = 1, .roles = {"in"}},
-    {.op = "array.histogram", .params = {"type", "uint8", "bins", "300", "min", "0", "max", "255"}, .items = 1, .roles = {"in"}},
+    {.op = "array.histogram",
+     .params = {"type", "uint8", "bins", "300", "min", "0", "max", "255"},
+     .items = 1,
+     .roles = {"in"}},
     {.op = "fault.none", .params = {"n", "1000000000"}},
 #ifdef HAVE_VIPS
     {.op = "image.invert", .format = "png", .items = 1, .roles = {"in", "out"}},
@@ -167,9 +173,10 @@ static void evil_frame(struct round *r, const struct frame *f)
     if (f->type == PWC_MSG_FINISHED) {
         const Pwc__Finished *x = (Pwc__Finished *)m;
         bool failed = x->state == PWC__JOB_STATE__JOB_FAILED;
-        ck_assert_msg(x->state >= PWC__JOB_STATE__JOB_DONE && x->state <= PWC__JOB_STATE__JOB_PARTIAL, "state %d", x->state);
-        ck_assert_msg(!failed || (x->code != PWC__CODE__CODE_OK && x->reason[0] != '\0'), "%s failed without a reason",
-                      evil_jobs[f->tag % ARRAY_LEN(evil_jobs)].op);
+        ck_assert_msg(x->state >= PWC__JOB_STATE__JOB_DONE && x->state <= PWC__JOB_STATE__JOB_PARTIAL,
+                      "state %d", x->state);
+        ck_assert_msg(!failed || (x->code != PWC__CODE__CODE_OK && x->reason[0] != '\0'),
+                      "%s failed without a reason", evil_jobs[f->tag % ARRAY_LEN(evil_jobs)].op);
         r->states[x->state]++;
         r->running--;
     }
@@ -200,11 +207,10 @@ static void evil_round(struct round *r, struct peer *honest)
     }
 }
 
-static void attack(uint64_t rounds, uint64_t one_in)
+static void attack(uint64_t rounds)
 {
     struct peer honest = peer_open(&v);
     struct round r = {.p = geteuid() == 0 ? peer_open_as(&v, STRANGER) : peer_open(&v)};
-    (void)one_in;
     for (uint64_t i = 0; i < rounds; i++) {
         evil_round(&r, &honest);
 #ifdef HAVE_VIPS
@@ -212,7 +218,8 @@ static void attack(uint64_t rounds, uint64_t one_in)
 #endif
     }
     printf("%u done, %u failed, %u cancelled, %u partial\n", r.states[PWC__JOB_STATE__JOB_DONE],
-           r.states[PWC__JOB_STATE__JOB_FAILED], r.states[PWC__JOB_STATE__JOB_CANCELLED], r.states[PWC__JOB_STATE__JOB_PARTIAL]);
+           r.states[PWC__JOB_STATE__JOB_FAILED], r.states[PWC__JOB_STATE__JOB_CANCELLED],
+           r.states[PWC__JOB_STATE__JOB_PARTIAL]);
     peer_free(&r.p);
     peer_free(&honest);
 }
@@ -228,7 +235,7 @@ START_TEST(everything_at_random)
     static const uint64_t rates[] = {3, 20, 100};
     set("PWC_EVIL_ONE_IN", rates[_i]);
     start();
-    attack(rounds(), rates[_i]);
+    attack(rounds());
     report();
     victim_is_well(&v, GROWS_KIB);
     victim_stop(&v);
@@ -240,7 +247,7 @@ START_TEST(each_alone)
     set("PWC_EVIL_ONE_IN", 4);
     set("PWC_EVIL_ONLY", (uint64_t)_i);
     start();
-    attack(MAX(rounds() / 6, (uint64_t)1), 4);
+    attack(MAX(rounds() / 6, (uint64_t)1));
     ck_assert_uint_gt(counts[_i], 0);
     victim_is_well(&v, GROWS_KIB);
     victim_stop(&v);
