@@ -56,6 +56,7 @@ each_point() {
 
 wrong() {
     WRONG=$((WRONG + 1))
+    # shellcheck disable=SC2153 # the tests set it
     printf 'at "%s": %s\n' "$POINT" "$*" >>"$T/wrong"
 }
 
