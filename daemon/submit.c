@@ -173,9 +173,11 @@ static int check_policy(const Pwc__Policy *p, struct refusal *why)
         (p->fill != NULL && !byte))
         return bad_field(why, "policy.fill", "a byte, 0 to 255, and goes with on_failure fill");
     struct halt halt;
+    char shown[PWC_NAME_MAX];
     if (halt_parse(p->halt, &halt) < 0)
         return refuse(why, PWC__CODE__CODE_BAD_PARAM, "policy.halt",
-                      "'%s' is not never or (now|soon),(fail|success|done)=(N|N%%)", p->halt);
+                      "'%s' is not never or (now|soon),(fail|success|done)=(N|N%%)",
+                      printable(p->halt, shown, sizeof shown));
     return 0;
 }
 

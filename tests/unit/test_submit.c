@@ -327,6 +327,9 @@ START_TEST(what_is_reserved)
     q.policy.halt = T("at once");
     wrong(&q, PWC__CODE__CODE_BAD_PARAM, "policy.halt",
           "'at once' is not never or (now|soon),(fail|success|done)=(N|N%)");
+    q.policy.halt = T("now,\n\377");
+    wrong(&q, PWC__CODE__CODE_BAD_PARAM, "policy.halt",
+          "'now,??' is not never or (now|soon),(fail|success|done)=(N|N%)");
     q.policy.set = false;
     fine(&q);
     request_blur(&q);
