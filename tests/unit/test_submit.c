@@ -329,7 +329,7 @@ START_TEST(what_is_reserved)
           "'at once' is not never or (now|soon),(fail|success|done)=(N|N%)");
     q.policy.halt = T("now,\n\377");
     wrong(&q, PWC__CODE__CODE_BAD_PARAM, "policy.halt",
-          "'now,??' is not never or (now|soon),(fail|success|done)=(N|N%)");
+          "'now,?\?' is not never or (now|soon),(fail|success|done)=(N|N%)");
     q.policy.set = false;
     fine(&q);
     request_blur(&q);
