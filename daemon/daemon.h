@@ -49,6 +49,7 @@ struct daemon {
     int listen_fd;
     struct event *listen_ev;
     struct outbox_list outboxes; /* with something to send at the end of this turn */
+    struct outbox_list later;    /* with what may wait some milliseconds for the next */
     struct session_list sessions;
     uint32_t nsessions;
 
@@ -68,7 +69,7 @@ struct daemon {
     const char *seats_from;
     uint64_t next_lease, next_arena;
     struct op_pace op_pace[OP_PACES];
-    struct event *ahead_ev; /* small.c: armed while leases wait in stages */
+    struct event *ahead_ev; /* small.c: armed while leases wait in stages, or words in `later` */
 
     bool short_of_memory; /* the tick's last look: no more than one lease at a time */
     uint64_t oom_kills; /* processes the kernel has killed for want of memory, and when that last grew; not before the first look */

@@ -296,6 +296,7 @@ static int open_socket(struct daemon *d, char **error)
 static void init_tables(struct daemon *d)
 {
     TAILQ_INIT(&d->outboxes);
+    TAILQ_INIT(&d->later);
     TAILQ_INIT(&d->sessions);
     TAILQ_INIT(&d->users);
     TAILQ_INIT(&d->history);

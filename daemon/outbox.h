@@ -14,14 +14,14 @@
 
 #include "ipc/channel.h"
 
+TAILQ_HEAD(outbox_list, outbox);
 struct outbox {
     TAILQ_ENTRY(outbox) link;
-    bool listed;
+    struct outbox_list *listed; /* NULL: nothing to send */
     struct chan *chan;
     void (*flush)(void *owner); /* sends, and deals with what goes wrong */
     void *owner;
 };
-TAILQ_HEAD(outbox_list, outbox);
 
 /* Gathered bytes that are sent without waiting for the end of the turn: below the send queue's limits. */
 #define OUTBOX_MOST (16u * 1024u)
@@ -29,7 +29,10 @@ TAILQ_HEAD(outbox_list, outbox);
 void outbox_init(struct outbox *o, struct chan *chan, void (*flush)(void *), void *owner);
 /* Something was gathered. urgent: before the others. */
 void outbox_add(struct outbox_list *list, struct outbox *o, bool urgent);
-void outbox_drop(struct outbox_list *list, struct outbox *o);
+/* Something was gathered that may wait for what will be said to this peer in a moment. Whoever calls this
+ * sees to it that the list of later ones is flushed, too. */
+void outbox_later(struct outbox_list *later, struct outbox *o);
+void outbox_drop(struct outbox *o);
 void outbox_flush(struct outbox_list *list);
 
 #endif

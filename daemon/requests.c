@@ -15,6 +15,7 @@
 #include "daemon/pool.h"
 #include "daemon/posture.h"
 #include "daemon/session.h"
+#include "daemon/small.h"
 #include "daemon/watch.h"
 #include "ipc/log.h"
 
@@ -125,12 +126,16 @@ static bool may_submit(struct session *s, uint64_t tag)
     return false;
 }
 
-static void accepted(struct session *s, uint64_t tag, uint64_t job, bool existing)
+/* A quick job's end will be told in a moment: one wake-up of the client is enough for both. */
+static void accepted(struct session *s, uint64_t tag, const struct job *j, bool existing)
 {
     Pwc__Accepted a = PWC__ACCEPTED__INIT;
-    a.job = job;
+    a.job = j->id;
     a.existing = existing;
-    session_send(s, PWC_MSG_ACCEPTED, tag, &a.base);
+    if (!existing && small_is_quick(j))
+        session_send_later(s, PWC_MSG_ACCEPTED, tag, &a.base);
+    else
+        session_send(s, PWC_MSG_ACCEPTED, tag, &a.base);
 }
 
 static void on_submit(struct session *s, struct frame *f, const ProtobufCMessage *msg)
@@ -142,7 +147,7 @@ static void on_submit(struct session *s, struct frame *f, const ProtobufCMessage
         return;
     const struct job *known = same_request(s, m);
     if (known != NULL) {
-        accepted(s, f->tag, known->id, true);
+        accepted(s, f->tag, known, true);
         return;
     }
     if (submit_check(s->d->catalogue, m, &sub, &why) < 0) {
@@ -154,7 +159,7 @@ static void on_submit(struct session *s, struct frame *f, const ProtobufCMessage
     j->tag = f->tag;
     session_add_job(s, j);
     watch_add(s, j, f->tag);
-    accepted(s, f->tag, j->id, false);
+    accepted(s, f->tag, j, false);
 }
 
 /* ---- items ---- */

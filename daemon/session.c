@@ -6,6 +6,7 @@
 
 #include "daemon/closer.h"
 #include "daemon/session.h"
+#include "daemon/small.h"
 #include "daemon/watch.h"
 #include "ipc/log.h"
 
@@ -40,17 +41,30 @@ static void flush_out(void *arg)
     }
 }
 
-void session_send(struct session *s, uint16_t type, uint64_t tag, const ProtobufCMessage *m)
+static bool gather(struct session *s, uint16_t type, uint64_t tag, const ProtobufCMessage *m)
 {
     if (s->doomed)
-        return;
+        return false;
     int r = chan_send(s->chan, type, tag, m);
     if (r == -ENOBUFS)
         session_doom(s, "reads too slowly");
     else if (r < 0)
         session_doom(s, "hung up");
-    else
+    return r == 0;
+}
+
+void session_send(struct session *s, uint16_t type, uint64_t tag, const ProtobufCMessage *m)
+{
+    if (gather(s, type, tag, m))
         outbox_add(&s->d->outboxes, &s->out, false);
+}
+
+void session_send_later(struct session *s, uint16_t type, uint64_t tag, const ProtobufCMessage *m)
+{
+    if (!gather(s, type, tag, m))
+        return;
+    outbox_later(&s->d->later, &s->out);
+    small_arm(s->d);
 }
 
 void session_error(struct session *s, uint64_t tag, uint16_t type, Pwc__Code code, const char *text)
@@ -300,7 +314,7 @@ void session_free(struct session *s)
     TAILQ_REMOVE(&s->d->sessions, s, link);
     s->d->nsessions--;
     s->user->clients--;
-    outbox_drop(&s->d->outboxes, &s->out);
+    outbox_drop(&s->out);
     (void)chan_flush(s->chan); /* the reason why it goes, if the peer still reads */
     event_free(s->read_ev);
     event_free(s->write_ev);

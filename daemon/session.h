@@ -47,6 +47,8 @@ void session_free(struct session *s);
 void session_doom(struct session *s, const char *why);
 
 void session_send(struct session *s, uint16_t type, uint64_t tag, const ProtobufCMessage *m);
+/* At the latest in a few milliseconds: with what is said next. */
+void session_send_later(struct session *s, uint16_t type, uint64_t tag, const ProtobufCMessage *m);
 void session_error(struct session *s, uint64_t tag, uint16_t type, Pwc__Code code, const char *text);
 void session_add_job(struct session *s, struct job *j);
 void session_job_ended(struct session *s, struct job *j);

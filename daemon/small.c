@@ -43,6 +43,11 @@ static unsigned depth(struct daemon *d, const Pwc__OpInfo *op)
     return MIN((unsigned)(AHEAD_NS / MAX(p->ns, LEAST_NS)), STAGE_AHEAD);
 }
 
+bool small_is_quick(const struct job *j)
+{
+    return job_is_small(j) && depth(j->d, j->op) > 0;
+}
+
 /* ---- a lease ---- */
 
 static void send_lease(struct job *j, struct stage *s, uint64_t lease)
@@ -150,7 +155,7 @@ static bool add_one(struct stage *s, struct mono now)
     return true;
 }
 
-static void arm(struct daemon *d)
+void small_arm(struct daemon *d)
 {
     struct timeval tv = {0, PATIENCE / NS_PER_US};
     if (!evtimer_pending(d->ahead_ev, NULL))
@@ -174,7 +179,7 @@ void small_ahead(struct daemon *d)
         some |= more;
     }
     if (some)
-        arm(d);
+        small_arm(d);
 }
 
 /* ---- which one is it at? ---- */
@@ -251,6 +256,7 @@ static void on_patience(evutil_socket_t fd, short what, void *arg)
     struct mono now = clock_now();
     struct stage *s;
     bool some = false;
+    outbox_flush(&d->later);
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {
         if (s->nahead > 0 && s->state == STAGE_BUSY && mono_since(now, s->lease.since) > PATIENCE)
@@ -258,7 +264,7 @@ static void on_patience(evutil_socket_t fd, short what, void *arg)
         some |= s->nahead > 0;
     }
     if (some)
-        arm(d);
+        small_arm(d);
     daemon_turn(d);
 }
 

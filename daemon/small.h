@@ -23,6 +23,10 @@ void small_init(struct daemon *d);
 void small_end(struct daemon *d);
 
 bool job_is_small(const struct job *j);
+/* It is likely to be over in a moment. */
+bool small_is_quick(const struct job *j);
+/* The look, some milliseconds from now, at what waits in stages and in daemon.later. */
+void small_arm(struct daemon *d);
 /* A lease of the job's only chunk. The stage is idle and in its domain. */
 void small_start(struct job *j, struct stage *s);
 /* Gives further ones to stages that hold such a lease. */

@@ -356,7 +356,7 @@ void stage_free(struct stage *s)
     event_drop(&s->read_ev);
     event_drop(&s->write_ev);
     event_drop(&s->exit_ev);
-    outbox_drop(&s->d->outboxes, &s->out);
+    outbox_drop(&s->out);
     uid_t before = closer_as(s->uid);
     chan_free(s->chan);
     closer_as(before);

@@ -236,6 +236,7 @@ static void daemon_start(struct daemon *d)
     d->cfg.history = sim_chance(50) ? (uint32_t)sim_rnd(3) : 100;
     d->cfg.deaths_kept = sim_chance(100) ? 1 + (uint32_t)sim_rnd(3) : 100;
     TAILQ_INIT(&d->outboxes);
+    TAILQ_INIT(&d->later);
     TAILQ_INIT(&d->sessions);
     TAILQ_INIT(&d->users);
     TAILQ_INIT(&d->history);
