@@ -21,9 +21,11 @@
 #define WRITE_OFF_NS (3 * NS_PER_S)
 #define STALL_MEDIAN 10.0 /* as many times as long as a chunk takes here may one stand still */
 
-/* CPU time of a process so far, in clock ticks; 0 when it cannot be read. */
-static uint64_t cpu_ticks(pid_t pid)
+/* CPU time of a process so far, in clock ticks; 0 when it cannot be read. ret_waits: it is not even runnable; on
+ * a crowded machine one that is may get nothing for long. */
+static uint64_t cpu_ticks(pid_t pid, bool *ret_waits)
 {
+    char state = 0;
     char path[40], text[512];
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
     FILE *f = fopen(path, "re");
@@ -37,8 +39,9 @@ static uint64_t cpu_ticks(pid_t pid)
             after = p;
     unsigned long user = 0, sys = 0;
     if (after == NULL ||
-        sscanf(after, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys) != 2)
-        return 0;
+        sscanf(after, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &state, &user, &sys) != 3)
+        state = 0;
+    *ret_waits = state != 'R';
     return user + sys;
 }
 
@@ -73,8 +76,9 @@ static void watch_stall(const struct job *j, struct stage *s, struct mono now, i
         l->seen_since = now;
     if (j->d->cfg.stall_timeout == 0 || age < half || !could_go_on(j, l))
         return;
-    uint64_t cpu = cpu_ticks(s->pid);
-    if (cpu != l->seen_cpu) {
+    bool waits;
+    uint64_t cpu = cpu_ticks(s->pid, &waits);
+    if (cpu != l->seen_cpu || !waits) {
         l->seen_cpu = cpu; /* it computes: long is not stuck */
         l->stall_since = now;
     } else if (mono_since(now, l->stall_since) > half) {

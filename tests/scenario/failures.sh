@@ -170,6 +170,83 @@ test_the_reason_names_the_function() {
         fail "no stack of the one that hung: $("$PWCCTL" deaths --json)"
 }
 
+# ---- other causes: each has its name and says more than a signal ----
+
+newest_death() {
+    "$PWCCTL" deaths --json | jq -r ".deaths | last | .$1"
+}
+
+test_the_sandbox_names_the_call() {
+    ! grep -q 'PWC_SANITIZED 1' "$PWC_BUILD/config.h" || skip "sanitizers open files"
+    start_pwcd --workers 2
+    local call
+    for call in mount ptrace; do
+        refused 1 "chunk 3 killed by the sandbox: system call $call, attempt 1 of 1" -q fault.syscall n=9 at=3 attempts=9 \
+            call="$call" --retries 0
+        equal "cause" sandbox "$(newest_death cause)"
+        equal "call" "$call" "$(newest_death syscall)"
+        [[ $(newest_death layers) == *seccomp* ]] || fail "layers: $(newest_death layers)"
+        [[ $(newest_death stack) == *act_syscall* ]] || fail "stack: $(newest_death stack)"
+    done
+    run_ok fault.syscall n=20 at=7 attempts=1 --json
+    counted 20
+}
+
+# A limit of the process that nobody here set: the unit's LimitCPU=, the shell's ulimit.
+test_limit_of_cpu_time() {
+    # shellcheck disable=SC2016 # expanded there
+    PREFIX=(bash -c 'ulimit -S -t 2; exec "$@"' -)
+    start_pwcd --workers 1
+    refused 1 'chunk 3 killed by SIGXCPU in act_hang: over its limit of CPU time, attempt 1 of 1' -q fault.hang n=9 at=3 \
+        attempts=9 --retries 0
+    equal "cause" rlimit "$(newest_death cause)"
+    run_ok fault.hang n=20 at=7 attempts=1 --json
+    counted 20
+}
+
+# as_stage PID COMMAND...: with the rights of that process, which may be all that is needed and more than root has.
+as_stage() {
+    local uid gid
+    uid=$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$1/status")
+    gid=$(sed -n 's/^Gid:\t\([0-9]*\).*/\1/p' "/proc/$1/status")
+    shift
+    setpriv --reuid "$uid" --regid "$gid" --clear-groups "$@"
+}
+
+test_limit_of_a_files_size() {
+    need_root
+    [[ -n $(type -P prlimit) ]] || skip "needs prlimit"
+    start_pwcd --workers 2
+    slow_copy merge 100
+    until_true "a consumer" a_stage '.role == "consumer"'
+    as_stage "$VICTIM" prlimit --pid "$VICTIM" --fsize=1
+    ended_well copy
+    same in out
+    a_death '.cause == "rlimit" and .signal == "SIGXFSZ" and .role == "consumer" and (.reason | test("over the limit of a file.s size"))' ||
+        fail "$("$PWCCTL" deaths --json)"
+}
+
+test_input_that_shrinks() {
+    need_root # to see what a stage maps
+    start_pwcd --workers 2
+    cp in shrinks
+    job bus fault.bus shrinks ms=1500 --retries 0
+    until_true "a planner" a_stage '.role == "planner"'
+    until_true "the input to be mapped" grep -q '/shrinks$' "/proc/$VICTIM/maps"
+    truncate -s 0 shrinks
+    finish_background "$BG"
+    equal "exit status" 1 "$RC"
+    grep -q 'ended: the input became shorter while it was read' bus.err || fail "$(<bus.err)"
+    equal "cause" input-shrank "$(newest_death cause)"
+}
+
+# It computes, for longer than anything that stands still may: long, not stuck.
+test_long_is_not_stuck() {
+    start_pwcd --workers 2 --set stall_timeout=300ms
+    refused 1 'chunk 3 killed in act_hang: its time is up' -q fault.hang n=9 at=3 attempts=9 --retries 0 --chunk-timeout 2s
+    equal "cause" timeout "$(newest_death cause)"
+}
+
 # Neither progress nor CPU time, though nobody stopped it.
 test_stuck() {
     start_pwcd --workers 2 --set stall_timeout=500ms

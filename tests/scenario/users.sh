@@ -85,6 +85,45 @@ test_users_share_no_process() {
     [[ -z $(comm -12 <(echo "$before") <(echo "$after")) ]] || fail "a stage served both"
 }
 
+# stages_of ARGUMENT...: the processes that a job of eight chunks ran in, of which there are several at a time.
+stages_of() {
+    in_background stages "$PWCCTL" run fault.none n=8 ms=100 --json "$@"
+    local job=$BG
+    : >"$T/pids"
+    while kill -0 "$job" 2>/dev/null; do
+        stage_pids '.role == "worker" and has("chunk")' >>"$T/pids" || :
+        tick
+    done
+    finish_background "$job"
+    equal "exit status" 0 "$RC"
+    sort -u "$T/pids"
+}
+
+apart() {
+    [[ -n $2 && -n $3 ]] || fail "$1: nobody was seen at work"
+    [[ -z $(comm -12 <(echo "$2") <(echo "$3")) ]] || fail "$1: one process served both"
+}
+
+# A stage and its segment serve one domain: user and label, or one job, or one chunk.
+test_isolation() {
+    stop_pwcd
+    start_pwcd --workers 2
+    local first second
+    first=$(stages_of)
+    second=$(stages_of)
+    [[ -n $(comm -12 <(echo "$first") <(echo "$second")) ]] || fail "jobs of one user share nothing: this proves nothing"
+    apart "a label" "$first" "$(stages_of --domain red)"
+    first=$(stages_of --domain red)
+    apart "two labels" "$first" "$(stages_of --domain blue)"
+    [[ -n $(comm -12 <(echo "$first") <(stages_of --domain red)) ]] || fail "a label's stages are not kept"
+    first=$(stages_of --isolation job)
+    apart "two jobs" "$first" "$(stages_of --isolation job)"
+    apart "a job and its user" "$first" "$(stages_of)"
+    first=$(stages_of --isolation chunk)
+    apart "two jobs by chunks" "$first" "$(stages_of --isolation chunk)"
+    [[ $(wc -l <<<"$first") -gt 2 ]] || fail "8 chunks in $(wc -l <<<"$first") processes, one a seat"
+}
+
 test_who_may_connect() {
     stop_pwcd
     start_pwcd --workers 1 --set socket_mode=0600

@@ -125,12 +125,21 @@ static int act_lie(struct op_job *job)
     return stage_send(job->priv->stage, PWC_MSG_REPORT, &m.base, NULL, 0, NULL, 0);
 }
 
+static void pause_ms(const struct op_job *job, int64_t ms)
+{
+    for (; ms > 0 && !op_cancelled(job); ms -= 10) {
+        struct timespec t = {.tv_nsec = (long)(MIN(ms, 10) * NS_PER_MS)};
+        nanosleep(&t, NULL);
+    }
+}
+
 static int act_bus(struct op_job *job)
 {
     uint64_t len;
     volatile const uint8_t *p = op_map_input(job, "in", &len);
     if (p == NULL)
         return -1;
+    pause_ms(job, op_int(job, "ms", 0));
     unsigned sum = 0;
     for (uint64_t i = 0; i < len; i += 512)
         sum += p[i];
@@ -240,14 +249,6 @@ static int act_syscall(struct op_job *job)
 
 /* ---- the op around them ---- */
 
-static void pause_ms(const struct op_job *job, int64_t ms)
-{
-    for (; ms > 0 && !op_cancelled(job); ms -= 10) {
-        struct timespec t = {.tv_nsec = (long)(MIN(ms, 10) * NS_PER_MS)};
-        nanosleep(&t, NULL);
-    }
-}
-
 static int fault_process(struct op_job *job, uint64_t chunk, void *result)
 {
     const struct fault *f = job->op->family;
@@ -337,6 +338,7 @@ static const struct op_param params[] = {
     NUMBER("status", "exit: the status", "3"),
     {.name = "call", .type = PWC__PARAM_TYPE__PARAM_STRING, .summary = "syscall: which", .def = "mount"},
 };
+static const struct op_param bus_params[] = {NUMBER("ms", "How long it waits before it reads", "0")};
 static const struct op_role in_role[] = {
     {"in", PWC__ROLE_DIR__ROLE_IN, false, "A file that becomes shorter"}};
 
@@ -377,6 +379,8 @@ static const struct op faults[] = {
     {.name = "fault.bus",
      .version = "1",
      .summary = "Reads a mapped input, which may shrink meanwhile",
+     .params = bus_params,
+     .nparams = ARRAY_LEN(bus_params),
      .roles = in_role,
      .nroles = 1,
      .plan = map_plan,
