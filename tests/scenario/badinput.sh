@@ -138,6 +138,29 @@ test_output_is_the_input() {
     as_before
 }
 
+# What libvips itself calls untrusted is not given a chance, whatever the file is called: no decoder of it runs.
+test_untrusted_formats() {
+    need_vips
+    vips black a.v 40 30 --bands 3
+    local kind refusals=0
+    for kind in ppm pfm csv mat fits hdr jxl jp2; do
+        vips copy a.v "a.$kind" 2>/dev/null || rm -f "a.$kind" # not every libvips writes each
+    done
+    printf '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="5" height="5"/></svg>' >a.svg
+    printf '%%PDF-1.1\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj%s' \
+        ' 3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>endobj trailer<</Root 1 0 R>>' >a.pdf
+    for kind in v ppm pfm csv mat fits hdr jxl jp2 svg pdf; do
+        [[ -e a.$kind ]] || continue
+        mv "a.$kind" "$kind.png"
+        refused 1 "$kind.png': .*(files are not accepted|not an image that can be read); JPEG, PNG, TIFF, WebP, GIF and HEIF are" \
+            image.invert "$kind.png" -o out.png
+        refusals=$((refusals + 1))
+        [[ ! -e out.png ]] || fail "$kind: an output is there"
+    done
+    [[ $refusals -ge 6 ]] || fail "only $refusals formats: this proves little"
+    equal "deaths" 0 "$("$PWCCTL" status --json | jq .daemon.deaths)"
+}
+
 test_unknown_format() {
     good_png
     refused 2 'format' image.invert in.png -o out.xyz

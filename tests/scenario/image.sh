@@ -129,6 +129,11 @@ test_metadata_is_carried() {
     diff <(vipsheader -a theirs.jpg | grep -v '^theirs\|^filename') <(vipsheader -a ours.jpg | grep -v '^ours\|^filename') ||
         fail "the headers differ"
     vipsheader -a ours.jpg | grep -q icc-profile-data || fail "the ICC profile is lost"
+    local kind
+    for kind in png tif webp; do
+        run_ok image.invert in.jpg -o "ours.$kind"
+        vipsheader -a "ours.$kind" | grep -q icc-profile-data || fail "$kind: the ICC profile is lost"
+    done
 }
 
 test_mask_as_second_input() {
