@@ -10,7 +10,10 @@
  * time, and without it the pixels differ from those of the `vips` command. A stage that runs foreign code is
  * in the same cage with or without it: the cage is the rest of this list.
  *
- * Built with sanitizers, files may be opened, because their run-time reads /proc/self/maps whenever it likes.
+ * Built with sanitizers, files may be opened for reading or for writing, because their run-time reads
+ * /proc/self/maps whenever it likes and writes reports; for both at once they may not, as in the product:
+ * liborc would make its code in a shared file instead of in anonymous memory. And what the search for leaks
+ * needs may be called (sanitized.h).
  *
  * Own pid: kill and tgkill compare with OWN_PID, which filter_load replaces, because the program is compiled
  * once in the nursery.
@@ -24,6 +27,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,7 +42,7 @@
  */
 static const int allowed[] = {
 #ifdef PWC_SANITIZED
-    SYS(open), SYS(openat), SYS(readlink),
+    SYS(readlink), SYS(getdents), SYS(getdents64), SYS(wait4),
 #endif
     /* memory */
     SYS(munmap), SYS(mremap), SYS(madvise), SYS(brk), SYS(msync), SYS(mincore), SYS(memfd_create),
@@ -68,17 +72,17 @@ static const int allowed[] = {
 /* Names of files and sockets: looked up in passing, the answer is always no. */
 static const int no_access[] = {
 #ifndef PWC_SANITIZED
-    SYS(open),         SYS(openat),        SYS(readlink),
+    SYS(open),          SYS(openat),      SYS(readlink),   SYS(getdents),  SYS(getdents64),
 #endif
-    SYS(openat2),      SYS(creat),         SYS(stat),        SYS(lstat),      SYS(access),     SYS(faccessat),
-    SYS(faccessat2),   SYS(readlinkat),    SYS(statfs),      SYS(getcwd),     SYS(chdir),      SYS(fchdir),
-    SYS(mkdir),        SYS(mkdirat),       SYS(rmdir),       SYS(unlink),     SYS(unlinkat),   SYS(rename),
-    SYS(renameat),     SYS(renameat2),     SYS(link),        SYS(linkat),     SYS(symlink),    SYS(symlinkat),
-    SYS(chmod),        SYS(fchmod),        SYS(fchmodat),    SYS(chown),      SYS(fchown),     SYS(lchown),
-    SYS(fchownat),     SYS(truncate),      SYS(utimensat),   SYS(getdents),   SYS(getdents64), SYS(flock),
-    SYS(inotify_init), SYS(inotify_init1), SYS(getxattr),    SYS(fgetxattr),  SYS(lgetxattr),  SYS(socket),
-    SYS(socketpair),   SYS(connect),       SYS(bind),        SYS(listen),     SYS(accept),     SYS(accept4),
-    SYS(getsockopt),   SYS(setsockopt),    SYS(getsockname), SYS(getpeername)};
+    SYS(openat2),       SYS(creat),       SYS(stat),       SYS(lstat),     SYS(access),     SYS(faccessat),
+    SYS(faccessat2),    SYS(readlinkat),  SYS(statfs),     SYS(getcwd),    SYS(chdir),      SYS(fchdir),
+    SYS(mkdir),         SYS(mkdirat),     SYS(rmdir),      SYS(unlink),    SYS(unlinkat),   SYS(rename),
+    SYS(renameat),      SYS(renameat2),   SYS(link),       SYS(linkat),    SYS(symlink),    SYS(symlinkat),
+    SYS(chmod),         SYS(fchmod),      SYS(fchmodat),   SYS(chown),     SYS(fchown),     SYS(lchown),
+    SYS(fchownat),      SYS(truncate),    SYS(utimensat),  SYS(getdents),  SYS(flock),      SYS(inotify_init),
+    SYS(inotify_init1), SYS(getxattr),    SYS(fgetxattr),  SYS(lgetxattr), SYS(socket),     SYS(socketpair),
+    SYS(connect),       SYS(bind),        SYS(listen),     SYS(accept),    SYS(accept4),    SYS(getsockopt),
+    SYS(setsockopt),    SYS(getsockname), SYS(getpeername)};
 
 /* Rights over itself that it has not got. */
 static const int no_permission[] = {
@@ -107,7 +111,21 @@ static const struct rule {
      BITS(3, MAP_SHARED | MAP_PRIVATE | MAP_ANONYMOUS, MAP_PRIVATE | MAP_ANONYMOUS)},
     {SYS(mprotect), SCMP_ACT_ALLOW, BITS(2, PROT_EXEC, 0)},
     {SYS(clone), SCMP_ACT_ALLOW, BITS(0, CLONE_THREAD, CLONE_THREAD)},
+#ifndef PWC_SANITIZED
     {SYS(clone), SCMP_ACT_ERRNO(EPERM), BITS(0, CLONE_THREAD, 0)},
+#else /* the search for leaks: a helper process in the same memory stops all threads and reads their         \
+         registers */
+    {SYS(clone), SCMP_ACT_ALLOW, BITS(0, CLONE_THREAD | CLONE_UNTRACED, CLONE_UNTRACED)},
+    {SYS(clone), SCMP_ACT_ERRNO(EPERM), BITS(0, CLONE_THREAD | CLONE_UNTRACED, 0)},
+    {SYS(ptrace), SCMP_ACT_ALLOW, IS(0, PTRACE_ATTACH)},
+    {SYS(ptrace), SCMP_ACT_ALLOW, IS(0, PTRACE_DETACH)},
+    {SYS(ptrace), SCMP_ACT_ALLOW, IS(0, PTRACE_CONT)},
+    {SYS(ptrace), SCMP_ACT_ALLOW, IS(0, PTRACE_GETREGS)},
+    {SYS(ptrace), SCMP_ACT_ALLOW, IS(0, PTRACE_GETREGSET)},
+    {SYS(prctl), SCMP_ACT_ALLOW, IS(0, PR_SET_DUMPABLE)},
+    {SYS(prctl), SCMP_ACT_ALLOW, IS(0, PR_SET_PTRACER)},
+    {SYS(prctl), SCMP_ACT_ALLOW, IS(0, PR_SET_PDEATHSIG)},
+#endif
     {SYS(kill), SCMP_ACT_ALLOW, IS(0, OWN_PID)},
     {SYS(tgkill), SCMP_ACT_ALLOW, IS(0, OWN_PID)},
     {SYS(newfstatat), SCMP_ACT_ALLOW, BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)},
@@ -131,6 +149,14 @@ static const struct rule {
     {SYS(prctl), SCMP_ACT_ALLOW, IS(0, PR_GET_NAME)},
     {SYS(prctl), SCMP_ACT_ALLOW, IS(0, PR_GET_DUMPABLE)},
     {SYS(prctl), SCMP_ACT_ERRNO(EINVAL), IS(0, 0x53564d41 /* PR_SET_VMA: malloc names its arenas */)},
+#ifdef PWC_SANITIZED
+    {SYS(open), SCMP_ACT_ALLOW, BITS(1, O_ACCMODE, O_RDONLY)},
+    {SYS(open), SCMP_ACT_ALLOW, BITS(1, O_ACCMODE, O_WRONLY)},
+    {SYS(open), SCMP_ACT_ERRNO(EACCES), BITS(1, O_ACCMODE, O_RDWR)},
+    {SYS(openat), SCMP_ACT_ALLOW, BITS(2, O_ACCMODE, O_RDONLY)},
+    {SYS(openat), SCMP_ACT_ALLOW, BITS(2, O_ACCMODE, O_WRONLY)},
+    {SYS(openat), SCMP_ACT_ERRNO(EACCES), BITS(2, O_ACCMODE, O_RDWR)},
+#endif
 };
 
 static int add_calls(scmp_filter_ctx ctx, uint32_t action, const int *calls, size_t n)
@@ -157,7 +183,11 @@ static int fill(scmp_filter_ctx ctx)
 {
     static const int no_processes[] = {SYS(clone3)}; /* its flags lie in memory: glibc falls back to clone */
     static const int no_terminal[] = {SYS(ioctl)};
-    static const int no_children[] = {SYS(wait4), SYS(waitid)};
+    static const int no_children[] = {
+#ifndef PWC_SANITIZED
+        SYS(wait4),
+#endif
+        SYS(waitid)};
     const struct {
         uint32_t action;
         const int *calls;

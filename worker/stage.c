@@ -17,6 +17,7 @@
 #include "ipc/fds.h"
 #include "ipc/log.h"
 #include "worker/job.h"
+#include "worker/sanitized.h"
 #include "worker/mappings.h"
 #include "worker/obituary.h"
 #include "worker/sandbox.h"
@@ -140,6 +141,7 @@ static int on_enter(struct stage *s, struct incoming *in)
     s->state = STAGE_ENTERED;
     obituary_memory(m->memory, open("/proc/self/statm", O_RDONLY | O_CLOEXEC));
     obituary_arm(&s->segment->obituary);
+    sanitized_prepare();
     struct sandbox_result box;
     sandbox_enter(m->memory, &box);
     Stage__Entered answer = STAGE__ENTERED__INIT;
@@ -227,6 +229,8 @@ static int dispatch(struct stage *s, struct frame *f)
                  strerror(-r));
     msg_free(in.msg);
     frame_close(s->chan, f);
+    if (h != NULL && h->type == PWC_MSG_JOB_CLOSE)
+        sanitized_look_for_leaks();
     return r;
 }
 

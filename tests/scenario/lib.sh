@@ -14,6 +14,7 @@
 #
 # Usage: SCRIPT [test_NAME...]       PWC_BUILD: top of the build tree (default: the current directory)
 #        PWC_KEEP=1: keep the folders of tests that failed
+#        PWC_VALGRIND=1: pwcd runs under valgrind; whatever it reports fails the test
 
 set -u
 export LC_ALL=C
@@ -26,10 +27,10 @@ TOOLS=$PWC_BUILD/tests/lib
 PWCD=$PWC_BUILD/pwcd
 PWCCTL=$PWC_BUILD/pwcctl
 STAGE=${PWC_STAGE:-$PWC_BUILD/pwc-stage-test}
-# Under sanitizers: deaths by signals shall be deaths by signals.
-if grep -qs '^#define PWC_SANITIZED 1' "$PWC_BUILD/config.h"; then
-    export ASAN_OPTIONS=handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=0:handle_sigill=0
-fi
+SANITIZED=
+! grep -qs '^#define PWC_SANITIZED 1' "$PWC_BUILD/config.h" || SANITIZED=yes
+VALGRIND=(valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite
+    --errors-for-leak-kinds=definite)
 # Seconds for one test and for one wait in it. Sanitized builds and busy machines are slow; nothing waits this
 # long unless something is broken.
 TEST_LIMIT=${PWC_TEST_LIMIT:-300}
@@ -221,6 +222,13 @@ check_log() {
     fi
 }
 
+# Of all processes, those of stages too: a chunk may have been done again and all may seem well.
+check_reports() {
+    local report
+    report=$(find "$T/reports" -type f -size +0 -print -quit)
+    [[ -z $report ]] || fail "report of a sanitizer or of valgrind: $(head -n 30 "$report")"
+}
+
 check_nothing_left() {
     local left
     left=$(find "$T/scratch" -mindepth 1 2>/dev/null | head -n 3)
@@ -314,6 +322,7 @@ finish_test() {
             set -eu
             [[ -z ${PID-} ]] || stop_pwcd
             check_log
+            check_reports
             check_nothing_left
         ) || rc=1
     elif [[ $rc -ne 77 && -s $T/log ]]; then
@@ -334,6 +343,13 @@ run_one() {
     : >"$T/expected"
     export PWC_SOCKET=$S
     PREFIX=()
+    mkdir -m 1777 "$T/reports"
+    [[ -z ${PWC_VALGRIND-} ]] || PREFIX=("${VALGRIND[@]}" --log-file="$T/reports/valgrind.%p")
+    if [[ -n $SANITIZED ]]; then
+        export PWC_REPORTS=$T/reports
+        # shellcheck source=../lib/sanitizers.sh
+        . "$HERE/../lib/sanitizers.sh"
+    fi
     trap finish_test EXIT
     if declare -F setup >/dev/null; then setup "$2"; fi
     "$2"

@@ -43,7 +43,8 @@ static int act_none(struct op_job *job)
     return 0;
 }
 
-static int act_segv(struct op_job *job)
+/* It shall die of the signal: with sanitizers, the check before the store would end it first. */
+__attribute__((no_sanitize("undefined"))) static int act_segv(struct op_job *job)
 {
     (void)job;
     *(volatile int *)opaque = 1;
@@ -84,6 +85,28 @@ static int act_leak(struct op_job *job)
         opaque = (uintptr_t)p;
         opaque = 0;
     }
+    return 0;
+}
+
+/* One byte behind what was asked for: harmless, since malloc rounds up; a sanitizer must see it. */
+static int act_overrun(struct op_job *job)
+{
+    (void)job;
+    AUTO_FREE char *p = malloc(20);
+    if (p == NULL)
+        return -1;
+    opaque = (uintptr_t)p; /* nobody knows how large it is, but for who watches malloc */
+    ((volatile char *)opaque)[20] = 1;
+    opaque = 0;
+    return 0;
+}
+
+/* What C leaves undefined and every machine does alike: a sanitizer must see it. */
+static int act_undefined(struct op_job *job)
+{
+    (void)job;
+    volatile int most = INT32_MAX;
+    most = most + (int)(opaque + 1);
     return 0;
 }
 
@@ -190,7 +213,7 @@ static long call_vfork(void)
 }
 static long call_ptrace(void)
 {
-    return ptrace(PTRACE_ATTACH, getppid(), NULL, NULL);
+    return ptrace(PTRACE_SEIZE, getppid(), NULL, NULL); /* not what the search for leaks does, see filter.c */
 }
 static long call_kill(void)
 {
@@ -357,6 +380,8 @@ static const struct op faults[] = {
     FAULT(hang, "Computes for ever"),
     FAULT(stop, "Stops itself"),
     FAULT(leak, "Takes memory until there is none"),
+    FAULT(overrun, "Writes one byte too far, where it does no harm"),
+    FAULT(undefined, "Adds one to the largest integer"),
     FAULT(exit, "Exits"),
     FAULT(garbage, "Writes garbage to the supervisor"),
     FAULT(lie, "Reports a lease it never had"),

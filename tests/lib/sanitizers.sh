@@ -1,0 +1,12 @@
+# shellcheck shell=sh
+# sanitizers.sh - how programs built with sanitizers are to behave in tests; `make check` and the scenario tests' harness
+# source it.
+#
+#   PWC_REPORTS   folder that anybody may write to, where reports go, whatever process they come from: most of what a stage
+#                 says on its stderr is never shown. The default is stderr.
+#
+# Deaths by signals are deaths by signals, with an obituary, not reports of the run-time.
+san_common=print_stacktrace=1${PWC_REPORTS:+:log_path=$PWC_REPORTS/san}
+export ASAN_OPTIONS="handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=0:handle_sigill=0:$san_common"
+export UBSAN_OPTIONS="$san_common"
+unset san_common
