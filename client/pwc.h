@@ -377,8 +377,9 @@ struct pwc_batch {
     /* Opens item `index` (0 to items-1). PWC_OK, or a code: this item fails with item->error, the others go
      * on. May be called again for the same item, after its descriptors could not be used. */
     int (*open_item)(struct pwc_job *job, uint64_t index, struct pwc_item *item, void *user);
-    /* The item is done: publish, close. code: PWC_OK or why not. Called exactly once for each item that the
-     * daemon answered; when the job ends early the rest is not. May be NULL. */
+    /* The item is done: publish, close. code: PWC_OK or why not. Called once for each item that the
+     * daemon answered, and again when a failed one was tried again; when the job ends early the rest is not.
+     * May be NULL. */
     void (*item_done)(struct pwc_job *job, uint64_t index, int code, const char *reason, uint32_t attempts,
                       void *user);
     void *user;
@@ -496,6 +497,32 @@ PWC_API int pwc_list_stages(struct pwc *c, int timeout_ms,
 /* job 0: all of yours. chunk: one of that job, or PWC_ALL_CHUNKS. */
 PWC_API int pwc_list_deaths(struct pwc *c, uint64_t job, uint64_t chunk, int timeout_ms,
                             void (*each)(const struct pwc_death *death, void *user), void *user);
+
+/* A chunk that was given up. */
+struct pwc_quarantined {
+    uint64_t job, chunk;
+    const char *op;
+    enum pwc_job_state state; /* of the job */
+    uint32_t uid;
+    const char *covers; /* as in struct pwc_death */
+    int code;
+    const char *reason;
+    uint32_t attempts;
+    uint64_t at_ns; /* since the epoch */
+    enum pwc_on_failure on_failure;
+    uint8_t fill;
+    const char *why_not; /* "": it can be tried again; else why not, and what to do instead */
+};
+/* job 0: of all jobs of yours. chunk: one of that job, or PWC_ALL_CHUNKS. */
+PWC_API int pwc_list_quarantine(struct pwc *c, uint64_t job, uint64_t chunk, int timeout_ms,
+                                void (*each)(const struct pwc_quarantined *q, void *user), void *user);
+/* Tries chunks again while their job runs. PWC_STATE: none of them can be, and pwc_error() says why and what
+ * to do instead. In a batch the item is opened again, by the connection that submitted it: open_item and
+ * item_done are called once more. */
+PWC_API int pwc_quarantine_retry(struct pwc *c, uint64_t job, uint64_t chunk, int timeout_ms,
+                                 uint64_t *ret_n);
+/* Forgets them. What the job does is the same. */
+PWC_API int pwc_quarantine_drop(struct pwc *c, uint64_t job, uint64_t chunk, int timeout_ms, uint64_t *ret_n);
 
 enum pwc_param_type {
     PWC_PARAM_INT = 0,

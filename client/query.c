@@ -275,6 +275,77 @@ int pwc_list_ops(struct pwc *c, const char *name, int timeout_ms,
     return none ? fail(PWC_NO_SUCH_OP, "there is no op '%s'", name) : PWC_OK;
 }
 
+/* ---- quarantine ---- */
+
+static void quarantined_from(struct pwc_quarantined *ret, const Pwc__Quarantined *pb)
+{
+    *ret = (struct pwc_quarantined){
+        .job = pb->job,
+        .chunk = pb->chunk,
+        .op = text_of(pb->op),
+        .state = (enum pwc_job_state)pb->state,
+        .uid = pb->uid,
+        .covers = text_of(pb->covers),
+        .code = (int)pb->code,
+        .reason = text_of(pb->reason),
+        .attempts = pb->attempts,
+        .at_ns = pb->at_ns,
+        .on_failure = (enum pwc_on_failure)pb->on_failure,
+        .fill = (uint8_t)pb->fill,
+        .why_not = text_of(pb->why_not),
+    };
+}
+
+int pwc_list_quarantine(struct pwc *c, uint64_t job, uint64_t chunk, int timeout_ms,
+                        void (*each)(const struct pwc_quarantined *, void *), void *user)
+{
+    Pwc__ListQuarantine list = PWC__LIST_QUARANTINE__INIT;
+    list.job = job;
+    list.one_chunk = chunk != PWC_ALL_CHUNKS;
+    list.chunk = list.one_chunk ? chunk : 0;
+    struct request rq = {.answer = PWC_MSG_QUARANTINED, .list = true};
+    int r = ask(c, PWC_MSG_LIST_QUARANTINE, &list.base, timeout_ms, &rq);
+    if (r != PWC_OK)
+        return r;
+    for (size_t i = 0; i < rq.n; i++) {
+        struct pwc_quarantined q;
+        quarantined_from(&q, (const void *)rq.got[i]);
+        each(&q, user);
+    }
+    request_free(&rq);
+    return PWC_OK;
+}
+
+static int ask_how_many(struct pwc *c, uint16_t type, const ProtobufCMessage *msg, int timeout_ms,
+                        uint64_t *ret_n)
+{
+    struct request rq = {.answer = PWC_MSG_OK};
+    int r = ask(c, type, msg, timeout_ms, &rq);
+    if (r != PWC_OK)
+        return r;
+    *ret_n = ((const Pwc__Ok *)(const void *)rq.got[0])->n;
+    request_free(&rq);
+    return PWC_OK;
+}
+
+int pwc_quarantine_retry(struct pwc *c, uint64_t job, uint64_t chunk, int timeout_ms, uint64_t *ret_n)
+{
+    Pwc__RetryChunks m = PWC__RETRY_CHUNKS__INIT;
+    m.job = job;
+    m.one_chunk = chunk != PWC_ALL_CHUNKS;
+    m.chunk = m.one_chunk ? chunk : 0;
+    return ask_how_many(c, PWC_MSG_RETRY_CHUNKS, &m.base, timeout_ms, ret_n);
+}
+
+int pwc_quarantine_drop(struct pwc *c, uint64_t job, uint64_t chunk, int timeout_ms, uint64_t *ret_n)
+{
+    Pwc__DropChunks m = PWC__DROP_CHUNKS__INIT;
+    m.job = job;
+    m.one_chunk = chunk != PWC_ALL_CHUNKS;
+    m.chunk = m.one_chunk ? chunk : 0;
+    return ask_how_many(c, PWC_MSG_DROP_CHUNKS, &m.base, timeout_ms, ret_n);
+}
+
 /* ---- jobs by number ---- */
 
 int pwc_cancel_id(struct pwc *c, uint64_t id, int timeout_ms)

@@ -190,7 +190,7 @@ static const struct {
     {PWC_MSG_EVENT, on_event},       {PWC_MSG_GAP, on_gap},        {PWC_MSG_CHUNK_DONE, on_chunk_done},
     {PWC_MSG_FINISHED, on_finished}, {PWC_MSG_OK, on_answer},      {PWC_MSG_JOB_INFO, on_answer},
     {PWC_MSG_STAGE_INFO, on_answer}, {PWC_MSG_OP_INFO, on_answer}, {PWC_MSG_DEATH, on_answer},
-    {PWC_MSG_STATUS, on_answer},     {PWC_MSG_END, on_answer},
+    {PWC_MSG_STATUS, on_answer},     {PWC_MSG_END, on_answer},     {PWC_MSG_QUARANTINED, on_answer},
 };
 
 void receive_frame(struct pwc *c, struct frame *f)

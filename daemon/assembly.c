@@ -134,6 +134,15 @@ static const struct result *result_at(const struct assembly *a, uint64_t chunk)
     return NULL;
 }
 
+void assembly_remove_hole(struct assembly *a, uint64_t chunk)
+{
+    struct result *r = LIST_FIRST(&a->results);
+    while (r != NULL && r->first < chunk)
+        r = LIST_NEXT(r, link);
+    BUG_ON(r == NULL || r->first != chunk || r->arena != NULL || chunk < a->sent);
+    result_drop(r);
+}
+
 const struct result *assembly_next(struct assembly *a, uint64_t *ret_first, uint64_t *ret_n)
 {
     const struct result *r = result_at(a, a->sent);

@@ -60,6 +60,8 @@ void arena_free_places(struct arena *arena, uint32_t place, uint32_t n);
 void assembly_add(struct assembly *a, struct arena *arena, uint64_t first, uint64_t n, uint32_t place);
 /* A chunk that was given up: the consumer gets a filled one in its place. */
 void assembly_add_hole(struct assembly *a, uint64_t chunk);
+/* It is tried again: the hole must not have been handed to the consumer. */
+void assembly_remove_hole(struct assembly *a, uint64_t chunk);
 /* The next results to hand to the consumer, in order; NULL when the next chunk is not there. Moves `sent`. */
 const struct result *assembly_next(struct assembly *a, uint64_t *ret_first, uint64_t *ret_n);
 /* False: the consumer claims more than it was given. */

@@ -44,6 +44,7 @@ struct config {
     uint64_t memory;                                                     /* bytes a worker; 0: no limit */
     uint32_t history;                                                    /* ended jobs remembered */
     uint32_t deaths_kept;                                                /* obituaries remembered */
+    uint32_t quarantine_kept;                                            /* chunks given up remembered */
     Pwc__Isolation isolation; /* at least this much, whatever a job asks for */
     bool require_sandbox;     /* stages without every sandbox layer are not used */
     bool cgroups;             /* each stage in a memory cgroup of its own, where one is delegated */

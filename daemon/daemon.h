@@ -22,12 +22,14 @@ struct job;
 struct user;
 struct session;
 struct death;
+struct given_up;
 struct pool;
 
 TAILQ_HEAD(session_list, session);
 TAILQ_HEAD(user_list, user);
 TAILQ_HEAD(job_list, job);
 TAILQ_HEAD(death_list, death);
+TAILQ_HEAD(given_up_list, given_up);
 
 /* How long jobs of one chunk of an op took: a moving average, forgotten when another op has the same place.
  */
@@ -64,6 +66,8 @@ struct daemon {
 
     struct death_list deaths;
     uint32_t ndeaths;
+    struct given_up_list quarantine; /* quarantine.h */
+    uint32_t nquarantine;
 
     uint32_t seats, seats_busy;
     const char *seats_from;

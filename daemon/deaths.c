@@ -257,6 +257,11 @@ static void fill_chunk(struct death *x, struct stage *s, uint64_t chunk)
     x->attempt = ledger_attempt(&j->ledger, chunk);
 }
 
+static uint32_t attempts_max(const struct job *j, uint64_t chunk, Pwc__Code code)
+{
+    return ledger_attempts_before(&j->ledger, chunk) + 1 + j->budget.retries[cause_of(code)];
+}
+
 struct death *deaths_record(struct stage *s, const siginfo_t *info)
 {
     struct death *x = death_new(s);
@@ -271,7 +276,7 @@ struct death *deaths_record(struct stage *s, const siginfo_t *info)
                 chunk >= s->lease.first && chunk < s->lease.end;
     if (ours) {
         fill_chunk(x, s, chunk);
-        x->attempts_max = 1 + s->job->budget.retries[cause_of(x->code)];
+        x->attempts_max = attempts_max(s->job, chunk, x->code);
     }
     describe(x, s);
     if (s->job != NULL) {
@@ -289,7 +294,7 @@ struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, cons
     x->code = code;
     x->oom_by = code == PWC__CODE__CODE_OOM ? "stage" : "";
     fill_chunk(x, s, chunk);
-    x->attempts_max = 1 + s->job->budget.retries[cause_of(code)];
+    x->attempts_max = attempts_max(s->job, chunk, code);
     snprintf(what, sizeof what, "failed: %.*s", PWC_TEXT_MAX - 400,
              reason[0] != '\0' ? reason
                                : code_name(code)); /* room for what it covers, which must not be cut */

@@ -10,6 +10,7 @@
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/pool.h"
+#include "daemon/quarantine.h"
 #include "daemon/small.h"
 #include "ipc/fds.h"
 #include "ipc/log.h"
@@ -111,6 +112,7 @@ static void item_gave_up(struct job *j, uint64_t chunk, Pwc__Code code, const ch
 
 static void gave_up(struct job *j, uint64_t chunk, const struct death *x)
 {
+    quarantine_add(j, chunk, x->code, x->attempt, x->covers, x->reason);
     events_death(j, PWC__EVENT_KIND__EVENT_QUARANTINE, x);
     events_chunks(j, chunk, 1, x->code, x->attempt, x->reason);
     if (j->batch)

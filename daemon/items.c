@@ -11,6 +11,7 @@
 #include "daemon/closer.h"
 #include "daemon/events.h"
 #include "daemon/job.h"
+#include "daemon/quarantine.h"
 #include "daemon/session.h"
 
 static void send_want(struct job *j, uint64_t first, uint64_t n)
@@ -33,6 +34,32 @@ void job_want(struct job *j)
     /* Asked for by halves of the window: one message for many items, and never a window run dry. */
     if (left > 0 && (room >= PWC_WANT_WINDOW / 2 || room >= left || !j->batch))
         send_want(j, j->items_asked, MIN(left, room));
+}
+
+void job_want_again(struct job *j, uint64_t index)
+{
+    Pwc__Want m = PWC__WANT__INIT;
+    m.job = j->id;
+    m.first = index;
+    m.n = 1;
+    iset_add(&j->asked_again, index, index + 1);
+    j->items_out--;
+    session_send(j->session, PWC_MSG_WANT, j->tag, &m.base);
+}
+
+void job_no_items_again(struct job *j)
+{
+    if (j->asked_again.n == 0)
+        return;
+    while (j->asked_again.n > 0) {
+        uint64_t index = j->asked_again.ranges[0].from;
+        iset_remove(&j->asked_again, index, index + 1);
+        ledger_reject(&j->ledger, index);
+        quarantine_add(j, index, PWC__CODE__CODE_CLIENT_GONE, ledger_attempt(&j->ledger, index) - 1, "",
+                       "its client sent it no second time");
+        j->items_out++;
+    }
+    job_check(j);
 }
 
 static void close_fds(const struct job *j, int *fds, unsigned n)
@@ -68,11 +95,12 @@ struct item *job_find_item(const struct job *j, uint64_t index)
 
 Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, unsigned nfds)
 {
-    if (index != j->items_in || index >= j->items_asked)
+    bool again = iset_has(&j->asked_again, index);
+    if (!again && (index != j->items_in || index >= j->items_asked))
         return PWC__CODE__CODE_STATE;
     if (nfds != j->nroles)
         return PWC__CODE__CODE_BAD_DESCRIPTOR;
-    j->items_in++;
+    j->items_in += again ? 0 : 1;
     daemon_touch(j->d);
     if (!j->batch) {
         memcpy(j->fds, fds, nfds * sizeof *fds);
@@ -85,21 +113,28 @@ Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, un
     memcpy(it->fds, fds, nfds * sizeof *fds);
     snprintf(it->name, sizeof it->name, "%s", name);
     TAILQ_INSERT_TAIL(&j->item_list, it, link);
-    ledger_set_ready(&j->ledger, index + 1);
+    if (iset_remove(&j->asked_again, index, index + 1) > 0)
+        ledger_give_alone(&j->ledger, index);
+    else
+        ledger_set_ready(&j->ledger, index + 1);
     return PWC__CODE__CODE_OK;
 }
 
 void job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *name, const char *reason)
 {
-    if (index != j->items_in || index >= j->items_asked)
+    bool again = iset_remove(&j->asked_again, index, index + 1) > 0;
+    if (!again && (index != j->items_in || index >= j->items_asked))
         return;
-    j->items_in++;
+    j->items_in += again ? 0 : 1;
     if (!j->batch) {
         job_end(j, PWC__JOB_STATE__JOB_FAILED, code, "%s", reason);
         return;
     }
-    (void)name;
-    ledger_reject_next(&j->ledger);
+    if (again)
+        ledger_reject(&j->ledger, index);
+    else
+        ledger_reject_next(&j->ledger);
+    quarantine_add(j, index, code, ledger_attempt(&j->ledger, index) - 1, name, reason);
     job_item_done(j, index, code, reason, 0);
     job_check(j);
 }

@@ -11,6 +11,7 @@
 #include "daemon/flow.h"
 #include "daemon/job.h"
 #include "daemon/pool.h"
+#include "daemon/quarantine.h"
 #include "daemon/session.h"
 #include "daemon/watch.h"
 #include "ipc/log.h"
@@ -360,6 +361,7 @@ static void drop_work(struct job *j)
         free(f);
     }
     job_drop_fds(j);
+    iset_free(&j->asked_again);
     events_drop_records(j);
     closer_close_for(TAKE_FD(j->plan_fd), j->user->uid);
     closer_close_for(TAKE_FD(j->scratch_fd), j->user->uid);
@@ -421,6 +423,8 @@ void job_settle(struct job *j)
 void job_free(struct job *j)
 {
     table_remove(j->d, j);
+    quarantine_drop(j, ALL_CHUNKS);
+    free(j->recipe);
     free(j->results);
     free(j);
 }
@@ -486,6 +490,9 @@ void job_session_gone(struct job *j)
 {
     bool needs_client = j->items_in < j->items;
     j->session = NULL;
+    job_no_items_again(j);
+    if (job_is_terminal(j))
+        return;
     bool stays = j->on_disconnect != PWC__ON_DISCONNECT__ON_DISCONNECT_CANCEL && !needs_client;
     if (stays && (watch_inherit(j) || j->on_disconnect == PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH))
         return;

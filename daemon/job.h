@@ -91,6 +91,8 @@ struct job {
     bool have_fds;
     struct item_list item_list; /* batch: in hand, by index */
     uint64_t items_asked, items_in, items_out;
+    struct iset asked_again; /* given up, and wanted once more */
+    char *recipe;            /* once something was given up: the command that does the job again */
 
     struct budget budget;
     struct halt halt;
@@ -177,6 +179,10 @@ uint64_t job_new_domain(struct daemon *d);
 /* ---- descriptors ---- */
 void job_want(struct job *j);
 void job_drop_fds(struct job *j);
+/* Its chunk was recalled: asks for the item once more. */
+void job_want_again(struct job *j, uint64_t index);
+/* The client sends no more of them: those that were asked for again are given up as they were. */
+void job_no_items_again(struct job *j);
 /* Takes the descriptors. 0, or a code that says why the item cannot be used. */
 Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, unsigned nfds);
 void job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *name, const char *reason);

@@ -180,6 +180,36 @@ bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const str
     return false;
 }
 
+void ledger_recall(struct ledger *l, uint64_t chunk)
+{
+    BUG_ON(iset_remove(&l->bad, chunk, chunk + 1) != 1);
+    struct charge *c = charge_of(l, chunk);
+    for (int i = 0; i < CAUSES; i++) {
+        c->before += c->by[i];
+        c->by[i] = 0;
+    }
+    iset_add(&l->held, chunk, chunk + 1);
+}
+
+void ledger_give_alone(struct ledger *l, uint64_t chunk)
+{
+    BUG_ON(iset_remove(&l->held, chunk, chunk + 1) != 1);
+    iset_add(&l->alone, chunk, chunk + 1);
+    l->retried++;
+}
+
+void ledger_reject(struct ledger *l, uint64_t chunk)
+{
+    BUG_ON(iset_remove(&l->held, chunk, chunk + 1) != 1);
+    iset_add(&l->bad, chunk, chunk + 1);
+}
+
+uint32_t ledger_attempts_before(const struct ledger *l, uint64_t chunk)
+{
+    size_t at = charge_index(l, chunk);
+    return at < l->ncharges && l->charges[at].chunk == chunk ? l->charges[at].before : 0;
+}
+
 void ledger_reject_next(struct ledger *l)
 {
     BUG_ON(l->ready >= l->total);
@@ -191,7 +221,7 @@ void ledger_reject_next(struct ledger *l)
 uint32_t ledger_attempt(const struct ledger *l, uint64_t chunk)
 {
     size_t at = charge_index(l, chunk);
-    uint32_t n = 1;
+    uint32_t n = 1 + ledger_attempts_before(l, chunk);
     if (at < l->ncharges && l->charges[at].chunk == chunk)
         for (int i = 0; i < CAUSES; i++)
             n += l->charges[at].by[i];

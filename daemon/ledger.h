@@ -2,7 +2,7 @@
  * ledger.h - the chunks of one job: which are waiting, held, done, given up. Pure: no clock, loop or I/O.
  *
  *   waiting --take--> held --report--> done --forget--> waiting   (a consumer that starts again)
- *      ^               |  \--charge--> waiting (alone) or bad (quarantined)
+ *      ^               |  \--charge--> waiting (alone) or bad (quarantined) --recall--> held
  *      +---give_back---+
  *
  * Every chunk is in exactly one of waiting, held, done, bad. Who holds a range is the caller's business: the
@@ -24,6 +24,7 @@ struct budget {
 struct charge {
     uint64_t chunk;
     uint32_t by[CAUSES];
+    uint32_t before; /* attempts that were made before it was recalled */
 };
 
 struct ledger {
@@ -66,6 +67,16 @@ void ledger_forget(struct ledger *l, uint64_t from, uint64_t to);
 bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
 /* Attempts at a chunk so far, for messages: 1 + charges while it is held. */
 uint32_t ledger_attempt(const struct ledger *l, uint64_t chunk);
+
+/* How many attempts were made before it was last recalled: they no longer count against its budget. */
+uint32_t ledger_attempts_before(const struct ledger *l, uint64_t chunk);
+
+/* bad -> held, with its budget whole again: somebody will give it back, alone or not, or reject it. */
+void ledger_recall(struct ledger *l, uint64_t chunk);
+/* held -> waiting, to be taken alone. */
+void ledger_give_alone(struct ledger *l, uint64_t chunk);
+/* held -> bad, whatever its budget. */
+void ledger_reject(struct ledger *l, uint64_t chunk);
 
 /* The chunk that would become ready next is bad before anybody took it: an item that cannot be had. */
 void ledger_reject_next(struct ledger *l);

@@ -24,6 +24,7 @@
 #include "daemon/listener.h"
 #include "daemon/pool.h"
 #include "daemon/posture.h"
+#include "daemon/quarantine.h"
 #include "daemon/service.h"
 #include "daemon/session.h"
 #include "daemon/small.h"
@@ -301,6 +302,7 @@ static void init_tables(struct daemon *d)
     TAILQ_INIT(&d->users);
     TAILQ_INIT(&d->history);
     TAILQ_INIT(&d->deaths);
+    TAILQ_INIT(&d->quarantine);
     struct cpus cpus = cpus_usable(d->cfg.workers, "");
     d->seats = cpus.count;
     d->seats_from = cpus.from;
@@ -366,6 +368,7 @@ static void finish(struct daemon *d)
         chan_flush(TAILQ_FIRST(&d->sessions)->chan);
         session_free(TAILQ_FIRST(&d->sessions));
     }
+    quarantine_free_all(d);
     struct job *j;
     while ((j = TAILQ_FIRST(&d->history)) != NULL) {
         TAILQ_REMOVE(&d->history, j, link);

@@ -14,6 +14,7 @@
 #include "daemon/events.h"
 #include "daemon/pool.h"
 #include "daemon/posture.h"
+#include "daemon/quarantine.h"
 #include "daemon/session.h"
 #include "daemon/small.h"
 #include "daemon/watch.h"
@@ -434,6 +435,84 @@ static void on_list_deaths(struct session *s, struct frame *f, const ProtobufCMe
     session_list(s, f->tag, step_deaths, m->job, m->one_chunk ? m->chunk : UINT64_MAX);
 }
 
+/* ---- quarantine ---- */
+
+static void send_quarantined(struct session *s, const struct given_up *g)
+{
+    char why[PWC_TEXT_MAX];
+    quarantine_why_not(g, why, sizeof why);
+    Pwc__Quarantined m = PWC__QUARANTINED__INIT;
+    m.job = g->job->id;
+    m.chunk = g->chunk;
+    m.op = g->job->op->name;
+    m.state = g->job->state;
+    m.uid = (uint32_t)g->job->user->uid;
+    m.covers = g->covers;
+    m.code = g->code;
+    m.reason = g->reason;
+    m.attempts = g->attempts;
+    m.at_ns = (uint64_t)g->at_ns;
+    m.on_failure = g->job->on_failure;
+    m.fill = g->job->fill;
+    m.why_not = why;
+    session_send(s, PWC_MSG_QUARANTINED, s->list.tag, &m.base);
+}
+
+static bool step_quarantine(struct session *s, uint64_t *position)
+{
+    uint64_t i = 0;
+    const struct given_up *g;
+    TAILQ_FOREACH(g, &s->d->quarantine, link)
+    {
+        if (i++ < *position)
+            continue;
+        *position = i;
+        if (!session_may_see(s, g->job) || (s->list.filter != 0 && g->job->id != s->list.filter) ||
+            (s->list.chunk != UINT64_MAX && g->chunk != s->list.chunk))
+            continue;
+        send_quarantined(s, g);
+        return true;
+    }
+    return false;
+}
+
+static void on_list_quarantine(struct session *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    const Pwc__ListQuarantine *m = (const Pwc__ListQuarantine *)msg;
+    if (m->job == 0 || own_job(s, f, m->job) != NULL)
+        session_list(s, f->tag, step_quarantine, m->job, m->one_chunk ? m->chunk : UINT64_MAX);
+}
+
+static void ok_many(struct session *s, struct frame *f, uint64_t job, uint64_t n)
+{
+    Pwc__Ok m = PWC__OK__INIT;
+    m.job = job;
+    m.n = n;
+    session_send(s, PWC_MSG_OK, f->tag, &m.base);
+}
+
+static void on_retry_chunks(struct session *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    const Pwc__RetryChunks *m = (const Pwc__RetryChunks *)msg;
+    char why[PWC_TEXT_MAX];
+    struct job *j = own_job(s, f, m->job);
+    if (j == NULL)
+        return;
+    uint64_t n = quarantine_retry(j, m->one_chunk ? m->chunk : ALL_CHUNKS, why, sizeof why);
+    if (n > 0)
+        ok_many(s, f, j->id, n);
+    else
+        session_error(s, f->tag, f->type, PWC__CODE__CODE_STATE, why);
+}
+
+static void on_drop_chunks(struct session *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    const Pwc__DropChunks *m = (const Pwc__DropChunks *)msg;
+    struct job *j = own_job(s, f, m->job);
+    if (j != NULL)
+        ok_many(s, f, j->id, quarantine_drop(j, m->one_chunk ? m->chunk : ALL_CHUNKS));
+}
+
 /* ---- status ---- */
 
 static void count_jobs(const struct daemon *d, Pwc__Status *m)
@@ -517,6 +596,9 @@ static const struct {
     {PWC_MSG_GET_STATUS, on_get_status},
     {PWC_MSG_DATA, on_reserved},
     {PWC_MSG_CREDIT, on_reserved},
+    {PWC_MSG_LIST_QUARANTINE, on_list_quarantine},
+    {PWC_MSG_RETRY_CHUNKS, on_retry_chunks},
+    {PWC_MSG_DROP_CHUNKS, on_drop_chunks},
 };
 
 void request_handle(struct session *s, struct frame *f)

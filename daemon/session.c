@@ -177,6 +177,7 @@ static void hung_up(struct session *s)
     s->half_closed = true;
     for (j = TAILQ_FIRST(&s->jobs); j != NULL; j = next) {
         next = TAILQ_NEXT(j, by_session);
+        job_no_items_again(j);
         if (j->items_in < j->items)
             job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_CLIENT_GONE,
                     "its client sends no more items");

@@ -143,9 +143,13 @@ static int open_item(struct pwc_job *job, uint64_t index, struct pwc_item *item,
     struct item *it = &b->items[index];
     char why[320], reason[256];
     item->name = it->in;
-    if (it->why != NULL || open_input(it, &item->fds[b->in_at], why, sizeof why) < 0) {
-        if (it->why == NULL)
-            item_failed(b, it, why);
+    if (it->why != NULL) { /* it failed, and is wanted once more */
+        free(it->why);
+        it->why = NULL;
+        b->failed--;
+    }
+    if (open_input(it, &item->fds[b->in_at], why, sizeof why) < 0) {
+        item_failed(b, it, why);
         item->error = it->why;
         return PWC_BAD_INPUT;
     }

@@ -106,6 +106,7 @@ int verb_jobs(const struct args *args);
 int verb_workers(const struct args *args);
 int verb_deaths(const struct args *args);
 int verb_show(const struct args *args);
+int verb_quarantine(const struct args *args);
 int verb_wait(const struct args *args);
 int verb_cancel(const struct args *args);
 int verb_ping(const struct args *args);

@@ -33,6 +33,12 @@ const struct verb verbs[] = {
     {"workers", NULL, "", "list the processes that compute", "", GROUP_JSON, verb_workers},
     {"deaths", NULL, "[JOB[.CHUNK]]", "list attempts that ended badly; -v with all that is known", "",
      GROUP_JSON, verb_deaths},
+    {"quarantine", NULL, "[ls | show | retry | drop] [JOB[.CHUNK]...]", "chunks that were given up",
+     "ls lists them, of all jobs or of these; show tells all about them. retry tries them again, which a job "
+     "that\n"
+     "runs can do where nothing was written in their place yet; else it says what to do instead. drop "
+     "forgets them.\n",
+     GROUP_JSON, verb_quarantine},
     {"ping", NULL, "", "is a daemon there?", "", 0, verb_ping},
     {"doctor", NULL, "", "what the daemon has: processors, sandbox, limits, health",
      "Runs a job of one chunk. Exit status 1 if it is not well.\n", GROUP_JSON, verb_doctor},

@@ -288,11 +288,13 @@ void world_begin(void)
     world.cfg.jobs_per_user = 20;
     world.cfg.history = 4;
     world.cfg.deaths_kept = 8;
+    world.cfg.quarantine_kept = 8;
     world.cfg.retries_crash = 3;
     TAILQ_INIT(&world.sessions);
     TAILQ_INIT(&world.users);
     TAILQ_INIT(&world.history);
     TAILQ_INIT(&world.deaths);
+    TAILQ_INIT(&world.quarantine);
     world.catalogue = fuzz_catalogue();
     for (unsigned i = 0; i < WORLD_CLIENTS; i++)
         callers[i].fd = -1;

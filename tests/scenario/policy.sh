@@ -76,6 +76,129 @@ test_rows_of_a_picture() {
     equal "lines" 1 "$(wc -l <blur.err)"
 }
 
+# ---- quarantine ----
+
+quarantine() {
+    RC=0
+    "$PWCCTL" quarantine "$@" >"$T/out" 2>"$T/err" || RC=$?
+}
+
+# answered RC PATTERN: the last quarantine ended so, with one line that matches.
+answered() {
+    [[ $RC -eq $1 ]] || fail "exit $RC instead of $1: $(cat "$T/out" "$T/err")"
+    equal "lines" 1 "$(cat "$T/out" "$T/err" | wc -l)"
+    cat "$T/out" "$T/err" | grep -qE -- "$2" || fail "no '$2' in: $(cat "$T/out" "$T/err")"
+}
+
+in_quarantine() {
+    [[ $("$PWCCTL" quarantine ls --json | jq -r '[.quarantine[] | "\(.job).\(.chunk)"] | join(" ")') == "$1" ]]
+}
+
+test_quarantine_of_a_running_job() {
+    in_background job "$PWCCTL" run fault.segv n=600 ms=5 at=4 attempts=3 --on-failure skip --json
+    local job=$BG
+    until_true "a chunk in quarantine" in_quarantine 1.4
+    quarantine show 1.4 --json
+    jq -e '.quarantine[0] | .cause == "crash" and .attempts == 3 and .instead == "skipped" and .can_retry and
+        (.reason | test("killed by SIGSEGV"))' "$T/out" >/dev/null || fail "$(<"$T/out")"
+    quarantine show 1.4
+    grep -q 'possible' "$T/out" || fail "$(<"$T/out")"
+    quarantine retry 1.5
+    answered 1 '1.5 is not in quarantine'
+    quarantine retry 1.4
+    answered 0 '^1 chunk tried again$'
+    finish_background "$job"
+    equal "exit status" 0 "$RC" # the fourth attempt went well: nothing is missing
+    cp job.out "$T/out"
+    equal "chunks" 600 "$(field chunks)"
+    equal "sum of their numbers" $((600 * 599 / 2)) "$(field sum)"
+    in_quarantine '' || fail "still in quarantine: $("$PWCCTL" quarantine)"
+    rm job.*
+}
+
+# A whole budget more, which is spent, too: attempts go on counting.
+test_retried_in_vain() {
+    in_background job "$PWCCTL" run fault.segv n=600 ms=5 at=4 attempts=99 --on-failure skip --json
+    local job=$BG
+    until_true "a chunk in quarantine" in_quarantine 1.4
+    quarantine retry 1
+    answered 0 '^1 chunk tried again$'
+    until_true "it to be back" in_quarantine 1.4
+    equal "attempts" 6 "$("$PWCCTL" quarantine show 1.4 --json | jq '.quarantine[0].attempts')"
+    finish_background "$job"
+    equal "exit status" 5 "$RC"
+    grep -q 'attempt 6 of 6' job.err || fail "$(<job.err)"
+    quarantine retry 1.4
+    answered 1 '^pwcctl: job 1 has ended; run it again: pwcctl run fault.segv n=600 ms=5 at=4 attempts=99$'
+    quarantine drop 1.4
+    answered 0 '^1 chunk forgotten$'
+    quarantine drop 1
+    answered 0 '^0 chunks forgotten$'
+    quarantine show 1.4
+    answered 3 'not in quarantine'
+    quarantine drop 99
+    answered 3 'no such job'
+    quarantine bury 1
+    answered 2 'ls, show, retry or drop'
+    quarantine retry
+    answered 2 'which'
+    rm job.*
+}
+
+# The client of a batch is asked for the file again.
+test_quarantine_of_a_batch() {
+    mkdir in
+    local i job
+    for i in 1 2 3 4 5 6 7 8 9; do bytes 1000 >"in/$i"; done
+    in_background batch "$PWCCTL" run fault.copy --out-dir out in/0 in/{1..9} slow=whole ms=400 --json
+    job=$BG
+    until_true "the missing file in quarantine" in_quarantine 1.0
+    equal "what it covers" in/0 "$("$PWCCTL" quarantine ls --json | jq -r '.quarantine[0].covers')"
+    quarantine retry 1.0 # in vain: it is still missing
+    answered 0 '1 chunk tried again'
+    until_true "the missing file in quarantine" in_quarantine 1.0
+    bytes 1000 >in/0
+    quarantine retry 1.0
+    answered 0 '1 chunk tried again'
+    finish_background "$job"
+    equal "exit status" 0 "$RC"
+    for i in 0 1 2 3 4 5 6 7 8 9; do same "in/$i" "out/$i"; done
+    rm in/5
+    run fault.copy --out-dir out in/{1..9}
+    equal "exit status" 5 "$RC"
+    quarantine retry 2
+    answered 1 "job 2 has ended and its files are closed; run it again: pwcctl run fault.copy --out-dir DIR in/5$"
+    rm -r in out batch.*
+}
+
+# What stands in the output already, filled, is not computed behind its back.
+test_quarantine_of_what_was_written() {
+    bytes 300000 >in
+    in_background copy "$PWCCTL" run fault.copy in -o out die=process at=0 attempts=99 chunk=30000 slow=merge ms=300 \
+        --on-failure fill=7
+    local copy=$BG
+    until_true "a chunk in quarantine" in_quarantine 1.0
+    equal "instead" 'filled with 7' "$("$PWCCTL" quarantine --json | jq -r '.quarantine[0].instead')"
+    quarantine retry 1.0
+    answered 1 'job 1 has (written something in its place already|ended and its files are closed); run it again: pwcctl run fault.copy'
+    finish_background "$copy"
+    equal "exit status" 5 "$RC"
+    rm -f in out copy.*
+}
+
+test_quarantine_is_bounded() {
+    stop_pwcd
+    start_pwcd --workers 2 --set quarantine_kept=2 --set history=3
+    mkdir in
+    run fault.copy --out-dir out in/{1..5}
+    equal "exit status" 5 "$RC"
+    in_quarantine '1.3 1.4' || fail "$("$PWCCTL" quarantine)"
+    local i
+    for i in 1 2 3; do run_ok noop n=1; done
+    in_quarantine '' || fail "records of a job that is forgotten: $("$PWCCTL" quarantine)"
+    rm -r in out
+}
+
 # ---- several who follow a job ----
 
 test_several_wait_for_a_job() {

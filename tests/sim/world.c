@@ -234,6 +234,7 @@ static void daemon_start(struct daemon *d)
     d->seats = 1 + (uint32_t)sim_rnd(sim_chance(500) ? 2 : 4);
     d->cfg.stages_max = sim_chance(300) ? d->seats + 3 + (uint32_t)sim_rnd(3) : 0;
     d->cfg.history = sim_chance(50) ? (uint32_t)sim_rnd(3) : 100;
+    d->cfg.quarantine_kept = sim_chance(100) ? (uint32_t)sim_rnd(3) : 100;
     d->cfg.deaths_kept = sim_chance(100) ? 1 + (uint32_t)sim_rnd(3) : 100;
     TAILQ_INIT(&d->outboxes);
     TAILQ_INIT(&d->later);
@@ -241,6 +242,7 @@ static void daemon_start(struct daemon *d)
     TAILQ_INIT(&d->users);
     TAILQ_INIT(&d->history);
     TAILQ_INIT(&d->deaths);
+    TAILQ_INIT(&d->quarantine);
     d->seats_from = "simulation";
     d->started = clock_now();
     tick_init(d);

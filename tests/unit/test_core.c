@@ -390,6 +390,61 @@ static struct arena *new_arena(struct assembly *a, uint64_t id, uint64_t places)
     return arena_new(a, id, fd, places * a->result_bytes);
 }
 
+/* What was given up has a whole budget when it is recalled, and its attempts go on counting. */
+START_TEST(a_recalled_chunk_is_tried_as_if_it_were_new)
+{
+    struct ledger l;
+    struct budget once = {.retries = {[CAUSE_CRASH] = 1}};
+    uint64_t first;
+    ledger_init(&l, 10, 10);
+    ck_assert_uint_eq(ledger_take(&l, 10, &first), 10);
+    ledger_give_back(&l, 4, 10);
+    ledger_report(&l, 0, 3);
+    ck_assert(ledger_charge(&l, 3, CAUSE_CRASH, &once));
+    for (uint32_t round = 0; round < 3; round++) {
+        ck_assert_uint_eq(ledger_take(&l, 10, &first), 1); /* alone */
+        ck_assert_uint_eq(first, 3);
+        ck_assert_uint_eq(ledger_attempt(&l, 3), 2 + 2 * round);
+        ck_assert(!ledger_charge(&l, 3, CAUSE_CRASH, &once));
+        ck_assert(iset_has(&l.bad, 3));
+        ledger_recall(&l, 3);
+        ck_assert(!ledger_complete(&l));
+        ck_assert_uint_eq(ledger_attempts_before(&l, 3), 2 + 2 * round);
+        ledger_give_alone(&l, 3);
+        ck_assert_uint_eq(ledger_take(&l, 10, &first), 1);
+        ck_assert(ledger_charge(&l, 3, CAUSE_CRASH, &once));
+    }
+    ck_assert_uint_eq(ledger_take(&l, 10, &first), 1);
+    ledger_charge(&l, 3, CAUSE_CRASH, &once);
+    ledger_recall(&l, 3);
+    ledger_reject(&l, 3);
+    ck_assert_uint_eq(ledger_take(&l, 10, &first), 6);
+    ck_assert(ledger_report(&l, 4, 10));
+    ck_assert(ledger_complete(&l));
+    ck_assert_uint_eq(l.bad.count, 1);
+    ledger_free(&l);
+}
+END_TEST
+
+START_TEST(assembly_forgets_a_hole_that_was_not_handed_out)
+{
+    struct assembly a;
+    uint64_t first, n;
+    assembly_init(&a, 8);
+    assembly_add_hole(&a, 1);
+    assembly_add_hole(&a, 2);
+    ck_assert_ptr_null(assembly_next(&a, &first, &n));
+    assembly_remove_hole(&a, 1);
+    ck_assert(!assembly_holds(&a, 1));
+    ck_assert(assembly_holds(&a, 2));
+    assembly_add_hole(&a, 0);
+    ck_assert_ptr_nonnull(assembly_next(&a, &first, &n));
+    ck_assert_uint_eq(first, 0);
+    ck_assert_ptr_null(assembly_next(&a, &first, &n)); /* 1 is on its way again */
+    assembly_free(&a);
+}
+END_TEST
+
 START_TEST(assembly_hands_out_in_order)
 {
     struct assembly a;
@@ -462,6 +517,8 @@ int main(void)
     tcase_add_test(t, cgroups_are_found_in_the_kernels_texts);
     tcase_add_test(t, who_ran_out_of_memory);
     tcase_add_test(t, pressure_reads_the_kernels_texts);
+    tcase_add_test(t, a_recalled_chunk_is_tried_as_if_it_were_new);
+    tcase_add_test(t, assembly_forgets_a_hole_that_was_not_handed_out);
     tcase_add_test(t, assembly_hands_out_in_order);
     tcase_add_test(t, assembly_a_retried_first_chunk_always_finds_room);
     return run_suite(s);

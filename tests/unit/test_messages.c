@@ -6,6 +6,11 @@
 #include "ipc/messages.h"
 #include "tests/unit/runner.h"
 
+static bool is_internal(const struct msg_desc *d)
+{
+    return d->type >= 256 && d->type < 300;
+}
+
 START_TEST(types_ascend)
 {
     for (size_t i = 1; i < msg_table_len; i++)
@@ -34,7 +39,7 @@ START_TEST(names_are_unique_within_a_protocol)
 {
     for (size_t i = 0; i < msg_table_len; i++)
         for (size_t j = i + 1; j < msg_table_len; j++)
-            if ((msg_table[i].type < 256) == (msg_table[j].type < 256))
+            if (is_internal(&msg_table[i]) == is_internal(&msg_table[j]))
                 ck_assert_str_ne(msg_table[i].name, msg_table[j].name);
 }
 END_TEST
@@ -57,7 +62,7 @@ START_TEST(rows_agree_with_the_protocol_files)
 {
     for (size_t i = 0; i < msg_table_len; i++) {
         const struct msg_desc *d = &msg_table[i];
-        const bool internal = d->type >= 256;
+        const bool internal = is_internal(d);
         same_name(d->name, d->proto->short_name);
         ck_assert_str_eq(d->proto->package_name, internal ? "stage" : "pwc");
         ck_assert_int_eq((d->sender & (MSG_FROM_CLIENT | MSG_FROM_DAEMON)) == 0, internal);

@@ -1,0 +1,198 @@
+/* quarantine.c - see quarantine.h. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/events.h"
+#include "daemon/quarantine.h"
+
+#define RECIPE_MAX 400u /* of a command that is told: enough for any that somebody typed */
+
+/* ---- the command that does it again ---- */
+
+static void put(char *text, size_t size, const char *fmt, ...) PRINTF(3, 4);
+static void put(char *text, size_t size, const char *fmt, ...)
+{
+    size_t n = strlen(text);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text + n, size - n, fmt, ap);
+    va_end(ap);
+}
+
+/* As a shell takes it. */
+static void put_word(char *text, size_t size, const char *word)
+{
+    bool plain = word[0] != '\0';
+    for (const char *p = word; *p != '\0'; p++)
+        plain &= (*p >= '+' && *p <= ':') || *p == '_' || ((*p | 0x20) >= 'a' && (*p | 0x20) <= 'z');
+    put(text, size, plain ? "%s" : "'%s'", word);
+}
+
+static void put_value(char *text, size_t size, const Pwc__Value *v)
+{
+    switch (v->kind_case) {
+    case PWC__VALUE__KIND_I64:
+        put(text, size, "%" PRId64, v->i64);
+        break;
+    case PWC__VALUE__KIND_U64:
+        put(text, size, "%" PRIu64, v->u64);
+        break;
+    case PWC__VALUE__KIND_F64:
+        put(text, size, "%.17g", v->f64);
+        break;
+    case PWC__VALUE__KIND_FLAG:
+        put(text, size, v->flag ? "true" : "false");
+        break;
+    case PWC__VALUE__KIND_STR:
+        put_word(text, size, v->str);
+        break;
+    case PWC__VALUE__KIND_F64S:
+        for (size_t i = 0; i < v->f64s->n_v; i++)
+            put(text, size, "%s%.17g", i > 0 ? "," : "", v->f64s->v[i]);
+        break;
+    case PWC__VALUE__KIND_I64S:
+        for (size_t i = 0; i < v->i64s->n_v; i++)
+            put(text, size, "%s%" PRId64, i > 0 ? "," : "", v->i64s->v[i]);
+        break;
+    default:
+        put(text, size, "...");
+    }
+}
+
+/* "pwcctl run image.thumbnail width=256 --out-dir DIR"; the parameters are there only while the job is. */
+static char *recipe_of(const struct job *j)
+{
+    char text[RECIPE_MAX] = "pwcctl run ";
+    put(text, sizeof text, "%s", j->op->name);
+    for (size_t i = 0; i < j->params->n; i++) {
+        put(text, sizeof text, " %s=", j->params->v[i]->name);
+        put_value(text, sizeof text, j->params->v[i]->value);
+    }
+    if (j->format[0] != '\0')
+        put(text, sizeof text, " --format %s", j->format);
+    for (unsigned i = 0; i < j->nroles; i++)
+        if (j->roles[i].out)
+            put(text, sizeof text, j->batch ? " --out-dir DIR" : " -o OUTPUT");
+    return xstrdup(text);
+}
+
+static void tell_recipe(const struct given_up *g, const char *because, char *why, size_t size)
+{
+    const struct job *j = g->job;
+    snprintf(why, size, "job %lu %s; run it again: %s", (unsigned long)j->id, because, j->recipe);
+    if (j->batch && g->covers[0] != '\0') {
+        put(why, size, " ");
+        put_word(why, size, g->covers);
+    } else if (j->items > 0) {
+        put(why, size, " INPUT");
+    }
+}
+
+/* ---- records ---- */
+
+static struct given_up *find(const struct job *j, uint64_t chunk)
+{
+    struct given_up *g;
+    TAILQ_FOREACH(g, &j->d->quarantine, link)
+    {
+        if (g->job == j && (chunk == ALL_CHUNKS || g->chunk == chunk))
+            return g;
+    }
+    return NULL;
+}
+
+static void forget(struct given_up *g)
+{
+    struct daemon *d = g->job->d;
+    TAILQ_REMOVE(&d->quarantine, g, link);
+    d->nquarantine--;
+    free(g->covers);
+    free(g->reason);
+    free(g);
+}
+
+void quarantine_add(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t attempts, const char *covers,
+                    const char *reason)
+{
+    struct daemon *d = j->d;
+    if (j->recipe == NULL)
+        j->recipe = recipe_of(j);
+    struct given_up *g = xcalloc(1, sizeof *g);
+    *g = (struct given_up){
+        .job = j, .chunk = chunk, .code = code, .attempts = attempts, .at_ns = clock_real_ns()};
+    g->covers = xstrdup(covers);
+    g->reason = xasprintf("%.*s", (int)PWC_TEXT_MAX - 1, reason);
+    TAILQ_INSERT_TAIL(&d->quarantine, g, link);
+    if (++d->nquarantine > d->cfg.quarantine_kept)
+        forget(TAILQ_FIRST(&d->quarantine));
+}
+
+uint64_t quarantine_drop(struct job *j, uint64_t chunk)
+{
+    uint64_t n = 0;
+    struct given_up *g;
+    for (; j->d->nquarantine > 0 && (g = find(j, chunk)) != NULL; n++)
+        forget(g);
+    return n;
+}
+
+void quarantine_free_all(struct daemon *d)
+{
+    while (!TAILQ_EMPTY(&d->quarantine))
+        forget(TAILQ_FIRST(&d->quarantine));
+}
+
+/* ---- again ---- */
+
+void quarantine_why_not(const struct given_up *g, char *why, size_t size)
+{
+    const struct job *j = g->job;
+    why[0] = '\0';
+    if (job_is_terminal(j) || j->state == PWC__JOB_STATE__JOB_ENDING)
+        tell_recipe(g, j->items > 0 ? "has ended and its files are closed" : "has ended", why, size);
+    else if (j->halting)
+        snprintf(why, size, "job %lu is halting: nothing more is started", (unsigned long)j->id);
+    else if (j->batch && (j->session == NULL || j->adopted))
+        tell_recipe(g, "has lost its client, and the files with it", why, size);
+    else if (j->absorb == PWC__ABSORB__ABSORB_SERIAL && g->chunk < j->assembly.sent)
+        tell_recipe(g, "has written something in its place already", why, size);
+}
+
+static void try_again(struct given_up *g)
+{
+    struct job *j = g->job;
+    uint64_t chunk = g->chunk;
+    forget(g);
+    ledger_recall(&j->ledger, chunk);
+    if (j->absorb == PWC__ABSORB__ABSORB_SERIAL)
+        assembly_remove_hole(&j->assembly, chunk);
+    if (j->batch)
+        job_want_again(j, chunk);
+    else
+        ledger_give_alone(&j->ledger, chunk);
+    daemon_touch(j->d);
+}
+
+uint64_t quarantine_retry(struct job *j, uint64_t chunk, char *why, size_t size)
+{
+    struct given_up *g, *next;
+    uint64_t n = 0;
+    snprintf(why, size,
+             chunk == ALL_CHUNKS ? "job %lu: nothing of it is in quarantine" : "%lu.%lu is not in quarantine",
+             (unsigned long)j->id, (unsigned long)chunk);
+    for (g = TAILQ_FIRST(&j->d->quarantine); g != NULL; g = next) {
+        next = TAILQ_NEXT(g, link);
+        if (g->job != j || (chunk != ALL_CHUNKS && g->chunk != chunk))
+            continue;
+        quarantine_why_not(g, why, size);
+        if (why[0] != '\0')
+            continue;
+        try_again(g);
+        n++;
+    }
+    if (n > 0)
+        events_state(j);
+    return n;
+}
