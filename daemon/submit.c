@@ -176,7 +176,7 @@ static int check_policy(const Pwc__Policy *p, struct refusal *why)
     char shown[PWC_NAME_MAX];
     if (halt_parse(p->halt, &halt) < 0)
         return refuse(why, PWC__CODE__CODE_BAD_PARAM, "policy.halt",
-                      "'%s' is not never or (now|soon),(fail|success|done)=(N|N%%)",
+                      "halt '%s': must be never or (now|soon),(fail|success|done)=(N|N%%), as in soon,fail=3",
                       printable(p->halt, shown, sizeof shown));
     return 0;
 }

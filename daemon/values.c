@@ -72,10 +72,10 @@ static int wrong_text(const Pwc__ParamInfo *info, const char *text, struct value
     return refuse(why, "\"%s\" is not %s", printable(text, shown, sizeof shown), param_type_name(info->type));
 }
 
-/* "1000", "0.5", "-1e+09": whole numbers in full as far as that is readable. */
+/* "1000", "0.5", "1e+300": whole numbers in full as far as 64 bits go. */
 static void number_text(long double v, char out[40])
 {
-    if (v == floorl(v) && fabsl(v) < 1e15L)
+    if (v == floorl(v) && fabsl(v) < 18446744073709551616.0L)
         snprintf(out, 40, "%.0Lf", v);
     else
         snprintf(out, 40, "%.12Lg", v);

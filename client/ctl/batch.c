@@ -31,6 +31,7 @@ struct batch {
     size_t in_at, out_at; /* places among the roles; SIZE_MAX: none */
     const char *roles[8];
     size_t nroles;
+    bool made_dir; /* the directory is ours: it goes again if nothing was written */
 };
 
 /* ---- names ---- */
@@ -219,7 +220,8 @@ static int make_items(struct batch *b, struct run *run)
     int r = check_collisions(b);
     if (r == 0)
         r = check_overwrites(b);
-    if (r == 0 && mkdir(dir, 0777) < 0 && errno != EEXIST)
+    b->made_dir = r == 0 && mkdir(dir, 0777) == 0;
+    if (r == 0 && !b->made_dir && errno != EEXIST)
         r = complain(EXIT_FAILED, "cannot make '%s': %s", dir, strerror(errno));
     struct stat st;
     if (r == 0 && (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode)))
@@ -272,7 +274,32 @@ void batch_report(struct run *run)
         else if (it->why != NULL)
             note("pwcctl: %s: %s", it->in, it->why);
     }
-    note("pwcctl: %zu of %zu files failed", b->failed, b->n);
+}
+
+/* What the daemon did may still not have been published: what counts are the files. */
+int batch_outcome(struct run *run)
+{
+    const struct batch *b = run->batch;
+    bool ended = pwc_job_state(run->job) == PWC_JOB_DONE || pwc_job_state(run->job) == PWC_JOB_PARTIAL;
+    if (b->failed == 0 || !ended)
+        return report_outcome(run->job, run->args->o.allow_partial, run);
+    int r = complain(EXIT_PARTIAL, "%zu of %zu files failed", b->failed, b->n);
+    return run->args->o.allow_partial ? EXIT_OK : r;
+}
+
+void batch_json(const struct run *run, struct json *j)
+{
+    const struct batch *b = run->batch;
+    json_begin(j, "files_failed", '[');
+    for (size_t i = 0; i < b->n; i++) {
+        if (b->items[i].why == NULL)
+            continue;
+        json_begin(j, NULL, '{');
+        json_str(j, "file", b->items[i].in);
+        json_str(j, "reason", b->items[i].why);
+        json_end(j, '}');
+    }
+    json_end(j, ']');
 }
 
 void batch_drop(struct run *run)
@@ -286,5 +313,7 @@ void batch_drop(struct run *run)
         free(b->items[i].why);
     }
     free(b->items);
+    if (b->made_dir)
+        rmdir(run->args->o.out_dir); /* fails if anything is in it */
     free(b);
 }

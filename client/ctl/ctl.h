@@ -57,7 +57,7 @@ struct options {
     enum progress_mode progress;
 
     const char *output, *out_dir, *files_from, *format, *domain;
-    struct pairs in, save, load, labels;
+    struct pairs in, save, load;
     struct pwc_policy policy;
     bool policy_set;
     enum pwc_isolation isolation;
@@ -82,7 +82,9 @@ void options_free(struct args *args);
 int options_check(const struct args *args, unsigned groups); /* only what the verb takes was given */
 void options_help(FILE *to, unsigned groups);
 void options_names(FILE *to, unsigned groups); /* one a line, for completion */
-void pairs_add(struct pairs *p, const char *name, size_t name_len, const char *value);
+/* Complains about a name that is there already. */
+int pairs_add(struct pairs *p, const char *name, size_t name_len, const char *value);
+void pairs_free(struct pairs *p);
 
 /* ---- verbs.c, main.c ---- */
 
@@ -226,6 +228,8 @@ int single_publish(struct run *run);
 void single_drop(struct run *run);
 int batch_prepare(struct run *run);
 void batch_report(struct run *run);
+int batch_outcome(struct run *run); /* as report_outcome */
+void batch_json(const struct run *run, struct json *j);
 void batch_drop(struct run *run);
 
 struct batch;
@@ -259,7 +263,8 @@ void progress_json_finished(enum pwc_job_state state, const struct pwc_counts *c
 
 const char *death_text(const struct pwc_death *d, char *buf, size_t size);
 void report_results(struct pwc_job *job, const char *prefix);
-void report_json(struct pwc_job *job, const char *op);
+/* Run is NULL for a job that somebody else submitted. */
+void report_json(struct pwc_job *job, const char *op, const struct run *run);
 void report_summary(const struct run *run);
 /* Status; says why it is not 0, and with run (NULL: not ours) about which file. */
 int report_outcome(struct pwc_job *job, bool allow_partial, const struct run *run);

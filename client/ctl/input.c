@@ -79,9 +79,11 @@ static int open_stdin(int *ret_fd, struct stat *st)
     int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
     if (fd < 0 || fstat(fd, st) < 0)
         return complain(EXIT_FAILED, "cannot read stdin: %s", strerror(errno));
-    if (S_ISDIR(st->st_mode)) {
+    /* A socket is as good as a pipe here: servers hand them to what they start. */
+    const char *refused = S_ISSOCK(st->st_mode) ? NULL : kind_refused(st->st_mode);
+    if (refused != NULL) {
         close(fd);
-        return complain(EXIT_FAILED, "cannot read stdin: %s", kind_refused(st->st_mode));
+        return complain(EXIT_FAILED, "cannot read stdin: it %s", refused);
     }
     int flags = fcntl(fd, F_GETFL);
     bool whole = S_ISREG(st->st_mode) && lseek(fd, 0, SEEK_CUR) == 0 && (flags & O_ACCMODE) != O_WRONLY &&

@@ -35,7 +35,7 @@ static int wait_for(struct pwc *c, const struct args *args, uint64_t id, int64_t
         snprintf(prefix, sizeof prefix, "%" PRIu64 " ", id);
     r = report_outcome(job, args->o.allow_partial, NULL);
     if (args->o.json)
-        report_json(job, NULL);
+        report_json(job, NULL, NULL);
     else
         report_results(job, prefix);
     pwc_job_free(job);

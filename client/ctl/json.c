@@ -10,17 +10,35 @@ void json_open(struct json *j, FILE *f)
     *j = (struct json){.f = f};
 }
 
-static void quoted(FILE *f, const char *s)
+/* Bytes of the UTF-8 character that s begins with; 0: it is none (RFC 3629: no surrogates, no overlong
+ * forms). */
+static size_t utf8_len(const unsigned char *s)
 {
+    size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
+    bool beyond = (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90);
+    return overlong || beyond ? 0 : n;
+}
+
+/* A file's name may be any bytes, a JSON document may not: what is no character becomes U+FFFD. */
+static void quoted(FILE *f, const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
     fputc('"', f);
-    for (; *s != '\0'; s++) {
-        unsigned char ch = (unsigned char)*s;
-        if (ch == '"' || ch == '\\')
-            fprintf(f, "\\%c", ch);
-        else if (ch < 0x20 || ch == 0x7f)
-            fprintf(f, "\\u%04x", ch);
+    while (*s != '\0') {
+        size_t n = utf8_len(s);
+        if (*s == '"' || *s == '\\')
+            fprintf(f, "\\%c", *s);
+        else if (*s < 0x20 || *s == 0x7f)
+            fprintf(f, "\\u%04x", *s);
+        else if (n == 0)
+            fputs("\\ufffd", f);
         else
-            fputc(ch, f);
+            fwrite(s, 1, n, f);
+        s += n > 0 ? n : 1;
     }
     fputc('"', f);
 }
@@ -46,10 +64,8 @@ void json_begin(struct json *j, const char *key, char bracket)
 void json_end(struct json *j, char bracket)
 {
     fputc(bracket, j->f);
-    if (--j->depth == 0) {
+    if (--j->depth == 0)
         fputc('\n', j->f);
-        fflush(j->f);
-    }
 }
 
 void json_str(struct json *j, const char *key, const char *v)

@@ -1,6 +1,9 @@
 /* main.c - pwcctl: finds the verb, checks that it takes the options given, and runs it. */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/ctl/ctl.h"
 
@@ -54,18 +57,45 @@ static int run_verb(const struct args *args)
     return r != 0 ? r : verb->run(args);
 }
 
+/*
+ * Descriptors 0 to 2 that were closed: else the first files or sockets opened would become stdin and stdout.
+ * What takes their place cannot be used the way they would be, so that their use still fails.
+ */
+static void fill_standard(void)
+{
+    int fd;
+    while ((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0 && fd <= STDERR_FILENO)
+        ;
+    if (fd >= 0)
+        close(fd);
+}
+
+/* Has everything that was to be printed gone out? An earlier flush may have failed, and taken its errno with
+ * it. */
+static int finish_stdout(int r)
+{
+    bool failed = ferror(stdout) != 0;
+    int error = fflush(stdout) != 0 ? errno : 0;
+    if (r != 0 || (!failed && error == 0))
+        return r;
+    struct pollfd p = {.fd = STDOUT_FILENO};
+    if (error == EPIPE || (poll(&p, 1, 0) == 1 && (p.revents & POLLERR) != 0))
+        return EXIT_FAILED; /* a reader that has seen enough, as head, is no news */
+    return complain(EXIT_FAILED, "cannot write to stdout%s%s", error != 0 ? ": " : "",
+                    error != 0 ? strerror(error) : "");
+}
+
 int main(int argc, char **argv)
 {
     struct args args;
+    fill_standard();
     int r = options_parse(argc, argv, &args);
     util_setup(&args.o);
     if (r == 0) {
         signals_setup();
         r = run_verb(&args);
     }
-    if (fflush(stdout) != 0 && r == 0) /* a reader that has seen enough, as head, is no news */
-        r = errno == EPIPE ? EXIT_FAILED
-                           : complain(EXIT_FAILED, "cannot write to stdout: %s", strerror(errno));
+    r = finish_stdout(r);
     options_free(&args);
     return r;
 }

@@ -8,19 +8,25 @@
 
 #define RETRIES_MAX 100 /* what the daemon takes */
 
-void pairs_add(struct pairs *p, const char *name, size_t name_len, const char *value)
+int pairs_add(struct pairs *p, const char *name, size_t name_len, const char *value)
 {
+    for (size_t i = 0; i < p->n; i++)
+        if (strlen(p->v[i].name) == name_len && strncmp(p->v[i].name, name, name_len) == 0)
+            return complain(EXIT_USAGE, "%s: is given twice, as '%s' and as '%s'", p->v[i].name,
+                            p->v[i].value, value);
     p->v = must(realloc(p->v, (p->n + 1) * sizeof *p->v));
     p->v[p->n++] = (struct pair){must(strndup(name, name_len)), must(strdup(value))};
+    return 0;
 }
 
-static void pairs_free(struct pairs *p)
+void pairs_free(struct pairs *p)
 {
     for (size_t i = 0; i < p->n; i++) {
         free(p->v[i].name);
         free(p->v[i].value);
     }
     free(p->v);
+    *p = (struct pairs){0};
 }
 
 void options_free(struct args *args)
@@ -28,7 +34,6 @@ void options_free(struct args *args)
     pairs_free(&args->o.in);
     pairs_free(&args->o.save);
     pairs_free(&args->o.load);
-    pairs_free(&args->o.labels);
     free(args->words);
 }
 
@@ -70,8 +75,8 @@ static int set_pair(struct options *o, const struct option *opt, const char *val
     size_t len = eq != NULL ? (size_t)(eq - value) : strlen(value);
     if (len == 0)
         return bad_value(opt, value, "must be NAME=VALUE");
-    pairs_add((struct pairs *)(void *)((char *)o + opt->at), value, len, eq != NULL ? eq + 1 : "true");
-    return 0;
+    struct pairs *pairs = (struct pairs *)(void *)((char *)o + opt->at);
+    return pairs_add(pairs, value, len, eq != NULL ? eq + 1 : "true");
 }
 
 static int set_in(struct options *o, const struct option *opt, const char *value)
@@ -317,7 +322,6 @@ static const struct option options[] = {
     {'j', "workers", "N", "at most so many at a time", GROUP_RUN, set_workers, 0},
     {0, "isolation", "WHAT", "a process serves one user, job or chunk", GROUP_RUN, set_isolation, 0},
     {0, "domain", "LABEL", "jobs with different labels share no process", GROUP_RUN, set_text, AT(domain)},
-    {0, "label", "KEY=VALUE", "for lists and logs", GROUP_RUN, set_pair, AT(labels)},
     {0, "priority", "N", "-20 (first) to 19", GROUP_RUN, set_priority, 0},
     {0, "detach", NULL, "print the job's number and return", GROUP_RUN, set_flag, AT(detach)},
     {0, "progress", "HOW", "auto, bar, plain, json or none", GROUP_RUN, set_progress, 0},

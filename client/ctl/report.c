@@ -48,7 +48,7 @@ void report_results(struct pwc_job *job, const char *prefix)
     }
 }
 
-void report_json(struct pwc_job *job, const char *op)
+void report_json(struct pwc_job *job, const char *op, const struct run *run)
 {
     struct json j;
     struct pwc_counts counts;
@@ -77,6 +77,8 @@ void report_json(struct pwc_job *job, const char *op)
     json_u64(&j, "run_ns", pwc_job_run_ns(job));
     if (pwc_job_death(job, &death))
         json_death(&j, "death", &death);
+    if (run != NULL && run->batch != NULL)
+        batch_json(run, &j);
     json_end(&j, '}');
 }
 

@@ -60,18 +60,21 @@ static void add_file(struct request *rq, const char *name)
     rq->files[rq->nfiles++] = must(strdup(name));
 }
 
-static void take_words(const struct args *args, struct request *rq)
+static int take_words(const struct args *args, struct request *rq)
 {
-    for (size_t i = 2; i < args->n; i++) {
-        const char *eq = param_equals(args, i);
-        if (eq == NULL) {
-            add_file(rq, args->words[i]);
-            continue;
-        }
-        char *name = must(strndup(args->words[i], (size_t)(eq - args->words[i])));
-        pwc_spec_param(rq->spec, name, eq + 1);
-        free(name);
+    struct pairs params = {0};
+    int r = 0;
+    for (size_t i = 2; r == 0 && i < args->n; i++) {
+        const char *word = args->words[i], *eq = param_equals(args, i);
+        if (eq == NULL)
+            add_file(rq, word);
+        else
+            r = pairs_add(&params, word, (size_t)(eq - word), eq + 1);
     }
+    for (size_t i = 0; i < params.n; i++)
+        pwc_spec_param(rq->spec, params.v[i].name, params.v[i].value);
+    pairs_free(&params);
+    return r;
 }
 
 /* A name a line, or between NULs if there are any (find -print0). */
@@ -117,7 +120,9 @@ int take_brackets(char *name, bool is_input, struct pairs *ret_options)
         size_t n = eq != NULL ? (size_t)(eq - opt) : strlen(opt);
         if (n == 0)
             return complain(EXIT_USAGE, "'%s[%s]': options in brackets are NAME=VALUE or NAME", name, opt);
-        pairs_add(ret_options, opt, n, eq != NULL ? eq + 1 : "true");
+        int r = pairs_add(ret_options, opt, n, eq != NULL ? eq + 1 : "true");
+        if (r != 0)
+            return r;
     }
     return 0;
 }
@@ -206,8 +211,6 @@ static void take_options(const struct options *o, struct pwc_spec *spec)
     pwc_spec_isolation(spec, o->isolation);
     if (o->domain != NULL)
         pwc_spec_domain(spec, o->domain);
-    for (size_t i = 0; i < o->labels.n; i++)
-        pwc_spec_label(spec, o->labels.v[i].name, o->labels.v[i].value);
     pwc_spec_priority(spec, o->priority);
     pwc_spec_max_workers(spec, o->workers);
     add_pairs(spec, PWC_SAVE, &o->save);
@@ -251,11 +254,11 @@ int request_build(struct pwc *c, const struct args *args, struct request *ret_rq
     if (r != PWC_OK)
         return complain_code(r);
     rq->spec = pwc_spec_new(rq->shape.name);
-    take_words(args, rq);
+    r = take_words(args, rq);
     take_options(&args->o, rq->spec);
-    if (args->o.files_from != NULL && (r = take_files_from(args->o.files_from, rq)) != 0)
-        return r;
-    return open_extras(&args->o, rq);
+    if (r == 0 && args->o.files_from != NULL)
+        r = take_files_from(args->o.files_from, rq);
+    return r == 0 ? open_extras(&args->o, rq) : r;
 }
 
 void request_free(struct request *rq)

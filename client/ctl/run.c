@@ -136,18 +136,20 @@ static int conclude(struct run *run)
     if (run->batch == NULL && state != PWC_JOB_FAILED)
         tell_given_up(run);
     batch_report(run);
-    int r = run->signal != 0 ? EXIT_SIGNAL + run->signal : report_outcome(run->job, o->allow_partial, run);
+    int r;
+    if (run->signal != 0)
+        r = EXIT_SIGNAL + run->signal;
+    else
+        r = run->batch != NULL ? batch_outcome(run) : report_outcome(run->job, o->allow_partial, run);
     if (r == 0)
         r = published;
     if (state == PWC_JOB_DONE || state == PWC_JOB_PARTIAL)
         report_summary(run);
     bool stdout_taken = run->out.fd >= 0 && run->out.target == NULL;
     if (o->json && !stdout_taken)
-        report_json(run->job, run->rq.shape.name);
+        report_json(run->job, run->rq.shape.name, run);
     else if (!stdout_taken)
         report_results(run->job, "");
-    if (fflush(stdout) != 0 && r == 0)
-        r = complain(EXIT_FAILED, "cannot write to stdout: %s", strerror(errno));
     return r;
 }
 

@@ -53,13 +53,9 @@ static int find_output(struct run *run, size_t nin, const char **ret_output)
 
 static void add_options(struct pwc_spec *spec, enum pwc_table table, struct pairs *p)
 {
-    for (size_t i = 0; i < p->n; i++) {
+    for (size_t i = 0; i < p->n; i++)
         pwc_spec_text(spec, table, p->v[i].name, p->v[i].value);
-        free(p->v[i].name);
-        free(p->v[i].value);
-    }
-    free(p->v);
-    *p = (struct pairs){0};
+    pairs_free(p);
 }
 
 static int open_output(struct run *run, const char *word)

@@ -294,10 +294,60 @@ test_socket_without_right_to_connect() {
     equal "exit status" 77 "$rc"
 }
 
+# A word that is said twice is a mistake: nobody can know which was meant.
+test_bad_parameter_given_twice() {
+    good_png
+    refused 2 "sigma.*twice.*'2'.*'3'" image.gaussblur in.png -o out.png sigma=2 sigma=3
+    refused 2 'Q.*twice' image.invert in.png -o out.png --save Q=2 --save Q=3
+    refused 2 'Q.*twice' image.invert in.png -o 'out.jpg[Q=2,Q=3]'
+    as_before
+}
+
+# What is allowed is told in full: nobody can type 4.61e+18.
+test_bad_parameters_of_an_op_have_ranges_in_full() {
+    refused 2 '0 is out of range, 1 to 4611686018427387904' noop n=0
+}
+
+# Nothing but a terminal or an endless device would be copied for ever.
+test_device_as_stdin_of_an_op() {
+    local rc=0
+    "$PWCCTL" run array.sum - type=int8 </dev/zero >out 2>err || rc=$?
+    equal "exit status" 1 "$rc"
+    equal "lines" 1 "$(wc -l <err)"
+    grep -q 'stdin.*device' err || fail "reason: $(<err)"
+}
+
+# Descriptors that were closed are not taken for files that happened to get their numbers.
+test_closed_standard_descriptors_of_an_op() {
+    printf abcd >in
+    local rc=0
+    "$PWCCTL" run array.sum - type=int8 >out 2>err <&- || rc=$?
+    equal "exit status without stdin" 1 "$rc"
+    grep -q 'stdin' err || fail "reason: $(<err)"
+    rc=0
+    "$PWCCTL" run array.sum in type=int8 2>err >&- || rc=$?
+    equal "exit status without stdout" 1 "$rc"
+    grep -q 'stdout' err || fail "reason: $(<err)"
+    "$PWCCTL" run noop n=5 <&- >&- 2>&- || fail "a job that prints nothing needs no descriptors"
+    same in <(printf abcd)
+}
+
+test_stdout_that_is_full_for_any_verb_of_the_daemon() {
+    local verb rc
+    for verb in ops status 'status --json' 'ops --json' 'help noop'; do
+        rc=0
+        # shellcheck disable=SC2086 # a verb and an option
+        "$PWCCTL" $verb >/dev/full 2>err || rc=$?
+        equal "exit status of $verb" 1 "$rc"
+        grep -q 'cannot write to stdout' err || fail "reason of $verb: $(<err)"
+    done
+}
+
 test_usage_of_an_option() {
     refused 2 'sockt.*socket' --sockt x noop n=1
     refused 2 'progress' --progress loud noop n=1
     refused 2 'timeout' --chunk-timeout soon noop n=1
+    refused 2 "halt 'now'.*fail=3" --halt now noop n=1
 }
 
 run_tests "$@"

@@ -56,6 +56,47 @@ test_missing_file_fails_alone() {
     equal "outputs" 3 "$(find out -type f | wc -l)"
 }
 
+# The document names what failed, with names of any bytes, and stays a document.
+test_broken_files_as_json() {
+    small_images 2
+    local odd=$'in/two\nlines \xff.jpg'
+    echo "this is not an image" >"$odd"
+    run image.thumbnail --out-dir out width=64 in/*.jpg --json
+    equal "exit status" 5 "$RC"
+    equal "files that failed" 1 "$(jq '.files_failed | length' "$T/out")"
+    equal "its name" $'in/two\nlines \xef\xbf\xbd.jpg' "$(jq -r '.files_failed[0].file' "$T/out")"
+    [[ $(jq -r '.files_failed[0].reason' "$T/out") == *'not an image'* ]] || fail "reason: $(<"$T/out")"
+    equal "lines of summary" 1 "$(grep -c '1 of 3' "$T/err")"
+    jq . "$T/out" >/dev/null
+    iconv -f UTF-8 -t UTF-8 "$T/out" >/dev/null || fail "the document is no UTF-8"
+}
+
+# Computed, but its place is gone: that is a failure, too.
+test_output_that_cannot_be_published() {
+    small_images 1
+    mkdir out
+    in_background job "$PWCCTL" run image.gaussblur --out-dir out sigma=60 in/img-001.jpg
+    until_true "a stage to work" a_stage "$WORKING"
+    kill -STOP "$VICTIM"
+    rmdir out
+    kill -CONT "$VICTIM"
+    finish_background "$BG"
+    equal "exit status" 5 "$RC"
+    grep -q 'img-001.jpg.*cannot write' job.err || fail "reason: $(<job.err)"
+}
+
+# A directory that was made for nothing goes again; one that was there stays.
+test_refused_leaves_no_directory() {
+    small_images 1
+    mkdir there
+    local dir
+    for dir in out there; do
+        run image.gaussblur --out-dir "$dir" in/img-001.jpg
+        equal "exit status" 2 "$RC"
+    done
+    files_are in there
+}
+
 test_killed_workers() {
     small_images 200
     in_background job "$PWCCTL" run image.gaussblur --out-dir out sigma=9 in/*.jpg --json

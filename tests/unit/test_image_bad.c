@@ -225,12 +225,12 @@ START_TEST(claims_too_much)
         run_param(&run, i ? "width=200" : "sigma=2");
         run.budget.pixels = 1000000000;
         fails(&run, PWC__CODE__CODE_BUDGET,
-              "in: 60000 x 60000 pixels are more than the limit of 1000000000 (max-pixels)");
+              "in: 60000 x 60000 pixels are more than the limit of 1000000000 (max_pixels)");
     }
     struct op_run run;
     prepare(&run, "image.invert", "liar.png");
     run.budget.bytes = 1u << 30;
-    fails(&run, PWC__CODE__CODE_BUDGET, "(max-bytes)");
+    fails(&run, PWC__CODE__CODE_BUDGET, "(max_bytes)");
 }
 END_TEST
 
@@ -252,7 +252,7 @@ START_TEST(budgets)
     prepare(&run, "image.invert", "anim.gif");
     run_load(&run, "gif", "n=-1");
     run.budget.frames = 2;
-    fails(&run, PWC__CODE__CODE_BUDGET, "in: 3 frames are more than the limit of 2 (max-frames)");
+    fails(&run, PWC__CODE__CODE_BUDGET, "in: 3 frames are more than the limit of 2 (max_frames)");
 }
 END_TEST
 

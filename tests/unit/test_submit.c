@@ -326,10 +326,10 @@ START_TEST(what_is_reserved)
     request_blur(&q);
     q.policy.halt = T("at once");
     wrong(&q, PWC__CODE__CODE_BAD_PARAM, "policy.halt",
-          "'at once' is not never or (now|soon),(fail|success|done)=(N|N%)");
+          "halt 'at once': must be never or (now|soon),(fail|success|done)=(N|N%), as in soon,fail=3");
     q.policy.halt = T("now,\n\377");
     wrong(&q, PWC__CODE__CODE_BAD_PARAM, "policy.halt",
-          "'now,?\?' is not never or (now|soon),(fail|success|done)=(N|N%)");
+          "halt 'now,?\?': must be never or (now|soon),(fail|success|done)=(N|N%), as in soon,fail=3");
     q.policy.set = false;
     fine(&q);
     request_blur(&q);

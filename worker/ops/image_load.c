@@ -160,17 +160,17 @@ int img_budget(struct op_job *job, const char *role, const VipsImage *im)
                        (unsigned long long)w, (unsigned long long)h);
     if (b->pixels && pixels > b->pixels)
         return op_fail(job, PWC__CODE__CODE_BUDGET,
-                       "%s: %llu x %llu pixels are more than the limit of %llu (max-pixels)", role,
+                       "%s: %llu x %llu pixels are more than the limit of %llu (max_pixels)", role,
                        (unsigned long long)w, (unsigned long long)h, (unsigned long long)b->pixels);
     if (b->bytes && bytes > b->bytes)
         return op_fail(job, PWC__CODE__CODE_BUDGET,
-                       "%s: %llu x %llu pixels make %llu bytes, more than the limit of %llu (max-bytes)",
+                       "%s: %llu x %llu pixels make %llu bytes, more than the limit of %llu (max_bytes)",
                        role, (unsigned long long)w, (unsigned long long)h, (unsigned long long)bytes,
                        (unsigned long long)b->bytes);
     int frames = im->Ysize / MAX(1, vips_image_get_page_height((VipsImage *)im));
     if (b->frames && (uint32_t)frames > b->frames)
         return op_fail(job, PWC__CODE__CODE_BUDGET,
-                       "%s: %d frames are more than the limit of %u (max-frames)", role, frames, b->frames);
+                       "%s: %d frames are more than the limit of %u (max_frames)", role, frames, b->frames);
     return 0;
 }
 
@@ -234,7 +234,7 @@ int img_input_open(struct op_job *job, struct img_input *ret)
     if (r == 0)
         r = img_find_loader(job, in.source, &class);
     if (r == 0 && maps_file(class) && job->budget.bytes && (uint64_t)in.size > job->budget.bytes)
-        r = op_fail(job, PWC__CODE__CODE_BUDGET, "in: %lld bytes are more than the limit of %llu (max-bytes)",
+        r = op_fail(job, PWC__CODE__CODE_BUDGET, "in: %lld bytes are more than the limit of %llu (max_bytes)",
                     (long long)in.size, (unsigned long long)job->budget.bytes);
     if (r == 0)
         r = load_header(job, class, &in);
