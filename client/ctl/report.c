@@ -151,6 +151,8 @@ static const char *culprit(int code, const struct run *run, const char **why)
     case PWC_BUDGET:
     case PWC_INPUT_SHRANK:
     case PWC_INPUT_IO:
+        if (after_role(*why, first_role(&run->rq.shape, true)) != NULL)
+            return NULL; /* "out: 10^14 pixels are more than": no file's fault */
         return input_of(&run->rq, why);
     case PWC_OUTPUT:
         if ((rest = after_role(*why, first_role(&run->rq.shape, true))) != NULL)

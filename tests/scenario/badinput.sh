@@ -202,6 +202,16 @@ test_bad_parameters_of_an_image() {
     as_before
 }
 
+# What an operation refuses, with what it was given; a result that is too large is not the input's fault.
+test_parameters_that_do_not_fit_the_image() {
+    good_png
+    refused 1 'extract.*400 x 300.*1 band' image.extract_area in.png -o out.png left=0 top=0 width=500 height=9
+    refused 1 'extract.*400 x 300' image.extract_band in.png -o out.png band=7
+    refused 1 'pwcctl: out: .*limit' image.zoom in.png -o out.png xfac=9000 yfac=9000
+    refused 2 'load.page.*no such.*fail_on' image.invert in.png -o out.png --load page=1
+    as_before
+}
+
 test_too_many_or_too_few_files() {
     good_png
     refused 2 . image.invert

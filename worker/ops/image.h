@@ -54,6 +54,7 @@ struct img_family {
     bool profile;       /* takes an ICC profile from the optional role of that name */
     bool source;        /* opens its input itself (thumbnail) */
     bool caches;        /* keeps pixels between requests, so that demand cannot be probed: never cut */
+    bool running;       /* adds up along rows: of floats, where it began shows */
 };
 
 /* Largest mask file, and the most pixels it may hold: it travels in the plan. */
@@ -89,6 +90,8 @@ int img_budget(struct op_job *job, const char *role, const VipsImage *im);
 int img_fail(struct op_job *job, Pwc__Code code, VipsSource *source);
 /* What all that was computed with libvips ends with: 0, or -1 when it lacked memory and kept it to itself. */
 int img_starved(struct op_job *job);
+/* op_fail with why the operation did not take what it was given. */
+int img_refused(struct op_job *job, const VipsImage *in);
 int img_small_read(struct op_job *job, const char *role, int64_t most, void **ret_data, size_t *ret_len);
 int img_mask_parse(struct op_job *job, const char *role, const void *data, size_t len, VipsImage **ret);
 

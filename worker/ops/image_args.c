@@ -259,15 +259,31 @@ static int value_of(const struct arg *a, GValue *out)
     return g_type_is_a(type, G_TYPE_FLAGS) ? set_flags(a, out) : set_enum(a, out);
 }
 
+/* The arguments that may be given to it. */
+static void list_offered(VipsObject *o, char *out, size_t size)
+{
+    size_t n = 0;
+    *out = '\0';
+    for (GSList *p = VIPS_OBJECT_GET_CLASS(o)->argument_table_traverse; p && n < size; p = p->next) {
+        const VipsArgumentClass *ac = p->data;
+        GParamSpec *ps = ((const VipsArgument *)p->data)->pspec;
+        if (img_arg_offered(ps, ac))
+            n += (size_t)snprintf(out + n, size - n, "%s%s", n > 0 ? ", " : "", g_param_spec_get_name(ps));
+    }
+    g_strdelimit(out, "-", '_');
+}
+
 static int set_arg(struct arg *a, VipsObject *o)
 {
     VipsArgumentClass *ac = NULL;
     VipsArgumentInstance *ai = NULL;
     const char *name = a->param->name ? a->param->name : "";
     if (vips_object_get_argument(o, name, &a->ps, &ac, &ai) != 0 || !img_arg_offered(a->ps, ac)) {
+        char offered[320];
         vips_error_clear();
-        return op_fail(a->job, PWC__CODE__CODE_NO_SUCH_PARAM, "%s.%s: %s has no such argument", a->what, name,
-                       VIPS_OBJECT_GET_CLASS(o)->nickname);
+        list_offered(o, offered, sizeof offered);
+        return op_fail(a->job, PWC__CODE__CODE_NO_SUCH_PARAM, "%s.%s: %s has no such argument; it has %s",
+                       a->what, name, VIPS_OBJECT_GET_CLASS(o)->nickname, offered);
     }
     GValue v = G_VALUE_INIT;
     g_value_init(&v, G_PARAM_SPEC_VALUE_TYPE(a->ps));

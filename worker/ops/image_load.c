@@ -67,6 +67,16 @@ int img_fail(struct op_job *job, Pwc__Code code, VipsSource *source)
     }
 }
 
+/* Its words seldom say what they were about: "bad extract area". */
+int img_refused(struct op_job *job, const VipsImage *in)
+{
+    char text[400];
+    img_message(text, sizeof text);
+    return op_fail(job, PWC__CODE__CODE_OP, "%s (in: %d x %d pixels, %d %s of %s)",
+                   *text ? text : "libvips failed and gave no reason", in->Xsize, in->Ysize, in->Bands,
+                   in->Bands == 1 ? "band" : "bands", vips_enum_nick(VIPS_TYPE_BAND_FORMAT, in->BandFmt));
+}
+
 /* Formats that libvips reads but does not vouch for: what their files begin with. */
 struct magic {
     const char *name;

@@ -87,8 +87,24 @@ static bool in_squares(const VipsImage *out, const struct geometry *g, bool slan
     return tiled(out) && (slanted || g->all || g->slope < 1 || g->slope > 1);
 }
 
+/*
+ * Approximate convolution adds and subtracts along a square's rows as it goes: with floats the rounding tells
+ * where the square began, and grows with its width.
+ */
+static bool has_running_sums(const struct op_job *job, const struct img_plan *plan)
+{
+    bool running = img_family(job)->running;
+    for (size_t i = 0; i < job->nparams; i++) {
+        const Pwc__Value *v = job->params[i]->value;
+        running = running || (strcmp(job->params[i]->name, "precision") == 0 &&
+                              v->kind_case == PWC__VALUE__KIND_STR && strcmp(v->str, "approximate") == 0);
+    }
+    return running && !vips_band_format_isint((VipsBandFormat)plan->head.format);
+}
+
 /* Which input rows the output needs. False: no telling. */
-static bool fit(VipsImage *out, struct img_probe *probe, struct geometry *g, uint32_t *ret_margin)
+static bool fit(VipsImage *out, struct img_probe *probe, bool squares, struct geometry *g,
+                uint32_t *ret_margin)
 {
     uint32_t rows[SAMPLES];
     struct demand d[SAMPLES];
@@ -103,7 +119,7 @@ static bool fit(VipsImage *out, struct img_probe *probe, struct geometry *g, uin
         return false;
     }
     *ret_margin = geometry_fit(g, d, n);
-    if (in_squares(out, g, slanted)) {
+    if (in_squares(out, g, slanted) || (squares && tiled(out))) {
         int width, height, lines;
         vips_get_tile_size(out, &width, &height, &lines);
         g->tile = (uint32_t)MAX(width, height); /* both 128 */
@@ -124,7 +140,7 @@ static int measure(struct op_job *job, struct img *s, VipsImage *out, struct img
                            .out_width = (uint32_t)out->Xsize,
                            .out_rows = (uint32_t)out->Ysize};
     s->plan.out_line = img_line(out);
-    plan->whole = img_family(job)->caches || !fit(out, probe, g, &margin);
+    plan->whole = img_family(job)->caches || !fit(out, probe, has_running_sums(job, &s->plan), g, &margin);
     if (plan->whole)
         return 0;
     geometry_cut(g, s->plan.out_line, margin, img_strip_bytes);
@@ -145,7 +161,7 @@ static int probe(struct op_job *job, struct img *s, struct op_plan *plan)
         plan->whole = true;
         r = 0;
     } else if (r > 0) {
-        r = img_fail(job, PWC__CODE__CODE_OP, NULL);
+        r = img_refused(job, in);
     } else if (r == 0) {
         r = measure(job, s, out, &probe, plan);
     }

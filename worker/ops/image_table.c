@@ -16,6 +16,8 @@
 static const char *const excluded[] = {"system", "globalbalance"};
 /* They keep pixels between requests: what they ask for depends on what they were asked before. */
 static const char *const caching[] = {"tilecache", "linecache", "cache", "sequential"};
+/* Approximate convolution by name; others come to it with precision=approximate. */
+static const char *const running[] = {"conva", "convasep"};
 /* They would open a profile by its path: it comes as a descriptor. */
 static const char *const profiled[] = {"icc_import", "icc_export", "icc_transform"};
 /* Second images that are small by nature. Two equal partners (add, join) are another matter. */
@@ -294,6 +296,7 @@ static void *add_operation(GType type, void *a)
                              .out = s.out[0],
                              .second = s.nin == 2 ? s.in[1] : NULL,
                              .caches = LISTED(nick, caching),
+                             .running = LISTED(nick, running),
                              .profile = LISTED(nick, profiled)};
     optable_add(a, image_row(xasprintf("image.%s", nick), c->description, &s, f));
     return NULL;

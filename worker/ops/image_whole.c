@@ -76,7 +76,7 @@ static int run_op(struct op_job *job, VipsImage *in, VipsImage *second)
     VipsObject *op = NULL;
     int r = img_build(job, in, second, &out, &op);
     if (r != 0)
-        return r < 0 ? r : img_fail(job, PWC__CODE__CODE_OP, NULL);
+        return r < 0 ? r : img_refused(job, in);
     r = img_budget(job, "out", out);
     if (r == 0)
         r = img_save(job, out, NULL);
