@@ -81,8 +81,8 @@ int conn_broken(struct pwc *c)
 
 /* ---- sending ---- */
 
-/* A peer that is gone has said why. Any other failure would leave both sides waiting for each other: the reader ends
- * the connection, at a moment when nobody is in the middle of a job. */
+/* A peer that is gone has said why. Any other failure would leave both sides waiting for each other: the
+ * reader ends the connection, at a moment when nobody is in the middle of a job. */
 static void flush(struct pwc *c)
 {
     int r = c->broken == 0 && !c->mute ? chan_flush(c->chan) : 0;

@@ -76,7 +76,8 @@ struct daemon {
     struct event *ahead_ev; /* small.c: armed while leases wait in stages, or words in `later` */
 
     bool short_of_memory; /* the tick's last look: no more than one lease at a time */
-    uint64_t oom_kills; /* processes the kernel has killed for want of memory, and when that last grew; not before the first look */
+    uint64_t oom_kills;   /* processes the kernel has killed for want of memory, and when that last grew; not
+                             before the first look */
     bool oom_looked;
     struct mono oom_at;
     uint64_t turned_away; /* clients beyond the limits */

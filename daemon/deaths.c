@@ -103,7 +103,8 @@ static void culprit(const struct death *x, char *ret, size_t size)
     }
 }
 
-#define OOM_WINDOW_NS (3 * NS_PER_S) /* from being chosen to being gone: its memory is given back in between */
+#define OOM_WINDOW_NS                                                                                        \
+    (3 * NS_PER_S) /* from being chosen to being gone: its memory is given back in between */
 
 bool deaths_look_for_oom(struct daemon *d)
 {
@@ -128,8 +129,7 @@ static enum oom killed_by_kernel(const struct stage *s)
 
 static void find_oom(struct death *x, const struct stage *s)
 {
-    enum oom by =
-        s->kill_code == PWC__CODE__CODE_OK && x->signal == SIGKILL ? killed_by_kernel(s) : OOM_NONE;
+    enum oom by = s->kill_code == PWC__CODE__CODE_OK && x->signal == SIGKILL ? killed_by_kernel(s) : OOM_NONE;
     x->oom_by = "";
     if (by != OOM_NONE) {
         x->code = PWC__CODE__CODE_OOM;

@@ -38,7 +38,8 @@ struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, cons
 /* The same in another role: planner, producer, consumer. */
 struct death *deaths_refused(struct stage *s, Pwc__Code code, const char *reason);
 void deaths_pack(const struct death *x, Pwc__Death *ret); /* borrows from x */
-/* At every tick, so that a death can be told to have come with a kill by the kernel. True: there was one just now. */
+/* At every tick, so that a death can be told to have come with a kill by the kernel. True: there was one just
+ * now. */
 bool deaths_look_for_oom(struct daemon *d);
 void deaths_free_all(struct daemon *d);
 /* Was it this that ended the job? */

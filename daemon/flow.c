@@ -517,7 +517,8 @@ static void on_ready(struct stage *s, struct frame *f, const ProtobufCMessage *m
     (void)f;
     int error = ((const Stage__Ready *)msg)->cgroup_error;
     if (error != 0) {
-        log_warn("stage %lu cannot join its cgroup: %s; its memory is watched instead", (unsigned long)s->id, strerror(error));
+        log_warn("stage %lu cannot join its cgroup: %s; its memory is watched instead", (unsigned long)s->id,
+                 strerror(error));
         cgroup_give_back(TAKE_PTR(s->cgroup));
     }
     s->said_ready = true;

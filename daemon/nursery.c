@@ -43,7 +43,8 @@ static char **clean_environment(void)
 /* posix_spawn is vfork underneath: flat in our size. The child is ours and not reaped yet, so its pidfd is
  * right. */
 /* procs: of the cgroup to join; -1: none. */
-static int execute(const char *program, const char *mode, int channel, int procs, pid_t *ret_pid, int *ret_pidfd)
+static int execute(const char *program, const char *mode, int channel, int procs, pid_t *ret_pid,
+                   int *ret_pidfd)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
@@ -59,7 +60,7 @@ static int execute(const char *program, const char *mode, int channel, int procs
     posix_spawnattr_setsigdefault(&attr, &all);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     char *argv[] = {(char *)(uintptr_t)program, (char *)(uintptr_t)mode,
-                    procs >= 0 ? (char *)(uintptr_t)"--cgroup" : NULL, NULL};
+                    procs >= 0 ? (char *)(uintptr_t) "--cgroup" : NULL, NULL};
     AUTO_FREE char **env = clean_environment();
     int r = -posix_spawn(ret_pid, program, &actions, &attr, argv, env);
     posix_spawn_file_actions_destroy(&actions);

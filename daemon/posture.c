@@ -40,7 +40,8 @@ void posture_scratch(const char *dir, char *text, size_t size)
         return;
     }
     size_format((uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize >> 20 << 20, room);
-    snprintf(text, size, "%.150s (%s; %s free at the start)", dir, posture_fs_name((uint64_t)fs.f_type & UINT32_MAX), room);
+    snprintf(text, size, "%.150s (%s; %s free at the start)", dir,
+             posture_fs_name((uint64_t)fs.f_type & UINT32_MAX), room);
 }
 
 char *posture_limits(const struct config *cfg, uint32_t seats, char *text, size_t size)
@@ -49,8 +50,9 @@ char *posture_limits(const struct config *cfg, uint32_t seats, char *text, size_
     char memory[UNITS_TEXT];
     getrlimit(RLIMIT_NOFILE, &rl);
     size_format(cfg->memory, memory);
-    snprintf(text, size, "%ju descriptors; %u stages, memory of each %s; %u jobs (%u a user); %u clients (%u a user)",
-             (uintmax_t)rl.rlim_cur, config_stages_max(cfg, seats), cfg->memory == 0 ? "unlimited" : memory, cfg->jobs_max,
-             cfg->jobs_per_user, cfg->clients_max, cfg->clients_per_user);
+    snprintf(text, size,
+             "%ju descriptors; %u stages, memory of each %s; %u jobs (%u a user); %u clients (%u a user)",
+             (uintmax_t)rl.rlim_cur, config_stages_max(cfg, seats), cfg->memory == 0 ? "unlimited" : memory,
+             cfg->jobs_max, cfg->jobs_per_user, cfg->clients_max, cfg->clients_per_user);
     return text;
 }

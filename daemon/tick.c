@@ -21,8 +21,8 @@
 #define WRITE_OFF_NS (3 * NS_PER_S)
 #define STALL_MEDIAN 10.0 /* as many times as long as a chunk takes here may one stand still */
 
-/* CPU time of a process so far, in clock ticks; 0 when it cannot be read. ret_waits: it is not even runnable; on
- * a crowded machine one that is may get nothing for long. */
+/* CPU time of a process so far, in clock ticks; 0 when it cannot be read. ret_waits: it is not even runnable;
+ * on a crowded machine one that is may get nothing for long. */
 static uint64_t cpu_ticks(pid_t pid, bool *ret_waits)
 {
     char state = 0;

@@ -78,14 +78,11 @@ static int catalogue(void)
 int main(int argc, char **argv)
 {
     enum { OPT_NURSERY = 256, OPT_STAGE, OPT_CATALOGUE, OPT_PARENT, OPT_CGROUP, OPT_VERSION, OPT_HELP };
-    static const struct option options[] = {{"nursery", no_argument, NULL, OPT_NURSERY},
-                                            {"stage", no_argument, NULL, OPT_STAGE},
-                                            {"catalogue", no_argument, NULL, OPT_CATALOGUE},
-                                            {"parent", required_argument, NULL, OPT_PARENT},
-                                            {"cgroup", no_argument, NULL, OPT_CGROUP},
-                                            {"version", no_argument, NULL, OPT_VERSION},
-                                            {"help", no_argument, NULL, OPT_HELP},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"nursery", no_argument, NULL, OPT_NURSERY},     {"stage", no_argument, NULL, OPT_STAGE},
+        {"catalogue", no_argument, NULL, OPT_CATALOGUE}, {"parent", required_argument, NULL, OPT_PARENT},
+        {"cgroup", no_argument, NULL, OPT_CGROUP},       {"version", no_argument, NULL, OPT_VERSION},
+        {"help", no_argument, NULL, OPT_HELP},           {NULL, 0, NULL, 0}};
     int mode = 0, c;
     uint32_t parent = 0;
     bool cgroup = false;

@@ -1,11 +1,12 @@
 /*
  * alloc.c - preloaded: lets one allocation of a process, or of a family of them, fail.
  *
- * $PWC_ALLOC_CONTROL names a file that is mapped shared, before any sandbox, and so is common to a nursery and the
- * stages it makes. Its words, little-endian, each 8 bytes: `countdown` (the allocation that takes it from 1 to 0
- * fails; 0 or less: none does), `seen` (allocations so far), `hits`.
+ * $PWC_ALLOC_CONTROL names a file that is mapped shared, before any sandbox, and so is common to a nursery
+ * and the stages it makes. Its words, little-endian, each 8 bytes: `countdown` (the allocation that takes it
+ * from 1 to 0 fails; 0 or less: none does), `seen` (allocations so far), `hits`.
  *
- * glibc's own names are beneath, so nothing here allocates, and nothing must be found before it can be called.
+ * glibc's own names are beneath, so nothing here allocates, and nothing must be found before it can be
+ * called.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,10 +20,10 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-extern void *__libc_malloc(size_t n);                         /* NOLINT(bugprone-reserved-identifier) */
-extern void *__libc_calloc(size_t n, size_t size);            /* NOLINT(bugprone-reserved-identifier) */
-extern void *__libc_realloc(void *p, size_t n);               /* NOLINT(bugprone-reserved-identifier) */
-extern void *__libc_memalign(size_t alignment, size_t n);     /* NOLINT(bugprone-reserved-identifier) */
+extern void *__libc_malloc(size_t n);                     /* NOLINT(bugprone-reserved-identifier) */
+extern void *__libc_calloc(size_t n, size_t size);        /* NOLINT(bugprone-reserved-identifier) */
+extern void *__libc_realloc(void *p, size_t n);           /* NOLINT(bugprone-reserved-identifier) */
+extern void *__libc_memalign(size_t alignment, size_t n); /* NOLINT(bugprone-reserved-identifier) */
 
 struct control {
     _Atomic int64_t countdown;

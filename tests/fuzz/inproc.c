@@ -79,9 +79,17 @@ size_t closer_pending(void)
 }
 
 /* Nothing of this machine shall decide what an input does. */
+void daemon_tell_status(struct daemon *d)
+{
+    (void)d;
+}
 bool pressure_now(void)
 {
     return false;
+}
+uint64_t pressure_oom_kills(void)
+{
+    return 0;
 }
 uint64_t pressure_of(pid_t pid)
 {

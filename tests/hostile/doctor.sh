@@ -9,19 +9,19 @@ setup() {
     [[ $1 == *_complete* ]] || "$LACKS" landlock_create_ruleset true || skip "no seccomp filter can be set here"
 }
 
-# doctor EXIT_STATUS: its words go to the file doctor.
+# doctor EXIT_STATUS: its words go to the file said.
 doctor() {
     local rc=0
-    "$PWCCTL" doctor >doctor 2>&1 || rc=$?
-    [[ $rc -eq $1 ]] || fail "doctor: exit $rc: $(<doctor)"
+    "$PWCCTL" doctor >said 2>&1 || rc=$?
+    [[ $rc -eq $1 ]] || fail "doctor: exit $rc: $(<said)"
 }
 
 says() {
-    grep -qE -- "$1" doctor || fail "doctor does not say '$1': $(<doctor)"
+    grep -qE -- "$1" said || fail "doctor does not say '$1': $(<said)"
 }
 
 says_not() {
-    ! grep -qE -- "$1" doctor || fail "doctor says '$1': $(<doctor)"
+    ! grep -qE -- "$1" said || fail "doctor says '$1': $(<said)"
 }
 
 test_complete() {
@@ -42,7 +42,7 @@ test_complete() {
 test_complete_and_required() {
     start_pwcd --workers 2
     doctor 0
-    grep -q '^missing' doctor && skip "this kernel lacks a layer"
+    grep -q '^missing' said && skip "this kernel lacks a layer"
     stop_pwcd
     rm "$T/log"
     start_pwcd --workers 2 --set require_sandbox=yes

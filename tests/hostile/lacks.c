@@ -30,7 +30,8 @@ int main(int argc, char **argv)
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
     int r = ctx == NULL ? -ENOMEM : 0;
     char *save = NULL;
-    for (char *name = strtok_r(argv[1], ",", &save); r == 0 && name != NULL; name = strtok_r(NULL, ",", &save))
+    for (char *name = strtok_r(argv[1], ",", &save); r == 0 && name != NULL;
+         name = strtok_r(NULL, ",", &save))
         r = forbid(ctx, name);
     if (r == 0)
         r = seccomp_load(ctx);

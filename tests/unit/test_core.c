@@ -337,7 +337,8 @@ START_TEST(cgroups_are_found_in_the_kernels_texts)
     ck_assert_str_eq(path, "/");
     ck_assert_int_eq(cgroup_parse_self("4:memory:/x\n", path, sizeof path), -ENOENT);
     ck_assert_int_eq(cgroup_parse_self("0::/../outside\n", path, sizeof path), -ENOENT);
-    ck_assert_int_eq(cgroup_parse_self("0::/somewhat/longer/than/the/place/for/it\n", path, sizeof path), -ENOENT);
+    ck_assert_int_eq(cgroup_parse_self("0::/somewhat/longer/than/the/place/for/it\n", path, sizeof path),
+                     -ENOENT);
     ck_assert_int_eq(cgroup_parse_self("", path, sizeof path), -ENOENT);
     static const char mounts[] = "22 1 0:5 / /proc rw - proc proc rw\n"
                                  "30 1 0:9 /part /mnt rw shared:4 - cgroup2 cgroup2 rw\n"
@@ -352,7 +353,8 @@ END_TEST
 START_TEST(who_ran_out_of_memory)
 {
     struct cgroup_events none = {0, 0};
-    struct cgroup_events e = cgroup_parse_events("low 0\nhigh 0\nmax 12\noom 1\noom_kill 2\noom_group_kill 1\n");
+    struct cgroup_events e =
+        cgroup_parse_events("low 0\nhigh 0\nmax 12\noom 1\noom_kill 2\noom_group_kill 1\n");
     ck_assert_uint_eq(e.oom, 1);
     ck_assert_uint_eq(e.oom_kill, 2);
     ck_assert_int_eq(cgroup_judge(none, none), OOM_NONE);
