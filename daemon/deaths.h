@@ -42,7 +42,7 @@ void deaths_pack(const struct death *x, Pwc__Death *ret); /* borrows from x */
  * now. */
 bool deaths_look_for_oom(struct daemon *d);
 void deaths_free_all(struct daemon *d);
-/* Was it this that ended the job? */
+/* Is it this that the job, just ending, fails of? */
 bool deaths_ended(const struct job *j, const struct death *x);
 /* Is this the code of a death that the budget for crashes, time-outs, ... counts? */
 enum cause cause_of(Pwc__Code code);

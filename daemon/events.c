@@ -147,8 +147,8 @@ void events_end(const struct job *j, struct session *s, uint64_t tag)
         m.n_results = ((Pwc__Finished *)kept)->n_results;
         m.results = ((Pwc__Finished *)kept)->results;
     }
-    if (j->last_death != NULL && deaths_ended(j, j->last_death)) {
-        deaths_pack(j->last_death, &death);
+    if (j->ended_by != NULL) {
+        deaths_pack(j->ended_by, &death);
         death.stack = death.stderr_tail = (char *)(uintptr_t) "";
         m.death = &death;
     }
@@ -171,7 +171,10 @@ void events_finished(struct job *j)
 void events_forget_death(struct daemon *d, const struct death *x)
 {
     for (size_t i = 0; d->jobs != NULL && i <= d->jobs_mask; i++)
-        for (struct job *j = d->jobs[i]; j != NULL; j = j->hash_next)
+        for (struct job *j = d->jobs[i]; j != NULL; j = j->hash_next) {
             if (j->last_death == x)
                 j->last_death = NULL;
+            if (j->ended_by == x)
+                j->ended_by = NULL;
+        }
 }

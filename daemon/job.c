@@ -343,6 +343,8 @@ void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *f
     j->outcome = outcome;
     j->code = code;
     j->state = PWC__JOB_STATE__JOB_ENDING;
+    if (j->last_death != NULL && deaths_ended(j, j->last_death))
+        j->ended_by = j->last_death; /* stages that are called back may die later, of something else */
     if (j->stages_on > 0)
         flow_for_stages_of(j, call_back);
     daemon_touch(j->d);

@@ -144,8 +144,9 @@ struct job {
     uint64_t worker_ids[64]; /* ring of the last distinct workers */
     uint32_t distinct_workers;
     struct death *last_death;
-    uint32_t credit;    /* chunk records the client will take */
-    struct iset unsent; /* records: done chunks it was not told of yet */
+    const struct death *ended_by; /* what it failed of; NULL: of none, or its record was dropped */
+    uint32_t credit;              /* chunk records the client will take */
+    struct iset unsent;           /* records: done chunks it was not told of yet */
     STAILQ_HEAD(, record) records_bad;
     Pwc__Counts last_counts; /* terminal: what the tables said before they went */
 };

@@ -73,16 +73,16 @@ test_broken_files_as_json() {
 
 # Computed, but its place is gone: that is a failure, too.
 test_output_that_cannot_be_published() {
-    small_images 1
-    mkdir out
-    in_background job "$PWCCTL" run image.gaussblur --out-dir out sigma=60 in/img-001.jpg
+    mkdir in out
+    echo something >in/file
+    in_background job "$PWCCTL" run fault.copy --out-dir out in/file slow=whole ms=3000
     until_true "a stage to work" a_stage "$WORKING"
     kill -STOP "$VICTIM"
     rmdir out
     kill -CONT "$VICTIM"
     finish_background "$BG"
     equal "exit status" 5 "$RC"
-    grep -q 'img-001.jpg.*cannot write' job.err || fail "reason: $(<job.err)"
+    grep -q 'in/file.*cannot write' job.err || fail "reason: $(<job.err)"
 }
 
 # A directory that was made for nothing goes again; one that was there stays.

@@ -30,7 +30,7 @@ test_one_line_for_a_chunk_given_up() {
     run fault.segv n=20 at=4 attempts=99
     told 'pwcctl: chunk 4 killed by SIGSEGV in [^ ]+, attempt 3 of 3'
     run fault.hang n=20 at=4 attempts=99 --chunk-timeout 200ms
-    told 'pwcctl: chunk 4 killed: its time is up, attempt 2 of 2'
+    told 'pwcctl: chunk 4 killed in [a-z_]+: its time is up, attempt 2 of 2'
     run fault.error n=20 at=4 attempts=99
     told 'pwcctl: chunk 4 failed: this chunk always fails, attempt 1 of 1'
     run fault.exit n=20 at=4 attempts=99 status=9
@@ -58,7 +58,7 @@ test_lines_of_a_batch() {
     run fault.copy --out-dir out in/a in/missing in/b in/c die=whole at=2 attempts=99
     equal "exit status" 5 "$RC"
     told 'pwcctl: in/missing: cannot open: No such file or directory' \
-        'pwcctl: chunk 2 \(in/b\) killed by SIGKILL, attempt 3 of 3' 'pwcctl: 2 of 4 files failed' '.*2 of 4 items failed'
+        'pwcctl: chunk 2 \(in/b\) killed by SIGKILL, attempt 3 of 3' 'pwcctl: 2 of 4 files failed'
     same in/c out/c
     rm -r in out
 }
@@ -196,7 +196,7 @@ test_quarantine_is_bounded() {
     local i
     for i in 1 2 3; do run_ok noop n=1; done
     in_quarantine '' || fail "records of a job that is forgotten: $("$PWCCTL" quarantine)"
-    rm -r in out
+    rm -r in
 }
 
 # ---- several who follow a job ----
