@@ -155,7 +155,7 @@ int verb_quarantine(const struct args *args)
     size_t n = args->n > 2 ? args->n - 2 : 0;
     for (size_t i = 0; i < COUNT(words) && args->n > 1; i++)
         if (strcmp(args->words[1], words[i]) == 0)
-            what = (int)i;
+            what = (unsigned)i;
     if (what == NONE)
         return complain(EXIT_USAGE,
                         "'%s': it is ls, show, retry or drop, as in: pwcctl quarantine retry 7.12",
