@@ -26,7 +26,15 @@
 #define ITEMS_QUEUED                                                                                         \
     (64u * 1024u) /* no further item is opened while so much is unsent: it would hold descriptors */
 
-enum call_kind { CALL_PROGRESS, CALL_DEATH, CALL_RECORD, CALL_FINISHED, CALL_WANT, CALL_ITEM_DONE };
+enum call_kind {
+    CALL_PROGRESS,
+    CALL_DEATH,
+    CALL_RECORD,
+    CALL_TRACE,
+    CALL_FINISHED,
+    CALL_WANT,
+    CALL_ITEM_DONE
+};
 
 /* Something to tell the user, in order. */
 struct call {
@@ -71,6 +79,12 @@ struct job_items {
     size_t nroles;
 };
 
+/* Who gets the trace. */
+struct job_trace {
+    void (*each)(struct pwc_job *, const struct pwc_trace_record *, size_t, uint64_t, void *);
+    void *user;
+};
+
 struct pwc_job {
     struct node tag_node, id_node;
     struct pwc *c;
@@ -89,7 +103,8 @@ struct pwc_job {
     struct pwc_callbacks cb;
     void *user;
     uint32_t window, eaten; /* records: credit given, consumed since the last one given */
-    int *fds;               /* one item's, owned; NULL when sent */
+    struct job_trace trace;
+    int *fds; /* one item's, owned; NULL when sent */
     unsigned nfds;
     struct job_items batch; /* items 0: none */
 };
@@ -151,6 +166,9 @@ void items_close(struct pwc_job *job);
 void request_answer(struct request *rq, const struct frame *f, ProtobufCMessage *msg); /* takes msg */
 void request_end(struct request *rq, int code, const char *text);
 
+/* ---- trace.c: without the lock ---- */
+void trace_tell(struct pwc_job *job, const Pwc__Trace *pb);
+
 /* ---- convert.c ---- */
 void counts_from(struct pwc_counts *ret, const Pwc__Counts *pb);
 void death_from(struct pwc_death *ret, const Pwc__Death *pb);
@@ -172,6 +190,7 @@ struct pwc_spec {
     struct pwc_callbacks cb;
     void *user;
     uint32_t window;
+    struct job_trace trace;
     struct job_items batch;
     char *mistake; /* the first */
 };

@@ -134,6 +134,7 @@ static int submit_locked(struct pwc *c, const struct pwc_spec *spec, struct pwc_
         return r;
     job->batch = spec->batch;
     job->window = spec->window;
+    job->trace = spec->trace;
     job->on_disconnect = (enum pwc_on_disconnect)spec->pb.on_disconnect;
     job->tag = ++c->next_tag;
     r = conn_send(c, PWC_MSG_SUBMIT, job->tag, &spec->pb.base, NULL, 0);

@@ -267,6 +267,9 @@ static void tell(const struct call *call)
     case CALL_RECORD:
         tell_record(call);
         break;
+    case CALL_TRACE:
+        trace_tell(call->job, (const void *)call->msg);
+        break;
     case CALL_ITEM_DONE:
         tell_item(call);
         break;

@@ -354,6 +354,70 @@ PWC_API void pwc_spec_callbacks(struct pwc_spec *spec, const struct pwc_callback
 PWC_API void pwc_spec_records(struct pwc_spec *spec, uint32_t window);
 
 /*
+ * Where the time of a job goes. Times are CLOCK_MONOTONIC; records come in the order in which the daemon
+ * wrote them, which for those with a length is the order of their ends. Skip kinds you do not know.
+ */
+enum pwc_trace_kind {
+    PWC_TRACE_JOB = 1,   /* code: pwc_job_state; n: chunks; first: seats; value: CPU time of the daemon */
+    PWC_TRACE_BORN = 2,  /* a process was made; value: CPU time that cost beside its own */
+    PWC_TRACE_READY = 3, /* code 0: it waits for a user, 1: it serves one; value: its CPU time so far */
+    PWC_TRACE_DIED =
+        4, /* at: seen, end: killed by the daemon (else 0), code: why, first: chunk (n 1: in it) */
+    PWC_TRACE_KILL = 5,   /* the daemon kills it; code: why */
+    PWC_TRACE_LEASE = 6,  /* given; code: pwc_trace_lease; value: CPU time before its first lease, else 0 */
+    PWC_TRACE_ENDED = 7,  /* at: given, value: begun, end: over; first, n: what counts; code: why not all */
+    PWC_TRACE_CHUNKS = 8, /* at to end: computed; code not PWC_OK: died in it. Short chunks share a record */
+    PWC_TRACE_ABSORBED = 9,    /* put together; stage 0: by the daemon */
+    PWC_TRACE_ANNOUNCED = 10,  /* can be leased from now on */
+    PWC_TRACE_WAIT = 11,       /* at to end: why the job got no more leases; code: pwc_trace_wait */
+    PWC_TRACE_RETRY = 12,      /* chunk first; code: why; value: attempts so far */
+    PWC_TRACE_GAVE_UP = 13,    /* the same */
+    PWC_TRACE_TAKEN_BACK = 14, /* from the tail of this lease, for another */
+    PWC_TRACE_RESTART = 15,    /* the consumer starts from nothing; n: what it had absorbed */
+    PWC_TRACE_AGAIN = 16,      /* a chunk that was given up is tried again: somebody asked for it */
+};
+enum pwc_trace_lease {
+    PWC_TRACE_FOR_PLAN = 1,
+    PWC_TRACE_FOR_CHUNKS = 2,
+    PWC_TRACE_FOR_FINISH = 3,
+    PWC_TRACE_FOR_PRODUCE = 4,
+    PWC_TRACE_FOR_CONSUME = 5,
+};
+enum pwc_trace_wait {
+    PWC_TRACE_WAIT_NOTHING = 0, /* no chunk waits */
+    PWC_TRACE_WAIT_TURN = 1,
+    PWC_TRACE_WAIT_DESCRIPTORS = 2,
+    PWC_TRACE_WAIT_PLAN = 3,
+    PWC_TRACE_WAIT_INPUT = 4,
+    PWC_TRACE_WAIT_SEAT = 5, /* all are busy, as they should be */
+    PWC_TRACE_WAIT_ARENA = 6,
+    PWC_TRACE_WAIT_CONSUMER = 7,
+    PWC_TRACE_WAIT_MEMORY = 8,
+    PWC_TRACE_WAIT_BACKOFF = 9,
+    PWC_TRACE_WAIT_STAGE = 10,
+    PWC_TRACE_WAIT_LIMIT = 11,
+    PWC_TRACE_WAIT_LAST = 12,
+    PWC_TRACE_WAIT_OUTPUT = 13,
+};
+struct pwc_trace_record {
+    int kind, code;
+    uint64_t at_ns, end_ns;
+    uint64_t first, n; /* chunks */
+    uint64_t lease, stage;
+    uint64_t value;
+    uint64_t waiting; /* chunks that could be leased just then */
+    uint32_t pid, seat, in_flight;
+};
+/*
+ * Ask for records, at most `most` of them about chunks and four times as many others. `each` gets some at a
+ * time; dropped: how many the daemon has left out so far. The last come before `finished`.
+ */
+PWC_API void pwc_spec_trace(struct pwc_spec *spec, uint64_t most,
+                            void (*each)(struct pwc_job *job, const struct pwc_trace_record *records,
+                                         size_t n, uint64_t dropped, void *user),
+                            void *user);
+
+/*
  * Descriptors of a job with one item. They are duplicated at pwc_submit and sent when the daemon wants
  * them. Inputs: seekable, readable, neither O_PATH nor O_DIRECT; the file offset is not used. Outputs:
  * O_RDWR, no O_APPEND, not the file of an input. A role given several times gets several descriptors.

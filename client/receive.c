@@ -139,6 +139,18 @@ static void on_chunk_done(struct pwc *c, const struct frame *f, ProtobufCMessage
         msg_free(msg);
 }
 
+static void on_trace(struct pwc *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    (void)f;
+    struct pwc_job *job = first_job(c, ((const Pwc__Trace *)(const void *)msg)->job);
+    while (job != NULL && job->trace.each == NULL)
+        job = next_job(job);
+    if (job != NULL && !job->released)
+        call_push(c, CALL_TRACE, job, msg);
+    else
+        msg_free(msg);
+}
+
 static enum pwc_job_state end_state(const Pwc__Finished *e)
 {
     return e->state >= PWC__JOB_STATE__JOB_DONE && e->state <= PWC__JOB_STATE__JOB_PARTIAL
@@ -191,6 +203,7 @@ static const struct {
     {PWC_MSG_FINISHED, on_finished}, {PWC_MSG_OK, on_answer},      {PWC_MSG_JOB_INFO, on_answer},
     {PWC_MSG_STAGE_INFO, on_answer}, {PWC_MSG_OP_INFO, on_answer}, {PWC_MSG_DEATH, on_answer},
     {PWC_MSG_STATUS, on_answer},     {PWC_MSG_END, on_answer},     {PWC_MSG_QUARANTINED, on_answer},
+    {PWC_MSG_TRACE, on_trace},
 };
 
 void receive_frame(struct pwc *c, struct frame *f)

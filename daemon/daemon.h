@@ -24,6 +24,7 @@ struct session;
 struct death;
 struct given_up;
 struct pool;
+struct trace;
 
 TAILQ_HEAD(session_list, session);
 TAILQ_HEAD(user_list, user);
@@ -63,6 +64,9 @@ struct daemon {
     uint64_t next_domain;
     struct job **jobs; /* hash by id, chained through job.hash_next */
     size_t njobs, jobs_mask;
+
+    LIST_HEAD(, trace) traces; /* of jobs whose clients asked */
+    uint64_t nursery_cpu;      /* while there are any: its CPU time when it was last looked at */
 
     struct death_list deaths;
     uint32_t ndeaths;

@@ -10,6 +10,7 @@
 #include "daemon/flow.h"
 #include "daemon/pool.h"
 #include "daemon/small.h"
+#include "daemon/trace.h"
 #include "ipc/fds.h"
 #include "ipc/log.h"
 
@@ -30,6 +31,8 @@ void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool s
     s->lease.since = s->lease.seen_since = s->lease.stall_since = clock_now();
     s->lease.first = s->lease.end = s->lease.given_end = s->lease.nplaces = 0;
     s->lease.final = s->lease.small = s->lease.shared = false;
+    s->lease.kept = 0;
+    s->lease.why = PWC__CODE__CODE_OK;
     s->lease.seen_chunk = SLOT_IDLE;
     s->lease.seen_done = 0;
     s->lease.seen_cpu = UINT64_MAX;
@@ -38,6 +41,8 @@ void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool s
     cgroup_limit(s->cgroup, j->memory);
     atomic_store(&s->control->cancel, 0);
     atomic_store(&s->control->limit, UINT64_MAX);
+    atomic_store_explicit(&s->control->trace, 0, memory_order_relaxed);
+    s->trace_seat = 0;
     j->stages_on++;
     if (j->began.ns == 0)
         j->began = s->lease.since;
@@ -64,6 +69,7 @@ void dispatch_release(struct stage *s, bool keep_states)
     struct job *j = s->job;
     release_seat(s);
     j->stages_on--;
+    trace_ended(j, s);
     struct fold_state *f;
     while ((f = STAILQ_FIRST(&s->lease.handed)) != NULL) {
         STAILQ_REMOVE_HEAD(&s->lease.handed, link);
@@ -292,6 +298,7 @@ static void send_lease(struct job *j, struct stage *s, bool all_that_is_left)
         m.item_fds = counts;
     }
     j->leases++;
+    trace_lease(j, s);
     stage_send_full(s, PWC_MSG_LEASE, &m.base, tail, len, fds, nfds);
 }
 
@@ -383,6 +390,7 @@ static bool start_plan(struct job *j)
     if (s == NULL || open_scratch(j) < 0 || !job_open(j, s, STAGE__ROLE__ROLE_PLANNER))
         return false;
     dispatch_begin(j, s, LEASE_PLAN, true);
+    trace_lease(j, s);
     j->planner = s;
     if (j->state == PWC__JOB_STATE__JOB_QUEUED) {
         j->state = PWC__JOB_STATE__JOB_PLANNING;
@@ -401,6 +409,7 @@ static bool start_plan(struct job *j)
 void dispatch_produce(struct job *j, struct stage *s)
 {
     dispatch_begin(j, s, LEASE_PRODUCE, false);
+    trace_lease(j, s);
     j->producer = s;
     Stage__Produce m = STAGE__PRODUCE__INIT;
     m.job = j->id;
@@ -415,6 +424,7 @@ static void start_consumer(struct job *j, struct stage *s)
     if (!job_open(j, s, STAGE__ROLE__ROLE_CONSUMER))
         return;
     dispatch_begin(j, s, LEASE_CONSUME, false);
+    trace_lease(j, s);
     j->consumer = s;
     Stage__Consume m = STAGE__CONSUME__INIT;
     m.job = j->id;
@@ -577,6 +587,7 @@ static bool steal(struct daemon *d)
         return false;
     atomic_store(&victim->control->limit, from);
     ledger_give_back(&victim->job->ledger, from, victim->lease.end);
+    trace_taken_back(victim->job, victim, from, victim->lease.end);
     victim->lease.end = from;
     victim->lease.final = false;
     d->totals.steals++;
@@ -638,4 +649,5 @@ void dispatch_run(struct daemon *d)
     small_ahead(d);
     keep_reserve(d);
     pool_balance(d->pool);
+    trace_waits(d);
 }

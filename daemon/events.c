@@ -3,6 +3,7 @@
 
 #include "daemon/events.h"
 #include "daemon/session.h"
+#include "daemon/trace.h"
 #include "daemon/watch.h"
 
 static void emit(struct job *j, Pwc__EventKind kind, const struct death *x)
@@ -36,6 +37,7 @@ static void emit(struct job *j, Pwc__EventKind kind, const struct death *x)
 void events_state(struct job *j)
 {
     j->state_due = false;
+    trace_job(j);
     emit(j, PWC__EVENT_KIND__EVENT_STATE, NULL);
 }
 
@@ -161,6 +163,7 @@ void events_finished(struct job *j)
     struct watch *w;
     if (j->records)
         flush_records(j, true);
+    trace_finish(j);
     j->seq++;
     TAILQ_FOREACH(w, &j->watches, of_job)
     {

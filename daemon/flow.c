@@ -12,6 +12,7 @@
 #include "daemon/pool.h"
 #include "daemon/quarantine.h"
 #include "daemon/small.h"
+#include "daemon/trace.h"
 #include "ipc/fds.h"
 #include "ipc/log.h"
 
@@ -113,6 +114,7 @@ static void item_gave_up(struct job *j, uint64_t chunk, Pwc__Code code, const ch
 static void gave_up(struct job *j, uint64_t chunk, const struct death *x)
 {
     quarantine_add(j, chunk, x->code, x->attempt, x->covers, x->reason);
+    trace_chunk(j, TRACE_GAVE_UP, chunk, x->code);
     events_death(j, PWC__EVENT_KIND__EVENT_QUARANTINE, x);
     events_chunks(j, chunk, 1, x->code, x->attempt, x->reason);
     if (j->batch)
@@ -130,10 +132,12 @@ static void gave_up(struct job *j, uint64_t chunk, const struct death *x)
 /* The chunk is held. The death or error was recorded as x. */
 void flow_charge(struct job *j, uint64_t chunk, const struct death *x)
 {
-    if (ledger_charge(&j->ledger, chunk, cause_of(x->code), &j->budget))
-        events_death(j, PWC__EVENT_KIND__EVENT_RETRY, x);
-    else
+    if (!ledger_charge(&j->ledger, chunk, cause_of(x->code), &j->budget)) {
         gave_up(j, chunk, x);
+        return;
+    }
+    trace_chunk(j, TRACE_RETRY, chunk, x->code);
+    events_death(j, PWC__EVENT_KIND__EVENT_RETRY, x);
 }
 
 /* ---- reports ---- */
@@ -186,6 +190,7 @@ static void report_plan(struct job *j, const Stage__Report *m)
     uint64_t first;
     ledger_take(&j->ledger, 1, &first);
     ledger_report(&j->ledger, 0, 1);
+    trace_announced(j, 1);
     j->state = PWC__JOB_STATE__JOB_RUNNING;
     j->absorb = PWC__ABSORB__ABSORB_NONE;
     j->bytes_out = m->bytes_out;
@@ -237,6 +242,8 @@ static void take_report(struct job *j, struct stage *s, const Stage__Report *m, 
     uint64_t first = l->first, end = first + m->done, held_end = l->end;
     bool error = m->code != PWC__CODE__CODE_OK;
     s->chunks += m->done;
+    l->kept = m->done;
+    l->why = m->code;
     BUG_ON(!ledger_report(&j->ledger, first, end));
     pace_update(&j->pace, m->done, m->ns);
     if (l->small && m->done > 0)
@@ -274,8 +281,9 @@ static void retire_if_used(struct stage *s, const struct job *j)
         stage_kill(s, PWC__CODE__CODE_OK, "one process a chunk");
 }
 
-static void give_back_lease(struct job *j, struct stage *s, bool keep_states)
+static void give_back_lease(struct job *j, struct stage *s, Pwc__Code why, bool keep_states)
 {
+    s->lease.why = why;
     ledger_give_back(&j->ledger, s->lease.first, s->lease.end);
     dispatch_release(s, keep_states);
 }
@@ -284,13 +292,13 @@ static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m
 {
     bool error = m->code != PWC__CODE__CODE_OK;
     if (j->state == PWC__JOB_STATE__JOB_ENDING) {
-        give_back_lease(j, s, false);
+        give_back_lease(j, s, PWC__CODE__CODE_CANCELLED, false);
         return;
     }
     if (judge(j, &s->lease, m, f) == CLAIM_LATE) {
         s->d->totals.dropped++;
         j->ledger.redone += s->lease.end - s->lease.first;
-        give_back_lease(j, s, true);
+        give_back_lease(j, s, PWC__CODE__CODE_STATE, true);
         return;
     }
     bool finishing = error && m->done == s->lease.end - s->lease.first;
@@ -309,6 +317,7 @@ static void report_finish(struct job *j, struct stage *s, const Stage__Report *m
     bool error = m->code != PWC__CODE__CODE_OK;
     if (!error)
         keep_results(j, m->results, m->n_results);
+    s->lease.why = m->code;
     dispatch_release(s, error);
     if (error)
         flow_plan_failed(j, m->code, m->reason);
@@ -335,6 +344,8 @@ static void on_report(struct stage *s, struct frame *f, const ProtobufCMessage *
         report_finish(j, s, m);
     } else {
         j->planner = NULL;
+        s->lease.why = m->code;
+        s->lease.kept = m->code == PWC__CODE__CODE_OK && j->state != PWC__JOB_STATE__JOB_ENDING ? 1 : 0;
         dispatch_release(s, false);
         if (j->state != PWC__JOB_STATE__JOB_ENDING)
             report_plan(j, m);
@@ -374,6 +385,7 @@ static void take_plan(struct job *j, const Stage__Planned *m, struct frame *f)
     j->units = m->units;
     j->bytes_in = m->bytes_in;
     ledger_init(&j->ledger, m->chunks, m->producer ? 0 : m->chunks);
+    trace_announced(j, j->ledger.ready);
     assembly_init(&j->assembly, m->result_bytes);
 }
 
@@ -421,6 +433,7 @@ static void on_announce(struct stage *s, struct frame *f, const ProtobufCMessage
         return;
     }
     ledger_set_ready(&j->ledger, m->upto);
+    trace_announced(j, j->ledger.ready);
     daemon_touch(s->d);
 }
 
@@ -436,6 +449,7 @@ static void on_produced(struct stage *s, struct frame *f, const ProtobufCMessage
     j->produced = true;
     j->producer = NULL;
     ledger_set_ready(&j->ledger, j->ledger.total);
+    trace_announced(j, j->ledger.ready);
     dispatch_release(s, false);
     retire_if_used(s, j);
     flow_after(j);
@@ -456,11 +470,13 @@ static void on_absorbed(struct stage *s, struct frame *f, const ProtobufCMessage
     (void)f;
     const Stage__Absorbed *m = (const Stage__Absorbed *)msg;
     struct job *j = s->job;
+    uint64_t before = j != NULL ? j->assembly.absorbed : 0;
     if (j == NULL || s->lease.kind != LEASE_CONSUME || m->job != j->id ||
         !assembly_absorbed(&j->assembly, m->upto)) {
         stage_garbage(s, "absorbed what it was not given");
         return;
     }
+    trace_absorbed(j, s, before, m->upto);
     j->progress_due = true;
     flow_release(j);
     daemon_touch(s->d);
@@ -502,6 +518,7 @@ static void on_failed(struct stage *s, struct frame *f, const ProtobufCMessage *
         j->producer = NULL;
     if (j->consumer == s)
         j->consumer = NULL;
+    s->lease.why = m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP;
     dispatch_release(s, false);
     retire_if_used(s, j);
     job_end(j, PWC__JOB_STATE__JOB_FAILED, m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP, "%s",

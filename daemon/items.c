@@ -13,6 +13,7 @@
 #include "daemon/job.h"
 #include "daemon/quarantine.h"
 #include "daemon/session.h"
+#include "daemon/trace.h"
 
 static void send_want(struct job *j, uint64_t first, uint64_t n)
 {
@@ -117,6 +118,7 @@ Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, un
         ledger_give_alone(&j->ledger, index);
     else
         ledger_set_ready(&j->ledger, index + 1);
+    trace_announced(j, index + 1);
     return PWC__CODE__CODE_OK;
 }
 
@@ -135,6 +137,8 @@ void job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *
     else
         ledger_reject_next(&j->ledger);
     quarantine_add(j, index, code, ledger_attempt(&j->ledger, index) - 1, name, reason);
+    trace_announced(j, index + 1);
+    trace_chunk(j, TRACE_GAVE_UP, index, code);
     job_item_done(j, index, code, reason, 0);
     job_check(j);
 }

@@ -13,6 +13,7 @@
 #include "daemon/pool.h"
 #include "daemon/quarantine.h"
 #include "daemon/session.h"
+#include "daemon/trace.h"
 #include "daemon/watch.h"
 #include "ipc/log.h"
 
@@ -205,6 +206,7 @@ static void take_fields(struct job *j, const Pwc__Submit *m)
     snprintf(j->label, sizeof j->label, "%s", m->domain);
     j->items = m->items;
     j->records = m->records;
+    j->trace_most = m->trace;
     j->on_disconnect = m->on_disconnect;
     j->linger_ns = m->linger_ns;
     j->isolation = MAX(m->isolation, j->d->cfg.isolation);
@@ -276,6 +278,7 @@ void job_activate(struct job *j)
     TAILQ_INSERT_TAIL(&j->user->active, j, link);
     j->user->nactive++;
     j->active = true;
+    trace_start(j);
     job_want(j);
     /* Nothing to compute: a count or a batch of none. */
     if (j->planned && j->ledger.total == 0)
@@ -345,6 +348,7 @@ void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *f
     j->state = PWC__JOB_STATE__JOB_ENDING;
     if (j->last_death != NULL && deaths_ended(j, j->last_death))
         j->ended_by = j->last_death; /* stages that are called back may die later, of something else */
+    trace_job(j);
     if (j->stages_on > 0)
         flow_for_stages_of(j, call_back);
     daemon_touch(j->d);
@@ -491,6 +495,7 @@ static void on_linger(evutil_socket_t fd, short what, void *arg)
 void job_session_gone(struct job *j)
 {
     bool needs_client = j->items_in < j->items;
+    trace_stop(j);
     j->session = NULL;
     job_no_items_again(j);
     if (job_is_terminal(j))

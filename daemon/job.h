@@ -146,6 +146,8 @@ struct job {
     struct death *last_death;
     const struct death *ended_by; /* what it failed of; NULL: of none, or its record was dropped */
     uint32_t credit;              /* chunk records the client will take */
+    uint64_t trace_most;          /* records of chunks the client asked for; 0: no trace */
+    struct trace *trace;          /* NULL: none */
     struct iset unsent;           /* records: done chunks it was not told of yet */
     STAILQ_HEAD(, record) records_bad;
     Pwc__Counts last_counts; /* terminal: what the tables said before they went */

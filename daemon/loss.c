@@ -8,6 +8,7 @@
 #include "daemon/flow.h"
 #include "daemon/pool.h"
 #include "daemon/small.h"
+#include "daemon/trace.h"
 #include "ipc/log.h"
 
 #define IDLE_LOSSES_MAX 10u /* leases lost in a row with no chunk to blame */
@@ -90,6 +91,7 @@ static void consumer_died(struct job *j, const char *reason)
     role_died(j, reason);
     if (j->state != PWC__JOB_STATE__JOB_RUNNING)
         return;
+    trace_restart(j);
     assembly_restart(&j->assembly);
     if (j->windowed) {
         rewind_all(j);
@@ -132,10 +134,23 @@ static void lost_lease(struct job *j, struct stage *s)
     }
 }
 
+/* Retired ones held no lease, or one that nobody wanted any more. */
+static Pwc__Code why_gone(const struct stage *s)
+{
+    const struct death *x = s->job != NULL ? s->job->last_death : NULL;
+    if (s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_OK)
+        return s->lease.kind != LEASE_NONE ? PWC__CODE__CODE_CANCELLED : PWC__CODE__CODE_OK;
+    if (x != NULL && x->stage == s->id)
+        return x->code;
+    return s->kill_code != PWC__CODE__CODE_OK ? s->kill_code : PWC__CODE__CODE_CRASH;
+}
+
 void flow_stage_gone(struct stage *s)
 {
     small_take_back(s);
     struct job *j = s->job;
+    s->lease.why = why_gone(s);
+    trace_stage_died(s, s->lease.why);
     if (j != NULL && s->lease.kind != LEASE_NONE) {
         lost_lease(j, s);
         if (!job_is_terminal(j))

@@ -6,6 +6,7 @@
 
 #include "daemon/events.h"
 #include "daemon/quarantine.h"
+#include "daemon/trace.h"
 
 #define RECIPE_MAX 400u /* of a command that is told: enough for any that somebody typed */
 
@@ -166,6 +167,7 @@ static void try_again(struct given_up *g)
     uint64_t chunk = g->chunk;
     forget(g);
     ledger_recall(&j->ledger, chunk);
+    trace_chunk(j, TRACE_AGAIN, chunk, PWC__CODE__CODE_OK);
     if (j->absorb == PWC__ABSORB__ABSORB_SERIAL)
         assembly_remove_hole(&j->assembly, chunk);
     if (j->batch)

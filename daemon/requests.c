@@ -17,6 +17,7 @@
 #include "daemon/quarantine.h"
 #include "daemon/session.h"
 #include "daemon/small.h"
+#include "daemon/trace.h"
 #include "daemon/watch.h"
 #include "ipc/log.h"
 
@@ -275,6 +276,7 @@ static void on_detach(struct session *s, struct frame *f, const ProtobufCMessage
     if (j->session == s) {
         watch_end(watch_find(s, j));
         TAILQ_REMOVE(&s->jobs, j, by_session);
+        trace_stop(j);
         j->session = NULL;
         j->on_disconnect = PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH;
     }

@@ -7,6 +7,7 @@
 #include "daemon/closer.h"
 #include "daemon/session.h"
 #include "daemon/small.h"
+#include "daemon/trace.h"
 #include "daemon/watch.h"
 #include "ipc/log.h"
 
@@ -250,6 +251,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     bool listing = s->list.step != NULL;
     flush_out(s);
     list_pump(s);
+    trace_flush(d);
     if (listing && s->list.step == NULL && !s->half_closed && !s->doomed) {
         event_add(s->read_ev, NULL);
         event_active(s->read_ev, EV_READ, 0);

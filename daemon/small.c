@@ -14,7 +14,8 @@
 bool job_is_small(const struct job *j)
 {
     return j->ledger.total == 1 && j->planned && !j->batch && j->items == 0 && j->nroles == 0 &&
-           j->absorb == PWC__ABSORB__ABSORB_NONE && j->isolation == PWC__ISOLATION__ISOLATION_USER;
+           j->absorb == PWC__ABSORB__ABSORB_NONE && j->isolation == PWC__ISOLATION__ISOLATION_USER &&
+           j->trace_most == 0; /* whose time is looked at has it to itself */
 }
 
 /* ---- how quick is an op? ---- */

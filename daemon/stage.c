@@ -15,6 +15,7 @@
 #include "daemon/pool.h"
 #include "daemon/stage.h"
 #include "daemon/tail.h"
+#include "daemon/trace.h"
 #include "ipc/fds.h"
 #include "ipc/log.h"
 
@@ -60,6 +61,8 @@ void stage_set_state(struct stage *s, enum stage_state to)
         return;
     BUG_ON((edges[s->state] & (1u << to)) == 0);
     log_debug("stage %lu: %s -> %s", (unsigned long)s->id, state_names[s->state], state_names[to]);
+    if (to == STAGE_SPARE || (s->state == STAGE_ENTERING && to == STAGE_IDLE))
+        trace_stage_ready(s, to == STAGE_IDLE);
     s->state = to;
     s->since = clock_now();
     daemon_touch(s->d);
@@ -246,6 +249,7 @@ void stage_got_process(struct stage *s, pid_t pid, int pidfd)
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
         return;
     }
+    trace_stage_born(s);
     stage_set_state(s, STAGE_BOOTING);
     flow_maybe_spare(s);
 }
@@ -308,6 +312,7 @@ void stage_kill(struct stage *s, Pwc__Code code, const char *reason)
         return;
     s->kill_code = code;
     s->kill_reason = reason;
+    trace_stage_killed(s, code);
     stage_set_state(s, STAGE_DYING);
     /* Nothing it says counts any more. Left unread it would keep the loop busy for as long as the process
      * lasts. */

@@ -55,6 +55,8 @@ struct lease {
     bool small;  /* of a small job (small.h) */
     bool shared; /* its stage broke the protocol when it held others besides: any of them may be to blame */
     uint32_t attempt; /* of the first chunk */
+    uint64_t kept;    /* chunks from the first on whose results count, once it is over */
+    Pwc__Code why;    /* OK, or why not all of them */
     struct mono since;
     struct fold_list handed;        /* states to be folded in: back to the job if the holder dies */
     uint64_t seen_chunk, seen_done; /* watch: the slot when it was last looked at, and since when */
@@ -104,6 +106,11 @@ struct stage {
     struct arena *arena;
     struct job *arena_job;
     uint64_t chunks, leases; /* computed and held in its life */
+
+    /* while it holds a lease of a job that is traced */
+    uint32_t trace_seat; /* number within the job; 0 none */
+    uint64_t trace_ring; /* where to read on in its ring */
+    int64_t trace_at;    /* when the last chunk that it told of was over */
 
     struct cgroup *cgroup;     /* its own; NULL: its memory is watched */
     struct tail *tail;         /* the last it wrote on stderr */

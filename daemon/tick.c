@@ -13,6 +13,7 @@
 #include "daemon/session.h"
 #include "daemon/small.h"
 #include "daemon/tick.h"
+#include "daemon/trace.h"
 #include "ipc/log.h"
 
 #define TICK_NS      (100 * NS_PER_MS)
@@ -235,6 +236,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     {
         session_check_peer(c);
     }
+    trace_flush(d);
     pool_balance(d->pool);
     give_memory_back(d);
     daemon_tell_status(d);

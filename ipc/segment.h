@@ -20,6 +20,8 @@
 struct control_page {
     _Atomic uint64_t limit;  /* chunks at or past it are not started: a lease's tail was taken back */
     _Atomic uint32_t cancel; /* not 0: stop at the next chance; ops may look at it inside a chunk */
+    _Atomic uint32_t trace;  /* not 0: leave records in the ring, none of a group of chunks shorter than so
+                                many  ns; looked at once a lease */
     _Atomic uint64_t revoke; /* leases numbered below it are not begun: they were taken back */
 };
 
@@ -58,7 +60,7 @@ struct obituary {
 
 #define TRACE_RECORDS 1024u
 struct trace_record {
-    uint64_t lease, chunk, start_ns, end_ns;
+    _Atomic uint64_t lease, first, n, start_ns, end_ns; /* chunks first to first + n - 1 */
 };
 
 struct segment {

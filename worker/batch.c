@@ -35,6 +35,7 @@ void batch_lease(struct stage *s, struct op_job *job, const Stage__Lease *lease,
                  Stage__Report *report)
 {
     unsigned at = 0;
+    const bool traced = stage_traced(s) != 0;
     struct mono from = clock_now();
     s->busy = true;
     for (uint64_t i = 0; i < lease->n && report->code == CODE(OK); i++) {
@@ -51,9 +52,11 @@ void batch_lease(struct stage *s, struct op_job *job, const Stage__Lease *lease,
             report->failed = chunk;
             break;
         }
-        struct mono now = clock_now();
-        stage_trace(s, lease->lease, chunk, from, now);
-        from = now;
+        if (traced) {
+            struct mono now = clock_now();
+            stage_trace(s, lease->lease, chunk, 1, from, now);
+            from = now;
+        }
         at += n;
         job->attempt = 1;
         report->done++;

@@ -3,7 +3,8 @@
  *
  * The loop is what the project's speed rests on: a store that says which chunk this is, two loads that say
  * whether to stop, a call through the op's pointer. No clock, no system call, no lock. Clocks are read once a
- * lease, and once a chunk only in leases so short that nobody notices.
+ * lease; with a trace also behind each chunk, or behind each group of chunks when they are so short that it
+ * would show.
  *
  * The slot is stored before `limit` is looked at: the supervisor, which lowers the limit and then reads the
  * slot, may see a chunk that is not started after all, or miss one that is. Both only mean that a chunk is
@@ -13,8 +14,6 @@
 #include <string.h>
 
 #include "worker/job.h"
-
-#define TRACED_LEASE 64u /* longer leases leave one trace record, not one a chunk */
 
 enum stop { STOP_END, STOP_LIMIT, STOP_CANCEL, STOP_FAILED };
 
@@ -57,26 +56,55 @@ static void run_chunks(struct stage *s, struct op_job *job, struct run *run)
     run->stop = stop;
 }
 
-void stage_trace(struct stage *s, uint64_t lease, uint64_t chunk, struct mono from, struct mono to)
+/* ---- the trace ---- */
+
+static void put(_Atomic uint64_t *word, uint64_t v)
+{
+    atomic_store_explicit(word, v, memory_order_relaxed);
+}
+
+void stage_trace(struct stage *s, uint64_t lease, uint64_t first, uint64_t n, struct mono from,
+                 struct mono to)
 {
     struct segment *g = s->segment;
-    uint64_t n = atomic_load_explicit(&g->trace_next, memory_order_relaxed);
-    g->trace[n % TRACE_RECORDS] = (struct trace_record){lease, chunk, (uint64_t)from.ns, (uint64_t)to.ns};
-    atomic_store_explicit(&g->trace_next, n + 1, memory_order_release);
+    uint64_t next = atomic_load_explicit(&g->trace_next, memory_order_relaxed);
+    struct trace_record *r = &g->trace[next % TRACE_RECORDS];
+    put(&r->lease, lease);
+    put(&r->first, first);
+    put(&r->n, n);
+    put(&r->start_ns, (uint64_t)from.ns);
+    put(&r->end_ns, (uint64_t)to.ns);
+    atomic_store_explicit(&g->trace_next, next + 1, memory_order_release);
+}
+
+uint32_t stage_traced(const struct stage *s)
+{
+    return atomic_load_explicit(&s->control->trace, memory_order_relaxed);
+}
+
+/* How many chunks share the next record, after `n` of them took `ns`. */
+static uint64_t next_group(uint64_t n, uint64_t ns, uint64_t least)
+{
+    if (ns < least)
+        return MIN(n * 2, (uint64_t)1 << 40);
+    return ns > 2 * least ? MAX(n * least / ns, (uint64_t)1) : n;
 }
 
 /* Returns the time of the lease's end, which the last record needed anyway. */
 static struct mono run_traced(struct stage *s, struct op_job *job, struct run *run, uint64_t lease,
                               struct mono from)
 {
-    const uint64_t end = run->end;
+    const uint64_t end = run->end, least = stage_traced(s);
+    uint64_t group = 1;
     while (run->at < end && run->stop == STOP_END) {
-        run->end = run->at + 1;
+        uint64_t first = run->at;
+        run->end = MIN(first + group, end);
         run_chunks(s, job, run);
-        if (run->stop != STOP_END)
-            break;
         struct mono now = clock_now();
-        stage_trace(s, lease, run->at - 1, from, now);
+        if (run->at > first) {
+            stage_trace(s, lease, first, run->at - first, from, now);
+            group = next_group(run->at - first, (uint64_t)mono_since(now, from), least);
+        }
         from = now;
         job->attempt = 1;
     }
@@ -87,19 +115,17 @@ static struct mono run_traced(struct stage *s, struct op_job *job, struct run *r
 static struct mono run_lease(struct stage *s, struct op_job *job, struct run *run, uint64_t lease,
                              struct mono from)
 {
-    if (run->end - run->at <= TRACED_LEASE)
+    if (stage_traced(s) != 0)
         return run_traced(s, job, run, lease, from);
-    const uint64_t first = run->at, end = run->end;
-    run->end = first + 1;
+    const uint64_t end = run->end;
+    run->end = MIN(run->at + 1, end);
     run_chunks(s, job, run);
     job->attempt = 1;
-    if (run->stop == STOP_END) {
+    if (run->stop == STOP_END && run->at < end) {
         run->end = end;
         run_chunks(s, job, run);
     }
-    struct mono now = clock_now();
-    stage_trace(s, lease, first, from, now);
-    return now;
+    return clock_now();
 }
 
 /* ---- fold states ---- */

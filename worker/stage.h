@@ -73,8 +73,11 @@ int stage_failed(struct stage *s, struct op_job *job);
 /* What the slot says from now on. */
 void stage_slot(struct stage *s, uint64_t lease, uint64_t chunk);
 
-/* Leaves a record of one chunk, or of one lease, in the segment's ring. */
-void stage_trace(struct stage *s, uint64_t lease, uint64_t chunk, struct mono from, struct mono to);
+/* Does the supervisor want records? Not 0: of groups of chunks that take so many ns. */
+uint32_t stage_traced(const struct stage *s);
+/* Leaves a record of these chunks in the segment's ring. */
+void stage_trace(struct stage *s, uint64_t lease, uint64_t first, uint64_t n, struct mono from,
+                 struct mono to);
 
 /* ---- handlers, by role (stage.c has the table) ---- */
 int on_job_open(struct stage *s, struct incoming *in);

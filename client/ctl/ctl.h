@@ -56,7 +56,7 @@ struct options {
     enum when color;
     enum progress_mode progress;
 
-    const char *output, *out_dir, *files_from, *format, *domain;
+    const char *output, *out_dir, *files_from, *format, *domain, *trace;
     struct pairs in, save, load;
     struct pwc_policy policy;
     bool policy_set;
@@ -114,6 +114,7 @@ int verb_cancel(const struct args *args);
 int verb_ping(const struct args *args);
 int verb_version(const struct args *args);
 int verb_doctor(const struct args *args);
+int verb_trace(const struct args *args); /* trace.c */
 int verb_completion(const struct args *args);
 
 /* ---- connect.c ---- */
@@ -233,6 +234,7 @@ void batch_json(const struct run *run, struct json *j);
 void batch_drop(struct run *run);
 
 struct batch;
+struct trace;
 struct run {
     const struct args *args;
     struct pwc *c;
@@ -240,11 +242,18 @@ struct run {
     struct request rq;
     struct output out; /* single; fd -1: none */
     struct batch *batch;
+    struct trace *trace; /* NULL: none */
     bool finished;
     unsigned deaths;    /* chunks given up that were told */
     char given_up[512]; /* the last death that was final, to be told unless the job's own end tells it */
     int signal;         /* of a ^C: 0 none */
 };
+
+/* ---- trace.c: run --trace ---- */
+
+int trace_prepare(struct run *run); /* before the job is submitted */
+int trace_publish(struct run *run);
+void trace_free(struct trace *t);
 
 /* ---- progress.c ---- */
 

@@ -323,6 +323,8 @@ static const struct option options[] = {
     {0, "isolation", "WHAT", "a process serves one user, job or chunk", GROUP_RUN, set_isolation, 0},
     {0, "domain", "LABEL", "jobs with different labels share no process", GROUP_RUN, set_text, AT(domain)},
     {0, "priority", "N", "-20 (first) to 19", GROUP_RUN, set_priority, 0},
+    {0, "trace", "FILE", "where the time goes, for ui.perfetto.dev or 'pwcctl trace FILE'; - is stdout",
+     GROUP_RUN, set_text, AT(trace)},
     {0, "detach", NULL, "print the job's number and return", GROUP_RUN, set_flag, AT(detach)},
     {0, "progress", "HOW", "auto, bar, plain, json or none", GROUP_RUN, set_progress, 0},
 };

@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "client/ctl/ctl.h"
+#include "client/ctl/trace.h"
 
 /* From the fields, for a death that came without a sentence. */
 static void compose_death(const struct pwc_death *d, char *buf, size_t size)
@@ -48,6 +48,16 @@ void report_results(struct pwc_job *job, const char *prefix)
     }
 }
 
+static void json_account(struct json *j, struct trace *t)
+{
+    struct account a;
+    if (t == NULL || t->job == 0)
+        return;
+    account_make(t, &a);
+    account_json(j, "account", t, &a);
+    account_free(&a);
+}
+
 void report_json(struct pwc_job *job, const char *op, const struct run *run)
 {
     struct json j;
@@ -79,6 +89,8 @@ void report_json(struct pwc_job *job, const char *op, const struct run *run)
         json_death(&j, "death", &death);
     if (run != NULL && run->batch != NULL)
         batch_json(run, &j);
+    if (run != NULL)
+        json_account(&j, run->trace);
     json_end(&j, '}');
 }
 
@@ -86,6 +98,16 @@ static void many(char *buf, size_t size, uint64_t n, const char *one, const char
 {
     size_t len = strlen(buf);
     snprintf(buf + len, size - len, "%s%" PRIu64 " %s", len > 0 ? ", " : "", n, n == 1 ? one : more);
+}
+
+static void summarize_trace(struct trace *t)
+{
+    struct account a;
+    if (t == NULL || t->job == 0)
+        return;
+    account_make(t, &a);
+    account_print(t, &a, note);
+    account_free(&a);
 }
 
 void report_summary(const struct run *run)
@@ -109,6 +131,8 @@ void report_summary(const struct run *run)
     const char *to = run->batch != NULL ? o->out_dir : run->out.name;
     note("%s: %s, %s%s%s", run->rq.shape.name, line, duration_text(pwc_job_run_ns(run->job), t, sizeof t),
          to != NULL ? " -> " : "", to != NULL ? to : "");
+    if (o->verbose)
+        summarize_trace(run->trace);
 }
 
 /* A chunk that timed out is a failure of the job; the job's own limit is a time-out. */

@@ -110,6 +110,11 @@ static int detach(struct run *run)
 
 /* ---- all of it ---- */
 
+static bool trace_on_stdout(const struct options *o)
+{
+    return o->trace != NULL && strcmp(o->trace, "-") == 0;
+}
+
 static int prepare(struct run *run)
 {
     const struct options *o = &run->args->o;
@@ -120,6 +125,8 @@ static int prepare(struct run *run)
     if (o->detach && run->rq.shape.nout == 0 && o->out_dir == NULL)
         pwc_spec_on_disconnect(run->rq.spec, PWC_ON_DISCONNECT_DETACH, 0);
     progress_start(o, run->rq.shape.name, o->out_dir != NULL ? "files" : "chunks");
+    if ((r = trace_prepare(run)) != 0)
+        return r;
     return o->out_dir != NULL ? batch_prepare(run) : single_prepare(run);
 }
 
@@ -133,6 +140,7 @@ static int conclude(struct run *run)
     progress_json_finished(state, &counts, pwc_job_id(run->job));
     if (run->signal == 0 && (state == PWC_JOB_DONE || (state == PWC_JOB_PARTIAL && run->batch == NULL)))
         published = single_publish(run);
+    int traced = trace_publish(run);
     if (run->batch == NULL && state != PWC_JOB_FAILED)
         tell_given_up(run);
     batch_report(run);
@@ -142,10 +150,10 @@ static int conclude(struct run *run)
     else
         r = run->batch != NULL ? batch_outcome(run) : report_outcome(run->job, o->allow_partial, run);
     if (r == 0)
-        r = published;
+        r = published != 0 ? published : traced;
     if (state == PWC_JOB_DONE || state == PWC_JOB_PARTIAL)
         report_summary(run);
-    bool stdout_taken = run->out.fd >= 0 && run->out.target == NULL;
+    bool stdout_taken = (run->out.fd >= 0 && run->out.target == NULL) || trace_on_stdout(o);
     if (o->json && !stdout_taken)
         report_json(run->job, run->rq.shape.name, run);
     else if (!stdout_taken)
@@ -168,6 +176,17 @@ static int run_job(struct run *run)
     return conclude(run);
 }
 
+static int check_trace(const struct options *o)
+{
+    if (o->trace != NULL && o->detach)
+        return complain(EXIT_USAGE,
+                        "--trace and --detach exclude each other: a trace is followed to its end");
+    if (trace_on_stdout(o) && (o->json || (o->output != NULL && strcmp(o->output, "-") == 0)))
+        return complain(EXIT_USAGE, "--trace - takes stdout: %s must go elsewhere",
+                        o->json ? "--json" : "the output");
+    return 0;
+}
+
 static int check(const struct args *args)
 {
     if (args->n < 2)
@@ -180,7 +199,7 @@ static int check(const struct args *args)
                         "--detach and --private exclude each other: the private daemon ends with us");
     if (args->o.files_from != NULL && args->o.out_dir == NULL)
         return complain(EXIT_USAGE, "--files-from needs --out-dir");
-    return 0;
+    return check_trace(&args->o);
 }
 
 int verb_run(const struct args *args)
@@ -197,6 +216,7 @@ int verb_run(const struct args *args)
     pwc_job_free(run.job);
     single_drop(&run);
     batch_drop(&run);
+    trace_free(run.trace);
     request_free(&run.rq);
     ctl_disconnect(run.c);
     return r;

@@ -39,6 +39,9 @@ const struct verb verbs[] = {
      "runs can do where nothing was written in their place yet; else it says what to do instead. drop "
      "forgets them.\n",
      GROUP_JSON, verb_quarantine},
+    {"trace", NULL, "FILE", "account for the time in a trace that 'run --trace FILE' wrote",
+     "What the seats did, what each death cost, and how soon its chunk was begun elsewhere; - is stdin.\n",
+     GROUP_JSON, verb_trace},
     {"ping", NULL, "", "is a daemon there?", "", 0, verb_ping},
     {"doctor", NULL, "", "what the daemon has: processors, sandbox, limits, health",
      "Runs a job of one chunk. Exit status 1 if it is not well.\n", GROUP_JSON, verb_doctor},

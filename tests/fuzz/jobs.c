@@ -57,6 +57,7 @@ void say_submit(unsigned who, unsigned kind)
     m.items = kinds[k].items;
     m.batch = kinds[k].batch;
     m.records = (kind & 8) != 0;
+    m.trace = (kind & 24) == 24 ? 100 : 0;
     m.domain = T((kind & 16) != 0 ? "other" : "");
     m.isolation = (kind & 32) != 0 ? PWC__ISOLATION__ISOLATION_CHUNK : PWC__ISOLATION__ISOLATION_USER;
     policy.set = (kind & 64) != 0;

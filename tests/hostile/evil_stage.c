@@ -206,6 +206,12 @@ static void scribble(struct relay *r)
         for (size_t i = 0; i < sizeof g->obituary / 8; i++)
             ((volatile uint64_t *)&g->obituary)[i] = r->source.next(r->source.state);
     atomic_store(&g->obituary.ready, source_below(&r->source, 3));
+    for (uint64_t i = 0, n = source_below(&r->source, TRACE_RECORDS); i < n; i++) {
+        struct trace_record *t = &g->trace[source_below(&r->source, TRACE_RECORDS)];
+        _Atomic uint64_t *words[] = {&t->lease, &t->first, &t->n, &t->start_ns, &t->end_ns};
+        atomic_store(words[source_below(&r->source, 5)], source_number(&r->source));
+        atomic_store(&t->lease, r->source.like[1]);
+    }
     atomic_store(&g->trace_next, source_number(&r->source));
 }
 

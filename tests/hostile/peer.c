@@ -205,6 +205,7 @@ void peer_submit(const struct peer *p, uint64_t tag, const struct job_spec *spec
     m.domain = TEXT(spec->label);
     m.items = spec->items;
     m.batch = spec->batch;
+    m.trace = spec->trace;
     m.on_disconnect = spec->on_disconnect;
     m.params = param_list;
     m.roles = role_list;

@@ -53,6 +53,7 @@ struct job_spec {
     const char *key;
     const char *params[8]; /* NAME, VALUE pairs of text */
     uint64_t job_timeout_ms, chunk_timeout_ms;
+    uint64_t trace;
 };
 void peer_submit(const struct peer *p, uint64_t tag, const struct job_spec *spec);
 /* Its number; 0: refused. */

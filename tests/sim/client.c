@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/session.h"
+#include "proto/trace.h"
 #include "tests/sim/sim.h"
 
 #define TRIES_MAX 2000u
@@ -89,6 +90,7 @@ static void submit(struct client *c, struct spec *s)
     m.policy = &policy;
     m.isolation = s->isolation;
     m.records = s->records;
+    m.trace = (r >> 22 & 3) == 0 ? 1 + (r >> 24 & 127) : 0;
     m.priority = (int32_t)(r & 7) - 4;
     m.max_workers = (r >> 4 & 3) == 0 ? 1 + (r >> 6 & 1) : 0;
     if ((r >> 20 & 3) == 0)
@@ -207,6 +209,58 @@ static void on_chunk_done(const Pwc__ChunkDone *m)
     }
 }
 
+/* Everything must have been told, but for what was dropped, begun again, or left undone by a halt. */
+static void check_trace(const struct spec *s, const Pwc__Finished *m)
+{
+    if (!s->trace.over || s->trace.dropped > 0 || s->trace.restarted || m->reason[0] != '\0' ||
+        m->state != PWC__JOB_STATE__JOB_DONE)
+        return;
+    uint64_t all = chunk_bits(0, m->counts->total);
+    SIM_CHECK(s->trace.kept == all, "job %lu: by its trace chunks %lx of %lx were computed", (ul)m->job,
+              (ul)s->trace.kept, (ul)all);
+    SIM_CHECK(s->trace.absorbed == all, "job %lu: by its trace chunks %lx of %lx were absorbed", (ul)m->job,
+              (ul)s->trace.absorbed, (ul)all);
+    sim_tally->traces++;
+}
+
+static void on_trace_record(struct spec *s, uint64_t job, const struct trace_wire *r)
+{
+    bool chunks = r->kind >= TRACE_LEASE && r->kind <= TRACE_ANNOUNCED;
+    uint64_t most = MAX(s->chunks, (uint64_t)1);
+    SIM_CHECK(r->kind >= TRACE_JOB && r->kind <= TRACE_AGAIN, "job %lu: kind %u in its trace", (ul)job,
+              r->kind);
+    SIM_CHECK(!chunks || (r->first <= most && r->n <= most - r->first),
+              "job %lu: kind %u, chunks %lu, %lu in its trace", (ul)job, r->kind, (ul)r->first, (ul)r->n);
+    SIM_CHECK((r->kind != TRACE_CHUNKS && r->kind != TRACE_ENDED && r->kind != TRACE_WAIT) || r->end >= r->at,
+              "job %lu: time runs backwards in its trace", (ul)job);
+    uint64_t bits = chunks ? chunk_bits(r->first, r->first + r->n) : 0;
+    if (r->kind == TRACE_ENDED) {
+        SIM_CHECK((s->trace.kept & bits) == 0, "job %lu: chunks %lx count twice in its trace", (ul)job,
+                  (ul)bits);
+        s->trace.kept |= bits;
+    } else if (r->kind == TRACE_ABSORBED) {
+        SIM_CHECK((s->trace.absorbed & bits) == 0, "job %lu: absorbed chunks %lx twice", (ul)job, (ul)bits);
+        s->trace.absorbed |= bits;
+    } else if (r->kind == TRACE_RESTART) {
+        s->trace.kept = s->trace.absorbed = 0;
+        s->trace.restarted = true;
+    } else if (r->kind == TRACE_JOB && r->code >= PWC__JOB_STATE__JOB_DONE) {
+        s->trace.over = true;
+    }
+}
+
+static void on_trace(const Pwc__Trace *m)
+{
+    struct spec *s = spec_of_job(m->job);
+    SIM_CHECK(s->finished == 0, "job %lu: a trace behind its end", (ul)m->job);
+    s->trace.dropped = m->dropped;
+    for (size_t at = 0; at + sizeof(struct trace_wire) <= m->records.len; at += sizeof(struct trace_wire)) {
+        struct trace_wire r;
+        memcpy(&r, m->records.data + at, sizeof r);
+        on_trace_record(s, m->job, &r);
+    }
+}
+
 static void on_finished(const Pwc__Finished *m)
 {
     struct spec *s = spec_of_job(m->job);
@@ -216,6 +270,7 @@ static void on_finished(const Pwc__Finished *m)
     SIM_CHECK(s->end_state == 0 || s->end_state == m->state, "job %lu finished twice, differently",
               (ul)m->job);
     s->end_state = m->state;
+    check_trace(s, m);
     if (s->op == OP_BATCH && m->state == PWC__JOB_STATE__JOB_DONE && m->reason[0] == '\0')
         SIM_CHECK(s->client_gone || s->item_done == UINT64_MAX >> (64 - s->chunks),
                   "job %lu is done, its items are not", (ul)m->job);
@@ -245,6 +300,9 @@ static void handle(struct client *c, const struct packet *in, const ProtobufCMes
         break;
     case PWC_MSG_CHUNK_DONE:
         on_chunk_done((const Pwc__ChunkDone *)msg);
+        break;
+    case PWC_MSG_TRACE:
+        on_trace((const Pwc__Trace *)msg);
         break;
     case PWC_MSG_EVENT:
         on_event((const Pwc__Event *)msg);

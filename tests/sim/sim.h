@@ -49,7 +49,7 @@ void sim_log_line(const char *fmt, ...) PRINTF(1, 2);
 /* What all worlds have seen: counted across processes. */
 struct tally {
     _Atomic uint64_t seeds, steps, faults, jobs, deaths, steals, dropped, quarantined, failed_calls, ahead,
-        recalled;
+        recalled, traces;
 };
 extern struct tally *sim_tally;
 void sim_fail(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
@@ -190,6 +190,11 @@ struct spec {
     uint64_t item_done, item_bad, recorded;
     uint64_t last_seq;
     uint32_t terminals;
+    struct {                     /* what its trace says so far */
+        uint64_t kept, absorbed; /* a bit a chunk */
+        uint64_t dropped;
+        bool restarted, over;
+    } trace;
 };
 uint64_t spec_value(const struct spec *s, uint64_t chunk);
 struct spec *spec_of_job(uint64_t job); /* NULL: not one of this world's */

@@ -1,0 +1,245 @@
+/* trace.c - `run --trace FILE` and `pwcctl trace FILE`: gathering the records, and what belongs together. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "client/ctl/trace.h"
+
+/* Page by page the memory of a million records costs as much time as all else that is done with them. */
+static void grow(struct trace *t)
+{
+    const size_t huge = 2 << 20;
+    t->room = t->room * 2 + 1024;
+    t->v = must(realloc(t->v, t->room * sizeof *t->v));
+    uintptr_t from = ((uintptr_t)t->v + huge - 1) & ~(huge - 1),
+              to = (uintptr_t)(t->v + t->room) & ~(huge - 1);
+    if (to > from)
+        madvise((void *)from, to - from, MADV_HUGEPAGE); /* a wish: without it all goes on */
+}
+
+void trace_add(struct trace *t, const struct pwc_trace_record *r)
+{
+    if (t->n == t->room)
+        grow(t);
+    t->v[t->n++] = *r;
+}
+
+void trace_free(struct trace *t)
+{
+    if (t == NULL)
+        return;
+    output_drop(&t->out);
+    free(t->v);
+    free(t->leases);
+    free(t->stages);
+    free(t);
+}
+
+/* ---- the index ---- */
+
+static int by_lease(const void *a, const void *b)
+{
+    uint64_t x = ((const struct trace_lease *)a)->lease, y = ((const struct trace_lease *)b)->lease;
+    return x < y ? -1 : x > y;
+}
+
+static int by_stage(const void *a, const void *b)
+{
+    uint64_t x = ((const struct trace_stage *)a)->stage, y = ((const struct trace_stage *)b)->stage;
+    return x < y ? -1 : x > y;
+}
+
+struct trace_lease *trace_lease_of(struct trace *t, uint64_t lease)
+{
+    const struct trace_lease key = {.lease = lease};
+    return t->nleases > 0 ? bsearch(&key, t->leases, t->nleases, sizeof key, by_lease) : NULL;
+}
+
+struct trace_stage *trace_stage_of(struct trace *t, uint64_t stage)
+{
+    const struct trace_stage key = {.stage = stage};
+    return t->nstages > 0 ? bsearch(&key, t->stages, t->nstages, sizeof key, by_stage) : NULL;
+}
+
+static struct trace_lease lease_from(const struct pwc_trace_record *r)
+{
+    return (struct trace_lease){.lease = r->lease,
+                                .stage = r->stage,
+                                .given = r->at_ns,
+                                .begun = r->at_ns,
+                                .over = r->at_ns,
+                                .first = r->first,
+                                .n = r->n,
+                                .kind = r->code,
+                                .seat = r->seat};
+}
+
+/* Both tables get an entry a record, are sorted, and lose what stands there twice. */
+static void fill_tables(struct trace *t)
+{
+    size_t leases = 0, stages = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        leases += t->v[i].kind == PWC_TRACE_LEASE;
+        stages += t->v[i].stage != 0 && t->v[i].kind != PWC_TRACE_CHUNKS;
+    }
+    t->leases = must(calloc(leases + 1, sizeof *t->leases));
+    t->stages = must(calloc(stages + 1, sizeof *t->stages));
+    for (size_t i = 0; i < t->n; i++) {
+        const struct pwc_trace_record *r = &t->v[i];
+        if (r->kind == PWC_TRACE_LEASE)
+            t->leases[t->nleases++] = lease_from(r);
+        if (r->stage != 0 && r->kind != PWC_TRACE_CHUNKS)
+            t->stages[t->nstages++] = (struct trace_stage){.stage = r->stage, .pid = r->pid};
+    }
+    qsort(t->leases, t->nleases, sizeof *t->leases, by_lease);
+    qsort(t->stages, t->nstages, sizeof *t->stages, by_stage);
+}
+
+static void no_twins(struct trace *t)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < t->nstages; i++)
+        if (n == 0 || t->stages[n - 1].stage != t->stages[i].stage)
+            t->stages[n++] = t->stages[i];
+        else if (t->stages[n - 1].pid == 0)
+            t->stages[n - 1].pid = t->stages[i].pid;
+    t->nstages = n;
+    for (size_t i = n = 0; i < t->nleases; i++)
+        if (n == 0 || t->leases[n - 1].lease != t->leases[i].lease)
+            t->leases[n++] = t->leases[i];
+    t->nleases = n;
+}
+
+static void index_record(struct trace *t, const struct pwc_trace_record *r, struct trace_lease **cache)
+{
+    struct trace_stage *s;
+    struct trace_lease *l = *cache;
+    if (r->lease == 0 || ((l == NULL || l->lease != r->lease) && (l = trace_lease_of(t, r->lease)) == NULL))
+        return;
+    *cache = l;
+    if (r->kind == PWC_TRACE_LEASE && (s = trace_stage_of(t, r->stage)) != NULL) {
+        s->kinds |= 1u << (r->code & 31);
+        s->seat = s->seat == 0 ? r->seat : s->seat;
+    } else if (r->kind == PWC_TRACE_CHUNKS && r->code == PWC_OK) {
+        l->recorded += r->n;
+    } else if (r->kind == PWC_TRACE_ENDED) {
+        l->ended = true;
+        l->begun = r->value;
+        l->over = r->end_ns;
+        l->first = r->first;
+        l->kept = r->n;
+        l->why = r->code;
+    }
+}
+
+void trace_index(struct trace *t)
+{
+    struct trace_lease *cache = NULL;
+    fill_tables(t);
+    no_twins(t);
+    t->base = UINT64_MAX;
+    for (size_t i = 0; i < t->n; i++) {
+        const struct pwc_trace_record *r = &t->v[i];
+        index_record(t, r, &cache);
+        t->base = r->at_ns < t->base ? r->at_ns : t->base;
+        t->last = r->at_ns > t->last ? r->at_ns : t->last;
+        t->last = r->end_ns > t->last ? r->end_ns : t->last;
+    }
+    t->base = t->n > 0 ? t->base : 0;
+}
+
+/* ---- run --trace ---- */
+
+static void on_records(struct pwc_job *job, const struct pwc_trace_record *records, size_t n,
+                       uint64_t dropped, void *user)
+{
+    (void)job;
+    struct trace *t = user;
+    t->dropped = dropped;
+    for (size_t i = 0; i < n; i++)
+        trace_add(t, &records[i]);
+}
+
+int trace_prepare(struct run *run)
+{
+    const char *name = run->args->o.trace;
+    char why[256];
+    if (name == NULL)
+        return 0;
+    struct trace *t = run->trace = must(calloc(1, sizeof *t));
+    t->out.fd = -1;
+    if (output_open(name, &t->out, why, sizeof why) != 0)
+        return complain(EXIT_FAILED, "cannot write the trace '%s': %s", name, why);
+    snprintf(t->op, sizeof t->op, "%s", run->rq.shape.name);
+    pwc_spec_trace(run->rq.spec, TRACE_MOST, on_records, t);
+    return 0;
+}
+
+int trace_publish(struct run *run)
+{
+    struct trace *t = run->trace;
+    char why[256];
+    if (t == NULL || pwc_job_id(run->job) == 0)
+        return 0;
+    t->job = pwc_job_id(run->job);
+    trace_index(t);
+    if (trace_write(t, t->out.fd) < 0)
+        snprintf(why, sizeof why, "%s", strerror(errno));
+    else if (output_publish(&t->out, why, sizeof why) == 0)
+        return 0;
+    return complain(EXIT_FAILED, "cannot write the trace '%s': %s", run->args->o.trace, why);
+}
+
+/* ---- the verb ---- */
+
+static void print_line(const char *fmt, ...) FORMAT(1, 2);
+static void print_line(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vprintf(fmt, ap);
+    va_end(ap);
+    putchar('\n');
+}
+
+static int tell(struct trace *t, bool as_json)
+{
+    struct account a;
+    account_make(t, &a);
+    if (as_json) {
+        struct json j;
+        json_open(&j, stdout);
+        account_json(&j, NULL, t, &a);
+    } else {
+        account_print(t, &a, print_line);
+    }
+    account_free(&a);
+    return 0;
+}
+
+int verb_trace(const struct args *args)
+{
+    char why[128];
+    if (args->n != 2)
+        return complain(EXIT_USAGE, "which file? pwcctl trace FILE, as 'pwcctl run --trace FILE' wrote it");
+    const char *name = args->words[1];
+    int fd =
+        strcmp(name, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return complain(EXIT_FAILED, "'%s': %s", name, strerror(errno));
+    struct trace *t = must(calloc(1, sizeof *t));
+    t->out.fd = -1;
+    int r = trace_read(t, fd, why, sizeof why);
+    close(fd);
+    if (r == 0) {
+        trace_index(t);
+        r = tell(t, args->o.json);
+    } else {
+        r = complain(EXIT_FAILED, "'%s': %s", name, why);
+    }
+    trace_free(t);
+    return r;
+}

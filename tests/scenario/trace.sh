@@ -1,0 +1,261 @@
+#!/bin/bash
+# run --trace: the file is what viewers expect, tells each chunk once, and says what deaths cost; `pwcctl trace` counts
+# the same again from the file.
+. "$(dirname "$0")/lib.sh"
+
+setup() {
+    start_pwcd --workers 2
+}
+
+# no WHAT FILTER FILE: jq's FILTER finds nothing.
+no() {
+    local found
+    found=$(jq -c "[$2] | .[:3]" "$3")
+    equal "$1" '[]' "$found"
+}
+
+# What any trace must be: on each thread times that only grow, ends that have a beginning, chunks inside of
+# their lease, a name for each thread.
+well_formed() {
+    equal "schema" pwc.trace/1 "$(jq -r .otherData.schema "$1")"
+    no "times that run backwards" '[.traceEvents[] | select(.ph != "M")] | group_by([.pid, .tid, .ph == "C", .ph]) | .[] |
+        [., .[1:]] | transpose[] | select(.[1] != null and .[1].ts < .[0].ts)' "$1"
+    no "negative lengths" '.traceEvents[] | select(.ph == "X" and .dur < 0)' "$1"
+    no "leases without an end" '[.traceEvents[] | select(.ph == "B" or .ph == "E")] | group_by([.pid, .tid]) | .[] |
+        reduce .[] as $e (0; if . < 0 or . > 1 then -9 else . + (if $e.ph == "B" then 1 else -1 end) end) |
+        select(. != 0)' "$1"
+    no "chunks outside of their lease" '[.traceEvents[] | select(.pid == 2 and (.cat == "lease" or .cat == "chunks" or
+        .cat == "ended"))] | group_by(.args.lease)[] | (map(select(.cat == "lease"))[0].ts) as $from |
+        (map(select(.cat == "ended"))[0].ts) as $to |
+        .[] | select(.cat == "chunks" and (.ts < $from or .ts + .dur > $to + 0.002))' "$1"
+    no "threads without a name" '([.traceEvents[] | select(.name == "thread_name") | [.pid, .tid]] | unique) as $named |
+        .traceEvents[] | select(.ph != "M" and ([[.pid, .tid]] - $named) != [])' "$1"
+    no "arrows that come from nowhere" '([.traceEvents[] | select(.ph == "s") | .id]) as $s |
+        [.traceEvents[] | select(.ph == "f") | .id] - $s | .[]' "$1"
+}
+
+# Chunks 0 to N-1 once each: ended as counting, and absorbed; with records of their own or counted without.
+each_chunk_once() {
+    local from='(.args.first // 0)'
+    for cat in ended absorbed; do
+        equal "chunks $cat" "$1" "$(jq "[.traceEvents[] | select(.cat == \"$cat\" and .args.n > 0)] | sort_by($from) |
+            reduce .[] as \$e (0; if \$e.args.first == . then . + \$e.args.n else -1e18 end)" "$2")"
+    done
+    equal "recorded or counted" "$1" "$(jq '([.traceEvents[] | select(.name == "chunk" or .name == "chunks") | .args.n] |
+        add) + .otherData.chunks_without_record' "$2")"
+}
+
+test_each_chunk_is_there_once() {
+    run_ok fault.none n=3000 --trace t.json --json
+    well_formed t.json
+    each_chunk_once 3000 t.json
+    equal "chunks in the account" 3000 "$(field recorded)"
+    files_are t.json
+}
+
+test_short_chunks_share_records() {
+    run_ok noop n=10000000 --trace t.json --json
+    well_formed t.json
+    each_chunk_once 10000000 t.json
+    [[ $(jq '.traceEvents | length' t.json) -lt 100000 ]] || fail "a record for every empty chunk"
+}
+
+# The chunk stands there twice: lost with its cause, then done in another process.
+test_a_killed_workers_chunk_is_there_twice() {
+    local chunk
+    in_background job "$PWCCTL" run fault.none n=400 ms=5 --trace t.json --json
+    until_true "a quarter of the job" job_done_at_least 100
+    kill_stage KILL "$WORKING"
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    well_formed t.json
+    each_chunk_once 400 t.json
+    equal "deaths" 1 "$(jq '[.traceEvents[] | select(.cat == "died" and .args.why == "crash")] | length' t.json)"
+    chunk=$(jq '.traceEvents[] | select(.cat == "died" and .args.why == "crash") | .args.first' t.json)
+    equal "the lost one" '["crash"]' "$(jq -c "[.traceEvents[] | select(.name == \"chunk lost\" and .args.first == $chunk) |
+        .args.why]" t.json)"
+    equal "processes at it" 2 "$(jq "[.traceEvents[] | select(.cat == \"chunks\" and .args.first == $chunk) | .tid] | unique |
+        length" t.json)"
+    equal "its retry" 1 "$(jq "[.traceEvents[] | select(.cat == \"retry\" and .args.first == $chunk)] | length" t.json)"
+    jq -e ".account.deaths | .count == 1 and .measured == 1 and .redone_ns > 0 and .respawned > 0 and
+        .again_max_ns >= .again_p50_ns and .again_p50_ns > 0" job.out >/dev/null || fail "account: $(jq -c .account job.out)"
+    "$PWCCTL" trace t.json --json >again
+    equal "the account from the file" "$(jq -S .account job.out)" "$(jq -S . again)"
+}
+
+# Times of the account, from the events by another hand.
+test_the_account_can_be_recomputed() {
+    in_background job "$PWCCTL" run fault.none n=400 ms=5 --trace t.json --json
+    for i in 1 2 3; do
+        until_true "chunk $((i * 80))" job_done_at_least $((i * 80))
+        kill_stage KILL "$WORKING"
+    done
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    local redone again
+    redone=$(jq '([.traceEvents[] | select(.cat == "lease")] | map({key: (.args.lease | tostring), value: .ts}) |
+        from_entries) as $given | [.traceEvents[] | select(.cat == "ended" and .args.why == "crash") |
+        .ts - $given[.args.lease | tostring]] | add * 1000 | round' t.json)
+    equal "redone" "$redone" "$(jq .account.deaths.redone_ns job.out)"
+    again=$(jq '[.traceEvents[] | select(.cat == "died" and .args.why == "crash")] as $deaths |
+        [.traceEvents[] | select(.cat == "chunks")] as $chunks | [$deaths[] | . as $d | [$chunks[] |
+        select(.tid != $d.tid and .args.first == $d.args.first and .ts > $d.ts) | .ts] | min - $d.ts] | max * 1000 | round' t.json)
+    equal "until the chunk was begun again" "$again" "$(jq .account.deaths.again_max_ns job.out)"
+}
+
+test_serial_output() {
+    need_vips
+    vips black b.v 4000 3000 --bands 3 >/dev/null
+    vips copy b.v in.tif >/dev/null
+    run_ok image.gaussblur sigma=2 in.tif out.png --trace t.json
+    well_formed t.json
+    each_chunk_once "$(jq '[.traceEvents[] | select(.cat == "job") | .args.n] | max' t.json)" t.json
+    for role in producer worker consumer; do
+        jq -e ".traceEvents[] | select(.name == \"thread_name\") | .args.name | select(startswith(\"$role\"))" t.json \
+            >/dev/null || fail "no track of a $role"
+    done
+    jq -e '[.traceEvents[] | select(.cat == "announced")] | length > 1' t.json >/dev/null || fail "nothing was announced"
+    equal "arrows" "$(jq '[.traceEvents[] | select(.ph == "s")] | length' t.json)" \
+        "$(jq '[.traceEvents[] | select(.ph == "f")] | length' t.json)"
+    rm b.v
+    files_are in.tif out.png t.json
+}
+
+test_batches_and_small_jobs() {
+    need_vips
+    for i in 1 2 3 4 5; do vips black "$i.png" 60 40; done
+    echo nonsense >bad.png
+    RC=0
+    "$PWCCTL" run image.invert --out-dir out ./*.png --trace t.json >"$T/out" 2>"$T/err" || RC=$?
+    equal "exit status" 5 "$RC"
+    well_formed t.json
+    equal "kept" 5 "$(jq '[.traceEvents[] | select(.cat == "ended") | .args.n] | add' t.json)"
+    equal "given up" 1 "$(jq '[.traceEvents[] | select(.cat == "gave_up")] | length' t.json)"
+    run_ok image.invert 1.png one.png --trace t.json
+    well_formed t.json
+    each_chunk_once 1 t.json
+}
+
+# One that could travel with its lease and others behind it has a lease of its own when it is traced.
+test_a_small_job() {
+    for i in 1 2 3; do run_ok noop n=1; done
+    run_ok noop n=1 --trace t.json
+    well_formed t.json
+    each_chunk_once 1 t.json
+    equal "leases" 1 "$(jq '[.traceEvents[] | select(.cat == "lease")] | length' t.json)"
+}
+
+# Who only follows the job gets none of it; the trace of who submitted it is whole.
+test_others_follow() {
+    in_background job "$PWCCTL" run fault.none n=200 ms=5 --trace t.json --json
+    local job=$BG
+    until_true "a tenth of the job" job_done_at_least 20
+    in_background other "$PWCCTL" wait 1 --json
+    finish_background "$BG"
+    equal "exit status of the other" 0 "$RC"
+    equal "an account" null "$(jq -c .account other.out)"
+    finish_background "$job"
+    equal "exit status" 0 "$RC"
+    well_formed t.json
+    each_chunk_once 200 t.json
+    rm other.*
+}
+
+tried_again() { # JOB.CHUNK
+    "$PWCCTL" quarantine retry "$1" >"$T/out" 2>&1
+}
+
+test_given_up_and_tried_again() {
+    in_background job "$PWCCTL" run fault.segv n=600 ms=5 at=4 attempts=3 --on-failure skip --trace t.json --json
+    local job=$BG
+    until_true "a chunk in quarantine" tried_again 1.4
+    finish_background "$job"
+    equal "exit status" 0 "$RC"
+    well_formed t.json
+    each_chunk_once 600 t.json
+    equal "in this order" '["gave_up","again"]' "$(jq -c '[.traceEvents[] | select(.cat == "gave_up" or .cat == "again") |
+        .cat]' t.json)"
+    equal "given up in the end" 0 "$(jq .account.given_up job.out)"
+}
+
+test_failed_jobs_have_a_trace() {
+    RC=0
+    "$PWCCTL" run -q fault.segv n=100 at=17 attempts=99 --trace t.json >"$T/out" 2>"$T/err" || RC=$?
+    equal "exit status" 1 "$RC"
+    well_formed t.json
+    equal "attempts at chunk 17" 3 "$(jq '[.traceEvents[] | select(.name == "chunk lost" and .args.first == 17 and
+        .args.why == "crash")] | length' t.json)"
+    equal "given up" 17 "$(jq '.traceEvents[] | select(.cat == "gave_up") | .args.first' t.json)"
+    equal "the job's end" failed "$(jq -r '[.traceEvents[] | select(.cat == "job")][-1].name' t.json)"
+}
+
+# It overwrites slots and ring before it dies: the lease it had is told without it.
+test_a_stage_that_scribbles_on_its_ring() {
+    run_ok fault.scribble n=500 at=123 attempts=1 --trace t.json --json
+    well_formed t.json
+    each_chunk_once 500 t.json
+    equal "deaths" "$(field deaths)" "$(jq .account.deaths.count "$T/out")"
+}
+
+test_where_it_goes() {
+    run_ok noop n=10 --trace -
+    cp "$T/out" piped.json
+    well_formed piped.json
+    "$PWCCTL" trace - <piped.json | grep -q '10 absorbed' || fail "nothing from stdin"
+    echo old >t.json
+    chmod 600 t.json
+    run_ok noop n=10 --trace t.json
+    well_formed t.json
+    equal "mode" 600 "$(stat -c %a t.json)"
+    refused 1 "cannot write the trace 'no/where.json'.*No such" noop n=10 --trace no/where.json
+    refused 1 "cannot write the trace '/dev/full'.*No space" noop n=10 --trace /dev/full
+    refused 2 "detach exclude" noop n=10 --trace x.json --detach
+    refused 2 "takes stdout" noop n=10 --trace - --json
+    refused 2 "no op" no.such.op --trace x.json
+    files_are piped.json t.json
+}
+
+test_files_that_are_no_trace() {
+    local text
+    check_no_trace() { # PATTERN
+        RC=0
+        "$PWCCTL" trace bad.json >"$T/out" 2>"$T/err" || RC=$?
+        equal "exit status for $(head -c 40 bad.json)" 1 "$RC"
+        equal "lines" 1 "$(wc -l <"$T/err")"
+        grep -qE "$1" "$T/err" || fail "no '$1' in $(<"$T/err")"
+    }
+    run_ok noop n=10 --trace good.json
+    for text in '{' '{"traceEvents":[' 'x' '{"a":}' '{"a" 1}' '[]' '{"a":"' "$(printf '%0100d' 0 | tr 0 '[')"; do
+        printf '%s' "$text" >bad.json
+        check_no_trace 'no JSON at byte'
+    done
+    head -c 700 good.json >bad.json
+    check_no_trace 'no JSON at byte'
+    echo '{"traceEvents":[]}' >bad.json
+    check_no_trace 'no trace'
+    : >bad.json
+    check_no_trace 'empty'
+    sed -E 's/:[0-9]+/:18446744073709551615/g' good.json >wild.json
+    "$PWCCTL" trace wild.json >/dev/null || :
+    "$PWCCTL" trace wild.json --json | jq -e .schema >/dev/null || fail "wild numbers give no account"
+    RC=0
+    "$PWCCTL" trace missing.json 2>"$T/err" || RC=$?
+    equal "exit status" 1 "$RC"
+}
+
+# Without --trace nobody writes records, also after a job that had one.
+test_nothing_when_nobody_asked() {
+    run_ok noop n=1000 --trace t.json
+    run_ok noop n=1000 --json
+    equal "an account" null "$(jq -c .account "$T/out")"
+}
+
+test_verbose_summary() {
+    run_ok fault.none n=200 ms=1 --trace t.json -v
+    grep -q '200 absorbed' "$T/err" || fail "no account: $(<"$T/err")"
+    "$PWCCTL" trace t.json >from-file
+    grep -A9 '^trace of' "$T/err" >from-run
+    same from-run from-file
+}
+
+run_tests "$@"
