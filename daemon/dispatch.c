@@ -1,14 +1,13 @@
-/* dispatch.c - see dispatch.h. Sizes come from lease_size.c, places from assembly.c, chunks from ledger.c. */
-#include <errno.h>
-#include <fcntl.h>
+/* dispatch.c - see dispatch.h. Sizes come from lease_size.c, places from assembly.c, chunks from ledger.c;
+ * the planner, the producer and the consumer are in roles.c. */
 #include <string.h>
-#include <unistd.h>
 
 #include "daemon/cgroup.h"
 #include "daemon/dispatch.h"
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/pool.h"
+#include "daemon/roles.h"
 #include "daemon/small.h"
 #include "daemon/trace.h"
 #include "ipc/fds.h"
@@ -92,84 +91,6 @@ void dispatch_release(struct stage *s, bool keep_states)
     }
 }
 
-/* ---- opening a job in a stage ---- */
-
-static void remember_open(struct stage *s, uint64_t job, Stage__Role role)
-{
-    if (s->open[STAGE_OPEN_JOBS - 1].job != 0) {
-        Stage__JobClose m = STAGE__JOB_CLOSE__INIT;
-        m.job = s->open[STAGE_OPEN_JOBS - 1].job;
-        stage_send(s, PWC_MSG_JOB_CLOSE, &m.base);
-    }
-    memmove(&s->open[1], &s->open[0], sizeof s->open[0] * (STAGE_OPEN_JOBS - 1));
-    s->open[0].job = job;
-    s->open[0].role = role;
-}
-
-/* Which of the client's descriptors this role gets: a planner all, a consumer outputs; a worker inputs when
- * there is no raster, and the output where results are placed. */
-static bool gets_role(const struct job *j, Stage__Role role, bool out)
-{
-    if (j->batch || !j->have_fds)
-        return false;
-    switch (role) {
-    case STAGE__ROLE__ROLE_PLANNER:
-        return true;
-    case STAGE__ROLE__ROLE_PRODUCER:
-        return !out;
-    case STAGE__ROLE__ROLE_CONSUMER:
-        return out;
-    default:
-        return out ? j->absorb == PWC__ABSORB__ABSORB_PLACED : j->raster_fd < 0;
-    }
-}
-
-/* False: it could not be told, and is being killed. */
-static bool job_open(struct job *j, struct stage *s, Stage__Role role)
-{
-    if (stage_has_open(s, j->id, role))
-        return true;
-    flow_forget_open(s, j->id); /* one role at a time */
-    remember_open(s, j->id, role);
-    Stage__JobOpen m = STAGE__JOB_OPEN__INIT;
-    Stage__Budget budget = STAGE__BUDGET__INIT;
-    const struct config *cfg = &j->d->cfg;
-    int fds[PWC_FDS_MAX];
-    char *roles[PWC_ROLES_MAX];
-    unsigned nfds = 0;
-    bool writes = role == STAGE__ROLE__ROLE_PLANNER || role == STAGE__ROLE__ROLE_PRODUCER;
-    log_debug("job %lu: opened in stage %lu, role %d", (unsigned long)j->id, (unsigned long)s->id, (int)role);
-    int raster = role == STAGE__ROLE__ROLE_CONSUMER ? -1 : writes ? j->scratch_fd : j->raster_fd;
-
-    m.job = j->id;
-    m.op = j->op->name;
-    m.n_params = j->params->n, m.params = j->params->v;
-    m.format = j->format;
-    m.n_save = j->save->n, m.save = j->save->v;
-    m.n_load = j->load->n, m.load = j->load->v;
-    budget.pixels = cfg->max_pixels, budget.bytes = cfg->max_bytes, budget.frames = cfg->max_frames;
-    m.budget = &budget;
-    m.role = role;
-    m.chunks = j->ledger.total;
-    m.result_bytes = j->assembly.result_bytes;
-    m.absorb = j->absorb;
-    m.batch = j->batch;
-    m.fill = j->fill;
-    if ((m.has_plan = j->plan_fd >= 0 && role != STAGE__ROLE__ROLE_PLANNER))
-        fds[nfds++] = j->plan_fd;
-    if ((m.has_raster = raster >= 0))
-        fds[nfds++] = raster;
-    m.roles = roles;
-    for (unsigned i = 0; i < j->nroles; i++)
-        if (j->batch || gets_role(j, role, j->roles[i].out)) {
-            roles[m.n_roles++] = j->roles[i].name;
-            if (!j->batch)
-                fds[nfds++] = j->fds[i];
-        }
-    stage_send_full(s, PWC_MSG_JOB_OPEN, &m.base, NULL, 0, fds, nfds);
-    return s->state == STAGE_IDLE;
-}
-
 /* ---- finding a stage ---- */
 
 /* Sends as many spares into the domain as the job could use seats; they come back as idle ones. */
@@ -181,7 +102,7 @@ static void call_stages(struct job *j, uint32_t wanted)
     daemon_touch(j->d);
 }
 
-static struct stage *find_stage(struct job *j, uint32_t wanted)
+struct stage *dispatch_find_stage(struct job *j, uint32_t wanted)
 {
     bool fresh = j->isolation == PWC__ISOLATION__ISOLATION_CHUNK;
     struct stage *s = pool_idle(j->d->pool, j->domain, fresh, j, NULL);
@@ -233,7 +154,7 @@ static struct stage *find_worker(struct job *j, uint32_t wanted)
 {
     bool fresh = j->isolation == PWC__ISOLATION__ISOLATION_CHUNK;
     struct stage *s = pool_idle(j->d->pool, j->domain, fresh, j, has_room);
-    if (s == NULL && (s = find_stage(j, wanted)) != NULL) {
+    if (s == NULL && (s = dispatch_find_stage(j, wanted)) != NULL) {
         if (ledger_lowest(&j->ledger) != j->assembly.absorbed)
             return NULL;
         flow_release_arena(s);
@@ -322,7 +243,7 @@ static void count_worker(struct job *j, uint64_t stage)
 
 static bool lease_small(struct job *j)
 {
-    struct stage *s = find_stage(j, j->d->seats - j->d->seats_busy);
+    struct stage *s = dispatch_find_stage(j, j->d->seats - j->d->seats_busy);
     if (s != NULL)
         small_start(j, s);
     return s != NULL;
@@ -334,7 +255,7 @@ static bool lease_chunks(struct job *j)
         return lease_small(j);
     uint64_t most = lease_wanted(j), waiting = ledger_waiting(&j->ledger);
     struct stage *s = find_worker(j, (uint32_t)MIN(waiting, (uint64_t)(j->d->seats - j->d->seats_busy)));
-    if (s == NULL || !need_arena(j, s) || !job_open(j, s, STAGE__ROLE__ROLE_WORKER))
+    if (s == NULL || !need_arena(j, s) || !roles_open(j, s, STAGE__ROLE__ROLE_WORKER))
         return false;
     uint32_t place = 0, places = 0;
     if (s->arena_job == j && j->assembly.result_bytes > 0) {
@@ -362,123 +283,15 @@ static bool lease_chunks(struct job *j)
 /* All is computed and the states must become results: a lease of no chunks. */
 static bool lease_finish(struct job *j)
 {
-    struct stage *s = find_stage(j, 1);
-    if (s == NULL || !job_open(j, s, STAGE__ROLE__ROLE_WORKER))
+    struct stage *s = dispatch_find_stage(j, 1);
+    if (s == NULL || !roles_open(j, s, STAGE__ROLE__ROLE_WORKER))
         return false;
     dispatch_begin(j, s, LEASE_FINISH, true);
     send_lease(j, s, true);
     return true;
 }
 
-/* ---- the other roles ---- */
-
-static int open_scratch(struct job *j)
-{
-    if (!j->op->scratch || j->scratch_fd >= 0)
-        return 0;
-    j->scratch_fd = open(j->d->cfg.scratch, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (j->scratch_fd >= 0)
-        return 0;
-    job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "no scratch file in %s: %s",
-            j->d->cfg.scratch, strerror(errno));
-    return -1;
-}
-
-static bool start_plan(struct job *j)
-{
-    struct stage *s = find_stage(j, j->d->seats);
-    if (s == NULL || open_scratch(j) < 0 || !job_open(j, s, STAGE__ROLE__ROLE_PLANNER))
-        return false;
-    dispatch_begin(j, s, LEASE_PLAN, true);
-    trace_lease(j, s);
-    j->planner = s;
-    if (j->state == PWC__JOB_STATE__JOB_QUEUED) {
-        j->state = PWC__JOB_STATE__JOB_PLANNING;
-        events_state(j);
-    }
-    Stage__Plan m = STAGE__PLAN__INIT;
-    m.job = j->id;
-    m.lease = s->lease.id;
-    m.attempt = 1;
-    for (int i = 0; i < CAUSES; i++)
-        m.attempt += j->plan_charges[i];
-    stage_send(s, PWC_MSG_PLAN, &m.base);
-    return true;
-}
-
-void dispatch_produce(struct job *j, struct stage *s)
-{
-    dispatch_begin(j, s, LEASE_PRODUCE, false);
-    trace_lease(j, s);
-    j->producer = s;
-    Stage__Produce m = STAGE__PRODUCE__INIT;
-    m.job = j->id;
-    m.lease = s->lease.id;
-    stage_send(s, PWC_MSG_PRODUCE, &m.base);
-    if (j->assembly.absorbed > 0)
-        flow_release(j);
-}
-
-static void start_consumer(struct job *j, struct stage *s)
-{
-    if (!job_open(j, s, STAGE__ROLE__ROLE_CONSUMER))
-        return;
-    dispatch_begin(j, s, LEASE_CONSUME, false);
-    trace_lease(j, s);
-    j->consumer = s;
-    Stage__Consume m = STAGE__CONSUME__INIT;
-    m.job = j->id;
-    m.lease = s->lease.id;
-    stage_send(s, PWC_MSG_CONSUME, &m.base);
-    flow_feed(j);
-}
-
-/* Roles without a seat: the consumer, and a producer in place of one that died. */
-static void fill_roles(struct job *j)
-{
-    if (j->state != PWC__JOB_STATE__JOB_RUNNING)
-        return;
-    struct stage *s;
-    if (j->absorb == PWC__ABSORB__ABSORB_SERIAL && j->consumer == NULL && !j->consumed &&
-        (s = find_stage(j, j->d->seats + 1)) != NULL)
-        start_consumer(j, s);
-    if (j->producer_needed && !j->produced && j->producer == NULL && (s = find_stage(j, 1)) != NULL &&
-        job_open(j, s, STAGE__ROLE__ROLE_PRODUCER))
-        dispatch_produce(j, s);
-}
-
 /* ---- choosing ---- */
-
-/* Stages a job may hold without a seat: its consumer's and its producer's. */
-static uint32_t roles_of(const struct job *j)
-{
-    bool serial = j->absorb == PWC__ABSORB__ABSORB_SERIAL;
-    if (!j->planned)
-        return (serial ? 1u : 0u) + (j->op->scratch ? 1u : 0u);
-    return (serial && !j->consumed ? 1u : 0u) +
-           (j->producer_needed && (j->windowed || !j->produced) ? 1u : 0u);
-}
-
-/* Consumers and producers stay for as long as their job lasts. If they held every stage, no worker could be
- * started and none of them would ever end: a job begins when there is room for its own beside those that have
- * begun, and for one worker. */
-static bool roles_fit(const struct job *j)
-{
-    if (j->state != PWC__JOB_STATE__JOB_QUEUED || roles_of(j) == 0)
-        return true;
-    uint32_t taken = 0;
-    const struct user *u;
-    const struct job *other;
-    TAILQ_FOREACH(u, &j->d->users, link)
-    {
-        TAILQ_FOREACH(other, &u->active, link)
-        {
-            if (other->state == PWC__JOB_STATE__JOB_PLANNING || other->state == PWC__JOB_STATE__JOB_RUNNING)
-                taken += roles_of(other);
-        }
-    }
-    return taken == 0 || taken + roles_of(j) < config_stages_max(&j->d->cfg, j->d->seats);
-}
 
 static bool start_one(struct job *j)
 {
@@ -492,8 +305,7 @@ static bool start_one(struct job *j)
             j->state_due = true; /* most are over before anybody could read that they run */
     }
     if (j->state == PWC__JOB_STATE__JOB_QUEUED || j->state == PWC__JOB_STATE__JOB_PLANNING)
-        return !j->planned && j->planner == NULL && (j->items == 0 || j->have_fds) && roles_fit(j) &&
-               start_plan(j);
+        return !j->planned && j->planner == NULL && (j->items == 0 || j->have_fds) && roles_plan(j);
     if (j->state != PWC__JOB_STATE__JOB_RUNNING)
         return false;
     if (ledger_waiting(&j->ledger) > 0)
@@ -621,7 +433,7 @@ static void keep_reserve(struct daemon *d)
         return;
     }
     if (need_arena(heaviest, s))
-        (void)job_open(heaviest, s, STAGE__ROLE__ROLE_WORKER);
+        (void)roles_open(heaviest, s, STAGE__ROLE__ROLE_WORKER);
 }
 
 void dispatch_run(struct daemon *d)
@@ -633,7 +445,7 @@ void dispatch_run(struct daemon *d)
     {
         TAILQ_FOREACH(j, &u->active, link)
         {
-            fill_roles(j);
+            roles_fill(j);
         }
     }
     uint64_t tried = 0;

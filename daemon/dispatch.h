@@ -11,8 +11,8 @@
 #include "daemon/job.h"
 
 void dispatch_run(struct daemon *d);
-/* For flow: the planner's stage goes on as producer. */
-void dispatch_produce(struct job *j, struct stage *s);
+/* An idle stage of the job's domain; NULL: none, up to `wanted` spares have been sent there. */
+struct stage *dispatch_find_stage(struct job *j, uint32_t wanted);
 /* The stage is idle: it holds a new lease, with a number of its own, and no chunks yet. seat: it takes one.
  */
 void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool seat);

@@ -1,16 +1,15 @@
-/* flow.c - see flow.h. One handler a message; each checks first that its sender holds what it speaks of. */
+/* flow.c - see flow.h. One handler a message; each checks first that its sender holds what it speaks of.
+ * Reports are in reports.c, deaths in loss.c. */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "daemon/cgroup.h"
-#include "daemon/closer.h"
 #include "daemon/deaths.h"
 #include "daemon/dispatch.h"
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/pool.h"
-#include "daemon/quarantine.h"
+#include "daemon/roles.h"
 #include "daemon/small.h"
 #include "daemon/trace.h"
 #include "ipc/fds.h"
@@ -103,258 +102,6 @@ void flow_feed(struct job *j)
     }
 }
 
-/* ---- chunks that ended badly ---- */
-
-static void item_gave_up(struct job *j, uint64_t chunk, Pwc__Code code, const char *reason)
-{
-    j->failed_items++;
-    job_item_done(j, chunk, code, reason, ledger_attempt(&j->ledger, chunk) - 1);
-}
-
-static void gave_up(struct job *j, uint64_t chunk, const struct death *x)
-{
-    quarantine_add(j, chunk, x->code, x->attempt, x->covers, x->reason);
-    trace_chunk(j, TRACE_GAVE_UP, chunk, x->code);
-    events_death(j, PWC__EVENT_KIND__EVENT_QUARANTINE, x);
-    events_chunks(j, chunk, 1, x->code, x->attempt, x->reason);
-    if (j->batch)
-        item_gave_up(j, chunk, x->code, x->reason);
-    else if ((j->on_failure == PWC__ON_FAILURE__ON_FAILURE_FAIL && j->halt.when == HALT_NEVER))
-        job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "%s", x->reason);
-    else if (j->absorb == PWC__ABSORB__ABSORB_SERIAL)
-        assembly_add_hole(&j->assembly, chunk);
-    if (j->ledger.bad.count > j->max_failures)
-        job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "more than %lu failures; the last: %s",
-                (unsigned long)j->max_failures, x->reason);
-    job_check(j);
-}
-
-/* The chunk is held. The death or error was recorded as x. */
-void flow_charge(struct job *j, uint64_t chunk, const struct death *x)
-{
-    if (!ledger_charge(&j->ledger, chunk, cause_of(x->code), &j->budget)) {
-        gave_up(j, chunk, x);
-        return;
-    }
-    trace_chunk(j, TRACE_RETRY, chunk, x->code);
-    events_death(j, PWC__EVENT_KIND__EVENT_RETRY, x);
-}
-
-/* ---- reports ---- */
-
-static void keep_results(struct job *j, Pwc__Param **results, size_t n)
-{
-    Pwc__Finished carrier = PWC__FINISHED__INIT;
-    carrier.results = results;
-    carrier.n_results = n;
-    free(j->results);
-    j->results_len = pwc__finished__get_packed_size(&carrier);
-    j->results = xcalloc(1, j->results_len);
-    pwc__finished__pack(&carrier, j->results);
-    j->got_results = true;
-}
-
-/* The tail holds one state, u32 length and bytes. */
-static bool state_fits(const struct frame *f)
-{
-    uint32_t n;
-    if (f->tail_len <= sizeof n)
-        return false;
-    memcpy(&n, f->tail, sizeof n);
-    return n == f->tail_len - sizeof n && n <= PWC_STATE_MAX;
-}
-
-static void keep_state(struct job *j, const struct frame *f)
-{
-    size_t n = f->tail_len - sizeof(uint32_t);
-    struct fold_state *st = xcalloc(1, sizeof *st + n);
-    st->len = n;
-    memcpy(st->bytes, f->tail + sizeof(uint32_t), n);
-    STAILQ_INSERT_TAIL(&j->states, st, link);
-}
-
-void flow_plan_failed(struct job *j, Pwc__Code code, const char *reason)
-{
-    enum cause c = cause_of(code);
-    if (++j->plan_charges[c] > j->budget.retries[c])
-        job_end(j, PWC__JOB_STATE__JOB_FAILED, code, "%s", reason);
-}
-
-static void report_plan(struct job *j, const Stage__Report *m)
-{
-    if (m->code != PWC__CODE__CODE_OK) {
-        flow_plan_failed(j, m->code, m->reason);
-        return;
-    }
-    ledger_init(&j->ledger, 1, 1);
-    uint64_t first;
-    ledger_take(&j->ledger, 1, &first);
-    ledger_report(&j->ledger, 0, 1);
-    trace_announced(j, 1);
-    j->state = PWC__JOB_STATE__JOB_RUNNING;
-    j->absorb = PWC__ABSORB__ABSORB_NONE;
-    j->bytes_out = m->bytes_out;
-    keep_results(j, m->results, m->n_results);
-    job_check(j);
-}
-
-/* What was computed stays in the arena until the consumer has it; the rest of the lease's places are free. */
-static void keep_in_arena(struct job *j, struct stage *s, uint64_t first, uint64_t done)
-{
-    if (s->lease.nplaces == 0)
-        return;
-    uint32_t kept = (uint32_t)MIN(done, (uint64_t)s->lease.nplaces);
-    if (kept > 0)
-        assembly_add(&j->assembly, s->arena, first, kept, s->lease.place);
-    if (kept < s->lease.nplaces)
-        arena_free_places(s->arena, s->lease.place + kept, s->lease.nplaces - kept);
-    s->lease.nplaces = 0;
-}
-
-static void items_reported(struct job *j, uint64_t first, uint64_t end)
-{
-    for (uint64_t i = first; j->batch && i < end; i++)
-        job_item_done(j, i, PWC__CODE__CODE_OK, "", ledger_attempt(&j->ledger, i));
-}
-
-enum claim { CLAIM_TRUE, CLAIM_LATE, CLAIM_LIE };
-
-/* A report that covers what its lease no longer holds is late: it is dropped whole, and what is still held is
- * done again. One that contradicts itself is a lie. Only a final lease can fail with all its chunks done: in
- * finishing. */
-static enum claim judge(const struct job *j, const struct lease *l, const Stage__Report *m,
-                        const struct frame *f)
-{
-    uint64_t held = l->end - l->first;
-    bool error = m->code != PWC__CODE__CODE_OK;
-    if (error && m->failed != l->first + m->done)
-        return CLAIM_LIE;
-    if (m->done > held || (error && m->done == held && !l->final))
-        return CLAIM_LATE;
-    if (j->absorb != PWC__ABSORB__ABSORB_FOLDED || (l->final && m->done == held && !error))
-        return CLAIM_TRUE;
-    return (f->tail_len == 0 ? m->done == 0 : state_fits(f)) ? CLAIM_TRUE : CLAIM_LIE;
-}
-
-static void take_report(struct job *j, struct stage *s, const Stage__Report *m, const struct frame *f)
-{
-    struct lease *l = &s->lease;
-    uint64_t first = l->first, end = first + m->done, held_end = l->end;
-    bool error = m->code != PWC__CODE__CODE_OK;
-    s->chunks += m->done;
-    l->kept = m->done;
-    l->why = m->code;
-    BUG_ON(!ledger_report(&j->ledger, first, end));
-    pace_update(&j->pace, m->done, m->ns);
-    if (l->small && m->done > 0)
-        small_took(j->d, j->op, m->ns);
-    if (m->done > 0)
-        j->idle_losses = 0;
-    keep_in_arena(j, s, first, m->done);
-    if (l->final && end == held_end && !error)
-        keep_results(j, m->results, m->n_results);
-    else if (j->absorb == PWC__ABSORB__ABSORB_FOLDED && f->tail_len > 0)
-        keep_state(j, f);
-    uint64_t rest = end + (error ? 1 : 0);
-    if (rest < held_end)
-        ledger_give_back(&j->ledger, rest, held_end);
-    items_reported(j, first, end);
-    events_chunks(j, first, m->done, PWC__CODE__CODE_OK, l->attempt, "");
-}
-
-void flow_after(struct job *j)
-{
-    j->progress_due = true;
-    if (j->state == PWC__JOB_STATE__JOB_ENDING) {
-        if (j->stages_on == 0)
-            job_settle(j);
-        return;
-    }
-    flow_feed(j);
-    job_check(j);
-}
-
-/* One process a chunk: who has computed one is of no more use. */
-static void retire_if_used(struct stage *s, const struct job *j)
-{
-    if (j->isolation == PWC__ISOLATION__ISOLATION_CHUNK && s->state == STAGE_IDLE)
-        stage_kill(s, PWC__CODE__CODE_OK, "one process a chunk");
-}
-
-static void give_back_lease(struct job *j, struct stage *s, Pwc__Code why, bool keep_states)
-{
-    s->lease.why = why;
-    ledger_give_back(&j->ledger, s->lease.first, s->lease.end);
-    dispatch_release(s, keep_states);
-}
-
-static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m, const struct frame *f)
-{
-    bool error = m->code != PWC__CODE__CODE_OK;
-    if (j->state == PWC__JOB_STATE__JOB_ENDING) {
-        give_back_lease(j, s, PWC__CODE__CODE_CANCELLED, false);
-        return;
-    }
-    if (judge(j, &s->lease, m, f) == CLAIM_LATE) {
-        s->d->totals.dropped++;
-        j->ledger.redone += s->lease.end - s->lease.first;
-        give_back_lease(j, s, PWC__CODE__CODE_STATE, true);
-        return;
-    }
-    bool finishing = error && m->done == s->lease.end - s->lease.first;
-    const struct death *x = error && !finishing ? deaths_error(s, m->failed, m->code, m->reason) : NULL;
-    take_report(j, s, m, f);
-    /* Without a chunk done and a state sent nothing was folded: what it was handed is wanted again. */
-    dispatch_release(s, m->done == 0 && f->tail_len == 0);
-    if (x != NULL)
-        flow_charge(j, m->failed, x);
-    else if (error)
-        flow_plan_failed(j, m->code, m->reason);
-}
-
-static void report_finish(struct job *j, struct stage *s, const Stage__Report *m)
-{
-    bool error = m->code != PWC__CODE__CODE_OK;
-    if (!error)
-        keep_results(j, m->results, m->n_results);
-    s->lease.why = m->code;
-    dispatch_release(s, error);
-    if (error)
-        flow_plan_failed(j, m->code, m->reason);
-}
-
-static void on_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
-{
-    const Stage__Report *m = (const Stage__Report *)msg;
-    enum lease_kind kind = s->lease.kind;
-    struct job *j = small_face_lease(s, m->lease) ? s->job : NULL;
-    if (j == NULL || m->job != j->id || kind == LEASE_PRODUCE || kind == LEASE_CONSUME) {
-        s->d->totals.dropped++;
-        return;
-    }
-    if (kind == LEASE_CHUNKS && judge(j, &s->lease, m, f) == CLAIM_LIE) {
-        stage_garbage(s, "reported what cannot be true");
-        return;
-    }
-    if (kind != LEASE_CHUNKS && m->code != PWC__CODE__CODE_OK && j->state != PWC__JOB_STATE__JOB_ENDING)
-        deaths_refused(s, m->code, m->reason);
-    if (kind == LEASE_CHUNKS) {
-        report_chunks(j, s, m, f);
-    } else if (kind == LEASE_FINISH) {
-        report_finish(j, s, m);
-    } else {
-        j->planner = NULL;
-        s->lease.why = m->code;
-        s->lease.kept = m->code == PWC__CODE__CODE_OK && j->state != PWC__JOB_STATE__JOB_ENDING ? 1 : 0;
-        dispatch_release(s, false);
-        if (j->state != PWC__JOB_STATE__JOB_ENDING)
-            report_plan(j, m);
-    }
-    retire_if_used(s, j);
-    if (!job_is_terminal(j))
-        flow_after(j);
-}
-
 /* ---- planned ---- */
 
 static const char *check_plan(const struct job *j, const Stage__Planned *m, const struct frame *f)
@@ -416,9 +163,9 @@ static void on_planned(struct stage *s, struct frame *f, const ProtobufCMessage 
     j->state = PWC__JOB_STATE__JOB_RUNNING;
     events_state(j);
     if (m->producer)
-        dispatch_produce(j, s);
+        roles_produce(j, s);
     else
-        retire_if_used(s, j);
+        flow_retire_if_used(s, j);
 }
 
 /* ---- producer, consumer ---- */
@@ -451,7 +198,7 @@ static void on_produced(struct stage *s, struct frame *f, const ProtobufCMessage
     ledger_set_ready(&j->ledger, j->ledger.total);
     trace_announced(j, j->ledger.ready);
     dispatch_release(s, false);
-    retire_if_used(s, j);
+    flow_retire_if_used(s, j);
     flow_after(j);
 }
 
@@ -498,9 +245,9 @@ static void on_consumed(struct stage *s, struct frame *f, const ProtobufCMessage
     j->consumed = true;
     j->consumer = NULL;
     j->bytes_out = m->bytes_out;
-    keep_results(j, m->results, m->n_results);
+    flow_keep_results(j, m->results, m->n_results);
     dispatch_release(s, false);
-    retire_if_used(s, j);
+    flow_retire_if_used(s, j);
     flow_after(j);
 }
 
@@ -520,7 +267,7 @@ static void on_failed(struct stage *s, struct frame *f, const ProtobufCMessage *
         j->consumer = NULL;
     s->lease.why = m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP;
     dispatch_release(s, false);
-    retire_if_used(s, j);
+    flow_retire_if_used(s, j);
     job_end(j, PWC__JOB_STATE__JOB_FAILED, m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP, "%s",
             m->reason);
     if (j->state == PWC__JOB_STATE__JOB_ENDING)
@@ -588,7 +335,7 @@ static const struct {
     void (*handle)(struct stage *, struct frame *, const ProtobufCMessage *);
 } handlers[] = {
     {PWC_MSG_READY, on_ready},       {PWC_MSG_CATALOGUE, on_catalogue}, {PWC_MSG_ENTERED, on_entered},
-    {PWC_MSG_PLANNED, on_planned},   {PWC_MSG_REPORT, on_report},       {PWC_MSG_ANNOUNCE, on_announce},
+    {PWC_MSG_PLANNED, on_planned},   {PWC_MSG_REPORT, flow_report},     {PWC_MSG_ANNOUNCE, on_announce},
     {PWC_MSG_PRODUCED, on_produced}, {PWC_MSG_ABSORBED, on_absorbed},   {PWC_MSG_CONSUMED, on_consumed},
     {PWC_MSG_FAILED, on_failed},
 };

@@ -1,8 +1,8 @@
 /*
  * flow.h - how a job flows through its stages: what stages say, and what their deaths mean.
  *
- * dispatch.c gives work out (leases, plans, roles); flow.c takes what comes back. Whatever names a lease that
- * its sender does not hold is late or a lie: counted and dropped.
+ * dispatch.c and roles.c give work out; flow.c, reports.c and loss.c take what comes back. Whatever names a
+ * lease that its sender does not hold is late or a lie: counted and dropped.
  */
 #ifndef PWC_FLOW_H
 #define PWC_FLOW_H
@@ -11,6 +11,8 @@
 
 /* One frame of a stage, by the table of messages. */
 void flow_frame(struct stage *s, struct frame *f);
+/* A lease is over, says its holder (reports.c). */
+void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg);
 /* Asks a spare for the catalogue, if there is none and nobody was asked. */
 void flow_describe(struct daemon *d);
 /* A stage with a process that has said Ready becomes a spare, whichever came last. */
@@ -30,6 +32,10 @@ void flow_charge(struct job *j, uint64_t chunk, const struct death *x);
 void flow_plan_failed(struct job *j, Pwc__Code code, const char *reason);
 /* After every lease that ended: feeds the consumer, looks whether the job is over. */
 void flow_after(struct job *j);
+/* What the client gets with the end. */
+void flow_keep_results(struct job *j, Pwc__Param **results, size_t n);
+/* One process a chunk: who has computed one is of no more use. */
+void flow_retire_if_used(struct stage *s, const struct job *j);
 /* Tells the producer of a windowed raster what has been absorbed. */
 void flow_release(struct job *j);
 /* JobClose to this stage, if it has the job open. */

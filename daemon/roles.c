@@ -1,0 +1,197 @@
+/* roles.c - see roles.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "daemon/dispatch.h"
+#include "daemon/events.h"
+#include "daemon/flow.h"
+#include "daemon/roles.h"
+#include "daemon/trace.h"
+#include "ipc/log.h"
+
+/* ---- opening a job in a stage ---- */
+
+static void remember_open(struct stage *s, uint64_t job, Stage__Role role)
+{
+    if (s->open[STAGE_OPEN_JOBS - 1].job != 0) {
+        Stage__JobClose m = STAGE__JOB_CLOSE__INIT;
+        m.job = s->open[STAGE_OPEN_JOBS - 1].job;
+        stage_send(s, PWC_MSG_JOB_CLOSE, &m.base);
+    }
+    memmove(&s->open[1], &s->open[0], sizeof s->open[0] * (STAGE_OPEN_JOBS - 1));
+    s->open[0].job = job;
+    s->open[0].role = role;
+}
+
+/* Which of the client's descriptors this role gets: a planner all, a consumer outputs; a worker inputs when
+ * there is no raster, and the output where results are placed. */
+static bool gets_role(const struct job *j, Stage__Role role, bool out)
+{
+    if (j->batch || !j->have_fds)
+        return false;
+    switch (role) {
+    case STAGE__ROLE__ROLE_PLANNER:
+        return true;
+    case STAGE__ROLE__ROLE_PRODUCER:
+        return !out;
+    case STAGE__ROLE__ROLE_CONSUMER:
+        return out;
+    default:
+        return out ? j->absorb == PWC__ABSORB__ABSORB_PLACED : j->raster_fd < 0;
+    }
+}
+
+bool roles_open(struct job *j, struct stage *s, Stage__Role role)
+{
+    if (stage_has_open(s, j->id, role))
+        return true;
+    flow_forget_open(s, j->id); /* one role at a time */
+    remember_open(s, j->id, role);
+    Stage__JobOpen m = STAGE__JOB_OPEN__INIT;
+    Stage__Budget budget = STAGE__BUDGET__INIT;
+    const struct config *cfg = &j->d->cfg;
+    int fds[PWC_FDS_MAX];
+    char *roles[PWC_ROLES_MAX];
+    unsigned nfds = 0;
+    bool writes = role == STAGE__ROLE__ROLE_PLANNER || role == STAGE__ROLE__ROLE_PRODUCER;
+    log_debug("job %lu: opened in stage %lu, role %d", (unsigned long)j->id, (unsigned long)s->id, (int)role);
+    int raster = role == STAGE__ROLE__ROLE_CONSUMER ? -1 : writes ? j->scratch_fd : j->raster_fd;
+
+    m.job = j->id;
+    m.op = j->op->name;
+    m.n_params = j->params->n, m.params = j->params->v;
+    m.format = j->format;
+    m.n_save = j->save->n, m.save = j->save->v;
+    m.n_load = j->load->n, m.load = j->load->v;
+    budget.pixels = cfg->max_pixels, budget.bytes = cfg->max_bytes, budget.frames = cfg->max_frames;
+    m.budget = &budget;
+    m.role = role;
+    m.chunks = j->ledger.total;
+    m.result_bytes = j->assembly.result_bytes;
+    m.absorb = j->absorb;
+    m.batch = j->batch;
+    m.fill = j->fill;
+    if ((m.has_plan = j->plan_fd >= 0 && role != STAGE__ROLE__ROLE_PLANNER))
+        fds[nfds++] = j->plan_fd;
+    if ((m.has_raster = raster >= 0))
+        fds[nfds++] = raster;
+    m.roles = roles;
+    for (unsigned i = 0; i < j->nroles; i++)
+        if (j->batch || gets_role(j, role, j->roles[i].out)) {
+            roles[m.n_roles++] = j->roles[i].name;
+            if (!j->batch)
+                fds[nfds++] = j->fds[i];
+        }
+    stage_send_full(s, PWC_MSG_JOB_OPEN, &m.base, NULL, 0, fds, nfds);
+    return s->state == STAGE_IDLE;
+}
+
+/* ---- is there room? ---- */
+
+/* Stages a job may hold without a seat: its consumer's and its producer's. */
+static uint32_t roles_of(const struct job *j)
+{
+    bool serial = j->absorb == PWC__ABSORB__ABSORB_SERIAL;
+    if (!j->planned)
+        return (serial ? 1u : 0u) + (j->op->scratch ? 1u : 0u);
+    return (serial && !j->consumed ? 1u : 0u) +
+           (j->producer_needed && (j->windowed || !j->produced) ? 1u : 0u);
+}
+
+/* Consumers and producers stay for as long as their job lasts. If they held every stage, no worker could be
+ * started and none of them would ever end: a job begins when there is room for its own beside those that have
+ * begun, and for one worker. */
+static bool roles_fit(const struct job *j)
+{
+    if (j->state != PWC__JOB_STATE__JOB_QUEUED || roles_of(j) == 0)
+        return true;
+    uint32_t taken = 0;
+    const struct user *u;
+    const struct job *other;
+    TAILQ_FOREACH(u, &j->d->users, link)
+    {
+        TAILQ_FOREACH(other, &u->active, link)
+        {
+            if (other->state == PWC__JOB_STATE__JOB_PLANNING || other->state == PWC__JOB_STATE__JOB_RUNNING)
+                taken += roles_of(other);
+        }
+    }
+    return taken == 0 || taken + roles_of(j) < config_stages_max(&j->d->cfg, j->d->seats);
+}
+
+/* ---- who fills them ---- */
+
+static int open_scratch(struct job *j)
+{
+    if (!j->op->scratch || j->scratch_fd >= 0)
+        return 0;
+    j->scratch_fd = open(j->d->cfg.scratch, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (j->scratch_fd >= 0)
+        return 0;
+    job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "no scratch file in %s: %s",
+            j->d->cfg.scratch, strerror(errno));
+    return -1;
+}
+
+bool roles_plan(struct job *j)
+{
+    struct stage *s = roles_fit(j) ? dispatch_find_stage(j, j->d->seats) : NULL;
+    if (s == NULL || open_scratch(j) < 0 || !roles_open(j, s, STAGE__ROLE__ROLE_PLANNER))
+        return false;
+    dispatch_begin(j, s, LEASE_PLAN, true);
+    trace_lease(j, s);
+    j->planner = s;
+    if (j->state == PWC__JOB_STATE__JOB_QUEUED) {
+        j->state = PWC__JOB_STATE__JOB_PLANNING;
+        events_state(j);
+    }
+    Stage__Plan m = STAGE__PLAN__INIT;
+    m.job = j->id;
+    m.lease = s->lease.id;
+    m.attempt = 1;
+    for (int i = 0; i < CAUSES; i++)
+        m.attempt += j->plan_charges[i];
+    stage_send(s, PWC_MSG_PLAN, &m.base);
+    return true;
+}
+
+void roles_produce(struct job *j, struct stage *s)
+{
+    dispatch_begin(j, s, LEASE_PRODUCE, false);
+    trace_lease(j, s);
+    j->producer = s;
+    Stage__Produce m = STAGE__PRODUCE__INIT;
+    m.job = j->id;
+    m.lease = s->lease.id;
+    stage_send(s, PWC_MSG_PRODUCE, &m.base);
+    if (j->assembly.absorbed > 0)
+        flow_release(j);
+}
+
+static void start_consumer(struct job *j, struct stage *s)
+{
+    if (!roles_open(j, s, STAGE__ROLE__ROLE_CONSUMER))
+        return;
+    dispatch_begin(j, s, LEASE_CONSUME, false);
+    trace_lease(j, s);
+    j->consumer = s;
+    Stage__Consume m = STAGE__CONSUME__INIT;
+    m.job = j->id;
+    m.lease = s->lease.id;
+    stage_send(s, PWC_MSG_CONSUME, &m.base);
+    flow_feed(j);
+}
+
+void roles_fill(struct job *j)
+{
+    if (j->state != PWC__JOB_STATE__JOB_RUNNING)
+        return;
+    struct stage *s;
+    if (j->absorb == PWC__ABSORB__ABSORB_SERIAL && j->consumer == NULL && !j->consumed &&
+        (s = dispatch_find_stage(j, j->d->seats + 1)) != NULL)
+        start_consumer(j, s);
+    if (j->producer_needed && !j->produced && j->producer == NULL &&
+        (s = dispatch_find_stage(j, 1)) != NULL && roles_open(j, s, STAGE__ROLE__ROLE_PRODUCER))
+        roles_produce(j, s);
+}
