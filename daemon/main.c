@@ -17,18 +17,14 @@
 #include "daemon/cgroup.h"
 #include "daemon/children.h"
 #include "daemon/closer.h"
-#include "daemon/deaths.h"
-#include "daemon/dispatch.h"
 #include "daemon/dump.h"
 #include "daemon/job.h"
 #include "daemon/listener.h"
 #include "daemon/pool.h"
 #include "daemon/posture.h"
-#include "daemon/quarantine.h"
 #include "daemon/service.h"
 #include "daemon/session.h"
-#include "daemon/small.h"
-#include "daemon/tick.h"
+#include "daemon/tables.h"
 #include "ipc/log.h"
 
 #define ACCEPTS_A_TURN 16
@@ -92,42 +88,16 @@ void daemon_tell_status(struct daemon *d)
                        jobs_alive(d), (unsigned long)d->totals.done, (unsigned long)d->totals.failed);
 }
 
-/* Work is handed out here and nowhere else. A turn may change things once more (a stage that cannot be
- * started). */
+/* Work is handed out here and nowhere else. */
 void daemon_turn(struct daemon *d)
 {
-    for (int i = 0; d->dirty && i < 4; i++) {
-        d->dirty = false;
-        dispatch_run(d);
-    }
-    outbox_flush(&d->outboxes);
-    tick_arm(d);
+    tables_turn(d);
     serve(d);
     if (d->stopping)
         daemon_check_stop(d);
 }
 
 /* ---- signals ---- */
-
-static void end_all(struct daemon *d, bool waiting_only)
-{
-    struct user *u;
-    struct job *j, *next;
-    TAILQ_FOREACH(u, &d->users, link)
-    {
-        for (int i = 0; i < PRIORITIES; i++)
-            while ((j = TAILQ_FIRST(&u->waiting[i])) != NULL)
-                job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN,
-                        "the daemon is shutting down");
-        while ((j = TAILQ_FIRST(&u->flying)) != NULL && !waiting_only)
-            job_land(j);
-        for (j = TAILQ_FIRST(&u->active); j != NULL && !waiting_only; j = next) {
-            next = TAILQ_NEXT(j, link);
-            job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN,
-                    "the daemon is shutting down");
-        }
-    }
-}
 
 static void on_stop_time(evutil_socket_t fd, short what, void *arg)
 {
@@ -150,7 +120,7 @@ static void on_term(evutil_socket_t sig, short what, void *arg)
     d->stop_by = mono_add(clock_now(), d->cfg.shutdown_grace);
     for (unsigned i = 0; i < listener.nfds; i++)
         event_del(accept_evs[i]);
-    end_all(d, true);
+    tables_end_jobs(d, true);
     struct timeval tv = {d->cfg.shutdown_grace / NS_PER_S, d->cfg.shutdown_grace % NS_PER_S / NS_PER_US};
     evtimer_add(d->stop_ev, &tv);
     daemon_turn(d);
@@ -294,15 +264,8 @@ static int open_socket(struct daemon *d, char **error)
     return *error != NULL ? -EINVAL : n;
 }
 
-static void init_tables(struct daemon *d)
+static void know_itself(struct daemon *d)
 {
-    TAILQ_INIT(&d->outboxes);
-    TAILQ_INIT(&d->later);
-    TAILQ_INIT(&d->sessions);
-    TAILQ_INIT(&d->users);
-    TAILQ_INIT(&d->history);
-    TAILQ_INIT(&d->deaths);
-    TAILQ_INIT(&d->quarantine);
     struct cpus cpus = cpus_usable(d->cfg.workers, "");
     d->seats = cpus.count;
     d->seats_from = cpus.from;
@@ -326,8 +289,7 @@ static void begin(struct daemon *d)
         accept_evs[i] = event_new(d->base, listener.fds[i], EV_READ | EV_PERSIST, on_accept, d);
     resume_ev = evtimer_new(d->base, on_resume, d);
     d->stop_ev = evtimer_new(d->base, on_stop_time, d);
-    tick_init(d);
-    small_init(d);
+    tables_init(d);
     d->pool = pool_new(d);
     nursery_start(d->pool);
     int64_t ns = service_watchdog_interval();
@@ -346,48 +308,19 @@ static void drop_event(struct event *ev)
         event_free(ev);
 }
 
-static void free_users(struct daemon *d)
-{
-    struct user *u;
-    while ((u = TAILQ_FIRST(&d->users)) != NULL) {
-        struct domain *dom;
-        while ((dom = LIST_FIRST(&u->domains)) != NULL) {
-            LIST_REMOVE(dom, link);
-            free(dom);
-        }
-        TAILQ_REMOVE(&d->users, u, link);
-        free(u);
-    }
-}
-
 static void finish(struct daemon *d)
 {
-    end_all(d, false);
+    tables_end_jobs(d, false);
     pool_shutdown(d->pool);
-    while (!TAILQ_EMPTY(&d->sessions)) {
-        chan_flush(TAILQ_FIRST(&d->sessions)->chan);
-        session_free(TAILQ_FIRST(&d->sessions));
-    }
-    quarantine_free_all(d);
-    struct job *j;
-    while ((j = TAILQ_FIRST(&d->history)) != NULL) {
-        TAILQ_REMOVE(&d->history, j, link);
-        job_free(j);
-    }
+    tables_free(d);
     for (size_t i = 0; i < ARRAY_LEN(accept_evs); i++)
         drop_event(accept_evs[i]);
     drop_event(resume_ev);
     for (size_t i = 0; i < ARRAY_LEN(signal_evs); i++)
         drop_event(signal_evs[i]);
     drop_event(watchdog_ev);
-    drop_event(d->tick_ev);
-    small_end(d);
     drop_event(d->stop_ev);
-    pool_free(d->pool);
     cgroups_stop();
-    deaths_free_all(d);
-    free_users(d);
-    free(d->jobs);
     catalogue_free(d->catalogue);
     listener_close(&listener);
     event_base_free(d->base);
@@ -424,7 +357,7 @@ int main(int argc, char **argv)
         return complain(error, EX_CONFIG);
     raise_descriptor_limit();
     posture_scratch(d->cfg.scratch, d->scratch, sizeof d->scratch);
-    init_tables(d);
+    know_itself(d);
     cgroups_start(d->cfg.cgroups, 2 * (d->seats + 1)); /* at work, and as many spares */
     if (open_socket(d, &error) < 0)
         return complain(error, EX_UNAVAILABLE);

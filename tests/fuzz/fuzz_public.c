@@ -84,7 +84,7 @@ static void step(struct input *in, struct source *s)
         caller_drain(who);
         break;
     case 13:
-        world_tick((int64_t)input_bytes(in, 1) * 100 * NS_PER_MS);
+        world_tick((int64_t)input_bytes(in, 1) * 100 * NS_PER_MS + 6 * NS_PER_MS);
         break;
     default:
         for (unsigned i = 0; i < WORLD_STAGES; i++)

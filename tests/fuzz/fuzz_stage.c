@@ -149,7 +149,7 @@ static void step(struct input *in, struct source *s)
     } else if (what < 11) {
         fake_die(f);
     } else if (what < 12) {
-        world_tick((int64_t)input_bytes(in, 1) * 500 * NS_PER_MS);
+        world_tick((int64_t)input_bytes(in, 1) * 500 * NS_PER_MS + 6 * NS_PER_MS);
     } else if (what < 14) {
         (void)fake_honest(f);
     } else {

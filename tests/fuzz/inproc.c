@@ -12,21 +12,20 @@
 #include <unistd.h>
 
 #include "daemon/closer.h"
-#include "daemon/deaths.h"
-#include "daemon/dispatch.h"
 #include "daemon/flow.h"
 #include "daemon/job.h"
 #include "daemon/pool.h"
 #include "daemon/pressure.h"
 #include "daemon/session.h"
-#include "daemon/tick.h"
+#include "daemon/tables.h"
 #include "ipc/fds.h"
 #include "ipc/log.h"
 #include "tests/fuzz/catalogue.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/inproc.h"
 
-#define TURNS_MAX 400
+#define TURNS_MAX  400
+#define TIMERS_MAX 1024u
 
 struct daemon world;
 struct fake fakes[WORLD_STAGES];
@@ -95,6 +94,37 @@ uint64_t pressure_of(pid_t pid)
 {
     (void)pid;
     return 0;
+}
+
+/* Whether a timer is due must not hang on how fast this machine is: for libevent they never are, and
+ * world_tick fires those whose time has come by the clock above. */
+static struct {
+    const struct event *ev;
+    int64_t due;
+} timers[TIMERS_MAX];
+static unsigned ntimers;
+
+static unsigned timer_of(const struct event *ev)
+{
+    unsigned i = 0;
+    while (i < ntimers && timers[i].ev != ev)
+        i++;
+    return i;
+}
+
+int __wrap_event_add(struct event *ev, const struct timeval *tv);
+int __real_event_add(struct event *ev, const struct timeval *tv);
+int __wrap_event_add(struct event *ev, const struct timeval *tv)
+{
+    static const struct timeval never = {1000000, 0};
+    if (tv == NULL)
+        return __real_event_add(ev, NULL);
+    unsigned i = timer_of(ev);
+    FUZZ_CHECK(i < TIMERS_MAX);
+    ntimers = MAX(ntimers, i + 1);
+    timers[i].ev = ev;
+    timers[i].due = now + tv->tv_sec * NS_PER_S + tv->tv_usec * NS_PER_US;
+    return __real_event_add(ev, &never);
 }
 
 static struct fake *fake_of(int pidfd)
@@ -185,11 +215,7 @@ void nursery_kill(struct pool *p)
 
 void daemon_turn(struct daemon *d)
 {
-    for (int i = 0; d->dirty && i < 4; i++) {
-        d->dirty = false;
-        dispatch_run(d);
-    }
-    tick_arm(d);
+    tables_turn(d);
 }
 void daemon_check_stop(struct daemon *d)
 {
@@ -211,6 +237,7 @@ static void check_stages(void)
         FUZZ_CHECK(s->state != STAGE_BUSY || s->lease.kind != LEASE_NONE);
         FUZZ_CHECK(s->job == NULL || !job_is_terminal(s->job));
         FUZZ_CHECK(s->lease.first <= s->lease.end);
+        FUZZ_CHECK(s->nahead == 0 || (s->lease.small && s->job != NULL));
     }
     FUZZ_CHECK(n == world.pool->n && seats == world.seats_busy && seats <= world.seats);
 }
@@ -225,6 +252,11 @@ static void check_job(const struct job *j)
         on += s->job == j;
         workers += s->job == j && s->seat;
         held += s->job == j && s->lease.kind == LEASE_CHUNKS ? s->lease.end - s->lease.first : 0;
+        for (unsigned i = 0; i < s->nahead; i++)
+            if (s->ahead[i].job == j) {
+                on++;
+                held++;
+            }
     }
     const struct ledger *l = &j->ledger;
     FUZZ_CHECK(on == j->stages_on && workers == j->workers_on && held == l->held.count);
@@ -240,10 +272,19 @@ static void check_world(void)
     const struct job *j;
     TAILQ_FOREACH(u, &world.users, link)
     {
+        uint32_t active = 0, flying = 0;
         TAILQ_FOREACH(j, &u->active, link)
         {
             check_job(j);
+            active++;
         }
+        TAILQ_FOREACH(j, &u->flying, link)
+        {
+            check_job(j);
+            FUZZ_CHECK(j->flying && j->stages_on == 1);
+            flying++;
+        }
+        FUZZ_CHECK(flying == u->nflying && active + flying == u->nactive);
     }
 }
 
@@ -260,13 +301,30 @@ void world_turn(void)
     }
 }
 
+struct due {
+    struct event *evs[TIMERS_MAX];
+    unsigned n;
+};
+
+static int if_due(const struct event_base *base, const struct event *ev, void *arg)
+{
+    (void)base;
+    struct due *due = arg;
+    unsigned i = timer_of(ev);
+    if (event_pending(ev, EV_TIMEOUT, NULL) && i < ntimers && timers[i].due <= now)
+        due->evs[due->n++] = (struct event *)(uintptr_t)ev;
+    return 0;
+}
+
 void world_tick(int64_t ns)
 {
+    struct due due = {.n = 0};
     now += ns;
-    if (event_pending(world.tick_ev, EV_TIMEOUT, NULL))
-        event_active(world.tick_ev, EV_TIMEOUT, 0);
-    if (event_pending(world.pool->retry_ev, EV_TIMEOUT, NULL))
-        event_active(world.pool->retry_ev, EV_TIMEOUT, 0);
+    event_base_foreach_event(world.base, if_due, &due);
+    for (unsigned i = 0; i < due.n; i++) {
+        event_remove_timer(due.evs[i]);
+        event_active(due.evs[i], EV_TIMEOUT, 0);
+    }
     world_turn();
 }
 
@@ -286,6 +344,7 @@ void world_begin(void)
         log_open("fuzz", LOG_BUG, false);
     }
     lowest_fd = lowest_free();
+    ntimers = 0;
     world = (struct daemon){.seats = 2, .seats_from = "fuzz", .listen_fd = -1};
     struct event_config *c = event_config_new();
     event_config_set_flag(c, EVENT_BASE_FLAG_IGNORE_ENV | EVENT_BASE_FLAG_NOLOCK);
@@ -298,15 +357,10 @@ void world_begin(void)
     world.cfg.deaths_kept = 8;
     world.cfg.quarantine_kept = 8;
     world.cfg.retries_crash = 3;
-    TAILQ_INIT(&world.sessions);
-    TAILQ_INIT(&world.users);
-    TAILQ_INIT(&world.history);
-    TAILQ_INIT(&world.deaths);
-    TAILQ_INIT(&world.quarantine);
     world.catalogue = fuzz_catalogue();
     for (unsigned i = 0; i < WORLD_CLIENTS; i++)
         callers[i].fd = -1;
-    tick_init(&world);
+    tables_init(&world);
     world.pool = pool_new(&world);
     world.dirty = true;
     daemon_turn(&world);
@@ -327,56 +381,14 @@ static void free_stages(void)
     }
 }
 
-static void free_users(void)
-{
-    struct user *u;
-    while ((u = TAILQ_FIRST(&world.users)) != NULL) {
-        struct domain *dom;
-        while ((dom = LIST_FIRST(&u->domains)) != NULL) {
-            LIST_REMOVE(dom, link);
-            free(dom);
-        }
-        FUZZ_CHECK(u->jobs == 0 && u->clients == 0 && u->nactive == 0 && u->running == 0);
-        TAILQ_REMOVE(&world.users, u, link);
-        free(u);
-    }
-}
-
-static void end_jobs(void)
-{
-    struct user *u;
-    struct job *j, *next;
-    TAILQ_FOREACH(u, &world.users, link)
-    {
-        for (int i = 0; i < PRIORITIES; i++)
-            while ((j = TAILQ_FIRST(&u->waiting[i])) != NULL)
-                job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN, "shutdown");
-        for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
-            next = TAILQ_NEXT(j, link);
-            job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN, "shutdown");
-        }
-    }
-}
-
 void world_end(void)
 {
-    struct job *j;
     for (unsigned i = 0; i < WORLD_CLIENTS; i++)
         caller_close(i);
-    end_jobs();
+    tables_end_jobs(&world, false);
     free_stages();
-    while (!TAILQ_EMPTY(&world.sessions))
-        session_free(TAILQ_FIRST(&world.sessions));
-    while ((j = TAILQ_FIRST(&world.history)) != NULL) {
-        TAILQ_REMOVE(&world.history, j, link);
-        job_free(j);
-    }
-    FUZZ_CHECK(world.seats_busy == 0 && world.njobs == 0);
-    event_free(world.tick_ev);
-    pool_free(world.pool);
-    deaths_free_all(&world);
-    free_users();
-    free(world.jobs);
+    FUZZ_CHECK(world.seats_busy == 0);
+    tables_free(&world);
     catalogue_free(world.catalogue);
     event_base_free(world.base);
     config_free(&world.cfg);

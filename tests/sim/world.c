@@ -9,11 +9,7 @@
 
 #include "daemon/catalogue.h"
 #include "daemon/children.h"
-#include "daemon/deaths.h"
-#include "daemon/dispatch.h"
-#include "daemon/session.h"
-#include "daemon/small.h"
-#include "daemon/tick.h"
+#include "daemon/tables.h"
 #include "tests/sim/sim.h"
 
 #define STEPS_MAX  60000u /* far above what a world needs: a few hundred, some thousands with timeouts */
@@ -202,12 +198,7 @@ static void make_world(void)
 
 void daemon_turn(struct daemon *d)
 {
-    for (int i = 0; d->dirty && i < 4; i++) {
-        d->dirty = false;
-        dispatch_run(d);
-    }
-    outbox_flush(&d->outboxes);
-    tick_arm(d);
+    tables_turn(d);
 }
 
 /* There is no service manager. */
@@ -236,17 +227,9 @@ static void daemon_start(struct daemon *d)
     d->cfg.history = sim_chance(50) ? (uint32_t)sim_rnd(3) : 100;
     d->cfg.quarantine_kept = sim_chance(100) ? (uint32_t)sim_rnd(3) : 100;
     d->cfg.deaths_kept = sim_chance(100) ? 1 + (uint32_t)sim_rnd(3) : 100;
-    TAILQ_INIT(&d->outboxes);
-    TAILQ_INIT(&d->later);
-    TAILQ_INIT(&d->sessions);
-    TAILQ_INIT(&d->users);
-    TAILQ_INIT(&d->history);
-    TAILQ_INIT(&d->deaths);
-    TAILQ_INIT(&d->quarantine);
     d->seats_from = "simulation";
     d->started = clock_now();
-    tick_init(d);
-    small_init(d);
+    tables_init(d);
     d->pool = pool_new(d);
     nursery_start(d->pool);
     for (uid_t uid = 1000; uid < 1003; uid++) /* they have been here before */
@@ -255,58 +238,11 @@ static void daemon_start(struct daemon *d)
     daemon_turn(d);
 }
 
-static void end_jobs(struct daemon *d)
-{
-    struct user *u;
-    struct job *j, *next;
-    TAILQ_FOREACH(u, &d->users, link)
-    {
-        for (int i = 0; i < PRIORITIES; i++)
-            while ((j = TAILQ_FIRST(&u->waiting[i])) != NULL)
-                job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN,
-                        "the daemon is shutting down");
-        while ((j = TAILQ_FIRST(&u->flying)) != NULL)
-            job_land(j);
-        for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
-            next = TAILQ_NEXT(j, link);
-            job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN,
-                    "the daemon is shutting down");
-        }
-    }
-}
-
-static void free_users(struct daemon *d)
-{
-    struct user *u;
-    while ((u = TAILQ_FIRST(&d->users)) != NULL) {
-        struct domain *dom;
-        while ((dom = LIST_FIRST(&u->domains)) != NULL) {
-            LIST_REMOVE(dom, link);
-            free(dom);
-        }
-        TAILQ_REMOVE(&d->users, u, link);
-        free(u);
-    }
-}
-
 static void daemon_finish(struct daemon *d)
 {
-    struct job *j;
-    end_jobs(d);
+    tables_end_jobs(d, false);
     pool_shutdown(d->pool);
-    while (!TAILQ_EMPTY(&d->sessions))
-        session_free(TAILQ_FIRST(&d->sessions));
-    while ((j = TAILQ_FIRST(&d->history)) != NULL) {
-        TAILQ_REMOVE(&d->history, j, link);
-        job_free(j);
-    }
-    SIM_CHECK(d->njobs == 0, "%zu jobs are still in the table", d->njobs);
-    event_free(TAKE_PTR(d->tick_ev));
-    small_end(d);
-    pool_free(d->pool);
-    deaths_free_all(d);
-    free_users(d);
-    free(d->jobs);
+    tables_free(d);
 }
 
 /* ---- running ---- */

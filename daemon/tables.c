@@ -1,0 +1,108 @@
+/* tables.c - see tables.h. */
+#include "daemon/deaths.h"
+#include "daemon/dispatch.h"
+#include "daemon/job.h"
+#include "daemon/pool.h"
+#include "daemon/quarantine.h"
+#include "daemon/session.h"
+#include "daemon/small.h"
+#include "daemon/tables.h"
+#include "daemon/tick.h"
+
+#define RUNS_A_TURN 4 /* giving out work may change things once more: a stage that cannot be started */
+
+void tables_init(struct daemon *d)
+{
+    TAILQ_INIT(&d->outboxes);
+    TAILQ_INIT(&d->later);
+    TAILQ_INIT(&d->sessions);
+    TAILQ_INIT(&d->users);
+    TAILQ_INIT(&d->history);
+    TAILQ_INIT(&d->deaths);
+    TAILQ_INIT(&d->quarantine);
+    tick_init(d);
+    small_init(d);
+}
+
+void tables_turn(struct daemon *d)
+{
+    for (int i = 0; d->dirty && i < RUNS_A_TURN; i++) {
+        d->dirty = false;
+        dispatch_run(d);
+    }
+    outbox_flush(&d->outboxes);
+    tick_arm(d);
+}
+
+static void end_job(struct job *j)
+{
+    job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN, "the daemon is shutting down");
+}
+
+void tables_end_jobs(struct daemon *d, bool waiting_only)
+{
+    struct user *u;
+    struct job *j, *next;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        for (int i = 0; i < PRIORITIES; i++)
+            while ((j = TAILQ_FIRST(&u->waiting[i])) != NULL)
+                end_job(j);
+        while ((j = TAILQ_FIRST(&u->flying)) != NULL && !waiting_only)
+            job_land(j);
+        for (j = TAILQ_FIRST(&u->active); j != NULL && !waiting_only; j = next) {
+            next = TAILQ_NEXT(j, link);
+            end_job(j);
+        }
+    }
+}
+
+static void free_sessions(struct daemon *d)
+{
+    struct session *s;
+    while ((s = TAILQ_FIRST(&d->sessions)) != NULL) {
+        chan_flush(s->chan);
+        session_free(s);
+    }
+}
+
+static void free_history(struct daemon *d)
+{
+    struct job *j;
+    while ((j = TAILQ_FIRST(&d->history)) != NULL) {
+        TAILQ_REMOVE(&d->history, j, link);
+        job_free(j);
+    }
+    BUG_ON(d->njobs > 0);
+    free(d->jobs);
+    d->jobs = NULL;
+}
+
+static void free_users(struct daemon *d)
+{
+    struct user *u;
+    while ((u = TAILQ_FIRST(&d->users)) != NULL) {
+        struct domain *dom;
+        BUG_ON(u->jobs > 0 || u->clients > 0 || u->nactive > 0 || u->nflying > 0 || u->running > 0);
+        while ((dom = LIST_FIRST(&u->domains)) != NULL) {
+            LIST_REMOVE(dom, link);
+            free(dom);
+        }
+        TAILQ_REMOVE(&d->users, u, link);
+        free(u);
+    }
+}
+
+void tables_free(struct daemon *d)
+{
+    free_sessions(d);
+    quarantine_free_all(d);
+    free_history(d);
+    event_free(d->tick_ev);
+    d->tick_ev = NULL;
+    small_end(d);
+    pool_free(d->pool);
+    d->pool = NULL;
+    deaths_free_all(d);
+    free_users(d);
+}
