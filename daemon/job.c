@@ -457,10 +457,11 @@ static void halt_now(struct job *j)
             j->halt.percent ? " %" : "", halt_words[j->halt.what]);
 }
 
+/* Decided once: a consumer that dies takes chunks back that had counted. */
 static void check_halt(struct job *j)
 {
     enum halt_when when = halt_check(&j->halt, j->ledger.total, j->ledger.done.count, j->ledger.bad.count);
-    if (when == HALT_NEVER || ledger_complete(&j->ledger))
+    if ((when == HALT_NEVER && !j->halting) || ledger_complete(&j->ledger))
         return;
     j->halting = true;
     if (when == HALT_NOW || j->workers_on == 0)

@@ -308,6 +308,9 @@ static uint32_t check_job(const struct job *j, bool active)
               (ul)j->id, workers, j->max_workers);
     SIM_CHECK(j->state != PWC__JOB_STATE__JOB_ENDING || stages > 0,
               "job %lu is ending with nobody to wait for", (ul)j->id);
+    SIM_CHECK(!j->halting || workers > 0 || j->state != PWC__JOB_STATE__JOB_RUNNING ||
+                  ledger_complete(&j->ledger),
+              "job %lu is halting, and nothing is left that could end it", (ul)j->id);
     if (j->planned) {
         check_ledger(j, held);
         check_fold(j);

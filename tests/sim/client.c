@@ -53,7 +53,8 @@ static Pwc__Policy policy_of(const struct spec *s, Pwc__Value *fill)
     p.job_timeout_ns = (r >> 32 & 31) == 0 ? (1 + (r >> 40 & 7)) * NS_PER_S : 0;
     p.memory = (r >> 56 & 3) == 0 ? 1 << 30 : 0;
     p.chunk_timeout_percent = (r >> 58 & 3) == 0 ? 5000 : 0;
-    p.halt = (r >> 48 & 15) == 0 ? (char *)(uintptr_t)halts[(r >> 52) % ARRAY_LEN(halts)] : p.halt;
+    p.halt =
+        (r >> 48 & (W.halts ? 1 : 15)) == 0 ? (char *)(uintptr_t)halts[(r >> 52) % ARRAY_LEN(halts)] : p.halt;
     return p;
 }
 

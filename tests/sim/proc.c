@@ -227,9 +227,16 @@ static bool watched(const struct proc *p, enum where where)
            where == AT_NURSERY || p->nursery;
 }
 
+/* While a job comes to a halt much is decided in a moment that seldom meets with harm by itself. */
+static unsigned chance_of_harm(const struct proc *p, enum where where)
+{
+    const struct job *j = W.halts && p->job != NULL ? job_find(&W.d, p->job->job) : NULL;
+    return j != NULL && j->halting ? MAX(W.p_at[where], 200u) : W.p_at[where];
+}
+
 bool proc_fault(struct proc *p, enum where where)
 {
-    if (!sim_fault(W.p_at[where]))
+    if (!sim_fault(chance_of_harm(p, where)))
         return false;
     trouble(p, where);
     uint64_t kind = sim_rnd(20);

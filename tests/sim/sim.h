@@ -357,7 +357,7 @@ struct world {
     unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_memory, p_broken, p_steal_race;
     int64_t kernel_failed;   /* when: what could have been done may wait for the next tick */
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
-    bool crowded, swarm, nosy, ending, ended_early;
+    bool crowded, swarm, nosy, halts, ending, ended_early;
     struct due child_news; /* SIGCHLD */
     uint64_t steps;
 };

@@ -182,6 +182,7 @@ static void make_world(void)
     W.crowded = sim_chance(60);
     W.swarm = !W.crowded && sim_chance(150);
     W.nosy = sim_chance(200);
+    W.halts = sim_chance(100);
     W.nclients = 1 + (unsigned)sim_rnd(W.crowded ? 3 : sim_chance(500) ? 1 : 4);
     for (unsigned i = 0; i < W.nclients; i++) {
         W.clients[i].index = i;
