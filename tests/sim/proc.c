@@ -114,7 +114,8 @@ void proc_signal(struct proc *p, int sig)
         return;
     SIM_CHECK(sig == SIGKILL, "signal %d", sig);
     p->dying = true;
-    blame(p); /* it may be written off before it is dead */
+    due_drop(&p->resume); /* who is killed while stopped never goes on */
+    blame(p);             /* it may be written off before it is dead */
     due_in(&p->die, sim_fault(30) ? (int64_t)sim_rnd(10 * NS_PER_S) : sim_delay());
 }
 
@@ -160,6 +161,8 @@ void proc_slot_set(struct proc *p, uint64_t lease, uint64_t chunk)
     struct segment_slot *s = proc_slot(p);
     atomic_store(&s->lease, lease);
     atomic_store(&s->chunk, chunk);
+    if (p->dying)
+        blame(p);
 }
 
 /* ---- harm ---- */
