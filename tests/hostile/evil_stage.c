@@ -190,12 +190,13 @@ static void scribble_arena(struct relay *r)
         r->arena[r->source.next(r->source.state) % r->arena_bytes] = (uint8_t)source_below(&r->source, 256);
 }
 
-static void scribble(struct relay *r)
+static bool scribble(struct relay *r, const struct frame *f)
 {
+    (void)f;
     struct segment *g = r->segment;
     scribble_arena(r);
     if (g == NULL)
-        return;
+        return true;
     for (int i = 0; i < 20; i++) {
         struct segment_slot *s = &g->slots[i % 2];
         uint64_t *words[] = {(uint64_t *)&s->lease, (uint64_t *)&s->chunk, (uint64_t *)&s->done,
@@ -213,9 +214,10 @@ static void scribble(struct relay *r)
         atomic_store(&t->lease, r->source.like[1]);
     }
     atomic_store(&g->trace_next, source_number(&r->source));
+    return true;
 }
 
-static void descriptors(struct relay *r, const struct frame *f)
+static bool descriptors(struct relay *r, const struct frame *f)
 {
     int fds[64];
     unsigned n = 1 + source_below(&r->source, 20);
@@ -226,10 +228,12 @@ static void descriptors(struct relay *r, const struct frame *f)
         send_body(r, f->type, f->body, f->body_len, fds, n);
     else /* more or fewer than the header says, or in the middle of something */
         (void)send_raw(r->up, bytes, put_frame(bytes, PWC_MSG_ANNOUNCE, 0, 1, NULL, 0, NULL, 0), fds, n);
+    return true;
 }
 
-static _Noreturn void die(struct relay *r)
+static bool die(struct relay *r, const struct frame *f)
 {
+    (void)f;
     static const int signals[] = {SIGKILL, SIGSEGV, SIGABRT, SIGSYS, SIGBUS};
     uint32_t how = source_below(&r->source, ARRAY_LEN(signals) + 2);
     if (how < ARRAY_LEN(signals)) {
@@ -239,7 +243,7 @@ static _Noreturn void die(struct relay *r)
     _exit(how == ARRAY_LEN(signals) ? 0 : (int)source_below(&r->source, 256));
 }
 
-static void flood(struct relay *r, const struct frame *f)
+static bool flood(struct relay *r, const struct frame *f)
 {
     const struct msg_desc *d = source_below(&r->source, 2) == 0 ? f->desc : some_type(r, MSG_FROM_STAGE);
     uint8_t body[PWC_BODY_MAX];
@@ -248,75 +252,115 @@ static void flood(struct relay *r, const struct frame *f)
         memcpy(body, f->body, len);
     for (int i = 0; i < FLOOD; i++)
         send_body(r, d->type, body, len, NULL, 0);
+    return true;
 }
 
-/* True: the frame itself shall pass too. */
+/* ---- actions: true when the frame itself shall pass too ---- */
+
+static bool drop(struct relay *r, const struct frame *f)
+{
+    (void)r, (void)f;
+    return false;
+}
+
+static bool twice(struct relay *r, const struct frame *f)
+{
+    pass(r->up, f);
+    return true;
+}
+
+static bool spoil(struct relay *r, const struct frame *f)
+{
+    uint8_t body[PWC_BODY_MAX];
+    memcpy(body, f->body, f->body_len);
+    size_t len = spoil_body(&r->source, body, f->body_len, PWC_BODY_MAX);
+    send_body(r, f->type, body, len, f->fds, f->nfds);
+    return false;
+}
+
+static bool refill(struct relay *r, const struct frame *f)
+{
+    say_filled(r, f->desc, f->fds, f->nfds);
+    return false;
+}
+
+static bool number(struct relay *r, const struct frame *f)
+{
+    uint8_t body[PWC_BODY_MAX + 64], bytes[PWC_FRAME_MAX];
+    size_t len = MIN(change_number(r, f->body, f->body_len, body), (size_t)PWC_BODY_MAX);
+    len = put_frame(bytes, f->type, f->tag, f->nfds, body, len, NULL, 0);
+    (void)send_raw(r->up, bytes, len, f->fds, f->nfds);
+    return false;
+}
+
+static bool other(struct relay *r, const struct frame *f)
+{
+    (void)f;
+    say_filled(r, some_type(r, MSG_FROM_STAGE), NULL, 0);
+    return true;
+}
+
+static bool foreign(struct relay *r, const struct frame *f)
+{
+    (void)f;
+    say_filled(r, some_type(r, ~0u), NULL, 0);
+    return true;
+}
+
+static bool garbage(struct relay *r, const struct frame *f)
+{
+    (void)f;
+    uint8_t bytes[256];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)r->source.next(r->source.state);
+    (void)send_raw(r->up, bytes, 1 + source_below(&r->source, 255), NULL, 0);
+    return true;
+}
+
+static bool close_channel(struct relay *r, const struct frame *f)
+{
+    (void)f;
+    shutdown(r->up, (int)source_below(&r->source, 3));
+    return true;
+}
+
+static bool stop(struct relay *r, const struct frame *f)
+{
+    (void)r, (void)f;
+    raise(SIGSTOP);
+    return true;
+}
+
+static bool partial(struct relay *r, const struct frame *f)
+{
+    uint8_t head[PWC_HEADER_BYTES];
+    size_t len = put_frame(head, f->type, 0, 0, NULL, 0, NULL, 0);
+    (void)send_raw(r->up, head, source_below(&r->source, (uint32_t)len), NULL, 0);
+    r->mute = true;
+    return false;
+}
+
+static bool later(struct relay *r, const struct frame *f)
+{
+    if (r->held_len > 0 || f->nfds > 0)
+        return true;
+    r->held_len = put_frame(r->held, f->type, f->tag, 0, f->body, f->body_len, f->tail, f->tail_len);
+    return false;
+}
+
 static bool act(struct relay *r, const struct frame *f, enum evil_action a)
 {
-    uint8_t body[PWC_BODY_MAX + 64];
-    size_t len;
+    static bool (*const actions[])(struct relay *, const struct frame *) = {
+        [EVIL_DROP] = drop,       [EVIL_TWICE] = twice,       [EVIL_SPOIL] = spoil,
+        [EVIL_REFILL] = refill,   [EVIL_NUMBER] = number,     [EVIL_OTHER] = other,
+        [EVIL_FOREIGN] = foreign, [EVIL_GARBAGE] = garbage,   [EVIL_DESCRIPTORS] = descriptors,
+        [EVIL_FLOOD] = flood,     [EVIL_SCRIBBLE] = scribble, [EVIL_CLOSE] = close_channel,
+        [EVIL_STOP] = stop,       [EVIL_DIE] = die,           [EVIL_PARTIAL] = partial,
+        [EVIL_LATER] = later,
+    };
+    _Static_assert(ARRAY_LEN(actions) == EVIL_ACTIONS, "every action does something");
     atomic_fetch_add(&counts[a], 1);
-    switch (a) {
-    case EVIL_DROP:
-        return false;
-    case EVIL_TWICE:
-        pass(r->up, f);
-        return true;
-    case EVIL_SPOIL:
-        memcpy(body, f->body, f->body_len);
-        len = spoil_body(&r->source, body, f->body_len, PWC_BODY_MAX);
-        send_body(r, f->type, body, len, f->fds, f->nfds);
-        return false;
-    case EVIL_REFILL:
-        say_filled(r, f->desc, f->fds, f->nfds);
-        return false;
-    case EVIL_NUMBER:
-        len = change_number(r, f->body, f->body_len, body);
-        len = put_frame(body, f->type, f->tag, f->nfds,
-                        memmove(body + PWC_HEADER_BYTES, body, MIN(len, (size_t)PWC_BODY_MAX)), len, NULL, 0);
-        (void)send_raw(r->up, body, len, f->fds, f->nfds);
-        return false;
-    case EVIL_OTHER:
-        say_filled(r, some_type(r, MSG_FROM_STAGE), NULL, 0);
-        return true;
-    case EVIL_FOREIGN:
-        say_filled(r, some_type(r, ~0u), NULL, 0);
-        return true;
-    case EVIL_GARBAGE:
-        for (size_t i = 0; i < 256; i++)
-            body[i] = (uint8_t)r->source.next(r->source.state);
-        (void)send_raw(r->up, body, 1 + source_below(&r->source, 255), NULL, 0);
-        return true;
-    case EVIL_DESCRIPTORS:
-        descriptors(r, f);
-        return true;
-    case EVIL_FLOOD:
-        flood(r, f);
-        return true;
-    case EVIL_SCRIBBLE:
-        scribble(r);
-        return true;
-    case EVIL_CLOSE:
-        shutdown(r->up, (int)source_below(&r->source, 3));
-        return true;
-    case EVIL_STOP:
-        raise(SIGSTOP);
-        return true;
-    case EVIL_DIE:
-        die(r);
-    case EVIL_PARTIAL: /* and nothing ever after */
-        len = put_frame(body, f->type, 0, 0, NULL, 0, NULL, 0);
-        (void)send_raw(r->up, body, source_below(&r->source, (uint32_t)len), NULL, 0);
-        r->mute = true;
-        return false;
-    case EVIL_LATER:
-        if (r->held_len > 0 || f->nfds > 0)
-            return true;
-        r->held_len = put_frame(r->held, f->type, f->tag, 0, f->body, f->body_len, f->tail, f->tail_len);
-        return false;
-    default:
-        return true;
-    }
+    return actions[a](r, f);
 }
 
 static bool tempted(struct relay *r)

@@ -1,77 +1,10 @@
-/* test_client.c - libpwc against a fake daemon on a real socket: handshakes, jobs, batches, threads, bad
- * peers. */
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
+/* test_client.c - libpwc against a fake daemon on a real socket: handshakes, jobs, questions, bad peers. */
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "client/pwc.h"
+#include "tests/unit/client_case.h"
 #include "tests/unit/runner.h"
-#include "tests/unit/test_client_fake.h"
-
-#define LONG 20000 /* ms: a deadline for what takes no time */
-
-static char dir[64], path[96];
-static struct fake *fake;
-static struct pwc *conn;
-
-static void with_greeting(enum fake_greeting greeting)
-{
-    strcpy(dir, "/tmp/pwc-test-client-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/sock", dir);
-    fake = fake_start(path, greeting);
-}
-
-static void setup(void)
-{
-    with_greeting(FAKE_WELCOME);
-    ck_assert_msg(pwc_connect(path, LONG, &conn) == PWC_OK, "%s", pwc_error());
-}
-
-static void teardown(void)
-{
-    pwc_close(conn);
-    conn = NULL;
-    fake_stop(fake);
-    rmdir(dir);
-}
-
-static struct pwc_job *submit(struct pwc_spec *spec)
-{
-    struct pwc_job *job;
-    ck_assert_msg(pwc_submit(conn, spec, &job) == PWC_OK, "%s", pwc_error());
-    return job;
-}
-
-static struct pwc_job *submit_op(const char *op)
-{
-    struct pwc_spec *spec = pwc_spec_new(op);
-    struct pwc_job *job = submit(spec);
-    pwc_spec_free(spec);
-    return job;
-}
-
-static int count_fds(void)
-{
-    int n = 0;
-    for (int fd = 0; fd < 1024; fd++)
-        n += fcntl(fd, F_GETFD) >= 0;
-    return n;
-}
-
-static int temp_file(const char *text)
-{
-    int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-    return fd;
-}
 
 /* ---- handshakes ---- */
 
@@ -156,6 +89,23 @@ END_TEST
 
 /* ---- jobs ---- */
 
+/* What fits a type is given as it, what does not is refused. */
+static void check_conversions(struct pwc_job *job)
+{
+    int64_t i64;
+    double f64;
+    const char *str;
+    ck_assert_int_eq(pwc_result_i64(job, "m1", &i64), PWC_OK);
+    ck_assert_int_eq(i64, -1);
+    ck_assert_int_eq(pwc_result_i64(job, "min", &i64), PWC_E_ARGUMENT);
+    ck_assert_int_eq(pwc_result_i64(job, "u", &i64), PWC_E_ARGUMENT);
+    ck_assert_int_eq(pwc_result_f64(job, "min", &f64), PWC_OK);
+    ck_assert_double_eq(f64, -170141183460469231731687303715884105728.0);
+    ck_assert_int_eq(pwc_result_str(job, "text", &str), PWC_OK);
+    ck_assert_str_eq(str, "hello");
+    ck_assert_int_eq(pwc_result_str(job, "nothing", &str), PWC_E_ARGUMENT);
+}
+
 START_TEST(results_of_all_types)
 {
     double f[2] = {0.1, 1e300};
@@ -197,18 +147,7 @@ START_TEST(results_of_all_types)
         ck_assert_str_eq(name, want[i][0]);
         ck_assert_str_eq(text, want[i][1]);
     }
-    int64_t i64;
-    double f64;
-    const char *str;
-    ck_assert_int_eq(pwc_result_i64(job, "m1", &i64), PWC_OK);
-    ck_assert_int_eq(i64, -1);
-    ck_assert_int_eq(pwc_result_i64(job, "min", &i64), PWC_E_ARGUMENT);
-    ck_assert_int_eq(pwc_result_i64(job, "u", &i64), PWC_E_ARGUMENT);
-    ck_assert_int_eq(pwc_result_f64(job, "min", &f64), PWC_OK);
-    ck_assert_double_eq(f64, -170141183460469231731687303715884105728.0);
-    ck_assert_int_eq(pwc_result_str(job, "text", &str), PWC_OK);
-    ck_assert_str_eq(str, "hello");
-    ck_assert_int_eq(pwc_result_str(job, "nothing", &str), PWC_E_ARGUMENT);
+    check_conversions(job);
     pwc_job_free(job);
     pwc_spec_free(spec);
 }
@@ -376,287 +315,6 @@ START_TEST(attached)
 }
 END_TEST
 
-/* ---- callbacks ---- */
-
-struct heard {
-    unsigned progress, deaths, given_up, records, failed, finished;
-    uint64_t done;
-    int inner;
-};
-
-static void on_progress(struct pwc_job *job, enum pwc_job_state state, const struct pwc_counts *counts,
-                        const char *waiting, void *user)
-{
-    struct heard *h = user;
-    h->progress++;
-    h->done = counts->done;
-    ck_assert_int_eq(state, PWC_JOB_RUNNING);
-    ck_assert_str_eq(waiting, "");
-    if (counts->done == 400)
-        ck_assert_int_eq(pwc_cancel(job), PWC_OK);
-}
-
-static void on_death(struct pwc_job *job, const struct pwc_death *death, int given_up, void *user)
-{
-    struct heard *h = user;
-    h->deaths++;
-    h->given_up += given_up != 0;
-    ck_assert_int_eq(death->signal, 11);
-    ck_assert_str_eq(death->covers, "rows 2176 to 2303");
-    (void)job;
-    h->inner = pwc_ping(conn, PWC_FOREVER); /* must say no, not hang */
-}
-
-static void on_record(struct pwc_job *job, const struct pwc_record *record, void *user)
-{
-    (void)job;
-    struct heard *h = user;
-    ck_assert_uint_eq(record->first, h->records);
-    h->records++;
-    h->failed += record->code != PWC_OK;
-}
-
-static void on_finished(struct pwc_job *job, void *user)
-{
-    ck_assert_int_ge(pwc_job_state(job), PWC_JOB_DONE);
-    ((struct heard *)user)->finished++;
-}
-
-static const struct pwc_callbacks all = {on_progress, on_death, on_record, on_finished};
-
-START_TEST(callbacks)
-{
-    struct heard h = {0};
-    struct pwc_spec *spec = pwc_spec_new("slow");
-    pwc_spec_callbacks(spec, &all, &h);
-    struct pwc_job *job = submit(spec);
-    ck_assert_int_eq(pwc_wait(job, LONG), PWC_CANCELLED);
-    ck_assert_uint_eq(h.progress, 4);
-    ck_assert_uint_eq(h.done, 400);
-    ck_assert_uint_eq(h.finished, 1);
-    pwc_job_free(job);
-    pwc_spec_free(spec);
-
-    spec = pwc_spec_new("crash");
-    pwc_spec_callbacks(spec, &all, &h);
-    job = submit(spec);
-    ck_assert_int_eq(pwc_wait(job, LONG), PWC_CRASH);
-    ck_assert_uint_eq(h.deaths, 2);
-    ck_assert_uint_eq(h.given_up, 1);
-    ck_assert_int_eq(h.inner, PWC_E_ARGUMENT);
-    ck_assert_uint_eq(h.finished, 2);
-    pwc_job_free(job);
-    pwc_spec_free(spec);
-}
-END_TEST
-
-START_TEST(records)
-{
-    struct heard h = {0};
-    struct pwc_spec *spec = pwc_spec_new("records");
-    pwc_spec_callbacks(spec, &all, &h);
-    pwc_spec_records(spec, 3); /* the fake sends no more than the credit: ten need several */
-    struct pwc_job *job = submit(spec);
-    ck_assert_int_eq(pwc_wait(job, LONG), PWC_OK);
-    ck_assert_uint_eq(h.records, 10);
-    ck_assert_uint_eq(h.failed, 1);
-    pwc_job_free(job);
-    pwc_spec_free(spec);
-}
-END_TEST
-
-static void free_it(struct pwc_job *job, void *user)
-{
-    (*(int *)user)++;
-    pwc_job_free(job);
-}
-
-START_TEST(freed_in_a_callback)
-{
-    int n = 0;
-    struct pwc_spec *spec = pwc_spec_new("echo");
-    pwc_spec_callbacks(spec, &(struct pwc_callbacks){.finished = free_it}, &n);
-    submit(spec);
-    submit(spec);
-    while (n < 2)
-        ck_assert_int_eq(pwc_dispatch(conn, LONG), PWC_OK);
-    pwc_spec_free(spec);
-}
-END_TEST
-
-START_TEST(event_loop)
-{
-    int n = 0;
-    struct pwc_spec *spec = pwc_spec_new("echo");
-    pwc_spec_callbacks(spec, &(struct pwc_callbacks){.finished = free_it}, &n);
-    for (int i = 0; i < 1000; i++)
-        submit(spec);
-    while (n < 1000) {
-        struct pollfd p = {.fd = pwc_fd(conn), .events = pwc_events(conn)};
-        ck_assert_int_eq(poll(&p, 1, LONG), 1);
-        ck_assert_int_eq(pwc_dispatch(conn, 0), PWC_OK);
-    }
-    pwc_spec_free(spec);
-}
-END_TEST
-
-/* ---- batches ---- */
-
-struct items {
-    unsigned opened, done, failed, open, most;
-    int fds[20000];
-};
-
-static int open_item(struct pwc_job *job, uint64_t index, struct pwc_item *item, void *user)
-{
-    (void)job;
-    struct items *b = user;
-    b->opened++;
-    if (index % 1000 == 999) {
-        item->error = "cannot open it";
-        return PWC_BAD_INPUT;
-    }
-    item->fds[0] = temp_file(index % 1000 == 500 ? "bad" : "good");
-    item->fds[1] = temp_file("");
-    b->fds[index] = dup(item->fds[1]);
-    b->open++;
-    b->most = b->open > b->most ? b->open : b->most;
-    item->name = "x";
-    return PWC_OK;
-}
-
-static void item_done(struct pwc_job *job, uint64_t index, int code, const char *reason, uint32_t attempts,
-                      void *user)
-{
-    (void)job;
-    (void)attempts;
-    struct items *b = user;
-    char text[8] = "";
-    b->done++;
-    if (index % 1000 == 999)
-        ck_assert_str_eq(reason, "cannot open it");
-    b->failed += code != PWC_OK;
-    if (code == PWC_OK) {
-        ck_assert_int_eq(pread(b->fds[index], text, 4, 0), 4);
-        ck_assert_str_eq(text, "good");
-    }
-    if (index % 1000 != 999) {
-        close(b->fds[index]);
-        b->open--;
-    }
-}
-
-START_TEST(batch_of_thousands)
-{
-    static struct items b;
-    int fds = count_fds();
-    struct rlimit few = {256, 4096};
-    setrlimit(RLIMIT_NOFILE, &few); /* shared with the fake */
-    const char *const roles[] = {"in", "out"};
-    struct pwc_spec *spec = pwc_spec_new("batch");
-    pwc_spec_batch(spec, &(struct pwc_batch){20000, roles, 2, open_item, item_done, &b});
-    struct pwc_job *job = submit(spec);
-    ck_assert_int_eq(pwc_wait(job, 8 * LONG), PWC_E_PARTIAL);
-    ck_assert_uint_eq(b.opened, 20000);
-    ck_assert_uint_eq(b.done, 20000);
-    ck_assert_uint_eq(b.failed, 40);
-    ck_assert_uint_eq(b.open, 0);
-    ck_assert_uint_le(b.most, 40);
-    ck_assert_uint_eq(fake_most_items(fake), 32);
-    pwc_job_free(job);
-    pwc_spec_free(spec);
-    ck_assert_int_eq(count_fds(), fds);
-}
-END_TEST
-
-/* A Want for everything at once must not open everything at once: unsent descriptors stay open. */
-START_TEST(batch_with_huge_window)
-{
-    static struct items b;
-    const char *const roles[] = {"in", "out"};
-    struct pwc_spec *spec = pwc_spec_new("batch");
-    pwc_spec_param(spec, "window", "3000");
-    pwc_spec_batch(spec, &(struct pwc_batch){3000, roles, 2, open_item, item_done, &b});
-    struct pwc_job *job = submit(spec);
-    ck_assert_int_eq(pwc_wait(job, 4 * LONG), PWC_E_PARTIAL);
-    ck_assert_uint_eq(b.done, 3000);
-    pwc_job_free(job);
-    pwc_spec_free(spec);
-}
-END_TEST
-
-/* ---- many, and many threads ---- */
-
-START_TEST(pipelined)
-{
-    enum { N = 100000 };
-    struct pwc_job **jobs = calloc(N, sizeof *jobs);
-    struct pwc_spec *spec = pwc_spec_new("echo");
-    for (int i = 0; i < N; i++)
-        jobs[i] = submit(spec);
-    for (int i = 0; i < N; i++) {
-        ck_assert_int_eq(pwc_wait(jobs[i], LONG), PWC_OK);
-        pwc_job_free(jobs[i]);
-    }
-    pwc_spec_free(spec);
-    free(jobs);
-}
-END_TEST
-
-static atomic_int thread_jobs;
-
-static void *submitter(void *arg)
-{
-    struct pwc_job *shared = arg;
-    for (int i = 0; i < 500; i++) {
-        struct pwc_job *job = submit_op("echo");
-        ck_assert_int_eq(pwc_wait(job, LONG), PWC_OK);
-        if (i % 50 == 0)
-            ck_assert_int_eq(pwc_ping(conn, LONG), PWC_OK);
-        pwc_job_free(job);
-        atomic_fetch_add(&thread_jobs, 1);
-    }
-    ck_assert_int_eq(pwc_wait(shared, LONG), PWC_CANCELLED);
-    return NULL;
-}
-
-START_TEST(threads)
-{
-    pthread_t t[8];
-    struct pwc_job *shared = submit_op("hang");
-    for (int i = 0; i < 8; i++)
-        ck_assert_int_eq(pthread_create(&t[i], NULL, submitter, shared), 0);
-    while (atomic_load(&thread_jobs) < 4000)
-        ck_assert_int_eq(pwc_dispatch(conn, 10), PWC_OK);
-    ck_assert_int_eq(pwc_cancel(shared), PWC_OK);
-    for (int i = 0; i < 8; i++)
-        pthread_join(t[i], NULL);
-    pwc_job_free(shared);
-}
-END_TEST
-
-static void *waiter(void *arg)
-{
-    return (void *)(intptr_t)pwc_wait(arg, LONG);
-}
-
-START_TEST(threads_see_the_end)
-{
-    pthread_t t[4];
-    struct pwc_job *job = submit_op("hang");
-    for (int i = 0; i < 4; i++)
-        ck_assert_int_eq(pthread_create(&t[i], NULL, waiter, job), 0);
-    struct pwc_job *lose = submit_op("lose");
-    for (int i = 0; i < 4; i++) {
-        void *r;
-        pthread_join(t[i], &r);
-        ck_assert_int_eq((intptr_t)r, PWC_E_GONE);
-    }
-    pwc_job_free(lose);
-    pwc_job_free(job);
-}
-END_TEST
-
 /* ---- questions ---- */
 
 static void see_status(const struct pwc_status *s, void *user)
@@ -721,7 +379,7 @@ int main(void)
     tcase_add_loop_test(plain, bad_greeting, 0, sizeof bad_greetings / sizeof *bad_greetings);
     tcase_add_test(plain, no_daemon);
     tcase_add_test(plain, no_permission);
-    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, client_setup, client_teardown);
     tcase_add_test(tc, welcome);
     tcase_add_test(tc, results_of_all_types);
     tcase_add_test(tc, value_text_is_cut);
@@ -732,16 +390,8 @@ int main(void)
     tcase_add_test(tc, closed_under_jobs);
     tcase_add_test(tc, bytewise_frames);
     tcase_add_test(tc, attached);
-    tcase_add_test(tc, callbacks);
-    tcase_add_test(tc, records);
-    tcase_add_test(tc, freed_in_a_callback);
-    tcase_add_test(tc, event_loop);
-    tcase_add_test(tc, batch_of_thousands);
-    tcase_add_test(tc, batch_with_huge_window);
-    tcase_add_test(tc, pipelined);
-    tcase_add_test(tc, threads);
-    tcase_add_test(tc, threads_see_the_end);
     tcase_add_test(tc, questions);
+    add_async_tests(tc);
     suite_add_tcase(s, plain);
     suite_add_tcase(s, tc);
     return run_suite(s);

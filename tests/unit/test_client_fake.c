@@ -13,7 +13,7 @@
 
 #include "ipc/channel.h"
 #include "ipc/fds.h"
-#include "tests/unit/test_client_fake.h"
+#include "tests/unit/fake_conn.h"
 
 #define MUST(cond)                                                                                           \
     do {                                                                                                     \
@@ -22,8 +22,6 @@
             abort();                                                                                         \
         }                                                                                                    \
     } while (0)
-
-#define TEXT(s) ((char *)(uintptr_t)(s)) /* protobuf-c's fields are not const */
 
 struct fake {
     int listener, stop[2];
@@ -46,16 +44,9 @@ struct job {
     struct job *next;
 };
 
-struct conn {
-    struct fake *f;
-    struct chan *chan;
-    struct job *jobs;
-    bool open, end;
-};
-
 /* ---- sending ---- */
 
-static void send_msg(struct conn *c, uint16_t type, uint64_t tag, const ProtobufCMessage *msg)
+void fake_send_msg(struct conn *c, uint16_t type, uint64_t tag, const ProtobufCMessage *msg)
 {
     if (chan_send(c->chan, type, tag, msg) < 0)
         c->end = true;
@@ -75,26 +66,26 @@ static void send_bytewise(struct conn *c, uint16_t type, uint64_t tag, const Pro
             c->end = true;
 }
 
-static void send_error(struct conn *c, uint64_t tag, Pwc__Code code, const char *text)
+void fake_send_error(struct conn *c, uint64_t tag, Pwc__Code code, const char *text)
 {
     Pwc__Error e = PWC__ERROR__INIT;
     e.code = code;
     e.text = TEXT(text);
-    send_msg(c, PWC_MSG_ERROR, tag, &e.base);
+    fake_send_msg(c, PWC_MSG_ERROR, tag, &e.base);
 }
 
 static void send_ok(struct conn *c, uint64_t tag, uint64_t job)
 {
     Pwc__Ok ok = PWC__OK__INIT;
     ok.job = job;
-    send_msg(c, PWC_MSG_OK, tag, &ok.base);
+    fake_send_msg(c, PWC_MSG_OK, tag, &ok.base);
 }
 
-static void send_end(struct conn *c, uint64_t tag, uint64_t n)
+void fake_send_end(struct conn *c, uint64_t tag, uint64_t n)
 {
     Pwc__End end = PWC__END__INIT;
     end.count = n;
-    send_msg(c, PWC_MSG_END, tag, &end.base);
+    fake_send_msg(c, PWC_MSG_END, tag, &end.base);
 }
 
 /* ---- jobs ---- */
@@ -162,7 +153,7 @@ static void finish(struct conn *c, struct job *job, Pwc__JobState state, Pwc__Co
     if (strcmp(job->op, "tiny") == 0)
         send_bytewise(c, PWC_MSG_FINISHED, 0, &fin.base);
     else
-        send_msg(c, PWC_MSG_FINISHED, 0, &fin.base);
+        fake_send_msg(c, PWC_MSG_FINISHED, 0, &fin.base);
     job_drop(c, job);
 }
 
@@ -176,7 +167,7 @@ static void want(struct conn *c, struct job *job)
     w.first = job->wanted;
     w.n = (uint32_t)n;
     job->wanted += n;
-    send_msg(c, PWC_MSG_WANT, 0, &w.base);
+    fake_send_msg(c, PWC_MSG_WANT, 0, &w.base);
     unsigned out = (unsigned)(job->wanted - job->answered), most = atomic_load(&c->f->most_items);
     while (out > most && !atomic_compare_exchange_weak(&c->f->most_items, &most, out))
         continue;
@@ -199,7 +190,7 @@ static void send_death(struct conn *c, struct job *job, Pwc__EventKind kind, uin
     e.kind = kind;
     e.state = PWC__JOB_STATE__JOB_RUNNING;
     e.death = &d;
-    send_msg(c, PWC_MSG_EVENT, 0, &e.base);
+    fake_send_msg(c, PWC_MSG_EVENT, 0, &e.base);
 }
 
 static void send_progress(struct conn *c, struct job *job, uint64_t done)
@@ -213,7 +204,7 @@ static void send_progress(struct conn *c, struct job *job, uint64_t done)
     e.kind = PWC__EVENT_KIND__EVENT_PROGRESS;
     e.state = PWC__JOB_STATE__JOB_RUNNING;
     e.counts = &n;
-    send_msg(c, PWC_MSG_EVENT, 0, &e.base);
+    fake_send_msg(c, PWC_MSG_EVENT, 0, &e.base);
 }
 
 static void send_records(struct conn *c, struct job *job)
@@ -225,7 +216,7 @@ static void send_records(struct conn *c, struct job *job)
         d.n = 1;
         d.attempt = 1;
         d.code = job->records == 5 ? PWC__CODE__CODE_CRASH : PWC__CODE__CODE_OK;
-        send_msg(c, PWC_MSG_CHUNK_DONE, 0, &d.base);
+        fake_send_msg(c, PWC_MSG_CHUNK_DONE, 0, &d.base);
     }
     if (job->records == 10)
         finish(c, job, PWC__JOB_STATE__JOB_DONE, PWC__CODE__CODE_OK, "", 0);
@@ -241,7 +232,7 @@ static void start_job(struct conn *c, struct job *job)
     } else if (strcmp(op, "garbage") == 0) {
         c->end = send(chan_fd(c->chan), "\xff\xff\xff\xff garbage garbage garbage", 28, MSG_NOSIGNAL) < 0;
     } else if (strcmp(op, "shutdown") == 0) {
-        send_error(c, 0, PWC__CODE__CODE_SHUTDOWN, "shutting down");
+        fake_send_error(c, 0, PWC__CODE__CODE_SHUTDOWN, "shutting down");
         c->end = true;
     } else if (strcmp(op, "slow") == 0 || strcmp(op, "deaf") == 0) {
         for (uint64_t i = 100; i <= 400; i += 100)
@@ -284,7 +275,7 @@ static void on_submit(struct conn *c, const struct frame *f, ProtobufCMessage *m
         r.code = busy ? PWC__CODE__CODE_BUSY : PWC__CODE__CODE_BAD_PARAM;
         r.field = TEXT(busy ? "" : "params.sigma");
         r.reason = TEXT(busy ? "the queue is full" : "sigma is 'x': a number from 0.01 to 1000");
-        send_msg(c, PWC_MSG_REJECTED, f->tag, &r.base);
+        fake_send_msg(c, PWC_MSG_REJECTED, f->tag, &r.base);
         msg_free(msg);
         return;
     }
@@ -301,7 +292,7 @@ static void on_submit(struct conn *c, const struct frame *f, ProtobufCMessage *m
     if (strcmp(s->op, "tiny") == 0)
         send_bytewise(c, PWC_MSG_ACCEPTED, f->tag, &a.base);
     else
-        send_msg(c, PWC_MSG_ACCEPTED, f->tag, &a.base);
+        fake_send_msg(c, PWC_MSG_ACCEPTED, f->tag, &a.base);
     start_job(c, job);
 }
 
@@ -333,7 +324,7 @@ static void item_done(struct conn *c, struct job *job, uint64_t index, Pwc__Code
     d.reason = TEXT(why);
     d.attempts = 1;
     job->failed += code != 0;
-    send_msg(c, PWC_MSG_ITEM_DONE, 0, &d.base);
+    fake_send_msg(c, PWC_MSG_ITEM_DONE, 0, &d.base);
 }
 
 static void on_item(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
@@ -367,7 +358,7 @@ static void on_cancel(struct conn *c, const struct frame *f, ProtobufCMessage *m
     uint64_t id = ((const Pwc__Cancel *)(const void *)msg)->job;
     struct job *job = job_find(c, id);
     if (job == NULL && id < 900) {
-        send_error(c, f->tag, PWC__CODE__CODE_NO_SUCH_JOB, "there is no such job");
+        fake_send_error(c, f->tag, PWC__CODE__CODE_NO_SUCH_JOB, "there is no such job");
     } else {
         send_ok(c, f->tag, id);
         if (job != NULL && strcmp(job->op, "deaf") != 0)
@@ -382,7 +373,7 @@ static void on_attach(struct conn *c, const struct frame *f, ProtobufCMessage *m
     uint64_t id = ((const Pwc__Attach *)(const void *)msg)->job;
     msg_free(msg);
     if (id != 901 && id != 902) {
-        send_error(c, f->tag, PWC__CODE__CODE_NO_SUCH_JOB, "there is no such job");
+        fake_send_error(c, f->tag, PWC__CODE__CODE_NO_SUCH_JOB, "there is no such job");
         return;
     }
     send_ok(c, f->tag, id);
@@ -398,7 +389,7 @@ static void on_attach(struct conn *c, const struct frame *f, ProtobufCMessage *m
     fin.code = id == 901 ? PWC__CODE__CODE_OK : PWC__CODE__CODE_CANCELLED;
     fin.results = &results;
     fin.n_results = id == 901 ? 1 : 0;
-    send_msg(c, PWC_MSG_FINISHED, 0, &fin.base);
+    fake_send_msg(c, PWC_MSG_FINISHED, 0, &fin.base);
 }
 
 static void on_detach(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
@@ -423,131 +414,7 @@ static void on_ping(struct conn *c, const struct frame *f, ProtobufCMessage *msg
 {
     Pwc__Pong pong = PWC__PONG__INIT;
     msg_free(msg);
-    send_msg(c, PWC_MSG_PONG, f->tag, &pong.base);
-}
-
-static void on_status(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
-{
-    Pwc__Status s = PWC__STATUS__INIT;
-    msg_free(msg);
-    s.server = TEXT("pwcd fake");
-    s.pid = 123;
-    s.workers = 2;
-    s.workers_from = TEXT("affinity");
-    s.health = TEXT("ok");
-    s.layers = TEXT("no_new_privs seccomp");
-    send_msg(c, PWC_MSG_STATUS, f->tag, &s.base);
-}
-
-static void on_list_jobs(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
-{
-    uint64_t only = ((const Pwc__ListJobs *)(const void *)msg)->job;
-    msg_free(msg);
-    if (only == 0 || only == 901) {
-        Pwc__JobInfo j = PWC__JOB_INFO__INIT;
-        Pwc__Counts n = PWC__COUNTS__INIT;
-        j.job = 901;
-        j.op = TEXT("array.sum");
-        j.state = PWC__JOB_STATE__JOB_DONE;
-        n.total = n.done = 10;
-        j.counts = &n;
-        send_msg(c, PWC_MSG_JOB_INFO, f->tag, &j.base);
-    }
-    send_end(c, f->tag, 1);
-}
-
-static void on_list_stages(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
-{
-    msg_free(msg);
-    for (uint32_t i = 0; i < 3; i++) {
-        Pwc__StageInfo s = PWC__STAGE_INFO__INIT;
-        s.stage = i + 1;
-        s.pid = 1000 + i;
-        s.role = TEXT(i == 2 ? "spare" : "worker");
-        s.state = TEXT("idle");
-        send_msg(c, PWC_MSG_STAGE_INFO, f->tag, &s.base);
-    }
-    send_end(c, f->tag, 3);
-}
-
-static void on_list_deaths(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
-{
-    msg_free(msg);
-    Pwc__Death d = PWC__DEATH__INIT;
-    d.job = 901;
-    d.chunk = 17;
-    d.in_chunk = true;
-    d.covers = TEXT("rows 2176 to 2303");
-    d.role = TEXT("worker");
-    d.signal = 11;
-    d.code = PWC__CODE__CODE_CRASH;
-    d.attempt = 1;
-    d.attempts_max = 3;
-    send_msg(c, PWC_MSG_DEATH, f->tag, &d.base);
-    send_end(c, f->tag, 1);
-}
-
-static void send_op(struct conn *c, uint64_t tag, const char *name, bool in, bool out)
-{
-    Pwc__OpInfo op = PWC__OP_INFO__INIT;
-    Pwc__ParamInfo sigma = PWC__PARAM_INFO__INIT, *params[1] = {&sigma};
-    Pwc__RoleInfo rin = PWC__ROLE_INFO__INIT, rout = PWC__ROLE_INFO__INIT, mask = PWC__ROLE_INFO__INIT,
-                  *roles[3];
-    op.name = TEXT(name);
-    op.version = TEXT("1");
-    op.summary = TEXT("a pretended op");
-    sigma.name = TEXT("sigma");
-    sigma.type = PWC__PARAM_TYPE__PARAM_FLOAT;
-    sigma.summary = TEXT("how much");
-    sigma.required = true;
-    sigma.min = 0.01;
-    sigma.max = 1000;
-    sigma.unit = TEXT("pixels");
-    op.params = params;
-    op.n_params = 1;
-    op.roles = roles;
-    rin.name = TEXT("in");
-    rout.name = TEXT("out");
-    rout.dir = PWC__ROLE_DIR__ROLE_OUT;
-    mask.name = TEXT("mask");
-    mask.optional = true;
-    if (in)
-        roles[op.n_roles++] = &rin;
-    if (out)
-        roles[op.n_roles++] = &rout;
-    if (in)
-        roles[op.n_roles++] = &mask;
-    op.formats = out;
-    op.whole = in && out;
-    send_msg(c, PWC_MSG_OP_INFO, tag, &op.base);
-}
-
-static const struct {
-    const char *name;
-    bool in, out;
-} ops[] = {
-    {"batch", true, true},    {"busy", false, false},     {"crash", false, false},
-    {"deaf", false, false},   {"stall", true, true},      {"echo", true, true},
-    {"fail", false, false},   {"garbage", false, false},  {"hang", true, true},
-    {"lose", false, false},   {"partial", false, false},  {"records", false, false},
-    {"refuse", false, false}, {"shutdown", false, false}, {"size", true, false},
-    {"slow", false, false},   {"tiny", false, false},
-};
-
-static void on_list_ops(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
-{
-    const char *name = ((const Pwc__ListOps *)(const void *)msg)->name;
-    uint64_t n = 0;
-    for (size_t i = 0; i < ARRAY_LEN(ops); i++)
-        if (name[0] == '\0' || strcmp(name, ops[i].name) == 0) {
-            send_op(c, f->tag, ops[i].name, ops[i].in, ops[i].out);
-            n++;
-        }
-    if (n == 0)
-        send_error(c, f->tag, PWC__CODE__CODE_NO_SUCH_OP, "there is no such op: did you mean 'echo'?");
-    else
-        send_end(c, f->tag, n);
-    msg_free(msg);
+    fake_send_msg(c, PWC_MSG_PONG, f->tag, &pong.base);
 }
 
 static void on_hello(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
@@ -556,8 +423,8 @@ static void on_hello(struct conn *c, const struct frame *f, ProtobufCMessage *ms
     c->open = true;
     if (c->f->greeting == FAKE_VERSION || c->f->greeting == FAKE_BUSY) {
         bool busy = c->f->greeting == FAKE_BUSY;
-        send_error(c, f->tag, busy ? PWC__CODE__CODE_BUSY : PWC__CODE__CODE_VERSION,
-                   busy ? "too many clients" : "this daemon speaks versions 7 to 9");
+        fake_send_error(c, f->tag, busy ? PWC__CODE__CODE_BUSY : PWC__CODE__CODE_VERSION,
+                        busy ? "too many clients" : "this daemon speaks versions 7 to 9");
         c->end = true;
         return;
     }
@@ -569,7 +436,7 @@ static void on_hello(struct conn *c, const struct frame *f, ProtobufCMessage *ms
     w.server = TEXT("pwcd fake");
     w.workers = 2;
     w.uid = 1000;
-    send_msg(c, PWC_MSG_WELCOME, f->tag, &w.base);
+    fake_send_msg(c, PWC_MSG_WELCOME, f->tag, &w.base);
 }
 
 static const struct {
@@ -584,11 +451,11 @@ static const struct {
     {PWC_MSG_ATTACH, on_attach},
     {PWC_MSG_DETACH, on_detach},
     {PWC_MSG_CHUNK_CREDIT, on_credit},
-    {PWC_MSG_GET_STATUS, on_status},
-    {PWC_MSG_LIST_JOBS, on_list_jobs},
-    {PWC_MSG_LIST_STAGES, on_list_stages},
-    {PWC_MSG_LIST_DEATHS, on_list_deaths},
-    {PWC_MSG_LIST_OPS, on_list_ops},
+    {PWC_MSG_GET_STATUS, fake_status},
+    {PWC_MSG_LIST_JOBS, fake_list_jobs},
+    {PWC_MSG_LIST_STAGES, fake_list_stages},
+    {PWC_MSG_LIST_DEATHS, fake_list_deaths},
+    {PWC_MSG_LIST_OPS, fake_list_ops},
 };
 
 /* ---- connections ---- */

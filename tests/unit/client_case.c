@@ -1,0 +1,64 @@
+/* client_case.c - see client_case.h. */
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/unit/client_case.h"
+#include "tests/unit/runner.h"
+
+char dir[64], path[96];
+struct fake *fake;
+struct pwc *conn;
+
+void with_greeting(enum fake_greeting greeting)
+{
+    strcpy(dir, "/tmp/pwc-test-client-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/sock", dir);
+    fake = fake_start(path, greeting);
+}
+
+void client_setup(void)
+{
+    with_greeting(FAKE_WELCOME);
+    ck_assert_msg(pwc_connect(path, LONG, &conn) == PWC_OK, "%s", pwc_error());
+}
+
+void client_teardown(void)
+{
+    pwc_close(conn);
+    conn = NULL;
+    fake_stop(fake);
+    rmdir(dir);
+}
+
+struct pwc_job *submit(struct pwc_spec *spec)
+{
+    struct pwc_job *job;
+    ck_assert_msg(pwc_submit(conn, spec, &job) == PWC_OK, "%s", pwc_error());
+    return job;
+}
+
+struct pwc_job *submit_op(const char *op)
+{
+    struct pwc_spec *spec = pwc_spec_new(op);
+    struct pwc_job *job = submit(spec);
+    pwc_spec_free(spec);
+    return job;
+}
+
+int count_fds(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+int temp_file(const char *text)
+{
+    int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    return fd;
+}
