@@ -151,7 +151,7 @@ static int add_object(struct dl_phdr_info *info, size_t size, void *arg)
     struct table t;
     if (fd < 0 || read_table(fd, &t) < 0)
         return 0;
-    snprintf(all.objects[all.nobjects], sizeof all.objects[0], "%s",
+    snprintf(all.objects[all.nobjects], sizeof all.objects[0], "%.*s", (int)sizeof all.objects[0] - 1,
              file_name(self[0] != '\0' ? self : path));
     for (size_t i = 0; i < t.n; i++)
         keep_function(&t, &t.syms[i], info->dlpi_addr, all.nobjects);
