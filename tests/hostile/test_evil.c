@@ -198,7 +198,7 @@ static void evil_round(struct round *r, struct peer *honest)
     int64_t until = now_ms() + PATIENCE_MS + JOB_MS * SLOWER * (int64_t)ARRAY_LEN(evil_jobs);
     for (unsigned n = 0; r->running > 0; n++) {
         struct frame f;
-        int got;
+        int got = -ETIMEDOUT;
         while (r->running > 0 && (got = peer_hear(&r->p, &f, 20)) == 1)
             evil_frame(r, &f);
         ck_assert_msg(r->running == 0 || got == -ETIMEDOUT, "the evil user's connection ended");
