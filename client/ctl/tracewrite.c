@@ -414,15 +414,23 @@ static void name(struct writer *w, const char *what, unsigned pid, uint64_t tid,
     end(w);
 }
 
-static const char *role_of(const struct trace_stage *s)
+/* A planner goes on as producer, and who produced may compute: all that a process was, the rarest first. */
+static void roles_of(const struct trace_stage *s, char *to, size_t size)
 {
-    static const char *const roles[] = {"spare", "planner", "worker", "worker", "producer", "consumer"};
-    static const int order[] = {PWC_TRACE_FOR_CHUNKS, PWC_TRACE_FOR_CONSUME, PWC_TRACE_FOR_PRODUCE,
-                                PWC_TRACE_FOR_FINISH, PWC_TRACE_FOR_PLAN};
-    for (size_t i = 0; i < COUNT(order); i++)
-        if ((s->kinds >> order[i] & 1) != 0)
-            return roles[order[i]];
-    return roles[0];
+    static const struct {
+        unsigned kinds;
+        const char *role;
+    } roles[] = {
+        {1u << PWC_TRACE_FOR_CONSUME, "consumer"},
+        {1u << PWC_TRACE_FOR_PRODUCE, "producer"},
+        {1u << PWC_TRACE_FOR_CHUNKS | 1u << PWC_TRACE_FOR_FINISH, "worker"},
+    };
+    size_t n = 0;
+    for (size_t i = 0; i < COUNT(roles); i++)
+        if ((s->kinds & roles[i].kinds) != 0)
+            n += (size_t)snprintf(to + n, size - n, "%s%s", n > 0 ? " and " : "", roles[i].role);
+    if (n == 0)
+        snprintf(to, size, "%s", s->kinds != 0 ? "planner" : "spare");
 }
 
 static void write_names(struct writer *w)
@@ -436,7 +444,9 @@ static void write_names(struct writer *w)
     name(w, "process_name", STAGES, 0, "stages");
     for (size_t i = 0; i < w->t->nstages; i++) {
         const struct trace_stage *s = &w->t->stages[i];
-        int n = snprintf(line, sizeof line, "%s, pid %u", role_of(s), s->pid);
+        char roles[40];
+        roles_of(s, roles, sizeof roles);
+        int n = snprintf(line, sizeof line, "%s, pid %u", roles, s->pid);
         if (s->seat != 0)
             snprintf(line + n, sizeof line - (size_t)n, ", seat %u", s->seat);
         name(w, "thread_name", STAGES, s->stage, line);

@@ -111,7 +111,7 @@ test_serial_output() {
     well_formed t.json
     each_chunk_once "$(jq '[.traceEvents[] | select(.cat == "job") | .args.n] | max' t.json)" t.json
     for role in producer worker consumer; do
-        jq -e ".traceEvents[] | select(.name == \"thread_name\") | .args.name | select(startswith(\"$role\"))" t.json \
+        jq -e ".traceEvents[] | select(.name == \"thread_name\") | .args.name | select(split(\", pid\")[0] | test(\"$role\"))" t.json \
             >/dev/null || fail "no track of a $role"
     done
     jq -e '[.traceEvents[] | select(.cat == "announced")] | length > 1' t.json >/dev/null || fail "nothing was announced"
