@@ -144,12 +144,26 @@ row_kill() {
         --run exec "$CLIENT exec $STAGE 10" --goal "p50 - <= 2000" --goal "p99 - <= 2000"
 }
 
-# Seven jobs, not fifteen: there is no peer to make a pair with, and each job is ten seconds of seventy kills.
+# The job's own account, from its trace. Seven jobs, not fifteen: there is no peer to make a pair with, and each job is
+# ten seconds.
 row_kills() {
     local chunks
     chunks=$(($(by 10 3) * 1000 * SEATS))
     row kills "$(by 10 3) s job, a worker killed a second, %" --rounds "$(by 7 1)" --warm 0 \
-        --run ours "$CLIENT kills $chunks $((STEPS * 100)) 1" --goal "lost_percent - <= 2"
+        --run ours "$CLIENT kills $PWCCTL $TMP/kills.trace $chunks $((STEPS * 100)) 1" --goal "lost_percent - <= 2"
+    rm -f "$TMP/kills.trace"
+}
+
+# Being traced, against not being traced.
+row_trace() {
+    local n sum run
+    n=$(by 200000 50000)
+    sum=$("$BIN/bench-omp" expect "$n" "$STEPS")
+    run="bench.mix n=$n steps=$STEPS | xargs)\" = 'chunks $n sum $sum'"
+    row trace "10 us chunks with --trace or without, s" \
+        --run traced "test \"\$($PWCCTL run -q --trace $TMP/cost.trace $run" \
+        --run untraced "test \"\$($PWCCTL run -q $run" --goal "wall untraced <= 1.03"
+    rm -f "$TMP/cost.trace"
 }
 
 # Against a daemon that has seen nothing yet, as one finds it after the boot. One round: nothing here scatters. The peer

@@ -1,11 +1,13 @@
 /*
  * client_deaths.c - what a death costs: until the chunk stands in another process's slot, and over a whole
- * job.
+ * job, by the account that the job's trace gives.
  *
- * Times are taken where they happen: from just before our SIGKILL until the moment that the other process has
- * put into its slot as the start of its lease (slots.h). Looking for it costs the daemon nothing, so it may
- * be done late. How long the daemon took to say that the worker is dead is printed beside it.
+ * Times of the first are taken where they happen: from just before our SIGKILL until the moment that the
+ * other process has put into its slot as the start of its lease (slots.h). Looking for it costs the daemon
+ * nothing, so it may be done late. How long the daemon took to say that the worker is dead is printed beside
+ * it.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "ipc/segment.h"
 #include "tests/bench/client.h"
 #include "tests/bench/slots.h"
 
@@ -73,27 +74,6 @@ struct hit {
     double told, elsewhere; /* seconds; told: until the daemon says that it is dead */
 };
 
-/* Who has begun something since? Short chunks are over before we look, so here the seat counts: it was filled
- * by one who was idle before, or, when the dead one's place in memory is used again, by then all of them. */
-static const struct slot_seen *seat_filled(const struct slots *before, const struct slots *now,
-                                           uint64_t killed_ns)
-{
-    size_t busy = 0, begun = 0;
-    const struct slot_seen *last = NULL;
-    for (size_t i = 0; i < before->n; i++)
-        busy += before->seen[i].chunk != SLOT_IDLE;
-    for (size_t i = 0; i < now->n; i++) {
-        const struct slot_seen *s = &now->seen[i], *old = slots_at(before, s->at);
-        if (s->since <= killed_ns)
-            continue;
-        if (old == NULL || old->chunk == SLOT_IDLE)
-            return s;
-        begun++;
-        last = last == NULL || s->since > last->since ? s : last;
-    }
-    return begun >= busy ? last : NULL;
-}
-
 /* false: it was between two chunks, so that no chunk is tried again and nothing is told. */
 static bool await_death(struct pwc *c, size_t told)
 {
@@ -105,16 +85,15 @@ static bool await_death(struct pwc *c, size_t told)
 }
 
 /* Kills a worker that is in a chunk. Its obituary says which that was. */
-static bool hit_one(struct pwc *c, pid_t daemon, uint64_t job, bool seat, struct hit *ret)
+static bool hit_one(struct pwc *c, pid_t daemon, uint64_t job, struct hit *ret)
 {
-    struct slots before, now;
+    struct slots now;
     struct target t;
     const struct slot_seen *next;
     do
         t = aim(c, job);
     while (t.pid == 0);
     size_t told = deaths_told;
-    slots_read(daemon, &before);
     double start = bench_now();
     uint64_t killed_ns = (uint64_t)(start * 1e9);
     kill(t.pid, SIGKILL);
@@ -123,7 +102,7 @@ static bool hit_one(struct pwc *c, pid_t daemon, uint64_t job, bool seat, struct
     ret->told = bench_now() - start;
     for (;;) {
         slots_read(daemon, &now);
-        next = seat ? seat_filled(&before, &now, killed_ns) : slots_begun(&now, chunk_told, killed_ns);
+        next = slots_begun(&now, chunk_told, killed_ns);
         if (next != NULL)
             break;
         if (bench_now() - start > GIVE_UP_S)
@@ -144,7 +123,7 @@ int cmd_kill(int argc, char **argv)
     struct pwc_job *job = start_job(c, 1u << 30, steps);
     while (got < n) {
         struct hit hit;
-        if (!hit_one(c, daemon, pwc_job_id(job), false, &hit))
+        if (!hit_one(c, daemon, pwc_job_id(job), &hit))
             continue;
         told[got] = hit.told;
         elsewhere[got++] = hit.elsewhere;
@@ -164,85 +143,106 @@ int cmd_kill(int argc, char **argv)
     return 0;
 }
 
-/* ---- a job under fire: what it lost ---- */
+/* ---- a job under fire: what it lost, by its own account ---- */
 
-/* CPU that went into chunks, and into anything else. */
-struct spent {
-    double pool;  /* supervisor and nursery */
-    double spare; /* starting and attaching a stage: the most that one which has computed nothing has used */
-};
-
-static void add_spent(const struct pwc_stage_info *s, void *user)
+static pid_t start_traced(const char *pwcctl, const char *trace, uint64_t n, uint64_t steps)
 {
-    struct spent *x = user;
-    double cpu = bench_cpu_of((pid_t)s->pid);
-    if (strcmp(s->role, "nursery") == 0)
-        x->pool += cpu;
-    else if (s->chunks == 0 && !s->in_chunk && cpu > x->spare)
-        x->spare = cpu;
+    char chunks[40], work[40];
+    snprintf(chunks, sizeof chunks, "n=%lu", (unsigned long)n);
+    snprintf(work, sizeof work, "steps=%lu", (unsigned long)steps);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        if (null < 0 || dup2(null, STDOUT_FILENO) < 0)
+            _exit(126);
+        execl(pwcctl, pwcctl, "run", "-q", "--trace", trace, "bench.mix", chunks, work, (char *)NULL);
+        _exit(127);
+    }
+    if (pid < 0)
+        bench_fail("fork: %m");
+    return pid;
 }
 
-static struct spent spent_so_far(struct pwc *c, pid_t daemon)
+/* Any job: there is no other on this daemon. */
+static void take_any(const struct pwc_stage_info *s, void *user)
 {
-    struct spent x = {.pool = bench_cpu_of(daemon)};
-    if (pwc_list_stages(c, PWC_TIMEOUT_DEFAULT, add_spent, &x) != PWC_OK)
-        bench_fail("%s", pwc_error());
-    return x;
+    pid_t *pid = user;
+    if (*pid == 0 && s->in_chunk)
+        *pid = (pid_t)s->pid;
 }
 
-struct fire {
-    size_t kills;
-    double idle; /* seconds of a seat, from the kills until the chunks stood elsewhere */
-};
-
-static void shoot_until_done(struct pwc *c, pid_t daemon, struct pwc_job *job, double every, struct fire *ret)
+/* Until the command ends, which must be well. Returns the number of workers killed. */
+static size_t shoot_until_done(struct pwc *c, pid_t command, double every)
 {
-    struct hit hit;
-    double next = bench_now() + every;
-    while (pwc_wait(job, (int)((next > bench_now() ? next - bench_now() : 0) * 1e3) + 1) == PWC_E_TIMEOUT) {
+    size_t kills = 0;
+    int status;
+    for (double next = bench_now() + every; waitpid(command, &status, WNOHANG) == 0;) {
+        pid_t pid = 0;
+        poll(NULL, 0, LOOK_MS);
         if (bench_now() < next)
             continue;
-        if (hit_one(c, daemon, pwc_job_id(job), true, &hit)) {
-            ret->kills++;
-            ret->idle += hit.elsewhere;
-        }
+        if (pwc_list_stages(c, PWC_TIMEOUT_DEFAULT, take_any, &pid) != PWC_OK)
+            bench_fail("%s", pwc_error());
+        if (pid == 0 || kill(pid, SIGKILL) < 0)
+            continue;
+        kills++;
         next += every;
     }
+    if (status != 0)
+        bench_fail("pwcctl run failed");
+    return kills;
+}
+
+/* The number behind "key": in the account. */
+static double account_number(const char *json, const char *key)
+{
+    char quoted[64];
+    snprintf(quoted, sizeof quoted, "\"%s\"", key);
+    const char *at = strstr(json, quoted);
+    at = at != NULL ? strchr(at, ':') : NULL;
+    if (at == NULL)
+        bench_fail("the account has no \"%s\"", key);
+    return strtod(at + 1, NULL);
+}
+
+static void read_account(const char *pwcctl, const char *trace, char *json, size_t size)
+{
+    char command[8192];
+    snprintf(command, sizeof command, "%s trace --json '%s'", pwcctl, trace);
+    FILE *f = popen(command, "re");
+    size_t n = f != NULL ? fread(json, 1, size - 1, f) : 0;
+    json[n] = '\0';
+    if (f == NULL || pclose(f) != 0)
+        bench_fail("%s failed", command);
 }
 
 int cmd_kills(int argc, char **argv)
 {
-    uint64_t n = bench_number("chunks", argc > 1 ? argv[1] : NULL, 1, UINT64_MAX >> 1);
-    uint64_t steps = bench_number("steps", argc > 2 ? argv[2] : NULL, 1, UINT64_MAX >> 1);
-    double every = strtod(argc > 3 ? argv[3] : "1", NULL);
+    if (argc < 6)
+        bench_fail("kills PWCCTL TRACE N STEPS SECONDS");
+    uint64_t n = bench_number("chunks", argv[3], 1, UINT64_MAX >> 1);
+    uint64_t steps = bench_number("steps", argv[4], 1, UINT64_MAX >> 1);
+    double every = strtod(argv[5], NULL);
+    char json[65536];
     struct pwc *c = bench_connect();
-    pid_t daemon = bench_daemon(c);
-    struct fire fire = {0};
-    struct pwc_counts counts;
-    struct spent before = spent_so_far(c, daemon);
-    double cpu = bench_cpu_of_family(daemon), start = bench_now();
-    struct pwc_job *job = start_job(c, n, steps);
-    shoot_until_done(c, daemon, job, every > 0 ? every : 1e9, &fire);
-    if (pwc_wait(job, PWC_FOREVER) != PWC_OK)
-        bench_fail("%s", pwc_error());
-    double seconds = bench_now() - start, seats = pwc_daemon(c)->workers * seconds;
-    struct spent after = spent_so_far(c, daemon);
-    cpu = bench_cpu_of_family(daemon) - cpu;
-    pwc_job_counts(job, &counts);
-    if (bench_result(job, "chunks") != n)
-        bench_fail("%lu chunks counted, not %lu", (unsigned long)bench_result(job, "chunks"),
-                   (unsigned long)n);
-    double again = (double)(counts.redone + counts.retried);
-    double redone = cpu * again / ((double)n + again);
-    double respawn = after.pool - before.pool + (double)fire.kills * after.spare;
-    bench_print("seconds", seconds);
-    bench_print("kills", (double)fire.kills);
-    bench_print("redone_percent", 100 * redone / seats);
-    bench_print("idle_percent", 100 * fire.idle / seats);
-    bench_print("respawn_percent", 100 * respawn / seats);
-    bench_print("lost_percent", 100 * (redone + fire.idle + respawn) / seats);
-    pwc_job_free(job);
+    double start = bench_now();
+    size_t kills = shoot_until_done(c, start_traced(argv[1], argv[2], n, steps), every > 0 ? every : 1e9);
+    bench_print("seconds", bench_now() - start);
     pwc_close(c);
+    read_account(argv[1], argv[2], json, sizeof json);
+    if (account_number(json, "absorbed") != (double)n)
+        bench_fail("%.0f chunks absorbed, not %lu", account_number(json, "absorbed"), (unsigned long)n);
+    /* One that is hit between two leases costs the job nothing and is no death of it. */
+    if (account_number(json, "count") > (double)kills)
+        bench_fail("%.0f deaths, but only %zu kills", account_number(json, "count"), kills);
+    bench_print("kills", (double)kills);
+    bench_print("deaths", account_number(json, "count"));
+    bench_print("redone_percent", account_number(json, "redone_percent"));
+    bench_print("idle_percent", account_number(json, "idle_percent"));
+    bench_print("respawn_percent", account_number(json, "respawn_percent"));
+    bench_print("lost_percent", account_number(json, "together_percent"));
+    bench_print("again_p50", account_number(json, "again_p50_ns") * 1e-3);
+    bench_print("again_p99", account_number(json, "again_p99_ns") * 1e-3);
     return 0;
 }
 

@@ -28,7 +28,6 @@ static bool read_slot(int mem, uint64_t at, struct slot_seen *ret)
     const size_t size = offsetof(struct segment, slots) + sizeof head.slots[0];
     if (pread(mem, &head, size, (off_t)at) != (ssize_t)size || head.magic != SEGMENT_MAGIC)
         return false;
-    ret->at = at;
     ret->chunk = head.slots[0].chunk;
     ret->since = head.slots[0].fresh;
     return true;
@@ -51,14 +50,6 @@ void slots_read(pid_t daemon, struct slots *ret)
     }
     fclose(maps);
     close(mem);
-}
-
-const struct slot_seen *slots_at(const struct slots *s, uint64_t at)
-{
-    for (size_t i = 0; i < s->n; i++)
-        if (s->seen[i].at == at)
-            return &s->seen[i];
-    return NULL;
 }
 
 const struct slot_seen *slots_begun(const struct slots *s, uint64_t chunk, uint64_t after_ns)

@@ -12,7 +12,6 @@
 #define SLOTS_MAX 128
 
 struct slot_seen {
-    uint64_t at;    /* address in the supervisor: which segment; used again after a death */
     uint64_t chunk; /* or SLOT_IDLE */
     uint64_t since; /* CLOCK_MONOTONIC ns: start of its present or last lease */
 };
@@ -25,7 +24,6 @@ struct slots {
 /* Ends the program when the memory cannot be read: with BENCH_SKIP when that is forbidden. */
 void slots_read(pid_t daemon, struct slots *ret);
 
-const struct slot_seen *slots_at(const struct slots *s, uint64_t at); /* NULL: no such segment */
 /* A slot in which that chunk was begun after the time; a stage that was dead by then cannot have done it. */
 const struct slot_seen *slots_begun(const struct slots *s, uint64_t chunk, uint64_t after_ns);
 
