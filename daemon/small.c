@@ -105,11 +105,12 @@ void small_start(struct job *j, struct stage *s)
 
 /* ---- ahead ---- */
 
+/* A stage has one limit of memory, that of the job whose lease is its own. */
 static bool may_follow(const struct job *j, const struct stage *s)
 {
     return (j->state == PWC__JOB_STATE__JOB_QUEUED || j->state == PWC__JOB_STATE__JOB_RUNNING) &&
            job_is_small(j) && !j->alone && j->ledger.ncharges == 0 && ledger_waiting(&j->ledger) == 1 &&
-           j->domain == s->domain && s->nahead < depth(j->d, j->op);
+           j->domain == s->domain && j->memory == s->job->memory && s->nahead < depth(j->d, j->op);
 }
 
 /* Active ones first, then the one whose turn it is. */

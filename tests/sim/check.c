@@ -286,6 +286,9 @@ static uint32_t check_job(const struct job *j, bool active)
             if (s->ahead[i].job == j) {
                 SIM_CHECK(held == 0 && s->lease.small && s->ahead[i].lease != s->lease.id,
                           "job %lu is ahead twice", (ul)j->id);
+                SIM_CHECK(j->domain == s->domain && j->memory == s->job->memory,
+                          "job %lu is ahead in stage %lu, which has another's domain or limit", (ul)j->id,
+                          (ul)s->id);
                 stages++;
                 held = 1;
             }
