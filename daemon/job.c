@@ -217,6 +217,30 @@ static void take_fields(struct job *j, const Pwc__Submit *m)
         memcpy(j->key, m->request_key.data, j->key_len);
 }
 
+static void on_time(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct job *j = arg;
+    struct daemon *d = j->d;
+    job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_TIMEOUT, "the job's time is up");
+    daemon_turn(d);
+}
+
+static struct event *timer(struct job *j, uint64_t ns, event_callback_fn f)
+{
+    struct timeval tv = {(time_t)(ns / NS_PER_S), (suseconds_t)(ns % NS_PER_S / NS_PER_US)};
+    struct event *ev = evtimer_new(j->d->base, f, j);
+    event_add(ev, &tv);
+    return ev;
+}
+
+static void drop_timer(struct event **ev)
+{
+    if (*ev != NULL)
+        event_free(*ev);
+    *ev = NULL;
+}
+
 struct job *job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m)
 {
     struct job *j = xcalloc(1, sizeof *j);
@@ -240,6 +264,8 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     take_domain(j);
     j->state = PWC__JOB_STATE__JOB_QUEUED;
     j->born = clock_now();
+    if (j->job_timeout_ns != 0)
+        j->time_ev = timer(j, j->job_timeout_ns, on_time);
     if (j->op->split == PWC__SPLIT__SPLIT_COUNT || j->batch) {
         j->planned = true;
         ledger_init(&j->ledger, sub->chunks, j->batch ? 0 : sub->chunks);
@@ -408,8 +434,8 @@ void job_settle(struct job *j)
     events_finished(j);
     leave_queue(j);
     drop_work(j);
-    if (j->linger_ev != NULL)
-        event_free(TAKE_PTR(j->linger_ev));
+    drop_timer(&j->linger_ev);
+    drop_timer(&j->time_ev);
     watch_end_all(j);
     if (j->session != NULL) {
         session_job_ended(j->session, j);
@@ -504,14 +530,10 @@ void job_session_gone(struct job *j)
     bool stays = j->on_disconnect != PWC__ON_DISCONNECT__ON_DISCONNECT_CANCEL && !needs_client;
     if (stays && (watch_inherit(j) || j->on_disconnect == PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH))
         return;
-    if (stays) {
-        struct timeval tv = {(time_t)(j->linger_ns / NS_PER_S),
-                             (suseconds_t)(j->linger_ns % NS_PER_S / NS_PER_US)};
-        j->linger_ev = evtimer_new(j->d->base, on_linger, j);
-        event_add(j->linger_ev, &tv);
-        return;
-    }
-    job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_CLIENT_GONE, "its client went away");
+    if (stays)
+        j->linger_ev = timer(j, j->linger_ns, on_linger);
+    else
+        job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_CLIENT_GONE, "its client went away");
 }
 
 /* ---- what people see ---- */

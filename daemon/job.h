@@ -115,7 +115,7 @@ struct job {
     Pwc__Code code;
     char reason[PWC_TEXT_MAX];
     struct mono born, began, ended, kill_at;
-    struct event *linger_ev;
+    struct event *linger_ev, *time_ev; /* time_ev: the end of its time, whether it waits or runs */
 
     /* planned */
     bool planned, producer_needed, produced, windowed, has_plan, got_results, consumed;

@@ -175,22 +175,16 @@ static bool some_stopped(const struct pool *p)
     return some;
 }
 
-static void watch_job(struct job *j, struct mono now)
+/* What was gathered since the last tick. */
+static void tell_clients(const struct job_list *list)
 {
-    if (j->state_due)
-        events_state(j);
-    else if (j->progress_due)
-        events_progress(j);
-    if (j->job_timeout_ns != 0 && mono_since(now, j->born) > (int64_t)j->job_timeout_ns)
-        job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_TIMEOUT, "the job's time is up");
-}
-
-static void watch_jobs(struct job_list *list, struct mono now)
-{
-    struct job *j, *next;
-    for (j = TAILQ_FIRST(list); j != NULL; j = next) {
-        next = TAILQ_NEXT(j, link);
-        watch_job(j, now);
+    struct job *j;
+    TAILQ_FOREACH(j, list, link)
+    {
+        if (j->state_due)
+            events_state(j);
+        else if (j->progress_due)
+            events_progress(j);
     }
 }
 
@@ -228,8 +222,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     struct user *u;
     TAILQ_FOREACH(u, &d->users, link)
     {
-        watch_jobs(&u->active, now);
-        watch_jobs(&u->flying, now);
+        tell_clients(&u->active);
+        tell_clients(&u->flying);
     }
     struct session *c;
     TAILQ_FOREACH(c, &d->sessions, link)

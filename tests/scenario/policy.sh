@@ -328,6 +328,17 @@ test_timeout_of_a_job() {
     equal "a death in it" 1 "$(job_field deaths)"
 }
 
+# It is the job's time, not its turn's.
+test_timeout_of_a_job_that_waits() {
+    local i
+    for i in {1..12}; do
+        "$PWCCTL" submit sleep n=1 ms=60000 >>ids || fail "job $i was not accepted"
+    done
+    refused 124 "the job's time is up" noop n=1 --timeout 300ms
+    # shellcheck disable=SC2046 # words
+    "$PWCCTL" cancel $(<ids) >/dev/null
+}
+
 # Chunks take 5 ms; one that hangs is over any percentage of the median once there is one.
 test_chunk_timeout_in_per_cent() {
     run_ok fault.hang n=200 ms=5 at=150 attempts=1 --chunk-timeout 1000% --json

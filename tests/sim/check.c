@@ -280,6 +280,9 @@ static uint32_t check_job(const struct job *j, bool active)
     uint64_t held = 0;
     const struct stage *s;
     SIM_CHECK(!job_is_terminal(j) && j->active == active, "job %lu is in the wrong list", (ul)j->id);
+    SIM_CHECK(j->job_timeout_ns == 0 || j->state == PWC__JOB_STATE__JOB_ENDING ||
+                  mono_since(clock_now(), j->born) <= (int64_t)j->job_timeout_ns,
+              "job %lu goes on after its time is up", (ul)j->id);
     TAILQ_FOREACH(s, &j->d->pool->stages, link)
     {
         for (unsigned i = 0; i < s->nahead; i++)
