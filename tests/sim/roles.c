@@ -317,14 +317,37 @@ static void scribble(struct proc *p)
     atomic_store(&slot->done, sim_rnd(1000));
 }
 
+/* A lie may be read when its stage has another job already, one that such a stage can get. */
+static void strike(const struct proc *p)
+{
+    W.start_troubles += p->job == NULL;
+    for (unsigned i = 0; i < W.nspecs && p->job != NULL; i++)
+        W.specs[i].trouble += W.specs[i].client->uid == p->job->spec->client->uid;
+}
+
+/* What is not even one of a stage's messages. */
+static void say_nonsense(struct proc *p, uint64_t which)
+{
+    static const Stage__Ready ready = STAGE__READY__INIT;
+    if (which == 0)
+        end_send_garbage(p->sock->end);
+    else if (which == 1)
+        proc_send(p, PWC_MSG_CATALOGUE, &ready.base, NULL, 0, file_memory(MEM_CATALOGUE, 1));
+    else if (which == 2)
+        proc_send(p, PWC_MSG_REPORT, NULL, "x", 1, NULL); /* an empty body is a report of lease 0 */
+    else if (which == 3)
+        proc_send(p, PWC_MSG_NURSERY_READY, NULL, NULL, 0, NULL);
+    else
+        scribble(p);
+    if (which > 3)
+        proc_die(p, false, SIGSEGV);
+}
+
 bool proc_lies(struct proc *p)
 {
     if (p->domain == 0 || !sim_fault(W.p_lie))
         return false;
-    if (p->job != NULL)
-        p->job->spec->trouble++;
-    else
-        W.start_troubles++;
+    strike(p);
     Stage__Announce announce = STAGE__ANNOUNCE__INIT;
     Stage__Absorbed absorbed = STAGE__ABSORBED__INIT;
     Stage__Entered entered = STAGE__ENTERED__INIT;
@@ -355,17 +378,7 @@ bool proc_lies(struct proc *p)
     sim_log("stage %lu (%d): lies, %lu", (ul)p->number, p->pid, (ul)which);
     if (which < ARRAY_LEN(types))
         proc_send(p, types[which], all[which], NULL, 0, NULL);
-    else if (which == ARRAY_LEN(types))
-        end_send_garbage(p->sock->end);
-    else if (which == ARRAY_LEN(types) + 1)
-        proc_send(p, PWC_MSG_CATALOGUE, &ready.base, NULL, 0, file_memory(MEM_CATALOGUE, 1));
-    else if (which == ARRAY_LEN(types) + 2)
-        proc_send(p, PWC_MSG_REPORT, NULL, "x", 1, NULL); /* an empty body is a report of lease 0 */
-    else if (which == ARRAY_LEN(types) + 3)
-        proc_send(p, PWC_MSG_NURSERY_READY, NULL, NULL, 0, NULL);
     else
-        scribble(p);
-    if (which > ARRAY_LEN(types) + 3)
-        proc_die(p, false, SIGSEGV);
+        say_nonsense(p, which - ARRAY_LEN(types));
     return true;
 }
