@@ -2,6 +2,7 @@
  * deaths.c - see deaths.h. The obituary is gossip of a dying process: each field is read once, bounded, and
  * its text is cut to printable characters before anybody sees it.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -49,12 +50,16 @@ static void copy_printable(char *to, size_t size, const volatile char *from, siz
     to[n] = '\0';
 }
 
-/* The first line of an obituary's text may be "syscall: NAME". */
+/* The first line of an obituary's text may be "syscall: NAME". What SIGUSR1 left there tells of this death
+ * only if we have sent it; else somebody did, some time ago, or a chunk that was late had ended in time after
+ * all. */
 static void read_obituary(struct death *x, const struct stage *s)
 {
     if (s->seg == NULL || atomic_load(&s->seg->obituary.ready) != 1)
         return;
     const struct obituary *o = &s->seg->obituary;
+    if (*(volatile const int32_t *)&o->signal == SIGUSR1 && s->doom_code == PWC__CODE__CODE_OK)
+        return;
     uint32_t len = MIN(*(volatile const uint32_t *)&o->text_len, OBITUARY_TEXT);
     free(x->stack);
     x->stack = xcalloc(1, len + 1u);
@@ -62,7 +67,7 @@ static void read_obituary(struct death *x, const struct stage *s)
     x->cpu_ns = *(volatile const uint64_t *)&o->cpu_ns;
     uint32_t why = *(volatile const uint32_t *)&o->why;
     if (why == PWC__CODE__CODE_INPUT_SHRANK || why == PWC__CODE__CODE_INPUT_IO ||
-        why == PWC__CODE__CODE_NO_MEMORY || why == PWC__CODE__CODE_OOM)
+        why == PWC__CODE__CODE_NO_MEMORY || why == PWC__CODE__CODE_OOM || why == PWC__CODE__CODE_CRASH)
         x->code = (Pwc__Code)why;
     static const char mark[] = "syscall: ";
     if (strncmp(x->stack, mark, sizeof mark - 1) == 0) {
@@ -192,7 +197,8 @@ static void tell(struct death *x, const char *what)
 
 static void describe(struct death *x, const struct stage *s)
 {
-    char how[200], where[128];
+    char how[200], where[128], sig[UNITS_TEXT];
+    signal_format(x->signal, sig);
     culprit(x, where, sizeof where);
     if (describe_oom(x, s, where, how, sizeof how))
         ;
@@ -207,7 +213,7 @@ static void describe(struct death *x, const struct stage *s)
     else if (x->syscall[0] != '\0')
         snprintf(how, sizeof how, "killed by the sandbox: system call %s", x->syscall);
     else if (x->signal != 0)
-        snprintf(how, sizeof how, "killed by SIG%s%s%s", sigabbrev_np(x->signal), where, over_rlimit(x));
+        snprintf(how, sizeof how, "killed by %s%s%s", sig, where, over_rlimit(x));
     else
         snprintf(how, sizeof how, "exited with status %d", x->exit_status);
     tell(x, how);

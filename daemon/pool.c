@@ -14,6 +14,7 @@
 #include "daemon/job.h"
 #include "daemon/pool.h"
 #include "daemon/small.h"
+#include "daemon/units.h"
 #include "ipc/log.h"
 
 #define SPARE_WELL_NS NS_PER_S /* a spare that lived so long can live: its program starts */
@@ -310,8 +311,11 @@ static const char *how(const siginfo_t *info, char *text, size_t size)
         snprintf(text, size, "was never made");
     else if (info->si_code == CLD_EXITED)
         snprintf(text, size, "exited with status %d", info->si_status);
-    else
-        snprintf(text, size, "was killed by SIG%s", sigabbrev_np(info->si_status));
+    else {
+        char sig[UNITS_TEXT];
+        signal_format(info->si_status, sig);
+        snprintf(text, size, "was killed by %s", sig);
+    }
     return text;
 }
 

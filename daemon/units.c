@@ -124,3 +124,12 @@ void size_format(uint64_t bytes, char out[UNITS_TEXT])
 {
     scaled_format(bytes, sizes, ARRAY_LEN(sizes), out);
 }
+
+void signal_format(int sig, char out[UNITS_TEXT])
+{
+    const char *name = sigabbrev_np(sig);
+    if (name != NULL)
+        snprintf(out, UNITS_TEXT, "SIG%s", name);
+    else
+        snprintf(out, UNITS_TEXT, "signal %d", sig);
+}

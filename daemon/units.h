@@ -1,4 +1,4 @@
-/* units.h - times, sizes and counts as people write them, both ways. Pure. */
+/* units.h - times, sizes and counts as people write them, both ways; names of signals. Pure. */
 #ifndef PWC_DAEMON_UNITS_H
 #define PWC_DAEMON_UNITS_H
 
@@ -15,5 +15,8 @@ int size_parse(const char *text, uint64_t *ret); /* "16G"; K M G T: 1024s, k m g
 /* The shortest exact way to write it; read back it is the same. */
 void time_format(int64_t ns, char out[UNITS_TEXT]);
 void size_format(uint64_t bytes, char out[UNITS_TEXT]);
+
+/* "SIGSEGV"; of one that has no name, as the real-time signals: "signal 40". */
+void signal_format(int sig, char out[UNITS_TEXT]);
 
 #endif

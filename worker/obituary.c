@@ -141,10 +141,16 @@ static bool out_of_memory(void)
     return field * self.page >= self.memory / 8 * 7;
 }
 
+/* By another process. The kernel says of some of its own that the process sent them to itself: SIGXFSZ. */
+static bool was_sent(const siginfo_t *info)
+{
+    return info->si_code <= 0 && info->si_pid != getpid();
+}
+
 static Pwc__Code conclude(int sig, const siginfo_t *info)
 {
-    if (info->si_code == SI_USER)
-        return PWC__CODE__CODE_OK; /* somebody sent it */
+    if (was_sent(info))
+        return PWC__CODE__CODE_CRASH; /* it says nothing but that somebody wanted that */
     if (sig == SIGSYS)
         return PWC__CODE__CODE_SANDBOX;
     if (sig == SIGBUS)
@@ -168,12 +174,13 @@ static void write_obituary(int sig, const siginfo_t *info, const void *context)
         return;
     o->signal = sig;
     o->code = info->si_code;
-    o->syscall = sig == SIGSYS ? info->si_syscall : 0;
+    bool forbidden = sig == SIGSYS && !was_sent(info);
+    o->syscall = forbidden ? info->si_syscall : 0;
     o->address = sig == SIGABRT || sig == SIGSYS ? 0 : (uint64_t)(uintptr_t)info->si_addr;
     o->cpu_ns = cpu_ns();
     o->text_len = 0;
     o->why = (uint32_t)conclude(sig, info);
-    if (sig == SIGSYS) {
+    if (forbidden) {
         put(o, "syscall: ");
         put(o, sandbox_syscall_name(info->si_syscall));
         put(o, "\n");
@@ -194,10 +201,10 @@ static void die_of(int sig)
     _exit(128 + sig);
 }
 
+/* Without a death that is being handled somebody sent it. */
 static void on_guard(int sig)
 {
-    (void)sig;
-    die_of(self.signal);
+    die_of(self.signal != 0 ? self.signal : sig);
 }
 
 static void on_death(int sig, siginfo_t *info, void *context)

@@ -107,6 +107,18 @@ static int limit(__rlimit_resource_t what, rlim_t value)
     return setrlimit(what, &r) < 0 ? -errno : 0;
 }
 
+/* A limit that is soft and hard at once (LimitCPU=, ulimit -t) ends a process without a word, as any SIGKILL
+ * does: SIGXCPU comes a second before. */
+static void announce_cpu_limit(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_CPU, &r) < 0 || r.rlim_max == RLIM_INFINITY || r.rlim_cur < r.rlim_max ||
+        r.rlim_max < 2)
+        return;
+    r.rlim_cur = r.rlim_max - 1;
+    (void)setrlimit(RLIMIT_CPU, &r); /* without it the reason is poorer, nothing else */
+}
+
 static int drop_capabilities(void)
 {
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -140,6 +152,7 @@ void sandbox_enter(uint64_t memory, struct sandbox_result *ret)
 {
     char landlock[32] = "landlock";
     struct sandbox_result res = {0};
+    announce_cpu_limit();
     record(&res, LAYER_NO_NEW_PRIVS, "no_new_privs", prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0);
     record(&res, LAYER_NOCAPS, "nocaps", drop_capabilities());
     record(&res, LAYER_NOFILE, "nofile", limit(RLIMIT_NOFILE, STAGE_NOFILE));

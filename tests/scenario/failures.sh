@@ -192,10 +192,42 @@ test_the_sandbox_names_the_call() {
     counted 20
 }
 
-# A limit of the process that nobody here set: the unit's LimitCPU=, the shell's ulimit.
+# Signals that nothing in a stage sends: it dies of them by their own name, and of no cause that the kernel would mean by
+# them. USR1 is no death, and leaves nothing that a later one could be mistaken for.
+test_signals_from_outside() {
+    start_pwcd --workers 2
+    local sig name
+    for sig in USR2 ALRM VTALRM IO 40 64 SYS XCPU XFSZ TRAP; do
+        job sent fault.none n=40 ms=20 --json
+        kill_stage "$sig" "$WORKING"
+        ended_well sent
+        cp sent.out "$T/out"
+        counted 40
+        name=SIG${sig/#IO/POLL}
+        [[ $sig != [0-9]* ]] || name="signal $sig"
+        equal "cause" crash "$(newest_death cause)"
+        newest_death reason | grep -qE "^(chunk [0-9]+|worker) killed by $name( in [a-z_]+)?(, attempt 1 of 3)?$" ||
+            fail "SIG$sig: $(newest_death reason)"
+    done
+    job sent fault.none n=40 ms=20 --json
+    kill_stage USR1 "$WORKING"
+    kill -KILL "$VICTIM"
+    ended_well sent
+    equal "stack of one that could not write any" '' "$(newest_death stack)"
+}
+
+# A limit of the process that nobody here set: the unit's LimitCPU=, the shell's ulimit. Those two are soft and hard at once.
 test_limit_of_cpu_time() {
+    over_cpu_time -S -t 2
+}
+
+test_hard_limit_of_cpu_time() {
+    over_cpu_time -t 3
+}
+
+over_cpu_time() {
     # shellcheck disable=SC2016 # expanded there
-    PREFIX=(bash -c 'ulimit -S -t 2; exec "$@"' -)
+    PREFIX=(bash -c 'ulimit $0; exec "$@"' "$*")
     start_pwcd --workers 1
     refused 1 'chunk 3 killed by SIGXCPU in act_hang: over its limit of CPU time, attempt 1 of 1' -q fault.hang n=9 at=3 \
         attempts=9 --retries 0
