@@ -59,6 +59,11 @@ int stage_report(struct stage *s, const ProtobufCMessage *report, const void *ta
     return r == 0 && mono_since(now, s->held_since) > REPORTS_HELD ? flush(s, chan_flush(s->chan)) : r;
 }
 
+int stage_say_held(struct stage *s)
+{
+    return s->held_since.ns != 0 ? flush(s, chan_flush(s->chan)) : 0;
+}
+
 int stage_failed(struct stage *s, struct op_job *job)
 {
     const struct failure *f = job_failure(job);
@@ -245,7 +250,7 @@ int stage_turn(struct stage *s)
         }
         if (r > 0)
             return dispatch(s, &f);
-        if (s->held_since.ns != 0 && (r = flush(s, chan_flush(s->chan))) < 0)
+        if ((r = stage_say_held(s)) < 0)
             return r;
         r = chan_fill_wait(s->chan);
         if (r == 0)

@@ -45,6 +45,7 @@ struct stage {
     struct segment *segment;
     uint64_t done;          /* chunks since the stage began */
     struct mono held_since; /* the first report that waits to be sent; 0: none */
+    uint64_t like;          /* what the small job before was like; 0: like nothing else */
     struct arena arena;
     struct op_job *jobs[STAGE_JOBS];
 };
@@ -64,6 +65,7 @@ int stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg, cons
 /* The same for a report, which may wait for those of leases that are here already: they leave together. */
 int stage_report(struct stage *s, const ProtobufCMessage *report, const void *tail, size_t tail_len,
                  bool alone);
+int stage_say_held(struct stage *s); /* now */
 /* Waits for one message and handles it. 0, or negative: the stage must end. */
 int stage_turn(struct stage *s);
 /* Handles what is already there. */

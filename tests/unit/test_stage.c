@@ -502,6 +502,23 @@ START_TEST(small_jobs_come_and_go_with_their_leases)
 }
 END_TEST
 
+/* What is done is told before something begins that may take long: another op, or other parameters. */
+START_TEST(reports_do_not_wait_for_what_is_not_alike)
+{
+    static char n[] = "n", ms[] = "ms";
+    for (int i = 0; i < 2; i++) {
+        struct nursery nursery = nursery_start();
+        struct kid k = kid_ready(&nursery);
+        say_small(&k, 1, i == 0 ? "noop" : "sleep", i == 0 ? n : ms, i == 0 ? 1 : 0);
+        say_small(&k, 2, "sleep", ms, 3600000);
+        ck_assert_int_eq(chan_flush(k.chan), 0);
+        reported(&k, 1, 1);
+        kill(k.pid, SIGKILL);
+        kid_death(&k);
+    }
+}
+END_TEST
+
 START_TEST(a_lease_that_was_taken_back_is_not_begun)
 {
     static char n[] = "n";
@@ -539,6 +556,7 @@ int main(void)
     tcase_add_test(leases, an_error_ends_the_lease_at_its_chunk);
     tcase_add_test(leases, eight_jobs_and_a_lease_of_none);
     tcase_add_test(leases, small_jobs_come_and_go_with_their_leases);
+    tcase_add_test(leases, reports_do_not_wait_for_what_is_not_alike);
     tcase_add_test(leases, a_lease_that_was_taken_back_is_not_begun);
     tcase_add_test(folds, states_travel_and_the_last_one_becomes_results);
     tcase_add_test(folds, a_final_lease_cut_short_gives_its_state_back);
