@@ -170,6 +170,18 @@ static int number_parse(const struct key *k, const char *value, uint64_t *ret)
     return r;
 }
 
+/* What a flag can say and the file cannot would be another value once `pwcd -n` has written it down. */
+static bool fits_the_file(const char *text)
+{
+    static const char blank[] = " \t\r\n";
+    size_t n = strlen(text);
+    const char *comment = text;
+    while ((comment = strchr(comment, '#')) != NULL && comment != text && strchr(" \t", comment[-1]) == NULL)
+        comment++;
+    return comment == NULL && strchr(text, '\n') == NULL &&
+           (n == 0 || (strchr(blank, text[0]) == NULL && strchr(blank, text[n - 1]) == NULL));
+}
+
 static int set_string(struct config *c, const struct key *k, const char *value, bool flag)
 {
     char **at = field(c, k), *text = NULL;
@@ -178,8 +190,12 @@ static int set_string(struct config *c, const struct key *k, const char *value, 
         r = path_parse(value, flag, &text);
     else
         text = xstrdup(value);
-    if (r < 0)
+    if (r == 0 && !fits_the_file(text))
+        r = -EILSEQ;
+    if (r < 0) {
+        free(text);
         return r;
+    }
     free(*at);
     *at = text;
     return 0;
@@ -270,8 +286,9 @@ int config_set(struct config *c, const char *key, const char *value, const char 
         char shown[120];
         AUTO_FREE char *right = expected(k);
         *ret_error =
-            xasprintf("%s: %s: \"%s\" is %s; give %s", origin, key, printable(value, shown, sizeof shown),
-                      r == -ERANGE ? "out of range" : "not understood", right);
+            xasprintf("%s: %s: \"%s\" is %s; give %s%s", origin, key, printable(value, shown, sizeof shown),
+                      r == -ERANGE ? "out of range" : "not understood", right,
+                      r == -EILSEQ ? " without a line's end, a blank at its end or one before a #" : "");
         return -EINVAL;
     }
     char **at = &c->origin[k - keys];

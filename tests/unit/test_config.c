@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "daemon/config.h"
+#include "daemon/nearest.h"
 #include "daemon/units.h"
 #include "ipc/clock.h"
 #include "tests/unit/runner.h"
@@ -289,6 +290,21 @@ START_TEST(bad_files)
 }
 END_TEST
 
+/* `pwcd -n` writes settings down as the file has them. */
+START_TEST(what_the_file_could_not_say)
+{
+    static const char *const unfit[] = {"/a ", "/a\t", "/a\nworkers = 9", "/a #b", "/a\r"};
+    for (size_t i = 0; i < ARRAY_LEN(unfit); i++) {
+        char want[200], shown[40];
+        snprintf(want, sizeof want,
+                 "--scratch: scratch: \"%s\" is not understood; give an absolute path without a line's end, "
+                 "a blank at its end or one before a #",
+                 printable(unfit[i], shown, sizeof shown));
+        complains(FLAGS(W("--scratch"), W(unfit[i])), want);
+    }
+}
+END_TEST
+
 START_TEST(bad_flags)
 {
     complains(FLAGS(W("--worker")), "no option is called --worker; did you mean --workers?");
@@ -453,6 +469,7 @@ int main(void)
     tcase_add_test(t, flags_are_relative_to_here);
     tcase_add_test(t, bad_lines);
     tcase_add_test(t, bad_files);
+    tcase_add_test(t, what_the_file_could_not_say);
     tcase_add_test(t, bad_flags);
     tcase_add_test(t, questions);
     tcase_add_test(t, print_reads_back);
