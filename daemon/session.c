@@ -229,6 +229,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         return;
     }
     int r = s->doomed || s->list.step != NULL ? -EAGAIN : chan_fill(s->chan);
+    if (r == -EPROTO)
+        session_error(s, 0, 0, PWC__CODE__CODE_MALFORMED, chan_error(s->chan));
     if (r < 0 && r != -EAGAIN) {
         session_doom(s, chan_error(s->chan));
     } else if (!s->doomed) {

@@ -35,8 +35,8 @@ static int check_flags(struct op_job *job, const struct role_fd *r, int flags)
 {
     int mode = flags & O_ACCMODE;
     if ((flags & O_PATH) != 0)
-        return op_fail(job, CODE(BAD_DESCRIPTOR), "%s: opened with O_PATH, it must be open for reading",
-                       r->name);
+        return op_fail(job, CODE(BAD_DESCRIPTOR), "%s: opened with O_PATH, it must be open for reading%s",
+                       r->name, r->dir == PWC__ROLE_DIR__ROLE_OUT ? " and writing" : "");
     if (r->dir == PWC__ROLE_DIR__ROLE_IN && mode == O_WRONLY)
         return op_fail(job, CODE(BAD_DESCRIPTOR), "%s: is not open for reading", r->name);
     if ((flags & O_DIRECT) != 0)

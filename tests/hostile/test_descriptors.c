@@ -306,6 +306,7 @@ START_TEST(up_to_253)
         struct peer p = peer_open(&v);
         size_t len = frame_of(bytes, PWC_MSG_ITEM, 1, &m, said[i % ARRAY_LEN(said)]);
         ck_assert(peer_send(&p, bytes, len, fds, numbers[i / ARRAY_LEN(said)]));
+        ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_MALFORMED); /* who made a mistake is told */
         ck_assert_msg(peer_is_closed(&p, PATIENCE_MS), "%u descriptors, %u said",
                       numbers[i / ARRAY_LEN(said)], said[i % ARRAY_LEN(said)]);
         peer_free(&p);
@@ -418,6 +419,18 @@ START_TEST(a_huge_sparse_file)
                       (long long)st.st_blocks);
         close(kept);
     }
+    victim_is_well(&v, GROWS_KIB);
+}
+END_TEST
+
+/* The same as a picture: whoever looks for the end of its first line looks for hours. */
+START_TEST(a_huge_sparse_picture)
+{
+    int fds[] = {memfd_create("sparse", MFD_CLOEXEC), memfd_of("", 0)};
+    ck_assert_int_eq(ftruncate(fds[0], 1ll << 40), 0);
+    Pwc__Finished *m = finish_job(&invert, fds, 2);
+    ck_assert_msg(m->code == PWC__CODE__CODE_BAD_INPUT, "%d: %s", m->code, m->reason);
+    msg_free(&m->base);
     victim_is_well(&v, GROWS_KIB);
 }
 END_TEST
@@ -580,11 +593,13 @@ int main(void)
     tcase_add_loop_test(t, as_output_of_an_image, 0, ARRAY_LEN(kinds));
     tcase_add_test(t, as_output_the_input);
     tcase_add_test(t, a_memfd_that_shrinks_while_it_is_read);
+    tcase_add_test(t, a_huge_sparse_picture);
 #else
     (void)as_input_of_an_image;
     (void)as_output_of_an_image;
     (void)as_output_the_input;
     (void)a_memfd_that_shrinks_while_it_is_read;
+    (void)a_huge_sparse_picture;
 #endif
     tcase_add_test(t, too_few_and_too_many);
     tcase_add_test(t, up_to_253);

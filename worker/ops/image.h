@@ -68,6 +68,8 @@ struct img_source;
 struct img_target;
 /* Opens nothing: pread from fd, `size` bytes from the start. */
 VipsSource *img_source_new(int fd, int64_t size, const _Atomic uint32_t *cancel);
+/* After so many bytes more it seems to end; INT64_MAX: no limit. */
+void img_source_limit(VipsSource *s, int64_t bytes);
 Pwc__Code img_source_failure(VipsSource *s); /* what went wrong below libvips; CODE_OK: nothing */
 VipsTarget *img_target_new(int fd);
 int img_target_errno(VipsTarget *t);

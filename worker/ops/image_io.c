@@ -15,6 +15,7 @@ typedef struct img_source {
     VipsSource parent;
     int fd; /* borrowed from the stage */
     int64_t pos, size;
+    int64_t left; /* so much may still be read before it seems to end */
     Pwc__Code failure;
     const _Atomic uint32_t *cancel;
 } ImgSource;
@@ -57,9 +58,9 @@ static gint64 source_read(VipsSource *source, void *data, size_t length)
     ImgSource *s = (ImgSource *)source;
     if (atomic_load_explicit(s->cancel, memory_order_relaxed) != 0)
         s->failure = PWC__CODE__CODE_CANCELLED;
-    if (s->failure != PWC__CODE__CODE_OK || s->pos >= s->size || length == 0)
+    if (s->failure != PWC__CODE__CODE_OK || s->pos >= s->size || s->left <= 0 || length == 0)
         return 0;
-    size_t want = MIN(length, (size_t)(s->size - s->pos));
+    size_t want = MIN(length, (size_t)MIN(s->size - s->pos, s->left));
     ssize_t n;
     do
         n = pread(s->fd, data, want, s->pos);
@@ -69,6 +70,7 @@ static gint64 source_read(VipsSource *source, void *data, size_t length)
         return 0;
     }
     s->pos += n;
+    s->left -= s->left < INT64_MAX ? n : 0;
     return n;
 }
 
@@ -97,12 +99,18 @@ VipsSource *img_source_new(int fd, int64_t size, const _Atomic uint32_t *cancel)
     ImgSource *s = g_object_new(img_source_get_type(), NULL);
     s->fd = fd;
     s->size = size;
+    s->left = INT64_MAX;
     s->cancel = cancel;
     if (vips_object_build(VIPS_OBJECT(s)) != 0) {
         g_object_unref(s);
         return NULL;
     }
     return VIPS_SOURCE(s);
+}
+
+void img_source_limit(VipsSource *s, int64_t bytes)
+{
+    ((ImgSource *)s)->left = bytes;
 }
 
 Pwc__Code img_source_failure(VipsSource *s)

@@ -138,9 +138,15 @@ static int refuse(struct op_job *job)
     return op_fail(job, PWC__CODE__CODE_BAD_INPUT, "in: not an image that can be read; " ACCEPTED);
 }
 
+/* Some loaders look for the end of the first line, which a hole of a terabyte does not have. A TIFF's first
+ * directory may lie anywhere, but is small. */
+#define SNIFF_BYTES (16 << 20)
+
 int img_find_loader(struct op_job *job, VipsSource *s, const char **ret_class)
 {
+    img_source_limit(s, SNIFF_BYTES);
     const char *class = vips_foreign_find_load_source(s);
+    img_source_limit(s, INT64_MAX);
     if (!class) {
         if (img_source_failure(s) != PWC__CODE__CODE_OK)
             return img_fail(job, PWC__CODE__CODE_BAD_INPUT, s);
