@@ -197,7 +197,7 @@ static void tell(struct death *x, const char *what)
 
 static void describe(struct death *x, const struct stage *s)
 {
-    char how[200], where[128], sig[UNITS_TEXT];
+    char how[256], where[128], sig[UNITS_TEXT];
     signal_format(x->signal, sig);
     culprit(x, where, sizeof where);
     if (describe_oom(x, s, where, how, sizeof how))
