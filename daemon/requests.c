@@ -12,6 +12,7 @@
 #include "daemon/deaths.h"
 #include "daemon/dispatch.h"
 #include "daemon/events.h"
+#include "daemon/lists.h"
 #include "daemon/pool.h"
 #include "daemon/posture.h"
 #include "daemon/quarantine.h"
@@ -105,14 +106,6 @@ static const struct job *same_request(struct session *s, const Pwc__Submit *m)
 }
 
 /* Until a stage has said which ops there are. */
-static const char *why_no_ops(const struct daemon *d, char *text, size_t size)
-{
-    if (d->pool->last_words[0] == '\0')
-        return "stages are starting: try again";
-    snprintf(text, size, "no stage can be started: %s", d->pool->last_words);
-    return text;
-}
-
 static bool may_submit(struct session *s, uint64_t tag)
 {
     struct daemon *d = s->d;
@@ -120,7 +113,7 @@ static bool may_submit(struct session *s, uint64_t tag)
     if (d->stopping)
         reject(s, tag, PWC__CODE__CODE_BUSY, "", "the daemon is shutting down");
     else if (d->catalogue == NULL)
-        reject(s, tag, PWC__CODE__CODE_START, "", why_no_ops(d, text, sizeof text));
+        reject(s, tag, PWC__CODE__CODE_START, "", lists_why_no_ops(d, text, sizeof text));
     else if (s->user->jobs >= d->cfg.jobs_per_user || d->njobs - d->nhistory >= d->cfg.jobs_max)
         reject(s, tag, PWC__CODE__CODE_BUSY, "", "too many jobs are waiting: try again later");
     else
@@ -166,7 +159,7 @@ static void on_submit(struct session *s, struct frame *f, const ProtobufCMessage
 
 /* ---- items ---- */
 
-static struct job *own_job(struct session *s, struct frame *f, uint64_t id)
+struct job *request_job(struct session *s, struct frame *f, uint64_t id)
 {
     struct job *j = job_find(s->d, id);
     if (j != NULL && session_may_see(s, j))
@@ -208,7 +201,7 @@ static void on_item(struct session *s, struct frame *f, const ProtobufCMessage *
 static void on_chunk_credit(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     const Pwc__ChunkCredit *m = (const Pwc__ChunkCredit *)msg;
-    struct job *j = own_job(s, f, m->job);
+    struct job *j = request_job(s, f, m->job);
     if (j != NULL && j->session == s)
         events_credit(j, m->n);
 }
@@ -224,7 +217,7 @@ static void ok(struct session *s, struct frame *f, uint64_t job)
 
 static void on_cancel(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
-    struct job *j = own_job(s, f, ((const Pwc__Cancel *)msg)->job);
+    struct job *j = request_job(s, f, ((const Pwc__Cancel *)msg)->job);
     if (j == NULL)
         return;
     ok(s, f, j->id);
@@ -235,7 +228,7 @@ static void on_cancel(struct session *s, struct frame *f, const ProtobufCMessage
 static void on_attach(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     const Pwc__Attach *m = (const Pwc__Attach *)msg;
-    struct job *j = own_job(s, f, m->job);
+    struct job *j = request_job(s, f, m->job);
     if (j == NULL)
         return;
     if (job_is_terminal(j)) {
@@ -265,7 +258,7 @@ static void on_attach(struct session *s, struct frame *f, const ProtobufCMessage
 
 static void on_detach(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
-    struct job *j = own_job(s, f, ((const Pwc__Detach *)msg)->job);
+    struct job *j = request_job(s, f, ((const Pwc__Detach *)msg)->job);
     if (j == NULL)
         return;
     if (j->items_in < j->items) {
@@ -283,207 +276,7 @@ static void on_detach(struct session *s, struct frame *f, const ProtobufCMessage
     ok(s, f, j->id);
 }
 
-/* ---- lists: each step sends one item and moves on ---- */
-
-static void send_job(struct session *s, const struct job *j)
-{
-    Pwc__JobInfo m = PWC__JOB_INFO__INIT;
-    Pwc__Counts counts;
-    struct mono now = clock_now();
-    job_counts(j, &counts);
-    m.job = j->id;
-    m.op = j->op->name;
-    m.uid = (uint32_t)j->user->uid;
-    m.state = j->state;
-    m.counts = &counts;
-    m.waiting = (char *)(uintptr_t)job_waiting_for(j);
-    m.age_ns = (uint64_t)mono_since(now, j->born);
-    m.run_ns = j->began.ns == 0 ? 0 : (uint64_t)mono_since(job_is_terminal(j) ? j->ended : now, j->began);
-    m.code = j->code;
-    m.reason = (char *)(uintptr_t)j->reason;
-    m.domain = (char *)(uintptr_t)j->label;
-    m.items = j->items;
-    session_send(s, PWC_MSG_JOB_INFO, s->list.tag, &m.base);
-}
-
-/* By id: the table may change between two steps, the order of ids does not. */
-static bool step_jobs(struct session *s, uint64_t *position)
-{
-    uint64_t only = s->list.filter;
-    const struct job *j = only != 0 ? job_find(s->d, only) : job_after(s->d, *position);
-    if (only != 0 && *position >= only)
-        return false;
-    while (j != NULL && only == 0 && !session_may_see(s, j))
-        j = job_after(s->d, j->id);
-    if (j == NULL || !session_may_see(s, j))
-        return false;
-    *position = j->id;
-    send_job(s, j);
-    return true;
-}
-
-static void on_list_jobs(struct session *s, struct frame *f, const ProtobufCMessage *msg)
-{
-    session_list(s, f->tag, step_jobs, ((const Pwc__ListJobs *)msg)->job, UINT64_MAX);
-}
-
-static bool step_stages(struct session *s, uint64_t *position)
-{
-    const struct stage *x, *found = NULL;
-    TAILQ_FOREACH(x, &s->d->pool->stages, link)
-    {
-        if (x->id > *position && (found == NULL || x->id < found->id) &&
-            (s->uid == 0 || x->domain == 0 || x->uid == s->uid))
-            found = x;
-    }
-    if (found == NULL)
-        return false;
-    *position = found->id;
-    uint64_t chunk = stage_slot_chunk(found);
-    Pwc__StageInfo m = PWC__STAGE_INFO__INIT;
-    m.stage = found->id;
-    m.pid = (uint32_t)found->pid;
-    m.role = (char *)(uintptr_t)stage_role_name(found);
-    m.state = (char *)(uintptr_t)stage_state_name(found->state);
-    m.uid = found->uid;
-    m.job = found->job != NULL ? found->job->id : 0;
-    m.in_chunk = found->lease.kind == LEASE_CHUNKS && chunk >= found->lease.first && chunk < found->lease.end;
-    m.chunk = m.in_chunk ? chunk : 0;
-    m.chunks = found->chunks;
-    m.age_ns = (uint64_t)mono_since(clock_now(), found->born);
-    m.layers = (char *)(uintptr_t)found->layers;
-    session_send(s, PWC_MSG_STAGE_INFO, s->list.tag, &m.base);
-    return true;
-}
-
-/* The nursery stands first in the list, as stage 0. */
-static bool step_nursery(struct session *s, uint64_t *position)
-{
-    const struct pool *p = s->d->pool;
-    *position = 0;
-    s->list.step = step_stages;
-    if (p->nursery == NULL)
-        return step_stages(s, position);
-    Pwc__StageInfo m = PWC__STAGE_INFO__INIT;
-    m.pid = (uint32_t)p->nursery_pid;
-    m.role = (char *)(uintptr_t) "nursery";
-    m.state = (char *)(uintptr_t)(p->nursery_ready ? "ready" : "booting");
-    session_send(s, PWC_MSG_STAGE_INFO, s->list.tag, &m.base);
-    return true;
-}
-
-static void on_list_stages(struct session *s, struct frame *f, const ProtobufCMessage *msg)
-{
-    (void)msg;
-    session_list(s, f->tag, step_nursery, 0, UINT64_MAX);
-}
-
-static bool step_ops(struct session *s, uint64_t *position)
-{
-    const struct catalogue *c = s->d->catalogue;
-    while (c != NULL && *position < catalogue_len(c)) {
-        const struct catalogue_op *op = catalogue_at(c, (*position)++);
-        if (s->list.name[0] != '\0' && strcmp(s->list.name, op->info->name) != 0)
-            continue;
-        session_send(s, PWC_MSG_OP_INFO, s->list.tag, &op->info->base);
-        return true;
-    }
-    return false;
-}
-
-static void on_list_ops(struct session *s, struct frame *f, const ProtobufCMessage *msg)
-{
-    const Pwc__ListOps *m = (const Pwc__ListOps *)msg;
-    char text[256];
-    if (s->d->catalogue == NULL) {
-        session_error(s, f->tag, f->type, PWC__CODE__CODE_START, why_no_ops(s->d, text, sizeof text));
-        return;
-    }
-    if (m->name[0] != '\0' && catalogue_find(s->d->catalogue, m->name) == NULL) {
-        const char *near = catalogue_nearest(s->d->catalogue, m->name);
-        snprintf(text, sizeof text, "no op '%.64s'%s%s%s", m->name, near != NULL ? "; did you mean '" : "",
-                 near != NULL ? near : "", near != NULL ? "'?" : "");
-        session_error(s, f->tag, f->type, PWC__CODE__CODE_NO_SUCH_OP, text);
-        return;
-    }
-    snprintf(s->list.name, sizeof s->list.name, "%s", m->name);
-    session_list(s, f->tag, step_ops, 0, UINT64_MAX);
-}
-
-static bool step_deaths(struct session *s, uint64_t *position)
-{
-    uint64_t i = 0;
-    const struct death *x;
-    TAILQ_FOREACH(x, &s->d->deaths, link)
-    {
-        if (i++ < *position)
-            continue;
-        *position = i;
-        if ((s->uid != 0 && x->uid != s->uid) || (s->list.filter != 0 && x->job != s->list.filter))
-            continue;
-        if (s->list.chunk != UINT64_MAX && !(x->in_chunk && x->chunk == s->list.chunk))
-            continue;
-        Pwc__Death m;
-        deaths_pack(x, &m);
-        session_send(s, PWC_MSG_DEATH, s->list.tag, &m.base);
-        return true;
-    }
-    return false;
-}
-
-static void on_list_deaths(struct session *s, struct frame *f, const ProtobufCMessage *msg)
-{
-    const Pwc__ListDeaths *m = (const Pwc__ListDeaths *)msg;
-    session_list(s, f->tag, step_deaths, m->job, m->one_chunk ? m->chunk : UINT64_MAX);
-}
-
 /* ---- quarantine ---- */
-
-static void send_quarantined(struct session *s, const struct given_up *g)
-{
-    char why[PWC_TEXT_MAX];
-    quarantine_why_not(g, why, sizeof why);
-    Pwc__Quarantined m = PWC__QUARANTINED__INIT;
-    m.job = g->job->id;
-    m.chunk = g->chunk;
-    m.op = g->job->op->name;
-    m.state = g->job->state;
-    m.uid = (uint32_t)g->job->user->uid;
-    m.covers = g->covers;
-    m.code = g->code;
-    m.reason = g->reason;
-    m.attempts = g->attempts;
-    m.at_ns = (uint64_t)g->at_ns;
-    m.on_failure = g->job->on_failure;
-    m.fill = g->job->fill;
-    m.why_not = why;
-    session_send(s, PWC_MSG_QUARANTINED, s->list.tag, &m.base);
-}
-
-static bool step_quarantine(struct session *s, uint64_t *position)
-{
-    uint64_t i = 0;
-    const struct given_up *g;
-    TAILQ_FOREACH(g, &s->d->quarantine, link)
-    {
-        if (i++ < *position)
-            continue;
-        *position = i;
-        if (!session_may_see(s, g->job) || (s->list.filter != 0 && g->job->id != s->list.filter) ||
-            (s->list.chunk != UINT64_MAX && g->chunk != s->list.chunk))
-            continue;
-        send_quarantined(s, g);
-        return true;
-    }
-    return false;
-}
-
-static void on_list_quarantine(struct session *s, struct frame *f, const ProtobufCMessage *msg)
-{
-    const Pwc__ListQuarantine *m = (const Pwc__ListQuarantine *)msg;
-    if (m->job == 0 || own_job(s, f, m->job) != NULL)
-        session_list(s, f->tag, step_quarantine, m->job, m->one_chunk ? m->chunk : UINT64_MAX);
-}
 
 static void ok_many(struct session *s, struct frame *f, uint64_t job, uint64_t n)
 {
@@ -497,7 +290,7 @@ static void on_retry_chunks(struct session *s, struct frame *f, const ProtobufCM
 {
     const Pwc__RetryChunks *m = (const Pwc__RetryChunks *)msg;
     char why[PWC_TEXT_MAX];
-    struct job *j = own_job(s, f, m->job);
+    struct job *j = request_job(s, f, m->job);
     if (j == NULL)
         return;
     uint64_t n = quarantine_retry(j, m->one_chunk ? m->chunk : ALL_CHUNKS, why, sizeof why);
@@ -510,7 +303,7 @@ static void on_retry_chunks(struct session *s, struct frame *f, const ProtobufCM
 static void on_drop_chunks(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     const Pwc__DropChunks *m = (const Pwc__DropChunks *)msg;
-    struct job *j = own_job(s, f, m->job);
+    struct job *j = request_job(s, f, m->job);
     if (j != NULL)
         ok_many(s, f, j->id, quarantine_drop(j, m->one_chunk ? m->chunk : ALL_CHUNKS));
 }
@@ -591,14 +384,14 @@ static const struct {
     {PWC_MSG_CANCEL, on_cancel},
     {PWC_MSG_ATTACH, on_attach},
     {PWC_MSG_DETACH, on_detach},
-    {PWC_MSG_LIST_JOBS, on_list_jobs},
-    {PWC_MSG_LIST_STAGES, on_list_stages},
-    {PWC_MSG_LIST_OPS, on_list_ops},
-    {PWC_MSG_LIST_DEATHS, on_list_deaths},
+    {PWC_MSG_LIST_JOBS, lists_jobs},
+    {PWC_MSG_LIST_STAGES, lists_stages},
+    {PWC_MSG_LIST_OPS, lists_ops},
+    {PWC_MSG_LIST_DEATHS, lists_deaths},
     {PWC_MSG_GET_STATUS, on_get_status},
     {PWC_MSG_DATA, on_reserved},
     {PWC_MSG_CREDIT, on_reserved},
-    {PWC_MSG_LIST_QUARANTINE, on_list_quarantine},
+    {PWC_MSG_LIST_QUARANTINE, lists_quarantine},
     {PWC_MSG_RETRY_CHUNKS, on_retry_chunks},
     {PWC_MSG_DROP_CHUNKS, on_drop_chunks},
 };

@@ -61,5 +61,7 @@ void session_list(struct session *s, uint64_t tag, list_step step, uint64_t filt
 
 /* requests.c: one frame of an open session. */
 void request_handle(struct session *s, struct frame *f);
+/* The job that is asked about. NULL: there is none that this client may see, and it has been told. */
+struct job *request_job(struct session *s, struct frame *f, uint64_t id);
 
 #endif
