@@ -29,7 +29,7 @@ static const struct {
 } kinds[] = {
     {"noop", NULL, 20, 0, false},          {"count", NULL, 20, 0, false},
     {"array.sum", NULL, 0, 1, false},      {"image.blur", "png", 0, 1, false},
-    {"image.blur", "png", 0, 40, true},    {"noop", NULL, 1000000000, 0, false},
+    {"image.blur", "png", 0, 40, true},    {"noop", NULL, 1, 0, false},
     {"count", NULL, 1ull << 40, 0, false}, {"image.blur", "raw", 0, 1, true},
 };
 

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 void say_hello(unsigned who);
-/* One of a few kinds: a count, a fold, files with one role and with two, a batch. */
+/* One of a few kinds: counts, a small job, a fold, files with one role and with two, a batch. */
 void say_submit(unsigned who, unsigned kind);
 void say_item(unsigned who, uint64_t job, uint64_t index, unsigned nfds);
 

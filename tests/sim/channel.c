@@ -71,6 +71,12 @@ struct packet *end_take(struct end *e)
     return p;
 }
 
+static void drop_held(struct end *e)
+{
+    for (struct packet *p; (p = e->held) != NULL; packet_free(p))
+        e->held = p->next;
+}
+
 void end_close(struct end *e)
 {
     if (e == NULL)
@@ -84,6 +90,7 @@ void end_close(struct end *e)
     struct packet *p;
     while ((p = end_take(e)) != NULL)
         packet_free(p);
+    drop_held(e);
     free(e);
 }
 
@@ -113,26 +120,34 @@ static struct packet *packet_new(uint16_t type, uint64_t tag, const ProtobufCMes
 
 /* ---- the peers' side ---- */
 
+static void give(struct end *e, struct packet *p)
+{
+    struct packet **last = &e->held;
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = p;
+    if (e->other == NULL)
+        drop_held(e);
+    while (!e->holds && (p = e->held) != NULL) {
+        e->held = TAKE_PTR(p->next);
+        push(e->other, p);
+    }
+}
+
 void end_send(struct end *e, uint16_t type, uint64_t tag, const ProtobufCMessage *m, const void *tail,
               size_t tail_len, struct file **files, unsigned nfiles)
 {
     struct packet *p = packet_new(type, tag, m, tail, tail_len);
     for (unsigned i = 0; i < nfiles; i++)
         p->files[p->nfiles++] = files[i];
-    if (e->other == NULL)
-        packet_free(p);
-    else
-        push(e->other, p);
+    give(e, p);
 }
 
 void end_send_garbage(struct end *e)
 {
     struct packet *p = packet_new(0, 0, NULL, NULL, 0);
     p->garbage = true;
-    if (e->other == NULL)
-        packet_free(p);
-    else
-        push(e->other, p);
+    give(e, p);
 }
 
 ProtobufCMessage *packet_message(const struct packet *p)

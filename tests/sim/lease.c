@@ -260,7 +260,10 @@ static void finish(struct proc *p)
     if (proc_fault(p, AT_REPORT))
         return;
     struct opened *o = p->job;
+    struct end *e = p->sock->end;
+    e->holds = o->once && e->head != NULL && e->head->type == PWC_MSG_LEASE && sim_chance(600);
     send_report(p);
+    e->holds = false;
     proc_loop(p);
     if (o->once)
         *o = (struct opened){0};

@@ -134,6 +134,8 @@ struct end {
     struct file *file;  /* the supervisor's side: whose event to fire */
     struct due *reader; /* a peer's side: what to fire */
     bool stalled;       /* a peer that does not read: the supervisor's queue grows */
+    bool holds;         /* a peer that gathers: what it sends waits in `held`, and is lost when it dies */
+    struct packet *held;
 };
 void end_pair(struct file *ret[2]);
 void end_close(struct end *e);
