@@ -337,7 +337,8 @@ void jobs_advance(struct daemon *d)
     TAILQ_FOREACH(u, &d->users, link)
     {
         uint32_t most = 2 * d->seats + 2;
-        for (int i = 0; i < PRIORITIES && u->nactive - u->nflying < most; i++) {
+        bool some = u->jobs > u->nactive; /* mostly none waits, and there are many queues */
+        for (int i = 0; some && i < PRIORITIES && u->nactive - u->nflying < most; i++) {
             struct job *j;
             while (u->nactive - u->nflying < most && (j = TAILQ_FIRST(&u->waiting[i])) != NULL)
                 job_activate(j);
