@@ -475,21 +475,23 @@ static void partial_or_done(struct job *j)
 static const char *const halt_words[] = {
     [HALT_FAIL] = "failures", [HALT_SUCCESS] = "successes", [HALT_DONE] = "chunks"};
 
-/* A halt on failures is a failure; one on successes was asked for. */
+/* A halt on failures is a failure, and the last of them the reason; one on successes was asked for. */
 static void halt_now(struct job *j)
 {
     bool failed = j->halt.what == HALT_FAIL;
-    job_end(j, failed ? PWC__JOB_STATE__JOB_FAILED : PWC__JOB_STATE__JOB_DONE,
-            failed ? PWC__CODE__CODE_OP : PWC__CODE__CODE_OK, "halted after %g%s %s", j->halt.limit,
-            j->halt.percent ? " %" : "", halt_words[j->halt.what]);
+    const struct given_up *last = failed ? quarantine_last(j) : NULL;
+    Pwc__Code code = last != NULL ? last->code : failed ? PWC__CODE__CODE_OP : PWC__CODE__CODE_OK;
+    job_end(j, failed ? PWC__JOB_STATE__JOB_FAILED : PWC__JOB_STATE__JOB_DONE, code,
+            "halted after %g%s %s%s%s", j->halt.limit, j->halt.percent ? " %" : "", halt_words[j->halt.what],
+            last != NULL ? "; the last: " : "", last != NULL ? last->reason : "");
 }
 
 /* Decided once: a consumer that dies takes chunks back that had counted. */
 static void check_halt(struct job *j)
 {
     enum halt_when when = halt_check(&j->halt, j->ledger.total, j->ledger.done.count, j->ledger.bad.count);
-    if ((when == HALT_NEVER && !j->halting) || ledger_complete(&j->ledger))
-        return;
+    if ((when == HALT_NEVER && !j->halting) || (ledger_complete(&j->ledger) && j->halt.what != HALT_FAIL))
+        return; /* as many failures are one failure, be they among the last */
     j->halting = true;
     if (when == HALT_NOW || j->workers_on == 0)
         halt_now(j);

@@ -28,7 +28,14 @@ static void put_word(char *text, size_t size, const char *word)
     bool plain = word[0] != '\0';
     for (const char *p = word; *p != '\0'; p++)
         plain &= (*p >= '+' && *p <= ':') || *p == '_' || ((*p | 0x20) >= 'a' && (*p | 0x20) <= 'z');
-    put(text, size, plain ? "%s" : "'%s'", word);
+    if (plain) {
+        put(text, size, "%s", word);
+        return;
+    }
+    put(text, size, "'");
+    for (const char *p = word; *p != '\0'; p++)
+        put(text, size, *p == '\'' ? "'\\''" : "%c", *p);
+    put(text, size, "'");
 }
 
 static void put_value(char *text, size_t size, const Pwc__Value *v)
@@ -99,6 +106,17 @@ static struct given_up *find(const struct job *j, uint64_t chunk)
     TAILQ_FOREACH(g, &j->d->quarantine, link)
     {
         if (g->job == j && (chunk == ALL_CHUNKS || g->chunk == chunk))
+            return g;
+    }
+    return NULL;
+}
+
+const struct given_up *quarantine_last(const struct job *j)
+{
+    const struct given_up *g;
+    TAILQ_FOREACH_REVERSE(g, &j->d->quarantine, given_up_list, link)
+    {
+        if (g->job == j)
             return g;
     }
     return NULL;

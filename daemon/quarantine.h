@@ -28,6 +28,8 @@ struct given_up {
 
 void quarantine_add(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t attempts, const char *covers,
                     const char *reason);
+/* The newest of this job; NULL: none is remembered. */
+const struct given_up *quarantine_last(const struct job *j);
 /* Forgets the records of a job, or of one of its chunks; how many there were. */
 uint64_t quarantine_drop(struct job *j, uint64_t chunk);
 /* Fills why with the reason for which this chunk cannot be tried again, and what to do instead; "": it can.

@@ -145,6 +145,21 @@ test_retried_in_vain() {
     rm job.*
 }
 
+# The command that is told goes through a shell as it is.
+test_retried_by_a_command() {
+    mkdir in out
+    local name="in/it's \$HOME;a"
+    bytes 1000 >"$name"
+    run fault.copy --out-dir out "$name" in/missing die=whole attempts=9 --retries 0
+    quarantine retry 1.0
+    equal "exit status" 1 "$RC"
+    local said
+    said=$(grep -oE "fault.copy.*" "$T/err")
+    eval "set -- $said"
+    equal "the file's name" "$name" "${!#}"
+    rm -r in out
+}
+
 # The client of a batch is asked for the file again.
 test_quarantine_of_a_batch() {
     mkdir in
@@ -349,7 +364,12 @@ test_chunk_timeout_in_per_cent() {
 }
 
 test_halt() {
-    refused 1 'halted after 1 failures' -q fault.error n=50 at=4 attempts=99 --halt now,fail=1
+    refused 1 'halted after 1 failures; the last: chunk 4 failed: this chunk always fails, attempt 1 of 1' -q fault.error n=50 at=4 \
+        attempts=99 --halt now,fail=1
+    refused 1 'halted after 1 failures; the last: chunk 4 killed by SIGSEGV in act_segv, attempt 3 of 3' -q fault.segv n=50 at=4 \
+        attempts=99 --halt soon,fail=1
+    # The last chunk of all: that nothing is left to halt makes it no other failure.
+    refused 1 'halted after 1 failures; the last: chunk 49 failed' -q fault.error n=50 at=49 attempts=99 --halt soon,fail=1
     run fault.error n=50 at=4 attempts=99 --halt soon,fail=2 -q --json
     equal "exit status" 5 "$RC"
     equal "chunks" 49 "$(field chunks)"
