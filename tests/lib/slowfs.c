@@ -1,11 +1,13 @@
 /*
- * slowfs.c - a FUSE file system whose server can be told to stop answering: the trap of DESIGN 3.2.
+ * slowfs.c - a FUSE file system whose server can be told to stop answering, the trap of DESIGN 3.2, or to
+ * fail as a disk does.
  *
  *   slowfs DIRECTORY FILE
  *
  * DIRECTORY gets one file, "slow", with the bytes of FILE. Lines on standard input, each answered by "ok":
  *
  *   shut NAME...    requests of these kinds wait: getattr read flush
+ *   spoil AT        reads that reach the byte AT fail with EIO; without AT, none
  *   open            all go on
  *
  * "ready" on standard output says that it is mounted, "waiting NAME" that a request has come to a shut gate.
@@ -18,6 +20,7 @@
 #include <fuse_lowlevel.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,9 +34,10 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t opened;
     bool shut[GATES];
+    off_t spoilt;
     int fd;
     struct fuse *fuse;
-} fs = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, {false}, -1, NULL};
+} fs = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, {false}, INT64_MAX, -1, NULL};
 
 static void pass(enum gate g)
 {
@@ -73,11 +77,21 @@ static int slow_open(const char *path, struct fuse_file_info *fi)
     return (fi->flags & O_ACCMODE) == O_RDONLY ? 0 : -EACCES;
 }
 
+static off_t first_spoilt(void)
+{
+    pthread_mutex_lock(&fs.lock);
+    off_t at = fs.spoilt;
+    pthread_mutex_unlock(&fs.lock);
+    return at;
+}
+
 static int slow_read(const char *path, char *buf, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     (void)path;
     (void)fi;
     pass(READ);
+    if (offset + (off_t)size > first_spoilt())
+        return -EIO;
     ssize_t n = pread(fs.fd, buf, size, offset);
     return n < 0 ? -errno : (int)n;
 }
@@ -108,8 +122,10 @@ static void obey(char *line)
 {
     pthread_mutex_lock(&fs.lock);
     char *save = NULL, *word = strtok_r(line, " \n", &save);
-    bool shut = word != NULL && strcmp(word, "shut") == 0;
-    if (!shut)
+    bool shut = word != NULL && strcmp(word, "shut") == 0, spoil = word != NULL && strcmp(word, "spoil") == 0;
+    if (spoil)
+        fs.spoilt = (word = strtok_r(NULL, " \n", &save)) != NULL ? strtoll(word, NULL, 10) : INT64_MAX;
+    else if (!shut)
         memset(fs.shut, 0, sizeof fs.shut);
     while (shut && (word = strtok_r(NULL, " \n", &save)) != NULL)
         for (size_t i = 0; i < GATES; i++)

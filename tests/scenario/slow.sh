@@ -116,4 +116,45 @@ test_stop_while_a_read_hangs() {
     finish_slow
 }
 
+# ---- a disk that fails ----
+
+cause_is() {
+    equal "cause" "$1" "$("$PWCCTL" deaths --json | jq -r '.deaths | last | .cause')"
+}
+
+# Whoever reads it, by read or by a map, the reason names the input; when the disk is well again, so is the job.
+test_read_error() {
+    order spoil 300000
+    refused 1 'reading at byte [0-9]+: Input/output error, attempt 1 of 1' -q array.sum "$T/mnt/slow" type=int8
+    cause_is input-io
+    refused 1 'ended: reading the input failed' -q fault.bus "$T/mnt/slow" --retries 0
+    cause_is input-io
+    refused 1 'Input/output error' -q fault.copy "$T/mnt/slow" -o out chunk=30000
+    [[ ! -e out ]] || fail "a job that failed left an output"
+    run fault.copy "$T/mnt/slow" "$T/bytes" --out-dir outs
+    equal "exit status" 5 "$RC"
+    same "$T/bytes" outs/bytes
+    others_go_on
+    order spoil
+    run_ok fault.copy "$T/mnt/slow" -o out chunk=30000
+    same "$T/bytes" out
+    rm -rf out outs
+    finish_slow
+}
+
+test_read_error_in_a_picture() {
+    need_vips
+    vips black big.v 3000 1200 --bands 3
+    vips linear big.v big.tif 1 77
+    cat big.tif >"$T/bytes"
+    order spoil 5000000
+    refused 1 'reading failed' -q image.gaussblur "$T/mnt/slow" -o out.tif sigma=8
+    [[ ! -e out.tif ]] || fail "a job that failed left an output"
+    order spoil
+    run_ok image.gaussblur "$T/mnt/slow" -o out.tif sigma=8
+    run_ok image.gaussblur big.tif -o right.tif sigma=8
+    same right.tif out.tif
+    finish_slow
+}
+
 run_tests "$@"
