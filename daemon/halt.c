@@ -56,5 +56,5 @@ enum halt_when halt_check(const struct halt *h, uint64_t total, uint64_t ok, uin
         return HALT_NEVER;
     uint64_t have = h->what == HALT_FAIL ? failed : h->what == HALT_SUCCESS ? ok : ok + failed;
     double need = h->percent ? ceil((double)total * h->limit / 100) : h->limit;
-    return (double)have >= need ? h->when : HALT_NEVER;
+    return have > 0 && (double)have >= need ? h->when : HALT_NEVER;
 }

@@ -316,6 +316,7 @@ START_TEST(halt_speaks_parallel)
     ck_assert_int_eq(halt_parse("soon,fail=2", &h), 0);
     ck_assert_int_eq(halt_check(&h, 10, 5, 1), HALT_NEVER);
     ck_assert_int_eq(halt_check(&h, 10, 5, 2), HALT_SOON);
+    ck_assert_int_eq(halt_check(&h, 0, 0, 0), HALT_NEVER); /* of none, 20 % are none: no failure */
     ck_assert_int_eq(halt_parse("now,success=30%", &h), 0);
     ck_assert_int_eq(halt_check(&h, 10, 2, 8), HALT_NEVER);
     ck_assert_int_eq(halt_check(&h, 10, 3, 0), HALT_NOW);
