@@ -136,8 +136,11 @@ static int handshake(struct pwc *c, struct mono deadline, int timeout_ms)
     struct frame f;
     int r = send_hello(c), n;
     while (r == PWC_OK) {
-        if ((n = chan_next(c->chan, &f)) < 0)
-            return stranger(c, chan_error(c->chan));
+        if ((n = chan_next(c->chan, &f)) < 0) {
+            char how[128];
+            snprintf(how, sizeof how, "broke the protocol: %s", chan_error(c->chan));
+            return stranger(c, how);
+        }
         if (n > 0) {
             r = take_answer(c, &f);
             frame_close(c->chan, &f);

@@ -10,6 +10,7 @@
 #include "daemon/cgroup.h"
 #include "daemon/deaths.h"
 #include "daemon/events.h"
+#include "daemon/nearest.h"
 #include "daemon/pressure.h"
 #include "daemon/units.h"
 
@@ -193,6 +194,7 @@ static void tell(struct death *x, const char *what)
                                         named ? " (" : "", x->covers, named ? ")" : "", what, x->attempt,
                                         x->attempts_max)
                             : xasprintf("%s %s", x->role, what);
+    one_line(x->reason);
 }
 
 static void describe(struct death *x, const struct stage *s)
@@ -313,7 +315,7 @@ struct death *deaths_refused(struct stage *s, Pwc__Code code, const char *reason
 {
     struct death *x = death_new(s);
     x->code = code;
-    x->reason = xasprintf("%.*s", PWC_TEXT_MAX - 1, reason[0] != '\0' ? reason : code_name(code));
+    x->reason = one_line(xasprintf("%.*s", PWC_TEXT_MAX - 1, reason[0] != '\0' ? reason : code_name(code)));
     return x;
 }
 

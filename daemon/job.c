@@ -10,6 +10,7 @@
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/job.h"
+#include "daemon/nearest.h"
 #include "daemon/pool.h"
 #include "daemon/quarantine.h"
 #include "daemon/session.h"
@@ -367,6 +368,7 @@ void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *f
     va_start(ap, fmt);
     vsnprintf(j->reason, sizeof j->reason, fmt, ap);
     va_end(ap);
+    one_line(j->reason);
     if (j->reason[0] == '\0' && code != PWC__CODE__CODE_OK)
         snprintf(j->reason, sizeof j->reason, "%s",
                  code_name(code)); /* a stage said that, and nothing more */

@@ -69,3 +69,18 @@ const char *printable(const char *in, char *out, size_t size)
         memcpy(out + size - 4, "...", 4);
     return out;
 }
+
+size_t control_len(const char *text)
+{
+    const unsigned char *c = (const unsigned char *)text;
+    if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
+        return 2;
+    return (c[0] != '\0' && c[0] < 0x20) || c[0] == 0x7f ? 1 : 0;
+}
+
+char *one_line(char *text)
+{
+    for (char *c = text; *c != '\0'; c++)
+        memset(c, '?', control_len(c));
+    return text;
+}

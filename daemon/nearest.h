@@ -22,4 +22,10 @@ void nearest_try(struct nearest *n, const char *candidate);
 /* Text of strangers for a message: printable ASCII, "?" for the rest, cut with "..."; returns out. */
 const char *printable(const char *in, char *out, size_t size);
 
+/* Bytes of the control character that text begins with (of UTF-8's second set, two); 0: it is none. */
+size_t control_len(const char *text);
+/* What names of files and a stage's words may hold and a line for people may not: whatever ends it or steers
+ * a terminal becomes "?", letters of any script stay; returns text. */
+char *one_line(char *text);
+
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/events.h"
+#include "daemon/nearest.h"
 #include "daemon/quarantine.h"
 #include "daemon/trace.h"
 
@@ -22,19 +23,32 @@ static void put(char *text, size_t size, const char *fmt, ...)
     va_end(ap);
 }
 
-/* As a shell takes it. */
+/* As a shell takes it, whatever is in it; control characters are spelled out, because a terminal obeys them.
+ */
 static void put_word(char *text, size_t size, const char *word)
 {
-    bool plain = word[0] != '\0';
-    for (const char *p = word; *p != '\0'; p++)
+    bool plain = word[0] != '\0', spell = false;
+    for (const char *p = word; *p != '\0'; p++) {
         plain &= (*p >= '+' && *p <= ':') || *p == '_' || ((*p | 0x20) >= 'a' && (*p | 0x20) <= 'z');
+        spell |= control_len(p) > 0;
+    }
     if (plain) {
         put(text, size, "%s", word);
         return;
     }
-    put(text, size, "'");
-    for (const char *p = word; *p != '\0'; p++)
-        put(text, size, *p == '\'' ? "'\\''" : "%c", *p);
+    put(text, size, spell ? "$'" : "'");
+    size_t control = 0; /* bytes left of one */
+    for (const char *p = word; *p != '\0'; p++) {
+        if (control == 0)
+            control = control_len(p);
+        if (control > 0)
+            put(text, size, "\\%03o", (unsigned)(unsigned char)*p);
+        else if (*p == '\'')
+            put(text, size, spell ? "\\'" : "'\\''");
+        else
+            put(text, size, spell && *p == '\\' ? "\\%c" : "%c", *p);
+        control -= control > 0;
+    }
     put(text, size, "'");
 }
 
@@ -91,7 +105,9 @@ static void tell_recipe(const struct given_up *g, const char *because, char *why
     const struct job *j = g->job;
     snprintf(why, size, "job %lu %s; run it again: %s", (unsigned long)j->id, because, j->recipe);
     if (j->batch && g->covers[0] != '\0') {
-        put(why, size, " ");
+        /* An option or a parameter, if nothing is done about it. */
+        bool odd = g->covers[0] == '-' || g->covers[strcspn(g->covers, "/=")] == '=';
+        put(why, size, odd ? " ./" : " ");
         put_word(why, size, g->covers);
     } else if (j->items > 0) {
         put(why, size, " INPUT");

@@ -132,6 +132,7 @@ char *text(const char *fmt, ...) FORMAT(1, 2);
 const char *base_name(const char *path);
 /* One line on stderr, "pwcctl: ...", in JSON after --json; returns status. */
 int complain(int status, const char *fmt, ...) FORMAT(2, 3);
+char *one_line(char *line);  /* without control characters, for people; returns line */
 int complain_code(int code); /* pwc_error() with the status that fits */
 int status_of(int code);     /* of an enum pwc_code */
 void util_setup(const struct options *o);

@@ -222,12 +222,14 @@ void progress_end(void)
 void note(const char *fmt, ...)
 {
     va_list ap;
+    char *line = NULL;
     bool again = p.painted;
-    progress_end();
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    must(vasprintf(&line, fmt, ap) < 0 ? NULL : line);
     va_end(ap);
-    fputc('\n', stderr);
+    progress_end();
+    fprintf(stderr, "%s\n", one_line(line));
+    free(line);
     if (again)
         paint();
 }

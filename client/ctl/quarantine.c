@@ -50,8 +50,10 @@ static void fully(const struct pwc_quarantined *q)
     struct tm tm;
     if (localtime_r(&t, &tm) != NULL)
         strftime(when, sizeof when, "%F %T", &tm);
+    char *covers = one_line(text("%s", q->covers));
     printf("chunk    %" PRIu64 ".%" PRIu64 "%s%s, of %s, job %s\n", q->job, q->chunk,
-           q->covers[0] != '\0' ? ", " : "", q->covers, q->op, pwc_job_state_name(q->state));
+           covers[0] != '\0' ? ", " : "", covers, q->op, pwc_job_state_name(q->state));
+    free(covers);
     printf("given up %s after %u attempts: %s\n", when, q->attempts, pwc_code_name(q->code));
     printf("reason   %s\n", q->reason);
     printf("instead  %s\n", instead(q, buf, sizeof buf));

@@ -260,7 +260,8 @@ static void show_death(const struct pwc_death *d, void *user)
     struct tm tm;
     if (localtime_r(&t, &tm) != NULL)
         strftime(when, sizeof when, "%F %T", &tm);
-    printf("%s  job %" PRIu64 ": %s\n", when, d->job, death_text(d, buf, sizeof buf));
+    death_text(d, buf, sizeof buf);
+    printf("%s  job %" PRIu64 ": %s\n", when, d->job, one_line(buf));
 }
 
 static void indented(const char *before, const char *line)

@@ -56,6 +56,17 @@ bool use_color(void)
     return isatty(STDERR_FILENO) && term != NULL && strcmp(term, "dumb") != 0;
 }
 
+/* Names of files may hold what ends a line or steers a terminal, and whoever sent the files chose them. */
+char *one_line(char *line)
+{
+    for (unsigned char *c = (unsigned char *)line; *c != '\0'; c++) {
+        bool second = c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0; /* of UTF-8's control characters */
+        if (*c < 0x20 || *c == 0x7f || second)
+            memset(c, '?', second ? 2 : 1);
+    }
+    return line;
+}
+
 int complain(int status, const char *fmt, ...)
 {
     va_list ap;
@@ -74,7 +85,7 @@ int complain(int status, const char *fmt, ...)
         json_end(&j, '}');
         json_end(&j, '}');
     } else {
-        fprintf(stderr, use_color() ? "pwcctl: \033[31m%s\033[0m\n" : "pwcctl: %s\n", line);
+        fprintf(stderr, use_color() ? "pwcctl: \033[31m%s\033[0m\n" : "pwcctl: %s\n", one_line(line));
     }
     free(line);
     return status;

@@ -71,6 +71,44 @@ test_broken_files_as_json() {
     iconv -f UTF-8 -t UTF-8 "$T/out" >/dev/null || fail "the document is no UTF-8"
 }
 
+# Whoever sent the files chose their names: none of them ends a line, steers a terminal, or runs something when
+# the line that does the work again is given to a shell.
+test_hostile_names() {
+    mkdir in
+    local name again
+    local -a names=($'a\nb.jpg' $'esc\e[31m.jpg' $'csi\xc2\x9b1m.jpg' "quo'te; touch RUN '.jpg" $'both\e\'\\.jpg'
+        'eq=1.jpg' '-dash.jpg' 'ünï.jpg')
+    cd in
+    for name in "${names[@]}"; do
+        : >"./$name"
+    done
+    run image.thumbnail --out-dir ../out width=64 -- "${names[@]}"
+    equal "exit status" 5 "$RC"
+    equal "lines" $((${#names[@]} + 1)) "$(grep -c '^pwcctl: ' "$T/err")"
+    equal "all lines" $((${#names[@]} + 1)) "$(wc -l <"$T/err")"
+    grep -q 'ünï.jpg' "$T/err" || fail "a name was changed for no reason: $(<"$T/err")"
+    "$PWCCTL" deaths >>"$T/err"
+    "$PWCCTL" quarantine >>"$T/err"
+    "$PWCCTL" quarantine show 1 >"$T/again"
+    ! LC_ALL=C grep -aP '[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]' "$T/err" "$T/again" || fail "control characters"
+    pwcctl() { # run image.thumbnail width=64 --out-dir DIR INPUT
+        printf '%s\0' "${@: -1}" >>"$T/inputs"
+    }
+    : >"$T/inputs"
+    sed -n 's/.*run it again: //p' "$T/again" >"$T/lines"
+    while IFS= read -r again; do
+        eval "$again"
+    done <"$T/lines"
+    unset -f pwcctl
+    [[ ! -e RUN ]] || fail "a name was run"
+    for name in "${names[@]}"; do
+        [[ $name != -* && $name != *=* ]] || name=./$name
+        printf '%s\0' "$name"
+    done | sort -z | cmp - <(sort -z "$T/inputs") || fail "names that come back: $(tr '\0' '|' <"$T/inputs")"
+    cd ..
+    rm -r in
+}
+
 # Computed, but its place is gone: that is a failure, too.
 test_output_that_cannot_be_published() {
     mkdir in out

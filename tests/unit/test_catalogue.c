@@ -169,6 +169,9 @@ START_TEST(distances)
     char shown[12];
     ck_assert_str_eq(printable("a\033[1m\xff", shown, sizeof shown), "a?[1m?");
     ck_assert_str_eq(printable("0123456789abcdef", shown, sizeof shown), "01234567...");
+    char line[] = "\xc3\xbc\xff\n\033[m\x7f\xc2\x9b\xc2\xa0";
+    ck_assert_str_eq(one_line(line), "\xc3\xbc\xff??[m???\xc2\xa0");
+    ck_assert_uint_eq(control_len(""), 0);
 }
 END_TEST
 
