@@ -178,18 +178,19 @@ static int spawn(struct nursery *n, struct frame *f)
     AUTO_FD int fd = f->nfds >= 1 ? frame_take_fd(f, 0) : -1;
     AUTO_FD int procs = f->nfds >= 2 ? frame_take_fd(f, 1) : -1;
     AUTO_FD int pidfd = -1;
-    if (m == NULL || fd < 0) {
-        msg_free((ProtobufCMessage *)m);
+    if (m == NULL)
         return -EPROTO;
-    }
-    pid_t pid = make_stage(n, &pidfd);
-    if (pid == 0)
-        become_stage(n, fd, procs, m->parent);
+    uint32_t parent = m->parent;
     Stage__Spawned answer = STAGE__SPAWNED__INIT;
     answer.stage = m->stage;
+    msg_free((ProtobufCMessage *)m); /* now: the child would keep it for life */
+    if (fd < 0)
+        return -EPROTO;
+    pid_t pid = make_stage(n, &pidfd);
+    if (pid == 0)
+        become_stage(n, fd, procs, parent);
     answer.pid = pid > 0 ? (uint32_t)pid : 0;
     answer.error = pid < 0 ? errno : 0;
-    msg_free((ProtobufCMessage *)m);
     return chan_send_full(n->chan, PWC_MSG_SPAWNED, 0, &answer.base, NULL, 0, &pidfd, pid > 0 ? 1 : 0);
 }
 
