@@ -43,17 +43,29 @@ static void say_bytes(struct input *in, unsigned who)
     in->left -= n;
 }
 
+static void everybody_honest(void)
+{
+    for (unsigned i = 0; i < WORLD_STAGES; i++)
+        for (int n = 0; n < 8 && fake_honest(&fakes[i]); n++)
+            ;
+}
+
+static void be_there(unsigned who, bool polite)
+{
+    if (callers[who].fd >= 0)
+        return;
+    caller_connect(who, who < 2 ? 0 : 1000 + who);
+    if (polite)
+        say_hello(who);
+}
+
 static void step(struct input *in, struct source *s)
 {
     uint8_t command = (uint8_t)input_bytes(in, 1);
     unsigned who = command % WORLD_CLIENTS;
     s->like[4] = world.next_job;
     s->like[5] = world.next_job + 1;
-    if (callers[who].fd < 0) {
-        caller_connect(who, who < 2 ? 0 : 1000 + who);
-        if (command % 16 < 15)
-            say_hello(who);
-    }
+    be_there(who, command % 16 < 15);
     switch (command / WORLD_CLIENTS % 16) {
     case 0:
     case 1:
@@ -87,9 +99,7 @@ static void step(struct input *in, struct source *s)
         world_tick((int64_t)input_bytes(in, 1) * 100 * NS_PER_MS + 6 * NS_PER_MS);
         break;
     default:
-        for (unsigned i = 0; i < WORLD_STAGES; i++)
-            for (int n = 0; n < 8 && fake_honest(&fakes[i]); n++)
-                ;
+        everybody_honest();
     }
     world_turn();
 }

@@ -274,15 +274,23 @@ static uint32_t fds_of_job(const struct job *j)
 
 /* ---- one job ---- */
 
+/* What must have ended it has. */
+static void check_goes_on(const struct job *j, uint32_t workers)
+{
+    SIM_CHECK(j->job_timeout_ns == 0 || j->state == PWC__JOB_STATE__JOB_ENDING ||
+                  mono_since(clock_now(), j->born) <= (int64_t)j->job_timeout_ns,
+              "job %lu goes on after its time is up", (ul)j->id);
+    SIM_CHECK(!j->halting || workers > 0 || j->state != PWC__JOB_STATE__JOB_RUNNING ||
+                  ledger_complete(&j->ledger),
+              "job %lu is halting, and nothing is left that could end it", (ul)j->id);
+}
+
 static uint32_t check_job(const struct job *j, bool active)
 {
     uint32_t stages = 0, workers = 0;
     uint64_t held = 0;
     const struct stage *s;
     SIM_CHECK(!job_is_terminal(j) && j->active == active, "job %lu is in the wrong list", (ul)j->id);
-    SIM_CHECK(j->job_timeout_ns == 0 || j->state == PWC__JOB_STATE__JOB_ENDING ||
-                  mono_since(clock_now(), j->born) <= (int64_t)j->job_timeout_ns,
-              "job %lu goes on after its time is up", (ul)j->id);
     TAILQ_FOREACH(s, &j->d->pool->stages, link)
     {
         for (unsigned i = 0; i < s->nahead; i++)
@@ -314,9 +322,7 @@ static uint32_t check_job(const struct job *j, bool active)
               (ul)j->id, workers, j->max_workers);
     SIM_CHECK(j->state != PWC__JOB_STATE__JOB_ENDING || stages > 0,
               "job %lu is ending with nobody to wait for", (ul)j->id);
-    SIM_CHECK(!j->halting || workers > 0 || j->state != PWC__JOB_STATE__JOB_RUNNING ||
-                  ledger_complete(&j->ledger),
-              "job %lu is halting, and nothing is left that could end it", (ul)j->id);
+    check_goes_on(j, workers);
     if (j->planned) {
         check_ledger(j, held);
         check_fold(j);

@@ -385,6 +385,35 @@ static void begin_work(struct proc *p, const char *what, uint64_t job, Stage__Ro
     p->leases_seen++;
 }
 
+static void handle_role(struct proc *p, struct packet *in, ProtobufCMessage *msg)
+{
+    switch (in->type) {
+    case PWC_MSG_PRODUCE: {
+        struct opened *o = proc_open_job(p, ((Stage__Produce *)msg)->job);
+        bool planner = o != NULL && o->role == STAGE__ROLE__ROLE_PLANNER;
+        begin_work(p, "Produce", ((Stage__Produce *)msg)->job, planner ? o->role : STAGE__ROLE__ROLE_PRODUCER,
+                   planner);
+        produce_start(p, (Stage__Produce *)msg);
+        break;
+    }
+    case PWC_MSG_CONSUME:
+        begin_work(p, "Consume", ((Stage__Consume *)msg)->job, STAGE__ROLE__ROLE_CONSUMER, false);
+        consume_start(p, (Stage__Consume *)msg);
+        break;
+    case PWC_MSG_ABSORB:
+        consume_take(p, (Stage__Absorb *)msg, in);
+        break;
+    case PWC_MSG_RELEASE:
+        if (p->job != NULL && p->job->job == ((Stage__Release *)msg)->job)
+            p->released = MAX(p->released, ((Stage__Release *)msg)->upto);
+        if (p->phase == PHASE_PRODUCE && p->step.place == 0)
+            due_in(&p->step, sim_delay());
+        break;
+    default:
+        sim_fail("stage %lu was sent %s", (ul)p->number, msg_name(in->type));
+    }
+}
+
 static void handle(struct proc *p, struct packet *in, ProtobufCMessage *msg)
 {
     switch (in->type) {
@@ -415,29 +444,8 @@ static void handle(struct proc *p, struct packet *in, ProtobufCMessage *msg)
         begin_work(p, "Lease", ((Stage__Lease *)msg)->job, STAGE__ROLE__ROLE_WORKER, false);
         lease_start(p, (Stage__Lease *)msg, in);
         break;
-    case PWC_MSG_PRODUCE: {
-        struct opened *o = proc_open_job(p, ((Stage__Produce *)msg)->job);
-        bool planner = o != NULL && o->role == STAGE__ROLE__ROLE_PLANNER;
-        begin_work(p, "Produce", ((Stage__Produce *)msg)->job, planner ? o->role : STAGE__ROLE__ROLE_PRODUCER,
-                   planner);
-        produce_start(p, (Stage__Produce *)msg);
-        break;
-    }
-    case PWC_MSG_CONSUME:
-        begin_work(p, "Consume", ((Stage__Consume *)msg)->job, STAGE__ROLE__ROLE_CONSUMER, false);
-        consume_start(p, (Stage__Consume *)msg);
-        break;
-    case PWC_MSG_ABSORB:
-        consume_take(p, (Stage__Absorb *)msg, in);
-        break;
-    case PWC_MSG_RELEASE:
-        if (p->job != NULL && p->job->job == ((Stage__Release *)msg)->job)
-            p->released = MAX(p->released, ((Stage__Release *)msg)->upto);
-        if (p->phase == PHASE_PRODUCE && p->step.place == 0)
-            due_in(&p->step, sim_delay());
-        break;
     default:
-        sim_fail("stage %lu was sent %s", (ul)p->number, msg_name(in->type));
+        handle_role(p, in, msg);
     }
 }
 
