@@ -120,7 +120,7 @@ int verb_ops(const struct args *args)
 
 static void number_text(double v, char *buf, size_t size)
 {
-    if (v > -1e17 && v < 1e17 && v == (double)(int64_t)v) {
+    if (v > -9e18 && v < 9e18 && v == (double)(int64_t)v) {
         snprintf(buf, size, "%.0f", v);
         return;
     }

@@ -21,8 +21,9 @@ static void on_progress(struct pwc_job *job, enum pwc_job_state state, const str
 {
     (void)job;
     (void)user;
-    fprintf(stderr, "\r%s: %llu of %llu strips %s\033[K", pwc_job_state_name(state),
-            (unsigned long long)n->done, (unsigned long long)n->total, waiting);
+    fprintf(stderr, "\r%s: %llu of %llu strips%s%s\033[K", pwc_job_state_name(state),
+            (unsigned long long)n->done, (unsigned long long)n->total,
+            waiting[0] != '\0' ? ", waiting for " : "", waiting);
 }
 
 /* A process died: an event, not a failure. The chunk is computed again. */

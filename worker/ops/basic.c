@@ -33,7 +33,7 @@ static int sleep_process(struct op_job *job, uint64_t chunk, void *result)
 
 #define COUNT                                                                                                \
     {                                                                                                        \
-        .name = "n", .type = PWC__PARAM_TYPE__PARAM_UINT, .summary = "Number of chunks", .required = true,   \
+        .name = "n", .type = PWC__PARAM_TYPE__PARAM_UINT, .summary = "number of chunks", .required = true,   \
         .min = 1, .max = (double)PWC_CHUNKS_MAX                                                              \
     }
 
@@ -42,7 +42,7 @@ static const struct op_param sleep_params[] = {
     COUNT,
     {.name = "ms",
      .type = PWC__PARAM_TYPE__PARAM_UINT,
-     .summary = "How long each chunk takes",
+     .summary = "how long each chunk takes",
      .max = 86400e3,
      .def = "0",
      .unit = "ms"},
@@ -51,14 +51,14 @@ static const struct op_param sleep_params[] = {
 static const struct op basic[] = {
     {.name = "noop",
      .version = "1",
-     .summary = "Chunks that do nothing",
+     .summary = "chunks that do nothing",
      .params = noop_params,
      .nparams = ARRAY_LEN(noop_params),
      .count_param = "n",
      .process = noop_process},
     {.name = "sleep",
      .version = "1",
-     .summary = "Chunks that wait",
+     .summary = "chunks that wait",
      .params = sleep_params,
      .nparams = ARRAY_LEN(sleep_params),
      .count_param = "n",
