@@ -27,6 +27,9 @@ die() {
     exit 1
 }
 
+# configure would say so, but only after packages were installed.
+[[ $SOURCE != *[[:space:]\"\#\$\&\'\`\\]* ]] || die "'$SOURCE': no build works below a path with blanks or quotes; clone to another"
+
 # quietly LOG COMMAND...: output goes to LOG, and to the screen only when the command fails.
 quietly() {
     local log=$1
