@@ -93,7 +93,7 @@ static void nursery_forget(struct pool *p)
     chan_free(TAKE_PTR(p->nursery));
     if (p->nursery_pidfd >= 0)
         close(TAKE_FD(p->nursery_pidfd));
-    p->nursery_ready = p->nursery_made = false;
+    p->nursery_ready = p->nursery_made = p->nursery_ended = false;
     p->nursery_pid = 0;
     p->nursery_stopped = (struct mono){0};
 }
@@ -127,9 +127,13 @@ static void retry_after(struct pool *p, int64_t ns)
     event_add(p->nursery_retry_ev, &tv);
 }
 
-static void nursery_lost(struct pool *p)
+static void nursery_lost(struct pool *p, const siginfo_t *info)
 {
-    enum restart_event why = p->nursery_made ? RESTART_DIED_LATER : RESTART_DIED_BEFORE_READY;
+    bool by_us = p->nursery_ended && p->nursery_stopped.ns == 0; /* who stopped it is not we either */
+    bool killed = info->si_code != CLD_EXITED && info->si_status == SIGKILL && !by_us;
+    enum restart_event why = p->nursery_made ? RESTART_DIED_LATER
+                             : killed        ? RESTART_KILLED
+                                             : RESTART_DIED_BEFORE_READY;
     int64_t delay = restart_next(&p->nursery_restart, why, clock_now());
     log_warn("nursery (pid %d) died; stages are executed directly until it is back", p->nursery_pid);
     nursery_forget(p);
@@ -145,7 +149,7 @@ static void on_exit_event(evutil_socket_t fd, short what, void *arg)
     siginfo_t info = {0};
     if (waitid(P_PIDFD, (id_t)p->nursery_pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
         return;
-    nursery_lost(p);
+    nursery_lost(p, &info);
     daemon_turn(p->d);
 }
 
@@ -169,6 +173,13 @@ static void spawned(struct pool *p, struct frame *f, const Stage__Spawned *m)
     fd_close_(&pidfd);
 }
 
+void nursery_kill(struct pool *p)
+{
+    p->nursery_ended = true;
+    if (p->nursery_pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, p->nursery_pidfd, SIGKILL, NULL, 0);
+}
+
 static void on_frame(struct pool *p, struct frame *f)
 {
     if (f->type == PWC_MSG_NURSERY_READY) {
@@ -179,7 +190,7 @@ static void on_frame(struct pool *p, struct frame *f)
     ProtobufCMessage *m = f->type == PWC_MSG_SPAWNED ? msg_unpack(f->desc, f->body, f->body_len) : NULL;
     if (m == NULL) {
         log_warn("nursery sent garbage (%s); killed", msg_name(f->type));
-        syscall(SYS_pidfd_send_signal, p->nursery_pidfd, SIGKILL, NULL, 0);
+        nursery_kill(p);
         return;
     }
     spawned(p, f, (Stage__Spawned *)m);
@@ -199,7 +210,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         frame_close(p->nursery, &f);
     }
     if (r == -EPROTO)
-        syscall(SYS_pidfd_send_signal, p->nursery_pidfd, SIGKILL, NULL, 0);
+        nursery_kill(p);
     daemon_touch(p->d);
     daemon_turn(p->d);
 }
@@ -234,12 +245,6 @@ int nursery_start(struct pool *p)
     event_add(p->nursery_ev, NULL);
     event_add(p->nursery_exit_ev, NULL);
     return 0;
-}
-
-void nursery_kill(struct pool *p)
-{
-    if (p->nursery_pidfd >= 0)
-        syscall(SYS_pidfd_send_signal, p->nursery_pidfd, SIGKILL, NULL, 0);
 }
 
 void nursery_stop(struct pool *p)

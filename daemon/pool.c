@@ -342,6 +342,17 @@ static bool died_early(const struct stage *s)
     return s->describing || (!s->entered && !was_well);
 }
 
+/* Somebody stopped it, or sent SIGKILL; or anything else to one that is ready and only waits. */
+static bool struck_from_outside(const struct stage *s, const siginfo_t *info)
+{
+    if (s->kill_code == PWC__CODE__CODE_STALLED)
+        return true;
+    if (info == NULL || info->si_code == CLD_EXITED || s->kill_code != PWC__CODE__CODE_OK ||
+        cgroup_oom(s->cgroup) != OOM_NONE)
+        return false;
+    return info->si_status == SIGKILL || (s->state == STAGE_SPARE && !s->describing);
+}
+
 void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
 {
     char text[64];
@@ -356,7 +367,8 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
         keep_last_words(p, s, info);
     if (early && !p->d->stopping && !wanted) {
         p->unready++;
-        restart_next(&p->restart, RESTART_DIED_BEFORE_READY, clock_now());
+        restart_next(&p->restart, struck_from_outside(s, info) ? RESTART_KILLED : RESTART_DIED_BEFORE_READY,
+                     clock_now());
     } else if (!wanted)
         restart_next(&p->restart, RESTART_DIED_LATER, clock_now());
     if (s->describing)

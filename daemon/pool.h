@@ -30,6 +30,7 @@ struct pool {
     pid_t nursery_pid;
     int nursery_pidfd;
     bool nursery_ready;
+    bool nursery_ended;          /* by us */
     struct mono nursery_stopped; /* since when; 0: it runs */
     struct restart_state nursery_restart;
     struct event *nursery_retry_ev;

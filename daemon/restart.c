@@ -7,21 +7,25 @@ enum action {
     TRUST, /* it can start after all: on probation */
     EASE,  /* once more */
     JUDGE, /* well again, if probation lasted long enough */
+    COUNT, /* one is chance, many are a failure */
 };
 
 static const enum action table[RESTART_PHASES][RESTART_EVENTS] = {
     [RESTART_WELL] = {[RESTART_DIED_BEFORE_READY] = FAIL,
                       [RESTART_READY] = STAY,
                       [RESTART_HEALTHY] = STAY,
-                      [RESTART_DIED_LATER] = STAY},
+                      [RESTART_DIED_LATER] = STAY,
+                      [RESTART_KILLED] = COUNT},
     [RESTART_FAILING] = {[RESTART_DIED_BEFORE_READY] = FAIL,
                          [RESTART_READY] = TRUST,
                          [RESTART_HEALTHY] = STAY,
-                         [RESTART_DIED_LATER] = STAY},
+                         [RESTART_DIED_LATER] = STAY,
+                         [RESTART_KILLED] = COUNT},
     [RESTART_PROBATION] = {[RESTART_DIED_BEFORE_READY] = FAIL,
                            [RESTART_READY] = EASE,
                            [RESTART_HEALTHY] = JUDGE,
-                           [RESTART_DIED_LATER] = JUDGE},
+                           [RESTART_DIED_LATER] = JUDGE,
+                           [RESTART_KILLED] = COUNT},
 };
 
 /* Who dies during a wait was started before it, for the same reason: many at once count once. */
@@ -62,6 +66,8 @@ static void judge(struct restart_state *s, struct mono now)
 
 int64_t restart_next(struct restart_state *s, enum restart_event event, struct mono now)
 {
+    if (event == RESTART_READY)
+        s->killed = 0;
     switch (table[s->phase][event]) {
     case STAY:
         break;
@@ -76,6 +82,12 @@ int64_t restart_next(struct restart_state *s, enum restart_event event, struct m
         break;
     case JUDGE:
         judge(s, now);
+        break;
+    case COUNT:
+        if (s->killed < RESTART_KILLS_MAX)
+            s->killed++;
+        else
+            fail(s, now);
         break;
     }
     return restart_wait(s, now);

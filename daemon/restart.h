@@ -14,6 +14,11 @@
  *                long as the last time       halved; well    60 s; else nothing
  *                                            below 100 ms
  *
+ * KILLED is a death before ready that somebody else wanted: SIGKILL that we did not send, a stop. It says
+ * nothing about whether the program can start, and changes nothing; but RESTART_KILLS_MAX of them without a
+ * READY in between are as many as a program that is always killed at its start would have, and from then on
+ * each is a DIED_BEFORE_READY.
+ *
  * So a death in work costs no delay (chunks have budgets of their own), a program that cannot start is tried
  * ever more slowly, and one short success does not make it forget; many do, so that rare deaths among many
  * starts (somebody's kill -9, the kernel's want of memory) never add up to a pool that stands still. `in_row`
@@ -30,12 +35,14 @@
 #define RESTART_LONGEST_NS (30 * NS_PER_S)
 #define RESTART_HEALTHY_NS (60 * NS_PER_S)
 #define RESTART_GIVE_UP    5u /* failures in a row after which waiting jobs fail */
+#define RESTART_KILLS_MAX  20u
 
 enum restart_event {
     RESTART_DIED_BEFORE_READY,
     RESTART_READY,
     RESTART_HEALTHY,
     RESTART_DIED_LATER,
+    RESTART_KILLED,
     RESTART_EVENTS
 };
 enum restart_phase { RESTART_WELL, RESTART_FAILING, RESTART_PROBATION, RESTART_PHASES };
@@ -44,6 +51,7 @@ enum restart_phase { RESTART_WELL, RESTART_FAILING, RESTART_PROBATION, RESTART_P
 struct restart_state {
     enum restart_phase phase;
     unsigned in_row;        /* deaths before ready since the last READY */
+    unsigned killed;        /* by somebody else, before ready, since the last READY */
     int64_t delay_ns;       /* the last one; doubles; 0 when well */
     struct mono ready_at;   /* probation: since when */
     struct mono not_before; /* no start before this */

@@ -309,6 +309,20 @@ test_stopped_spare_and_nursery() {
     counted 1000
 }
 
+# Somebody's kill says nothing about whether stages can be started: however often, the next is there at once.
+test_spares_killed_again_and_again() {
+    start_pwcd --workers 2
+    local i sig
+    for i in {1..4}; do
+        for sig in KILL SEGV 40 KILL; do
+            kill_stage "$sig" '.role == "spare"'
+            until_true "the spare to be gone" gone "$VICTIM"
+        done
+    done
+    equal "health" ok "$("$PWCCTL" status --json | jq -r .daemon.health)"
+    run_ok fault.none n=10
+}
+
 # A debugger stops and continues: no reason to end anybody.
 test_stopped_and_continued() {
     start_pwcd --workers 1

@@ -110,6 +110,24 @@ START_TEST(failing_ignores_the_old_ones)
 }
 END_TEST
 
+/* Somebody kills them: chance, until it is more than chance. */
+START_TEST(killed_by_somebody)
+{
+    struct restart_state s = {0};
+    for (unsigned i = 0; i < 100 * RESTART_KILLS_MAX; i++) {
+        if (i % RESTART_KILLS_MAX == 0)
+            restart_next(&s, RESTART_READY, at(i));
+        ck_assert_int_eq(restart_next(&s, RESTART_KILLED, at(i)), 0);
+    }
+    ck_assert_int_eq(s.phase, RESTART_WELL);
+    ck_assert_int_eq(restart_next(&s, RESTART_KILLED, at(3000)), RESTART_FIRST_NS);
+    ck_assert_int_eq(restart_next(&s, RESTART_KILLED, at(3001)), 2 * RESTART_FIRST_NS);
+    ck_assert_uint_eq(s.in_row, 2);
+    ck_assert_int_eq(restart_next(&s, RESTART_READY, at(3002)), 0);
+    ck_assert_int_eq(restart_next(&s, RESTART_KILLED, at(3003)), 0);
+}
+END_TEST
+
 /* A machine of many processors starts many at once, and all of them die of the same. */
 START_TEST(many_at_once_count_once)
 {
@@ -128,16 +146,18 @@ START_TEST(random_walk)
 {
     struct restart_state s = {0};
     struct mono now = at(1);
-    unsigned row = 0, seed = 1;
+    unsigned row = 0, killed = 0, seed = 1;
     for (int i = 0; i < 1000000; i++) {
         seed = seed * 1103515245u + 12345u;
         enum restart_event e = (seed >> 16) % RESTART_EVENTS;
         now = mono_add(now, (seed >> 8) % (20 * NS_PER_S));
         int64_t before = restart_wait(&s, now), wait = restart_next(&s, e, now);
-        row = e == RESTART_DIED_BEFORE_READY ? row + (before == 0) : e == RESTART_READY ? 0 : row;
+        bool failed = e == RESTART_DIED_BEFORE_READY || (e == RESTART_KILLED && killed == RESTART_KILLS_MAX);
+        killed = e == RESTART_READY ? 0 : MIN(killed + (e == RESTART_KILLED), RESTART_KILLS_MAX);
+        row = failed ? row + (before == 0) : e == RESTART_READY ? 0 : row;
         bool good = wait >= 0 && wait <= RESTART_LONGEST_NS && s.in_row == row &&
                     (s.phase == RESTART_WELL) == (s.delay_ns == 0) &&
-                    (e != RESTART_DIED_BEFORE_READY || wait >= (before > 0 ? before : RESTART_FIRST_NS));
+                    (!failed || wait >= (before > 0 ? before : RESTART_FIRST_NS));
         if (!good) /* an assertion each time would take longer than the walk */
             ck_abort_msg("step %d: event %u, phase %u, wait %jd, %u in a row", i, e, s.phase, (intmax_t)wait,
                          s.in_row);
@@ -163,6 +183,7 @@ int main(void)
     tcase_add_test(t, a_minute_of_health_forgives);
     tcase_add_test(t, a_late_death_after_a_minute_forgives_too);
     tcase_add_test(t, failing_ignores_the_old_ones);
+    tcase_add_test(t, killed_by_somebody);
     tcase_add_test(t, many_at_once_count_once);
     tcase_add_test(t, random_walk);
     tcase_add_test(t, phases_have_names);
