@@ -157,6 +157,7 @@ int main(int argc, char **argv)
     char *av[] = {argv[0], opts, geteuid() == 0 ? allow : opts, NULL};
     struct fuse_args args = FUSE_ARGS_INIT(3, av);
     fs.fuse = fuse_new(&args, &operations, sizeof operations, NULL);
+    fuse_opt_free_args(&args); /* the library may have added some */
     if (fs.fuse == NULL || fuse_mount(fs.fuse, argv[1]) < 0)
         return fputs("slowfs: cannot mount\n", stderr), 70;
     pthread_t thread;

@@ -9,7 +9,9 @@ test_first_client_program() {
     grep -q 'pwc_submit' sum.c || fail "no program in the README"
     mkdir inc
     cp "$PWC_SRC/client/pwc.h" inc
-    ${CC:-cc} -Wall -Wextra -Werror -Iinc sum.c -L"$PWC_BUILD/.libs" -lpwc -Wl,-rpath,"$PWC_BUILD/.libs" -o sum
+    local -a as_built=()
+    [[ -z $SANITIZED ]] || as_built=(-fsanitize=address,undefined)
+    ${CC:-cc} "${as_built[@]}" -Wall -Wextra -Werror -Iinc sum.c -L"$PWC_BUILD/.libs" -lpwc -Wl,-rpath,"$PWC_BUILD/.libs" -o sum
     perl -e 'print pack("l*", 1 .. 1000)' >numbers.i32
     equal "sum" 500500 "$(./sum numbers.i32)"
     local rc=0
