@@ -10,7 +10,7 @@ test_first_client_program() {
     mkdir inc
     cp "$PWC_SRC/client/pwc.h" inc
     local -a as_built=()
-    [[ -z $SANITIZED ]] || as_built=(-fsanitize=address,undefined)
+    [[ -z $SANITIZED ]] || as_built=("-fsanitize=address,undefined")
     ${CC:-cc} "${as_built[@]}" -Wall -Wextra -Werror -Iinc sum.c -L"$PWC_BUILD/.libs" -lpwc -Wl,-rpath,"$PWC_BUILD/.libs" -o sum
     perl -e 'print pack("l*", 1 .. 1000)' >numbers.i32
     equal "sum" 500500 "$(./sum numbers.i32)"
