@@ -99,7 +99,7 @@ static int open_file(const char *path, FILE **ret, char **ret_error)
     return 0;
 }
 
-int config_load_file(struct config *c, const char *path, char **ret_error)
+static int load_lines(struct config *c, const char *path, char **ret_error)
 {
     FILE *f = NULL;
     int r = open_file(path, &f, ret_error);
@@ -119,6 +119,15 @@ int config_load_file(struct config *c, const char *path, char **ret_error)
         free(c->file);
         c->file = xstrdup(path);
     }
+    return r;
+}
+
+/* The file's name may hold anything, and what is wrong is one line. */
+int config_load_file(struct config *c, const char *path, char **ret_error)
+{
+    int r = load_lines(c, path, ret_error);
+    if (r < 0 && *ret_error != NULL)
+        one_line(*ret_error);
     return r;
 }
 
@@ -308,7 +317,7 @@ int config_parse(struct config *c, int argc, char **argv, char **ret_error)
     if (r != CONFIG_RUN) {
         config_free(&n);
         if (r < 0)
-            *ret_error = error != NULL ? error : xstrdup(strerror(-r));
+            *ret_error = error != NULL ? one_line(error) : xstrdup(strerror(-r));
         return r;
     }
     n.argc = argc;
@@ -322,7 +331,7 @@ int config_parse(struct config *c, int argc, char **argv, char **ret_error)
 static int bad_path(const struct config *c, enum config_key key, const char *name, const char *path,
                     const char *why, int error, char **ret_error)
 {
-    *ret_error = xasprintf("%s: %s: %s %s", c->origin[key], name, path, why);
+    *ret_error = one_line(xasprintf("%s: %s: %s %s", c->origin[key], name, path, why));
     return error;
 }
 

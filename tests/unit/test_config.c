@@ -309,6 +309,7 @@ START_TEST(bad_flags)
 {
     complains(FLAGS(W("--worker")), "no option is called --worker; did you mean --workers?");
     complains(FLAGS(W("--frobnicate")), "no option is called --frobnicate; see pwcd --help");
+    complains(FLAGS(W("--config"), W("/\033[1m\n")), "/?[1m?: cannot be read: No such file or directory");
     complains(FLAGS(W("start")), "\"start\" is no option, and pwcd takes nothing else; see pwcd --help");
     complains(FLAGS(W("--workers")), "--workers needs a value after it");
     complains(FLAGS(W("-n=1")), "-n takes no value");
