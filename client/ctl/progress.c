@@ -67,10 +67,14 @@ static void add(struct line *l, const char *fmt, ...)
     l->len += (size_t)n < sizeof l->text - l->len ? (size_t)n : sizeof l->text - l->len - 1;
 }
 
+/* 0: not known. What a consumer had when it died is computed again, so less may be done than when we began.
+ */
 static double rate(void)
 {
     double s = (double)(now_ms() - p.started_ms) / 1e3;
-    return p.started_ms != 0 && s > 0.2 ? (double)(p.counts.done - p.started_done) / s : 0;
+    return p.started_ms != 0 && s > 0.2 && p.counts.done > p.started_done
+               ? (double)(p.counts.done - p.started_done) / s
+               : 0;
 }
 
 static void add_many(struct line *l, uint64_t n, const char *one, const char *many)

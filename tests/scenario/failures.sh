@@ -60,6 +60,19 @@ test_each_role_stopped() {
     each_role_killed STOP
 }
 
+# What a consumer had when it died is computed again: fewer are done than before.
+test_progress_that_goes_backwards() {
+    start_pwcd --workers 2
+    job copy fault.copy in -o out chunk=75000 slow=process ms=1000 --progress json
+    await_line copy.err '"done": *2' >seen
+    kill_stage KILL '.role == "consumer"'
+    ended_well copy
+    same in out
+    jq -s '[.[] | select(.event == "progress")]' copy.err >events
+    equal "goes backwards" true "$(jq '[.[].counts.done] | . != sort' events)"
+    equal "rates are possible" true "$(jq 'all(.[]; .rate < 1000)' events)"
+}
+
 # Every message that a stage sends or receives is a step of its life. It dies as it is about to take that step: before
 # it is ready, entering, between chunks, reporting, announcing, absorbing, done.
 dies_at_each_step() {
