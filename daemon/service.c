@@ -7,24 +7,17 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "daemon/nearest.h"
 #include "daemon/service.h"
 #include "ipc/clock.h"
 
 static char last_status[256];
 
-/* A line break in a status would begin another assignment. */
-static void one_line(char *text)
-{
-    for (; *text != '\0'; text++)
-        if (*text == '\n')
-            *text = ' ';
-}
-
 static bool status_changed(const char *status)
 {
     char text[sizeof last_status];
     snprintf(text, sizeof text, "%s", status);
-    one_line(text);
+    one_line(text); /* a line break would begin another assignment */
     if (strcmp(text, last_status) == 0)
         return false;
     memcpy(last_status, text, sizeof text);

@@ -317,7 +317,7 @@ START_TEST(notifies)
     service_status("%u jobs", 3u);
     heard(NULL);
     service_status("two\nlines");
-    heard("STATUS=two lines");
+    heard("STATUS=two?lines");
     service_watchdog();
     heard("WATCHDOG=1");
     service_stopping("stopping");
