@@ -41,10 +41,12 @@ static const struct {
     int error;
     const char *named; /* as the obituary calls it; NULL: as above */
 } attempts[] = {
-#ifndef PWC_SANITIZED /* whose run-time opens files */
+#ifndef PWC_SANITIZED /* whose run-time opens files, and stops its own threads to look for leaks */
     {"openat", EACCES, NULL},
     {"procmem", EACCES, NULL},
     {"procfd", EACCES, NULL},
+    {"ptrace", 0, NULL},
+    {"dumpable", 0, "prctl"},
 #endif
     {"openat2", EACCES, NULL},
     {"creat", EACCES, NULL},
@@ -71,7 +73,6 @@ static const struct {
     {"newuser", EPERM, NULL},
     {"unshare", 0, NULL},
     {"setns", 0, NULL},
-    {"ptrace", 0, NULL},
     {"kill", 0, NULL},
     {"tkill", 0, NULL},
     {"tgkill", 0, NULL},
@@ -104,7 +105,6 @@ static const struct {
     {"init_module", 0, NULL},
     {"fanotify_init", 0, NULL},
     {"ioctl", ENOTTY, NULL},
-    {"dumpable", 0, "prctl"},
     {"setown", 0, "fcntl"},
 };
 
