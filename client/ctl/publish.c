@@ -131,8 +131,11 @@ static int create(struct output *out, char *why, size_t size)
 int output_open(const char *name, struct output *out, char *why, size_t size)
 {
     *out = (struct output){.name = must(strdup(name)), .fd = -1};
-    if (strcmp(name, "-") == 0)
+    if (strcmp(name, "-") == 0) {
+        if (isatty(STDOUT_FILENO))
+            return refuse(why, size, "it is a terminal: a pipe or a file takes bytes");
         return stream_to(out, why, size);
+    }
     if (stat(name, &out->old) < 0) {
         if (errno != ENOENT)
             return failed(why, size, "");

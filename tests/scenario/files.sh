@@ -74,6 +74,15 @@ test_standard_streams() {
     same file.png piped.png
 }
 
+# Bytes of a picture would steer it.
+test_terminal_gets_no_bytes() {
+    local rc=0
+    script -qec "'$PWCCTL' run image.invert in.png - --format png 2>'$T/err'" /dev/null </dev/null >"$T/screen" || rc=$?
+    equal "exit status" 1 "$rc"
+    equal "on the screen" '' "$(<"$T/screen")"
+    grep -q "^pwcctl: cannot write '-': it is a terminal" "$T/err" || fail "reason: $(<"$T/err")"
+}
+
 test_output_to_a_fifo() {
     run_ok image.invert in.png -o file.png
     mkfifo pipe
