@@ -8,7 +8,7 @@
 struct view {
     struct json *j; /* NULL: for people */
     size_t n;
-    bool sick, fully;
+    bool sick, fully, going; /* going: no jobs that are over */
 };
 
 /* Connects, and begins a JSON document if one is wanted. */
@@ -95,6 +95,8 @@ static void show_job(const struct pwc_job_info *i, void *user)
 {
     struct view *v = user;
     char progress[48], age[32];
+    if (v->going && i->state >= PWC_JOB_DONE)
+        return;
     if (v->j == NULL) {
         if (v->n++ == 0)
             printf("%6s  %-10s %14s  %5s  %9s  %-24s %s\n", "JOB", "STATE", "CHUNKS", "FAIL", "AGE", "OP",
@@ -141,6 +143,7 @@ int verb_status(const struct args *args)
     if (r != 0)
         return r;
     r = pwc_get_status(c, ANSWER_MS, show_status, &v);
+    v.going = true; /* a thousand that are over are remembered: 'jobs' has them */
     if (r == PWC_OK)
         r = list_jobs(c, &v, 0);
     return view_close(&v, c, r);

@@ -29,6 +29,24 @@ test_results_are_exact() {
     counted 100001
 }
 
+listed() {
+    [[ $("$PWCCTL" "$1" --json | jq -c '[.jobs[].job]') == "$2" ]]
+}
+
+# A daemon remembers a thousand jobs that are over: who asks how it is wants the others.
+test_status_has_the_jobs_that_are_not_over() {
+    run_ok noop n=1
+    in_background job "$PWCCTL" run sleep n=1 ms=600000
+    until_true "the job that runs in status" listed status '[2]'
+    equal "lines for people" 1 "$("$PWCCTL" status | grep -cE '^ +[0-9]+ ')"
+    listed jobs '[1,2]' || fail "jobs: $("$PWCCTL" jobs)"
+    "$PWCCTL" cancel 2
+    finish_background "$BG"
+    equal "exit status" 4 "$RC"
+    listed status '[]' || fail "status: $("$PWCCTL" status)"
+    rm job.*
+}
+
 test_no_descriptor_leaks() {
     local before
     run_ok noop n=100000
