@@ -22,6 +22,12 @@ as() {
     setpriv --reuid "$uid" --regid "$uid" --clear-groups "$@"
 }
 
+# in_background_as NAME UID COMMAND...: a signal to BG reaches the command; with the function above it would end at a shell that
+# waits for it.
+in_background_as() {
+    in_background "$1" setpriv --reuid "$2" --regid "$2" --clear-groups "${@:3}"
+}
+
 job_of() {
     "$PWCCTL" jobs --json | jq -r "[.. | objects | select(has(\"state\") and .uid? == $1)] | last | $2"
 }
@@ -33,7 +39,7 @@ test_identity_comes_from_the_socket() {
 
 # Bob comes while Alice has long work for both seats: he gets his share at once, not after her.
 test_fair_between_users() {
-    in_background alice as "$ALICE" "$PWCCTL" run fault.none n=4000 ms=5
+    in_background_as alice "$ALICE" "$PWCCTL" run fault.none n=4000 ms=5
     local alice=$BG
     until_true "Alice's job to run" eval '[[ $(job_of $ALICE .state) == running ]]'
     as "$BOB" "$PWCCTL" run fault.none n=200 ms=5
@@ -46,11 +52,11 @@ test_fair_between_users() {
 test_fair_by_user_then_by_job() {
     local pids=() i
     for ((i = 0; i < 20; i++)); do
-        in_background "alice$i" as "$ALICE" "$PWCCTL" run fault.none n=2000 ms=5
+        in_background_as "alice$i" "$ALICE" "$PWCCTL" run fault.none n=2000 ms=5
         pids+=("$BG")
     done
     until_true "Alice's jobs" eval '[[ $(job_of $ALICE .state) == @(running|queued) ]]'
-    in_background bob as "$BOB" "$PWCCTL" run fault.none n=300 ms=5
+    in_background_as bob "$BOB" "$PWCCTL" run fault.none n=300 ms=5
     finish_background "$BG"
     equal "Bob's exit status" 0 "$RC"
     for i in "${pids[@]}"; do
@@ -61,7 +67,7 @@ test_fair_by_user_then_by_job() {
 }
 
 test_nobody_ends_anothers_job() {
-    in_background alice as "$ALICE" "$PWCCTL" run fault.none n=100000 ms=5
+    in_background_as alice "$ALICE" "$PWCCTL" run fault.none n=100000 ms=5
     local alice=$BG job rc=0
     until_true "Alice's job to run" eval '[[ $(job_of $ALICE .state) == running ]]'
     job=$(job_of "$ALICE" .job)
