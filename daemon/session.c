@@ -276,12 +276,25 @@ static void turned_away(struct daemon *d, uid_t uid)
              (unsigned long)d->turned_away);
 }
 
+/* An empty socket takes one frame without waiting. */
+static void tell_busy(int fd, const char *text)
+{
+    struct chan *c = chan_new(fd, MSG_FROM_CLIENT, closer_close);
+    Pwc__Error m = PWC__ERROR__INIT;
+    m.code = PWC__CODE__CODE_BUSY;
+    m.text = (char *)(uintptr_t)text;
+    (void)chan_send(c, PWC_MSG_ERROR, 0, &m.base);
+    chan_free(c);
+}
+
 void session_accept(struct daemon *d, int fd, uid_t uid, pid_t pid)
 {
     struct user *u = user_get(d, uid);
-    if (d->nsessions >= d->cfg.clients_max || u->clients >= d->cfg.clients_per_user) {
+    bool own = u->clients >= d->cfg.clients_per_user;
+    if (own || d->nsessions >= d->cfg.clients_max) {
         turned_away(d, uid);
-        close(fd);
+        tell_busy(fd, own ? "too many connections of yours (clients_per_user): try again later"
+                          : "too many connections (clients_max): try again later");
         return;
     }
     struct session *s = xcalloc(1, sizeof *s);

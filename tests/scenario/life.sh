@@ -85,6 +85,26 @@ test_no_descriptor_to_accept_with() {
     daemon_alive
 }
 
+# Who is turned away is told why, and that it is worth another try.
+test_too_many_connections() {
+    start_pwcd --workers 1 --set clients_per_user=1
+    expect_log 'turned away'
+    in_background job "$PWCCTL" run fault.none n=100000 ms=5
+    local job=$BG rc
+    await_turned_away() {
+        rc=0
+        "$PWCCTL" ping >pinged 2>&1 || rc=$?
+        [[ $rc -ne 0 ]]
+    }
+    until_true "the job's client to be connected" await_turned_away
+    equal "exit status" 75 "$rc"
+    equal "lines" 1 "$(wc -l <pinged)"
+    grep -q 'too many connections of yours (clients_per_user): try again later' pinged || fail "$(<pinged)"
+    kill -INT "$job"
+    finish_background "$job"
+    until_true "room for another" "$PWCCTL" ping
+}
+
 test_check_prints_a_configuration_with_origins() {
     printf 'workers = 3\n' >"$T/conf"
     "$PWCD" -n --config "$T/conf" --socket "$S" --stage "$STAGE" --scratch "$T" --set max_frames=7 >out
