@@ -24,7 +24,8 @@ static int reserve_raster(struct op_job *job, uint64_t bytes)
     if (r == 0)
         return 0;
     fd_resize(job->raster_fd, 0); /* gives back what was got */
-    return op_fail(job, CODE(NO_MEMORY), "scratch space of %llu MiB is needed: %s",
+    return op_fail(job, CODE(NO_MEMORY),
+                   "scratch space of %llu MiB is needed: %s (pwcctl doctor shows where)",
                    (unsigned long long)((bytes + (1u << 20) - 1) >> 20), strerror(-r));
 }
 

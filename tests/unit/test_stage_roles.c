@@ -297,7 +297,8 @@ START_TEST(scratch_space_that_cannot_be_had_is_named)
     const Stage__Report *r = (const void *)expect(k.chan, PWC_MSG_REPORT)->msg;
     ck_assert_int_eq(r->code, PWC__CODE__CODE_NO_MEMORY);
     ck_assert(!r->whole);
-    ck_assert_str_eq(r->reason, "scratch space of 1 MiB is needed: Operation not permitted");
+    ck_assert_str_eq(r->reason,
+                     "scratch space of 1 MiB is needed: Operation not permitted (pwcctl doctor shows where)");
 }
 END_TEST
 

@@ -35,7 +35,8 @@ static int pixels_map(struct op_job *job, struct pixels *p)
 {
     int r = fd_reserve(job->raster_fd, p->bytes);
     if (r < 0)
-        return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "scratch space of %llu MiB is needed: %s",
+        return op_fail(job, PWC__CODE__CODE_NO_MEMORY,
+                       "scratch space of %llu MiB is needed: %s (pwcctl doctor shows where)",
                        (unsigned long long)(p->bytes >> 20), strerror(-r));
     void *map = mmap(NULL, p->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, job->raster_fd, 0);
     if (map == MAP_FAILED)
