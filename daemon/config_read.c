@@ -136,7 +136,7 @@ int config_load_file(struct config *c, const char *path, char **ret_error)
 struct flag {
     const char *name; /* "--workers", "-d" */
     const char *key;  /* setting it stands for; NULL: see below */
-    enum { FLAG_KEY, FLAG_SET, FLAG_FILE, FLAG_DEBUG, FLAG_CHECK, FLAG_HELP, FLAG_VERSION } what;
+    enum { FLAG_KEY, FLAG_YES, FLAG_SET, FLAG_FILE, FLAG_DEBUG, FLAG_CHECK, FLAG_HELP, FLAG_VERSION } what;
 };
 
 static const struct flag flags[] = {
@@ -144,6 +144,7 @@ static const struct flag flags[] = {
     {"--workers", "workers", FLAG_KEY},
     {"--stage", "stage_program", FLAG_KEY},
     {"--scratch", "scratch", FLAG_KEY},
+    {"--require-sandbox", "require_sandbox", FLAG_YES},
     {"--config", NULL, FLAG_FILE},
     {"--set", NULL, FLAG_SET},
     {"-d", NULL, FLAG_DEBUG},
@@ -165,6 +166,7 @@ static void print_help(void)
           "  --config FILE      settings (default " CONFIG_FILE ", if it is there)\n"
           "  --stage PROGRAM    the program of all stages, pwc-stage\n"
           "  --scratch DIR      directory for decoded rasters\n"
+          "  --require-sandbox  refuse to run stages that lack a layer of the sandbox\n"
           "  --set KEY=VALUE    any setting; may be repeated\n"
           "  -d, --debug        log everything (log_level = debug)\n"
           "  -n, --check        check the configuration, print it with the origin of each value, and end\n"
@@ -255,6 +257,8 @@ static int apply_flag(struct config *c, const struct flag *f, const char *value,
     switch (f->what) {
     case FLAG_KEY:
         return config_set(c, f->key, value, f->name, ret_error);
+    case FLAG_YES:
+        return config_set(c, f->key, "yes", f->name, ret_error);
     case FLAG_SET:
         return apply_set(c, value, ret_error);
     case FLAG_DEBUG:

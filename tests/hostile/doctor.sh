@@ -74,7 +74,7 @@ refuses() {
 
 test_required_without_landlock() {
     PREFIX=("$LACKS" landlock_create_ruleset)
-    start_pwcd --workers 2 --set require_sandbox=yes
+    start_pwcd --workers 2 --require-sandbox
     refuses landlock
 }
 

@@ -109,8 +109,10 @@ static size_t put_frame(uint8_t *to, uint16_t type, uint64_t tag, unsigned nfds,
     const struct frame_head h = {(uint32_t)(PWC_HEADER_BYTES - 4 + len + tail_len), type, (uint16_t)nfds, tag,
                                  (uint32_t)len};
     frame_put(to, &h);
-    memmove(to + PWC_HEADER_BYTES, body, len);
-    memcpy(to + PWC_HEADER_BYTES + len, tail, tail_len);
+    if (len > 0)
+        memmove(to + PWC_HEADER_BYTES, body, len);
+    if (tail_len > 0)
+        memcpy(to + PWC_HEADER_BYTES + len, tail, tail_len);
     return PWC_HEADER_BYTES + len + tail_len;
 }
 
