@@ -109,6 +109,7 @@ static void honest_sum(struct peer *p)
     msg_free(&f->base);
 }
 
+#ifdef HAVE_VIPS
 static void honest_picture(struct peer *p)
 {
     static uint8_t in[2000 * 2000 * 3], out[2000 * 2000 * 3];
@@ -126,6 +127,7 @@ static void honest_picture(struct peer *p)
     close(fds[1]);
     msg_free(&f->base);
 }
+#endif
 
 /* ---- the evil user's jobs ---- */
 

@@ -132,6 +132,23 @@ leaky_calls() {
         grep -vE 'fopen *\([^)]*"[a-z]*e[a-z]*"|dup2\([^)]*, STD(IN|OUT|ERR)_FILENO\)'
 }
 
+# As a plain tree: below somebody else's repository git would skip all files.
+stale_plants() {
+    local p
+    [[ -n $(type -P git) ]] || return 0
+    for p in "$PWD"/tests/planted/*.patch; do
+        GIT_CEILING_DIRECTORIES=$(dirname "$PWD") git apply --check "$p" >/dev/null 2>&1 || echo "$p"
+    done
+}
+unlisted_plants() {
+    local p
+    for p in tests/planted/*.patch; do
+        grep -qF "| $(sed -n 's/^Bug: //p; /^$/q' "$p") |" doc/TESTING.md || echo "$p"
+    done
+}
+
+holds "bugs to plant fit the code they are planted in" stale_plants
+holds "doc/TESTING.md lists the bugs to plant" unlisted_plants
 holds "no test program sleeps" sleeping_programs
 holds "no test script sleeps" sleeping_scripts
 holds "nothing is left for later" left_over
