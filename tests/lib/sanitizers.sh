@@ -10,3 +10,9 @@ san_common=print_stacktrace=1${PWC_REPORTS:+:log_path=$PWC_REPORTS/san}
 export ASAN_OPTIONS="handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=0:handle_sigill=0:$san_common"
 export UBSAN_OPTIONS="$san_common"
 unset san_common
+
+# a_report FOLDER: the name of one, if there is any. No report: empty (killed before it could say anything), or that a thread
+# ended while the search for leaks began.
+a_report() {
+    grep -rslvE '^==[0-9]+==Unable to get registers from thread [0-9]+\.$' "$1" | head -n 1
+}

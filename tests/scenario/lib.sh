@@ -225,7 +225,7 @@ check_log() {
 # Of all processes, those of stages too: a chunk may have been done again and all may seem well.
 check_reports() {
     local report
-    report=$(find "$T/reports" -type f -size +0 -print -quit)
+    report=$(a_report "$T/reports")
     [[ -z $report ]] || fail "report of a sanitizer or of valgrind: $(head -n 30 "$report")"
 }
 
@@ -347,9 +347,9 @@ run_one() {
     [[ -z ${PWC_VALGRIND-} ]] || PREFIX=("${VALGRIND[@]}" --log-file="$T/reports/valgrind.%p")
     if [[ -n $SANITIZED ]]; then
         export PWC_REPORTS=$T/reports
-        # shellcheck source=../lib/sanitizers.sh
-        . "$HERE/../lib/sanitizers.sh"
     fi
+    # shellcheck source=../lib/sanitizers.sh
+    . "$HERE/../lib/sanitizers.sh"
     trap finish_test EXIT
     if declare -F setup >/dev/null; then setup "$2"; fi
     "$2"
