@@ -288,6 +288,20 @@ static void retire_idle(struct pool *p)
     }
 }
 
+int64_t pool_idle_left(const struct pool *p)
+{
+    struct mono now = clock_now();
+    int64_t least = 0;
+    const struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        int64_t left = p->d->cfg.idle_stage_timeout - mono_since(now, s->since);
+        if (s->state == STAGE_IDLE && (least == 0 || left < least))
+            least = MAX(left, 0) + NS_PER_MS; /* then it is past */
+    }
+    return least;
+}
+
 void pool_balance(struct pool *p)
 {
     struct daemon *d = p->d;

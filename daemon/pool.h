@@ -56,6 +56,8 @@ struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struc
                         pool_filter fits);
 /* Sends a spare into this domain, making room if the pool is full. False: none is there yet. */
 bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid);
+/* Until the first parked stage has idled too long, in ns; 0: none is parked. */
+int64_t pool_idle_left(const struct pool *p);
 uint32_t pool_count(const struct pool *p, enum stage_state state, uint64_t domain); /* domain 0: any */
 bool pool_has_domain(const struct pool *p, uint64_t domain);
 void pool_used(struct pool *p, struct stage *s); /* most recently used from now on */

@@ -17,8 +17,8 @@
 #include "ipc/log.h"
 
 #define TICK_NS      (100 * NS_PER_MS)
-#define IDLE_TICK_NS (5 * NS_PER_S)
-#define STOPPED_NS   NS_PER_S /* no one needs a stage stopped; a debugger may be quick */
+#define TRIM_NS      (2 * NS_PER_S) /* after the last job or client nothing is done any more but this */
+#define STOPPED_NS   NS_PER_S       /* no one needs a stage stopped; a debugger may be quick */
 #define WRITE_OFF_NS (3 * NS_PER_S)
 #define STALL_MEDIAN 10.0 /* as many times as long as a chunk takes here may one stand still */
 
@@ -259,7 +259,8 @@ static int64_t next_tick(const struct daemon *d)
     bool describing = d->catalogue == NULL && d->pool->described;
     if (coming > 0 || describing)
         return NS_PER_S;
-    return pool_count(d->pool, STAGE_IDLE, 0) > 0 || d->trim_due ? IDLE_TICK_NS : 0;
+    int64_t idle = pool_idle_left(d->pool);
+    return d->trim_due && (idle == 0 || idle > TRIM_NS) ? TRIM_NS : idle;
 }
 
 /* A tick that is due earlier stays: else a busy loop would put it off for ever. */

@@ -14,6 +14,7 @@
 
 #define ARGS_MAX     32
 #define SETTLE_MS    500
+#define GONE_MS      3000 /* after its last client a daemon gives its memory back */
 #define SETTLE_TRIES 20
 
 /* ---- fresh ---- */
@@ -167,7 +168,7 @@ int cmd_idle(int argc, char **argv)
     pid_t daemon = bench_daemon(c);
     settle(c, &stages);
     pwc_close(c);
-    poll(NULL, 0, SETTLE_MS);
+    poll(NULL, 0, GONE_MS);
     uint64_t own = bench_switches_of(daemon), theirs = switches_of_all(&stages);
     double cpu = bench_cpu_of(daemon);
     poll(NULL, 0, (int)seconds * 1000);
