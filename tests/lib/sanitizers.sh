@@ -11,8 +11,9 @@ export ASAN_OPTIONS="handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=
 export UBSAN_OPTIONS="$san_common"
 unset san_common
 
-# a_report FOLDER: the name of one, if there is any. No report: empty (killed before it could say anything), or that a thread
-# ended while the search for leaks began.
+# a_report FOLDER: the name of one, if there is any. No report: empty (killed before it could say anything), or that the search
+# for leaks itself came to nothing: a thread ended as it began, or it read, as it reads everything, what lay behind a file's end.
 a_report() {
-    grep -rslvE '^==[0-9]+==Unable to get registers from thread [0-9]+\.$' "$1" | head -n 1
+    grep -rslvE '^(==[0-9]+==(Unable to get registers from thread [0-9]+\.|LeakSanitizer has encountered a fatal error\.|HINT: .*)|Tracer caught signal 7: .*)$' \
+        "$1" | head -n 1
 }
