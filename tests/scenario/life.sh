@@ -89,14 +89,11 @@ test_no_descriptor_to_accept_with() {
 test_too_many_connections() {
     start_pwcd --workers 1 --set clients_per_user=1
     expect_log 'turned away'
-    in_background job "$PWCCTL" run fault.none n=100000 ms=5
-    local job=$BG rc
-    await_turned_away() {
-        rc=0
-        "$PWCCTL" ping >pinged 2>&1 || rc=$?
-        [[ $rc -ne 0 ]]
-    }
-    until_true "the job's client to be connected" await_turned_away
+    in_background job "$PWCCTL" run fault.none n=100000 ms=5 --progress json
+    local job=$BG rc=0
+    # Nobody else may ask before the job's client is in: one who asks would take its place.
+    await_line job.err '"done": *[1-9]' >progressed
+    "$PWCCTL" ping >pinged 2>&1 || rc=$?
     equal "exit status" 75 "$rc"
     equal "lines" 1 "$(wc -l <pinged)"
     grep -q 'too many connections of yours (clients_per_user): try again later' pinged || fail "$(<pinged)"
