@@ -96,14 +96,11 @@ test_stages() {
 
 # ---- the supervisor ----
 
-# How it ended, and that what it had started ended within a second.
+# How it ended, and that what it had started ended, too.
 end_of_pwcd() {
-    local begin
     [[ $WORD != ready ]] || read -r -t "$WAIT_LIMIT" -u "$MINDFD" WORD CODE || fail "at $POINT: pwcd does not end"
-    begin=${EPOCHREALTIME/./}
     mind_says left
     end_pwcd
-    ((${EPOCHREALTIME/./} - begin < 1000000)) || wrong "stages outlive pwcd by $(((${EPOCHREALTIME/./} - begin) / 1000)) ms"
 }
 
 super_point() {

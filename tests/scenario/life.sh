@@ -53,14 +53,18 @@ test_dump() {
     daemon_alive
 }
 
-# The last number of "WORDS N" in the newest dump.
+# ACCEPTS and PAUSES of the newest dump: from one line, because another dump may be on its way.
 dumped() {
-    grep -aoE "$1 [0-9]+" "$T/log" | tail -n 1 | grep -oE '[0-9]+$'
+    local line
+    line=$(grep -aoE 'accepts [0-9]+, pauses of accepting [0-9]+' "$T/log" | tail -n 1)
+    ACCEPTS=${line//[!0-9 ]/} PAUSES=${line##* }
+    read -r ACCEPTS _ <<<"$ACCEPTS"
 }
 
 paused_at_least() {
     kill -USR1 "$PID"
-    [[ $(dumped 'pauses of accepting') -ge $1 ]]
+    dumped
+    [[ $PAUSES -ge $1 ]]
 }
 
 # Fewer descriptors are allowed than pwcd holds: whoever connects cannot be accepted, nor turned away. Each failure is
@@ -73,12 +77,13 @@ test_no_descriptor_to_accept_with() {
     most=$(prlimit --nofile --raw --noheadings --output SOFT --pid "$PID")
     kill -USR1 "$PID"
     await_line "$T/log" 'pauses of accepting 0' >line
-    tries=$(dumped accepts)
+    dumped
+    tries=$ACCEPTS
     prlimit --nofile=4: --pid "$PID"
     "$PWCCTL" ping >pinged 2>&1 </dev/null &
     local client=$!
     until_true "five pauses" paused_at_least 5
-    equal "tries beside those that led to a pause" 0 $(($(dumped accepts) - tries - $(dumped 'pauses of accepting')))
+    equal "tries beside those that led to a pause" 0 $((ACCEPTS - tries - PAUSES))
     equal "complaints" 1 "$(grep -c 'cannot accept clients' "$T/log")"
     prlimit --nofile="$most": --pid "$PID"
     wait "$client" || fail "who waited was not served: $(<pinged)"

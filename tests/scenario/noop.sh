@@ -77,13 +77,13 @@ test_many_clients_at_once() {
 }
 
 test_killed_worker() {
-    in_background job "$PWCCTL" run fault.none n=400 ms=5 --json
-    until_true "a quarter of the job" job_done_at_least 100
+    in_background job "$PWCCTL" run fault.none n=1200 ms=5 --json
+    until_true "a little of the job" job_done_at_least 100
     kill_stage KILL "$WORKING"
     finish_background "$BG"
     equal "exit status" 0 "$RC"
     cp job.out "$T/out"
-    counted 400
+    counted 1200
     equal "deaths" 1 "$(field deaths)"
     until_true "the worker to be gone" gone "$VICTIM"
     "$PWCCTL" deaths --json >list
@@ -91,7 +91,7 @@ test_killed_worker() {
 }
 
 test_worker_killed_ten_times() {
-    in_background job "$PWCCTL" run fault.none n=1200 ms=5 --json
+    in_background job "$PWCCTL" run fault.none n=2400 ms=5 --json
     for i in 1 2 3 4 5 6 7 8 9 10; do
         until_true "chunk $((i * 60))" job_done_at_least $((i * 60))
         kill_stage KILL "$WORKING"
@@ -99,32 +99,32 @@ test_worker_killed_ten_times() {
     finish_background "$BG"
     equal "exit status" 0 "$RC"
     cp job.out "$T/out"
-    counted 1200
+    counted 2400
 }
 
 test_both_workers_killed() {
-    in_background job "$PWCCTL" run fault.none n=400 ms=5 --json
-    until_true "a quarter of the job" job_done_at_least 100
+    in_background job "$PWCCTL" run fault.none n=1200 ms=5 --json
+    until_true "a little of the job" job_done_at_least 100
     until_true "two workers" eval '[[ $(stage_pids "$WORKING" | wc -l) -eq 2 ]]'
     # shellcheck disable=SC2046 # two words
     kill -KILL $(stage_pids "$WORKING") || :
     finish_background "$BG"
     equal "exit status" 0 "$RC"
     cp job.out "$T/out"
-    counted 400
+    counted 1200
 }
 
 test_killed_nursery() {
     expect_log 'nursery'
-    in_background job "$PWCCTL" run fault.none n=400 ms=5 --json
-    until_true "a quarter of the job" job_done_at_least 100
+    in_background job "$PWCCTL" run fault.none n=1200 ms=5 --json
+    until_true "a little of the job" job_done_at_least 100
     kill_stage KILL '.role == "nursery"'
     local nursery=$VICTIM
     kill_stage KILL "$WORKING"
     finish_background "$BG"
     equal "exit status" 0 "$RC"
     cp job.out "$T/out"
-    counted 400
+    counted 1200
     until_true "another nursery" a_stage ".role == \"nursery\" and .pid != $nursery"
     run_ok fault.none n=1000 --json
     counted 1000
@@ -156,13 +156,13 @@ test_chunk_timeout() {
 }
 
 test_stopped_worker() {
-    in_background job "$PWCCTL" run fault.none n=400 ms=5 --json
-    until_true "a quarter of the job" job_done_at_least 100
+    in_background job "$PWCCTL" run fault.none n=1200 ms=5 --json
+    until_true "a little of the job" job_done_at_least 100
     kill_stage STOP "$WORKING"
     finish_background "$BG"
     equal "exit status" 0 "$RC"
     cp job.out "$T/out"
-    counted 400
+    counted 1200
 }
 
 test_forbidden_system_call() {

@@ -95,7 +95,7 @@ in_quarantine() {
 }
 
 test_quarantine_of_a_running_job() {
-    in_background job "$PWCCTL" run fault.segv n=600 ms=5 at=4 attempts=3 --on-failure skip --json
+    in_background job "$PWCCTL" run fault.segv n=2000 ms=5 at=4 attempts=3 --on-failure skip --json
     local job=$BG
     until_true "a chunk in quarantine" in_quarantine 1.4
     quarantine show 1.4 --json
@@ -110,15 +110,15 @@ test_quarantine_of_a_running_job() {
     finish_background "$job"
     equal "exit status" 0 "$RC" # the fourth attempt went well: nothing is missing
     cp job.out "$T/out"
-    equal "chunks" 600 "$(field chunks)"
-    equal "sum of their numbers" $((600 * 599 / 2)) "$(field sum)"
+    equal "chunks" 2000 "$(field chunks)"
+    equal "sum of their numbers" $((2000 * 1999 / 2)) "$(field sum)"
     in_quarantine '' || fail "still in quarantine: $("$PWCCTL" quarantine)"
     rm job.*
 }
 
 # A whole budget more, which is spent, too: attempts go on counting.
 test_retried_in_vain() {
-    in_background job "$PWCCTL" run fault.segv n=600 ms=5 at=4 attempts=99 --on-failure skip --json
+    in_background job "$PWCCTL" run fault.segv n=2000 ms=5 at=4 attempts=99 --on-failure skip --json
     local job=$BG
     until_true "a chunk in quarantine" in_quarantine 1.4
     quarantine retry 1
@@ -129,7 +129,7 @@ test_retried_in_vain() {
     equal "exit status" 5 "$RC"
     grep -q 'attempt 6 of 6' job.err || fail "$(<job.err)"
     quarantine retry 1.4
-    answered 1 '^pwcctl: job 1 has ended; run it again: pwcctl run fault.segv n=600 ms=5 at=4 attempts=99$'
+    answered 1 '^pwcctl: job 1 has ended; run it again: pwcctl run fault.segv n=2000 ms=5 at=4 attempts=99$'
     quarantine drop 1.4
     answered 0 '^1 chunk forgotten$'
     quarantine drop 1
@@ -165,7 +165,7 @@ test_quarantine_of_a_batch() {
     mkdir in
     local i job
     for i in 1 2 3 4 5 6 7 8 9; do bytes 1000 >"in/$i"; done
-    in_background batch "$PWCCTL" run fault.copy --out-dir out in/0 in/{1..9} slow=whole ms=400 --json
+    in_background batch "$PWCCTL" run fault.copy --out-dir out in/0 in/{1..9} slow=whole ms=1000 --json
     job=$BG
     until_true "the missing file in quarantine" in_quarantine 1.0
     equal "what it covers" in/0 "$("$PWCCTL" quarantine ls --json | jq -r '.quarantine[0].covers')"
@@ -217,7 +217,7 @@ test_quarantine_is_bounded() {
 # ---- several who follow a job ----
 
 test_several_wait_for_a_job() {
-    in_background job "$PWCCTL" run fault.none n=400 ms=5 --json
+    in_background job "$PWCCTL" run fault.none n=2000 ms=5 --json
     local job=$BG id i pids=()
     until_true "a little of the job" job_done_at_least 1
     id=$(job_field job)
@@ -234,7 +234,7 @@ test_several_wait_for_a_job() {
     for i in 1 2 3; do
         finish_background "${pids[i - 1]}"
         equal "exit status of wait $i" 0 "$RC"
-        equal "its chunks" 400 "$(jq .results.chunks "wait$i.out")"
+        equal "its chunks" 2000 "$(jq .results.chunks "wait$i.out")"
     done
     rm -f job.* wait* gone.*
 }

@@ -63,13 +63,13 @@ test_short_chunks_share_records() {
 # The chunk stands there twice: lost with its cause, then done in another process.
 test_a_killed_workers_chunk_is_there_twice() {
     local chunk
-    in_background job "$PWCCTL" run fault.none n=400 ms=5 --trace t.json --json
-    until_true "a quarter of the job" job_done_at_least 100
+    in_background job "$PWCCTL" run fault.none n=1200 ms=5 --trace t.json --json
+    until_true "a little of the job" job_done_at_least 100
     kill_stage KILL "$WORKING"
     finish_background "$BG"
     equal "exit status" 0 "$RC"
     well_formed t.json
-    each_chunk_once 400 t.json
+    each_chunk_once 1200 t.json
     equal "deaths" 1 "$(jq '[.traceEvents[] | select(.cat == "died" and .args.why == "crash")] | length' t.json)"
     chunk=$(jq '.traceEvents[] | select(.cat == "died" and .args.why == "crash") | .args.first' t.json)
     equal "the lost one" '["crash"]' "$(jq -c "[.traceEvents[] | select(.name == \"chunk lost\" and .args.first == $chunk) |
@@ -85,7 +85,7 @@ test_a_killed_workers_chunk_is_there_twice() {
 
 # Times of the account, from the events by another hand.
 test_the_account_can_be_recomputed() {
-    in_background job "$PWCCTL" run fault.none n=400 ms=5 --trace t.json --json
+    in_background job "$PWCCTL" run fault.none n=1200 ms=5 --trace t.json --json
     for i in 1 2 3; do
         until_true "chunk $((i * 80))" job_done_at_least $((i * 80))
         kill_stage KILL "$WORKING"
@@ -147,9 +147,9 @@ test_a_small_job() {
 
 # Who only follows the job gets none of it; the trace of who submitted it is whole.
 test_others_follow() {
-    in_background job "$PWCCTL" run fault.none n=200 ms=5 --trace t.json --json
+    in_background job "$PWCCTL" run fault.none n=1000 ms=5 --trace t.json --json
     local job=$BG
-    until_true "a tenth of the job" job_done_at_least 20
+    until_true "a little of the job" job_done_at_least 20
     in_background other "$PWCCTL" wait 1 --json
     finish_background "$BG"
     equal "exit status of the other" 0 "$RC"
@@ -157,7 +157,7 @@ test_others_follow() {
     finish_background "$job"
     equal "exit status" 0 "$RC"
     well_formed t.json
-    each_chunk_once 200 t.json
+    each_chunk_once 1000 t.json
     rm other.*
 }
 
@@ -166,13 +166,13 @@ tried_again() { # JOB.CHUNK
 }
 
 test_given_up_and_tried_again() {
-    in_background job "$PWCCTL" run fault.segv n=600 ms=5 at=4 attempts=3 --on-failure skip --trace t.json --json
+    in_background job "$PWCCTL" run fault.segv n=2000 ms=5 at=4 attempts=3 --on-failure skip --trace t.json --json
     local job=$BG
     until_true "a chunk in quarantine" tried_again 1.4
     finish_background "$job"
     equal "exit status" 0 "$RC"
     well_formed t.json
-    each_chunk_once 600 t.json
+    each_chunk_once 2000 t.json
     equal "in this order" '["gave_up","again"]' "$(jq -c '[.traceEvents[] | select(.cat == "gave_up" or .cat == "again") |
         .cat]' t.json)"
     equal "given up in the end" 0 "$(jq .account.given_up job.out)"
