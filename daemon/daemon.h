@@ -64,6 +64,7 @@ struct daemon {
     uint64_t next_domain;
     struct job **jobs; /* hash by id, chained through job.hash_next */
     size_t njobs, jobs_mask;
+    void *keyed; /* tree of those with a request key */
 
     LIST_HEAD(, trace) traces; /* of jobs whose clients asked */
     uint64_t nursery_cpu;      /* while there are any: its CPU time when it was last looked at */

@@ -173,11 +173,9 @@ void events_finished(struct job *j)
 
 void events_forget_death(struct daemon *d, const struct death *x)
 {
-    for (size_t i = 0; d->jobs != NULL && i <= d->jobs_mask; i++)
-        for (struct job *j = d->jobs[i]; j != NULL; j = j->hash_next) {
-            if (j->last_death == x)
-                j->last_death = NULL;
-            if (j->ended_by == x)
-                j->ended_by = NULL;
-        }
+    struct job *j = job_find(d, x->job);
+    if (j != NULL && j->last_death == x)
+        j->last_death = NULL;
+    if (j != NULL && j->ended_by == x)
+        j->ended_by = NULL;
 }

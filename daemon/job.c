@@ -1,5 +1,5 @@
-/* job.c - see job.h: tables, life and counts. Descriptors of batches are in items.c, work in dispatch.c and
- * flow.c. */
+/* job.c - see job.h: life and counts. Where jobs are found is in jobs.c, descriptors of batches in items.c,
+ * work in dispatch.c and flow.c. */
 #include <endian.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,69 +20,7 @@
 
 #define DOMAINS_KEPT 64u /* labels of a user that are remembered though nobody uses them */
 
-/* ---- tables ---- */
-
-static size_t bucket(const struct daemon *d, uint64_t id)
-{
-    return (id * 0x9e3779b97f4a7c15ull >> 20) & d->jobs_mask;
-}
-
-struct job *job_find(struct daemon *d, uint64_t id)
-{
-    if (d->jobs == NULL)
-        return NULL;
-    struct job *j = d->jobs[bucket(d, id)];
-    while (j != NULL && j->id != id)
-        j = j->hash_next;
-    return j;
-}
-
-/* Numbers are dense but for those of jobs that are forgotten: a few tries, then the table. */
-struct job *job_after(struct daemon *d, uint64_t id)
-{
-    struct job *j, *found = NULL;
-    for (uint64_t next = id + 1; next <= d->next_job && next <= id + 16; next++)
-        if ((j = job_find(d, next)) != NULL)
-            return j;
-    for (size_t i = 0; d->jobs != NULL && i <= d->jobs_mask; i++)
-        for (j = d->jobs[i]; j != NULL; j = j->hash_next)
-            if (j->id > id && (found == NULL || j->id < found->id))
-                found = j;
-    return found;
-}
-
-static void table_grow(struct daemon *d)
-{
-    size_t old = d->jobs != NULL ? d->jobs_mask + 1 : 0, room = old > 0 ? old * 4 : 256;
-    struct job **from = d->jobs;
-    d->jobs = xcalloc(room, sizeof *d->jobs);
-    d->jobs_mask = room - 1;
-    for (size_t i = 0; i < old; i++)
-        for (struct job *j = from[i], *next; j != NULL; j = next) {
-            next = j->hash_next;
-            j->hash_next = d->jobs[bucket(d, j->id)];
-            d->jobs[bucket(d, j->id)] = j;
-        }
-    free(from);
-}
-
-static void table_add(struct daemon *d, struct job *j)
-{
-    if (d->jobs == NULL || d->njobs > d->jobs_mask)
-        table_grow(d);
-    j->hash_next = d->jobs[bucket(d, j->id)];
-    d->jobs[bucket(d, j->id)] = j;
-    d->njobs++;
-}
-
-static void table_remove(struct daemon *d, const struct job *j)
-{
-    struct job **at = &d->jobs[bucket(d, j->id)];
-    while (*at != j)
-        at = &(*at)->hash_next;
-    *at = j->hash_next;
-    d->njobs--;
-}
+/* ---- users and their domains ---- */
 
 struct user *user_get(struct daemon *d, uid_t uid)
 {
@@ -213,9 +151,7 @@ static void take_fields(struct job *j, const Pwc__Submit *m)
     j->isolation = MAX(m->isolation, j->d->cfg.isolation);
     j->max_workers = m->max_workers;
     j->priority = m->priority;
-    j->key_len = MIN(m->request_key.len, sizeof j->key);
-    if (j->key_len > 0)
-        memcpy(j->key, m->request_key.data, j->key_len);
+    j->key = request_key(j->user, m->request_key.data, m->request_key.len);
 }
 
 static void on_time(evutil_socket_t fd, short what, void *arg)
@@ -274,7 +210,7 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     }
     if (j->batch)
         j->absorb = PWC__ABSORB__ABSORB_NONE;
-    table_add(d, j);
+    jobs_add(d, j);
     user->jobs++;
     TAILQ_INSERT_TAIL(&user->waiting[MIN(MAX(j->priority + 20, 0), PRIORITIES - 1)], j, link);
     daemon_touch(d);
@@ -457,7 +393,7 @@ void job_settle(struct job *j)
 
 void job_free(struct job *j)
 {
-    table_remove(j->d, j);
+    jobs_remove(j->d, j);
     quarantine_drop(j, ALL_CHUNKS);
     free(j->recipe);
     free(j->results);

@@ -62,6 +62,13 @@ struct item {
 };
 TAILQ_HEAD(item_list, item);
 
+/* What a client called its request; len 0: nothing. */
+struct request_key {
+    const struct user *user;
+    uint32_t len;
+    uint8_t bytes[32];
+};
+
 struct job {
     TAILQ_ENTRY(job) link; /* of its user's queue or active list, later of the history */
     struct job *hash_next;
@@ -108,8 +115,7 @@ struct job {
     uint64_t domain;
     struct domain *home; /* NULL: a domain of its own, or ended */
     char label[PWC_LABEL_MAX + 1];
-    uint8_t key[32];
-    size_t key_len;
+    struct request_key key;
 
     Pwc__JobState state, outcome; /* outcome: what ENDING leads to */
     Pwc__Code code;
@@ -154,8 +160,15 @@ struct job {
 };
 
 /* ---- tables ---- */
+/* jobs.c: all that are not forgotten. */
+void jobs_add(struct daemon *d, struct job *j);
+void jobs_remove(struct daemon *d, struct job *j);
 struct job *job_find(struct daemon *d, uint64_t id);
 struct job *job_after(struct daemon *d, uint64_t id); /* the one with the next higher number; NULL: none */
+struct request_key request_key(const struct user *u, const void *bytes, size_t len);
+/* The one that this request has made already; NULL: none, or the request has no key. */
+const struct job *jobs_by_key(struct daemon *d, const struct request_key *key);
+
 struct user *user_get(struct daemon *d, uid_t uid);
 bool job_is_terminal(const struct job *j);
 const char *job_state_name(Pwc__JobState s);

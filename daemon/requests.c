@@ -74,37 +74,6 @@ static void reject(struct session *s, uint64_t tag, Pwc__Code code, const char *
     session_send(s, PWC_MSG_REJECTED, tag, &m.base);
 }
 
-static const struct job *in_list(const struct job_list *list, const Pwc__Submit *m)
-{
-    const struct job *j;
-    TAILQ_FOREACH(j, list, link)
-    {
-        if (j->key_len == m->request_key.len && memcmp(j->key, m->request_key.data, j->key_len) == 0)
-            return j;
-    }
-    return NULL;
-}
-
-static const struct job *same_request(struct session *s, const Pwc__Submit *m)
-{
-    if (m->request_key.len == 0)
-        return NULL;
-    const struct job *j = in_list(&s->user->active, m);
-    if (j == NULL)
-        j = in_list(&s->user->flying, m);
-    for (int i = 0; j == NULL && i < PRIORITIES; i++)
-        j = in_list(&s->user->waiting[i], m);
-    if (j != NULL)
-        return j;
-    TAILQ_FOREACH(j, &s->d->history, link)
-    {
-        if (j->user == s->user && j->key_len == m->request_key.len &&
-            memcmp(j->key, m->request_key.data, j->key_len) == 0)
-            return j;
-    }
-    return NULL;
-}
-
 /* Until a stage has said which ops there are. */
 static bool may_submit(struct session *s, uint64_t tag)
 {
@@ -140,7 +109,8 @@ static void on_submit(struct session *s, struct frame *f, const ProtobufCMessage
     struct refusal why;
     if (!may_submit(s, f->tag))
         return;
-    const struct job *known = same_request(s, m);
+    struct request_key key = request_key(s->user, m->request_key.data, m->request_key.len);
+    const struct job *known = jobs_by_key(s->d, &key);
     if (known != NULL) {
         accepted(s, f->tag, known, true);
         return;

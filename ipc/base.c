@@ -12,7 +12,7 @@ void fd_close_(const int *fd)
         close(*fd);
 }
 
-static void *must(void *p)
+void *must(void *p)
 {
     if (p == NULL) {
         static const char text[] = "fatal: out of memory\n";

@@ -43,6 +43,7 @@ void fd_close_(const int *fd);
 #define AUTO_FD CLEANUP(fd_close_)
 
 /* Allocation that cannot fail: the process aborts with a report. Only for small, bounded objects. */
+void *must(void *p) __attribute__((returns_nonnull)); /* of what libraries allocate: NULL aborts, too */
 void *xcalloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull));
 void *xrealloc(void *p, size_t n, size_t size) __attribute__((returns_nonnull));
 char *xstrdup(const char *s) __attribute__((malloc, returns_nonnull));

@@ -308,6 +308,44 @@ START_TEST(the_same_request_again)
 }
 END_TEST
 
+static uint64_t submit_keyed(struct peer *p, unsigned i)
+{
+    char key[32];
+    snprintf(key, sizeof key, "request %u", i);
+    struct job_spec keyed = waits;
+    keyed.key = key;
+    peer_submit(p, i, &keyed);
+    uint64_t job = peer_accepted(p);
+    ck_assert_uint_ne(job, 0);
+    return job;
+}
+
+/* Each is found among all, and none any more once its job is forgotten: 50 ended ones are remembered. */
+START_TEST(many_requests_again)
+{
+    enum { REQUESTS = 600 };
+    static uint64_t job[REQUESTS];
+    struct peer p = peer_open(&v), q = peer_open(&v);
+    for (unsigned i = 0; i < REQUESTS; i++)
+        job[i] = submit_keyed(&p, i);
+    for (unsigned i = REQUESTS; i-- > 0;)
+        ck_assert_uint_eq(submit_keyed(&q, i), job[i]);
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        peer_ask(&p, PWC_MSG_CANCEL, job[i]);
+        msg_free(peer_await(&p, PWC_MSG_FINISHED));
+    }
+    for (unsigned i = REQUESTS - 50; i < REQUESTS; i++)
+        ck_assert_uint_eq(submit_keyed(&q, i), job[i]);
+    uint64_t again = submit_keyed(&p, 0);
+    for (unsigned i = 0; i < REQUESTS; i++)
+        ck_assert_uint_ne(again, job[i]);
+    peer_ask(&p, PWC_MSG_CANCEL, again);
+    peer_free(&p);
+    peer_free(&q);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
 /* ---- other people's jobs ---- */
 
 START_TEST(others_jobs_are_not_theirs)
@@ -462,6 +500,7 @@ int main(void)
 #endif
     tcase_add_test(t, a_label_for_each_job);
     tcase_add_test(t, the_same_request_again);
+    tcase_add_test(t, many_requests_again);
     tcase_add_test(t, others_jobs_are_not_theirs);
     tcase_add_test(t, items_from_the_wrong_connection);
     tcase_add_test(t, watchers_of_a_job);

@@ -1,0 +1,104 @@
+/*
+ * jobs.c - where jobs are found, those of the history too: by number in a hash table that grows, and those
+ * that came with a request key in a tree by user and key. Keys are chosen by clients: a tree (tsearch(3)
+ * keeps it balanced) has no worst case that could be chosen, too.
+ */
+#include <search.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "daemon/job.h"
+
+/* ---- by request key ---- */
+
+struct request_key request_key(const struct user *u, const void *bytes, size_t len)
+{
+    struct request_key k = {.user = u, .len = (uint32_t)MIN(len, sizeof k.bytes)};
+    if (k.len > 0)
+        memcpy(k.bytes, bytes, k.len);
+    return k;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    const struct request_key *x = a, *y = b;
+    if (x->user != y->user)
+        return x->user->uid < y->user->uid ? -1 : 1;
+    if (x->len != y->len)
+        return x->len < y->len ? -1 : 1;
+    return memcmp(x->bytes, y->bytes, x->len);
+}
+
+const struct job *jobs_by_key(struct daemon *d, const struct request_key *key)
+{
+    char *const *found = key->len > 0 ? tfind(key, &d->keyed, by_key) : NULL;
+    return found != NULL ? (const struct job *)(const void *)(*found - offsetof(struct job, key)) : NULL;
+}
+
+/* ---- by number ---- */
+
+static size_t bucket(const struct daemon *d, uint64_t id)
+{
+    return (id * 0x9e3779b97f4a7c15ull >> 20) & d->jobs_mask;
+}
+
+struct job *job_find(struct daemon *d, uint64_t id)
+{
+    if (d->jobs == NULL)
+        return NULL;
+    struct job *j = d->jobs[bucket(d, id)];
+    while (j != NULL && j->id != id)
+        j = j->hash_next;
+    return j;
+}
+
+/* Numbers are dense but for those of jobs that are forgotten: a few tries, then the table. */
+struct job *job_after(struct daemon *d, uint64_t id)
+{
+    struct job *j, *found = NULL;
+    for (uint64_t next = id + 1; next <= d->next_job && next <= id + 16; next++)
+        if ((j = job_find(d, next)) != NULL)
+            return j;
+    for (size_t i = 0; d->jobs != NULL && i <= d->jobs_mask; i++)
+        for (j = d->jobs[i]; j != NULL; j = j->hash_next)
+            if (j->id > id && (found == NULL || j->id < found->id))
+                found = j;
+    return found;
+}
+
+static void table_grow(struct daemon *d)
+{
+    size_t old = d->jobs != NULL ? d->jobs_mask + 1 : 0, room = old > 0 ? old * 4 : 256;
+    struct job **from = d->jobs;
+    d->jobs = xcalloc(room, sizeof *d->jobs);
+    d->jobs_mask = room - 1;
+    for (size_t i = 0; i < old; i++)
+        for (struct job *j = from[i], *next; j != NULL; j = next) {
+            next = j->hash_next;
+            j->hash_next = d->jobs[bucket(d, j->id)];
+            d->jobs[bucket(d, j->id)] = j;
+        }
+    free(from);
+}
+
+void jobs_add(struct daemon *d, struct job *j)
+{
+    if (d->jobs == NULL || d->njobs > d->jobs_mask)
+        table_grow(d);
+    j->hash_next = d->jobs[bucket(d, j->id)];
+    d->jobs[bucket(d, j->id)] = j;
+    d->njobs++;
+    if (j->key.len > 0)
+        must(tsearch(&j->key, &d->keyed, by_key));
+}
+
+void jobs_remove(struct daemon *d, struct job *j)
+{
+    struct job **at = &d->jobs[bucket(d, j->id)];
+    while (*at != j)
+        at = &(*at)->hash_next;
+    *at = j->hash_next;
+    d->njobs--;
+    if (j->key.len > 0)
+        tdelete(&j->key, &d->keyed, by_key);
+}
