@@ -51,6 +51,7 @@ each_role_killed() {
 test_each_role_killed() {
     start_pwcd --workers 2
     each_role_killed KILL
+    each_role_killed ABRT
     each_role_killed SEGV
     a_death '.signal == "SIGSEGV" and .role == "consumer"' || fail "no record of a consumer's SIGSEGV"
 }
@@ -121,6 +122,25 @@ test_death_after_the_tail_was_taken_back() {
     kill -USR1 "$PID"
     await_line "$T/log" 'steals [0-9]' >steals
     grep -qE 'steals [1-9]' steals || fail "no tail was ever taken back"
+}
+
+# All is computed, and one worker makes results of what all of them had.
+test_death_where_states_become_results() {
+    start_pwcd --workers 2
+    local sig
+    for sig in KILL SEGV; do
+        job fold fault.none n=200 ms=2 finish_ms=1000 --json
+        until_true "all chunks" job_done_at_least 200
+        kill_stage "$sig" '.role == "worker"'
+        ended_well fold
+        cp fold.out "$T/out"
+        counted 200
+        equal "deaths" 1 "$(field deaths)"
+    done
+    refused 1 'worker killed by SIGSEGV in act_segv' fault.segv n=200 at=200 attempts=99
+    refused 1 'this chunk always fails' -q fault.error n=200 at=200 attempts=99
+    run_ok fault.none n=200 --json
+    counted 200
 }
 
 test_whole_in_one_process() {

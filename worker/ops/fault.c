@@ -272,13 +272,19 @@ static int act_syscall(struct op_job *job)
 
 /* ---- the op around them ---- */
 
-static int fault_process(struct op_job *job, uint64_t chunk, void *result)
+static int misbehave(struct op_job *job, uint64_t chunk)
 {
     const struct fault *f = job->op->family;
+    if (f == NULL || chunk != (uint64_t)op_int(job, "at", 0) || job->attempt > op_int(job, "attempts", 1))
+        return 0;
+    return f->act(job);
+}
+
+static int fault_process(struct op_job *job, uint64_t chunk, void *result)
+{
     (void)result;
     pause_ms(job, op_int(job, "ms", 0));
-    if (chunk == (uint64_t)op_int(job, "at", 0) && job->attempt <= op_int(job, "attempts", 1) &&
-        f->act(job) < 0)
+    if (misbehave(job, chunk) < 0)
         return -1;
     struct count *c = job->fold;
     if (c != NULL) {
@@ -304,9 +310,13 @@ static int fault_fold(struct op_job *job, const void *state, size_t len)
     return 0;
 }
 
+/* Where states become results is "chunk" n, one past the last. */
 static int fault_finish(struct op_job *job)
 {
     const struct count *c = job->fold;
+    pause_ms(job, op_int(job, "finish_ms", 0));
+    if (misbehave(job, (uint64_t)op_int(job, "n", 0)) < 0)
+        return -1;
     op_result_u64(job, "chunks", c->chunks);
     op_result_u64(job, "sum", c->sum);
     return 0;
@@ -353,10 +363,11 @@ static const struct op_param params[] = {
      .required = true,
      .min = 1,
      .max = (double)PWC_CHUNKS_MAX},
-    NUMBER("at", "The chunk that misbehaves", "0"),
+    NUMBER("at", "The chunk that misbehaves; n: the end, where states become results", "0"),
     NUMBER("attempts", "How many attempts at it do", "1"),
     NUMBER("ms", "How long each chunk takes", "0"),
     NUMBER("start_ms", "How long the op takes to open", "0"),
+    NUMBER("finish_ms", "How long the end takes", "0"),
     NUMBER("bytes", "leak: how much", "4611686018427387904"),
     NUMBER("status", "exit: the status", "3"),
     {.name = "call", .type = PWC__PARAM_TYPE__PARAM_STRING, .summary = "syscall: which", .def = "mount"},
