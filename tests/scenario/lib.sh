@@ -14,7 +14,6 @@
 #
 # Usage: SCRIPT [test_NAME...]       PWC_BUILD: top of the build tree (default: the current directory)
 #        PWC_KEEP=1: keep the folders of tests that failed
-#        PWC_VALGRIND=1: pwcd runs under valgrind; whatever it reports fails the test
 
 set -u
 export LC_ALL=C
@@ -29,8 +28,6 @@ PWCCTL=$PWC_BUILD/pwcctl
 STAGE=${PWC_STAGE:-$PWC_BUILD/pwc-stage-test}
 SANITIZED=
 ! grep -qs '^#define PWC_SANITIZED 1' "$PWC_BUILD/config.h" || SANITIZED=yes
-VALGRIND=(valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite
-    --errors-for-leak-kinds=definite)
 # Seconds for one test and for one wait in it. Sanitized builds and busy machines are slow; nothing waits this
 # long unless something is broken.
 TEST_LIMIT=${PWC_TEST_LIMIT:-300}
@@ -226,7 +223,7 @@ check_log() {
 check_reports() {
     local report
     report=$(a_report "$T/reports")
-    [[ -z $report ]] || fail "report of a sanitizer or of valgrind: $(head -n 30 "$report")"
+    [[ -z $report ]] || fail "report of a sanitizer: $(head -n 30 "$report")"
 }
 
 check_nothing_left() {
@@ -344,7 +341,6 @@ run_one() {
     export PWC_SOCKET=$S
     PREFIX=()
     mkdir -m 1777 "$T/reports"
-    [[ -z ${PWC_VALGRIND-} ]] || PREFIX=("${VALGRIND[@]}" --log-file="$T/reports/valgrind.%p")
     if [[ -n $SANITIZED ]]; then
         export PWC_REPORTS=$T/reports
     fi

@@ -70,11 +70,14 @@ static struct page {
 static void *page_get(void)
 {
     struct page *p = spare_pages;
-    if (p != NULL)
+    if (p != NULL) {
         spare_pages = p->next;
-    else
-        p = aligned_alloc(64, (sizeof *p + 63) & ~(size_t)63); /* not wrapped: outlives the world */
-    memset(p->bytes, 0, offsetof(struct segment, obituary.text));
+    } else {
+        p = must(aligned_alloc(64, (sizeof *p + 63) & ~(size_t)63)); /* not wrapped: outlives the world */
+        memset(p->bytes, 0, sizeof p->bytes);
+    }
+    memset(p->bytes, 0,
+           offsetof(struct segment, obituary.text)); /* the rest is as some other world left it */
     return p->bytes;
 }
 
