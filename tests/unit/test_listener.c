@@ -364,10 +364,14 @@ int main(void)
     tcase_add_test(t, anothers_socket_is_not_removed);
     tcase_add_test(t, bad_places);
     tcase_add_test(t, group);
-    tcase_add_test(t, sheds_when_descriptors_run_out);
-    tcase_add_test(t, without_a_reserve);
     tcase_add_test(t, from_the_service_manager);
     tcase_add_test(t, not_what_the_manager_should_pass);
+    suite_add_tcase(s, t);
+    t = tcase_create("limit of descriptors");
+    tcase_set_tags(t, "nofile");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, sheds_when_descriptors_run_out);
+    tcase_add_test(t, without_a_reserve);
     suite_add_tcase(s, t);
     t = tcase_create("service");
     tcase_add_checked_fixture(t, notify_setup, teardown);
