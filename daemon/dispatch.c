@@ -428,7 +428,7 @@ static void keep_reserve(struct daemon *d)
         return;
     struct stage *s = pool_idle(d->pool, heaviest->domain, false, heaviest, NULL);
     if (s == NULL) {
-        if (pool_count(d->pool, STAGE_ENTERING, heaviest->domain) == 0)
+        if (!pool_rests(d->pool) && pool_count(d->pool, STAGE_ENTERING, heaviest->domain) == 0)
             pool_enter_spare(d->pool, heaviest->domain, (uint32_t)heaviest->user->uid);
         return;
     }

@@ -18,6 +18,8 @@
 #include "ipc/log.h"
 
 #define SPARE_WELL_NS NS_PER_S /* a spare that lived so long can live: its program starts */
+/* Longer than a turn of the kernel's scheduler: who took over runs by then, wherever it had to queue. */
+#define REST_US 5000
 
 /* Spares in stock: the first job of a new domain finds a worker a seat and one more for its producer. */
 static uint32_t spares_wanted(const struct daemon *d)
@@ -34,6 +36,14 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
     daemon_turn(p->d);
 }
 
+static void on_rested(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct pool *p = arg;
+    daemon_touch(p->d);
+    daemon_turn(p->d);
+}
+
 struct pool *pool_new(struct daemon *d)
 {
     struct pool *p = xcalloc(1, sizeof *p);
@@ -42,6 +52,7 @@ struct pool *pool_new(struct daemon *d)
     p->next_id = 1;
     TAILQ_INIT(&p->stages);
     p->retry_ev = evtimer_new(d->base, on_retry, p);
+    p->rest_ev = evtimer_new(d->base, on_rested, p);
     return p;
 }
 
@@ -51,6 +62,7 @@ void pool_free(struct pool *p)
         return;
     BUG_ON(!TAILQ_EMPTY(&p->stages));
     event_free(p->retry_ev);
+    event_free(p->rest_ev);
     free(p);
 }
 
@@ -233,6 +245,19 @@ static void retry_in(struct pool *p, int64_t ns)
     event_add(p->retry_ev, &tv);
 }
 
+bool pool_rests(const struct pool *p)
+{
+    return evtimer_pending(p->rest_ev, NULL) != 0;
+}
+
+/* Not put off again by the next death: whoever kills all the time still gets new ones. */
+static void rest(struct pool *p)
+{
+    struct timeval tv = {0, REST_US};
+    if (!pool_rests(p))
+        event_add(p->rest_ev, &tv);
+}
+
 int64_t pool_wait(struct pool *p)
 {
     int64_t wait = restart_wait(&p->restart, clock_now());
@@ -308,6 +333,8 @@ void pool_balance(struct pool *p)
     retire_idle(p);
     uint32_t stock = in_stock(p);
     uint32_t most = config_stages_max(&d->cfg, d->seats);
+    if (stock > 0 && pool_rests(p))
+        return;
     while (!d->stopping && stock < spares_wanted(d) && alive(p) < most && may_try(p)) {
         if (spawn_one(p) < 0) {
             retry_in(p, MAX(restart_wait(&p->restart, clock_now()), RESTART_FIRST_NS));
@@ -388,8 +415,10 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
     if (s->describing)
         p->described = false;
     small_take_back(s);
-    if (s->lease.kind != LEASE_NONE && !wanted)
+    if (s->lease.kind != LEASE_NONE && !wanted) {
+        rest(p);
         deaths_record(s, info);
+    }
     flow_stage_gone(s);
     TAILQ_REMOVE(&p->stages, s, link);
     p->n--;

@@ -22,6 +22,7 @@ struct pool {
     uint64_t next_id;
     struct restart_state restart; /* of stages */
     struct event *retry_ev;       /* start again after a delay */
+    struct event *rest_ev;        /* pending: a worker has just died, see pool_rests() */
     char last_words[160];         /* why the last stage did not get ready */
 
     /* the nursery */
@@ -44,6 +45,9 @@ struct pool *pool_new(struct daemon *d);
 void pool_shutdown(struct pool *p);
 void pool_free(struct pool *p);
 
+/* Whoever takes over from a worker that has just died needs the processors more than the stock does: what can
+ * wait is made some milliseconds later. The pool wakes itself up then. */
+bool pool_rests(const struct pool *p);
 /* How long until a stage may be tried again, in ns; 0: now. If not now, the pool wakes itself up then. */
 int64_t pool_wait(struct pool *p);
 void pool_balance(struct pool *p); /* starts what is missing, ends what has idled too long */

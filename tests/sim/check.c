@@ -28,6 +28,8 @@
 
 static struct {
     uint64_t next_lease;
+    uint64_t next_stage; /* and whether the pool rested, after the step before */
+    bool rested;
     struct passed {
         const struct user *user;
         bool waits;
@@ -504,6 +506,21 @@ static void check_open(const struct daemon *d, const struct stage *s)
     SIM_CHECK((s->arena == NULL) == (s->arena_job == NULL), "stage %lu: an arena of no job", (ul)s->id);
 }
 
+/* After a death nothing is made for the stock, unless nothing is left of it. */
+static void check_rest(const struct pool *p)
+{
+    const struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        SIM_CHECK(!seen.rested || !pool_rests(p) || p->next_id == seen.next_stage ||
+                      s->id >= seen.next_stage || s->state > STAGE_SPARE,
+                  "a stage was made while the pool rests and stage %lu is %s", (ul)s->id,
+                  stage_state_name(s->state));
+    }
+    seen.rested = pool_rests(p);
+    seen.next_stage = p->next_id;
+}
+
 void check_step(void)
 {
     const struct daemon *d = &W.d;
@@ -537,6 +554,7 @@ void check_step(void)
               fds);
     check_fairness(d);
     check_idle_seats(d);
+    check_rest(d->pool);
 }
 
 /* ---- the end ---- */
