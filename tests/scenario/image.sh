@@ -242,6 +242,23 @@ test_killed_all_the_time() {
     until_true "the daemon to recover" "$PWCCTL" run image.invert photo.tif -o out.tif
 }
 
+# Of a distribution's modules with formats only that one of ours is loaded, which is used: the others cost every fork and
+# every death, and hold decoders that no client's bytes may reach.
+test_modules() {
+    local maps libvips
+    until_true "a spare" a_stage '.role == "spare"'
+    maps=$(cat "/proc/$VICTIM/maps") || skip "/proc/PID/maps of a stage is not ours to read"
+    libvips=$(grep -oE '/[^ ]*/libvips\.so[^ ]*$' <<<"$maps" | sort -u)
+    [[ -n $libvips ]] || skip "libvips is linked statically"
+    ! grep -E 'vips-(modules|plugins)-' <<<"$maps" | grep -v '/vips-heif\.' || fail "further modules of libvips are loaded"
+    if compgen -G "${libvips%/*}/vips-modules-*/vips-heif.so" >/dev/null; then
+        grep -q '/vips-heif\.so$' <<<"$maps" || fail "the module with HEIF is not loaded"
+    fi
+    photo 64 48 rgb.png
+    vips copy rgb.png rgb.avif 2>/dev/null || return 0 # no encoder
+    as_vips invert rgb.avif .png --
+}
+
 test_interrupted() {
     photo 8001 6003 photo.tif
     in_background job "$PWCCTL" run image.gaussblur photo.tif -o out.tif sigma=12

@@ -4,9 +4,13 @@
  * ops_image_start runs in the nursery, which forks: VIPS_INIT leaves one thread, and no pipeline may run
  * there, because a child of a process that ran one inherits a thread pool without its threads.
  */
+#include <dlfcn.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "worker/ops/image.h"
+
+#include <gmodule.h> /* after ipc/base.h, as all of GLib */
 
 /* Below this the codec processes cost more than they overlap. */
 uint64_t img_whole_bytes = 8u << 20;
@@ -20,10 +24,39 @@ static void swallow(const gchar *domain, GLogLevelFlags level, const gchar *mess
         g_log_default_handler(domain, level, message, user);
 }
 
+/*
+ * A distribution may put formats into modules, and libvips loads all it finds: with decoders that are not let
+ * near a client's bytes come some hundred mappings, which every fork and every death of a stage pays for. So
+ * it finds none, and the one format of ours among them is loaded by name. No such file: it is built in, or
+ * not installed; the catalogue says which formats there are.
+ */
+static const char *const modules[] = {"vips-heif"};
+
+static void load_modules(void)
+{
+    Dl_info lib;
+    if (!g_module_supported() || dladdr((void *)(uintptr_t)&vips_init, &lib) == 0)
+        return;
+    AUTO_FREE char *path = xstrdup(lib.dli_fname);
+    char *name = strrchr(path, '/');
+    if (name == NULL)
+        return; /* linked statically: then nothing is a module */
+    *name = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(modules); i++) {
+        AUTO_FREE char *file = xasprintf("%s/vips-modules-%d.%d/%s." G_MODULE_SUFFIX, path, vips_version(0),
+                                         vips_version(1), modules[i]);
+        GModule *module = g_module_open(file, G_MODULE_BIND_LAZY);
+        if (module != NULL)
+            g_module_make_resident(module); /* its types stay */
+    }
+}
+
 void ops_image_start(void)
 {
+    setenv("VIPSHOME", "/nonexistent", 1); /* where libvips looks for modules and plug-ins */
     if (VIPS_INIT("pwc-stage") != 0)
         vips_error_exit("libvips does not start");
+    load_modules();
     g_log_set_default_handler(swallow, NULL);
     /* The processes are the parallelism. */
     vips_concurrency_set(1);
