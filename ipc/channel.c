@@ -2,6 +2,7 @@
  * idle connections cost little. */
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -36,6 +37,25 @@ struct chan {
     const char *error;
 };
 
+/*
+ * One buffer and one block that nobody uses just now, for all channels of the process: at most turns of a
+ * loop one channel after the other fills and empties its own. Too large for the heap to hand out cheaply.
+ */
+static _Atomic(void *) spare_in, spare_out;
+
+static void *spare_take(_Atomic(void *) *spare, size_t bytes)
+{
+    void *p = atomic_exchange_explicit(spare, NULL, memory_order_acquire);
+    return p != NULL ? p : xrealloc(NULL, 1, bytes);
+}
+
+static void spare_give(_Atomic(void *) *spare, void *p)
+{
+    void *none = NULL;
+    if (!atomic_compare_exchange_strong_explicit(spare, &none, p, memory_order_release, memory_order_relaxed))
+        free(p);
+}
+
 static void close_plain(int fd)
 {
     close(fd);
@@ -56,7 +76,20 @@ static void out_free(struct chan *c, struct out *o)
 {
     for (unsigned i = 0; i < o->nfds; i++)
         c->closer(o->fds[i]);
-    free(o);
+    if (o->size == HELD_BLOCK)
+        spare_give(&spare_out, o);
+    else
+        free(o);
+}
+
+static void in_release(struct chan *c)
+{
+    if (c->in_size == READ_SIZE)
+        spare_give(&spare_in, c->in);
+    else
+        free(c->in);
+    c->in = NULL;
+    c->in_start = c->in_end = c->in_size = 0;
 }
 
 void chan_free(struct chan *c)
@@ -69,7 +102,7 @@ void chan_free(struct chan *c)
     }
     for (unsigned i = 0; i < c->nfifo; i++)
         c->closer(c->fifo[i]);
-    free(c->in);
+    in_release(c);
     close(c->fd);
     free(c);
 }
@@ -119,17 +152,13 @@ static void in_reserve(struct chan *c, size_t room)
         c->in_end -= c->in_start;
         c->in_start = 0;
     }
-    if (c->in_size - c->in_end < room) {
+    if (c->in == NULL && room == READ_SIZE) {
+        c->in = spare_take(&spare_in, READ_SIZE);
+        c->in_size = READ_SIZE;
+    } else if (c->in_size - c->in_end < room) {
         c->in_size = c->in_end + room;
         c->in = xrealloc(c->in, c->in_size, 1);
     }
-}
-
-static void in_release(struct chan *c)
-{
-    free(c->in);
-    c->in = NULL;
-    c->in_start = c->in_end = c->in_size = 0;
 }
 
 /* Something for chan_next to hand out or to complain about. */
@@ -339,7 +368,9 @@ static int enqueue(struct chan *c, const uint8_t *bytes, size_t len, size_t sent
         return 0;
     /* What comes behind something that waits is likely to wait too: small frames then share a block. */
     size_t size = c->held || c->out_head != NULL ? MAX(len, HELD_BLOCK) : len;
-    struct out *o = xcalloc(1, sizeof *o + size);
+    struct out *o =
+        size == HELD_BLOCK ? spare_take(&spare_out, sizeof *o + size) : xrealloc(NULL, 1, sizeof *o + size);
+    *o = (struct out){0};
     memcpy(o->bytes, bytes, len);
     o->len = len;
     o->sent = sent;
