@@ -46,6 +46,7 @@ struct daemon {
     struct catalogue *catalogue; /* NULL until the first stage has described itself */
     struct pool *pool;
     struct mono started;
+    struct mono now; /* daemon_now() */
     uint8_t instance[16];
     char scratch[256]; /* the directory and what file system it is on, as it was found at the start */
 
@@ -65,6 +66,8 @@ struct daemon {
     struct job **jobs; /* hash by id, chained through job.hash_next */
     size_t njobs, jobs_mask;
     void *keyed; /* tree of those with a request key */
+    struct job *spare_jobs; /* empty, chained through hash_next */
+    uint32_t nspare_jobs;
 
     LIST_HEAD(, trace) traces; /* of jobs whose clients asked */
     uint64_t nursery_cpu;      /* while there are any: its CPU time when it was last looked at */
@@ -108,6 +111,13 @@ struct daemon {
 static inline void daemon_touch(struct daemon *d)
 {
     d->dirty = true;
+}
+/* The time, read once a turn: for what is told in milliseconds. */
+static inline struct mono daemon_now(struct daemon *d)
+{
+    if (d->now.ns == 0)
+        d->now = clock_now();
+    return d->now;
 }
 void daemon_turn(struct daemon *d);
 void daemon_check_stop(struct daemon *d);

@@ -321,8 +321,8 @@ struct death *deaths_refused(struct stage *s, Pwc__Code code, const char *reason
 
 bool deaths_ended(const struct job *j, const struct death *x)
 {
-    size_t n = strlen(j->reason), end = strlen(x->reason);
-    return j->code == x->code && n >= end && strcmp(j->reason + n - end, x->reason) == 0;
+    size_t n = strlen(job_reason(j)), end = strlen(x->reason);
+    return j->code == x->code && n >= end && strcmp(job_reason(j) + n - end, x->reason) == 0;
 }
 
 void deaths_pack(const struct death *x, Pwc__Death *ret)

@@ -23,11 +23,12 @@
 void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool seat)
 {
     struct daemon *d = j->d;
-    stage_set_state(s, STAGE_BUSY);
+    if (s->state != STAGE_BUSY) /* or the next of its small ones */
+        stage_set_state(s, STAGE_BUSY);
     s->job = j;
     s->lease.kind = kind;
     s->lease.id = ++d->next_lease;
-    s->lease.since = s->lease.seen_since = s->lease.stall_since = clock_now();
+    s->lease.since = s->lease.seen_since = s->lease.stall_since = job_now(j);
     s->lease.first = s->lease.end = s->lease.given_end = s->lease.nplaces = 0;
     s->lease.final = s->lease.small = s->lease.shared = false;
     s->lease.kept = 0;
@@ -60,7 +61,7 @@ static void release_seat(struct stage *s)
     s->d->seats_busy--;
     s->job->user->running--;
     s->job->workers_on--;
-    s->job->user->used_ns += (uint64_t)mono_since(clock_now(), s->lease.since);
+    s->job->user->used_ns += (uint64_t)mono_since(job_now(s->job), s->lease.since);
 }
 
 void dispatch_release(struct stage *s, bool keep_states)
@@ -85,10 +86,8 @@ void dispatch_release(struct stage *s, bool keep_states)
     s->job = NULL;
     job_land(j);
     daemon_touch(s->d);
-    if (s->state == STAGE_BUSY) {
+    if (s->state == STAGE_BUSY && !small_next(s))
         stage_set_state(s, STAGE_IDLE);
-        (void)small_next(s);
-    }
 }
 
 /* ---- finding a stage ---- */
@@ -234,11 +233,13 @@ static uint64_t lease_wanted(const struct job *j)
 
 static void count_worker(struct job *j, uint64_t stage)
 {
-    uint32_t known = MIN(j->distinct_workers, (uint32_t)ARRAY_LEN(j->worker_ids));
+    uint32_t known = MIN(j->distinct_workers, WORKERS_KNOWN);
+    if (j->worker_ids == NULL)
+        j->worker_ids = xcalloc(WORKERS_KNOWN, sizeof *j->worker_ids);
     for (uint32_t i = 0; i < known; i++)
         if (j->worker_ids[i] == stage)
             return;
-    j->worker_ids[j->distinct_workers++ % ARRAY_LEN(j->worker_ids)] = stage;
+    j->worker_ids[j->distinct_workers++ % WORKERS_KNOWN] = stage;
 }
 
 static bool lease_small(struct job *j)
@@ -251,7 +252,7 @@ static bool lease_small(struct job *j)
 
 static bool lease_chunks(struct job *j)
 {
-    if (job_is_small(j))
+    if (j->small)
         return lease_small(j);
     uint64_t most = lease_wanted(j), waiting = ledger_waiting(&j->ledger);
     struct stage *s = find_worker(j, (uint32_t)MIN(waiting, (uint64_t)(j->d->seats - j->d->seats_busy)));
@@ -299,7 +300,7 @@ static bool start_one(struct job *j)
         return false;
     if (j->state == PWC__JOB_STATE__JOB_QUEUED && j->planned && (j->batch || j->items == 0 || j->have_fds)) {
         j->state = PWC__JOB_STATE__JOB_RUNNING;
-        if (!job_is_small(j))
+        if (!j->small)
             events_state(j);
         else
             j->state_due = true; /* most are over before anybody could read that they run */

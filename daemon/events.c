@@ -138,7 +138,7 @@ void events_end(const struct job *j, struct session *s, uint64_t tag)
     m.job = j->id;
     m.state = j->state;
     m.code = j->code;
-    m.reason = (char *)(uintptr_t)j->reason;
+    m.reason = (char *)(uintptr_t)job_reason(j);
     m.seq = j->seq;
     m.queued_ns = (uint64_t)mono_since(j->began.ns != 0 ? j->began : j->ended, j->born);
     m.run_ns = j->began.ns != 0 ? (uint64_t)mono_since(j->ended, j->began) : 0;

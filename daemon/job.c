@@ -14,11 +14,18 @@
 #include "daemon/pool.h"
 #include "daemon/quarantine.h"
 #include "daemon/session.h"
+#include "daemon/small.h"
 #include "daemon/trace.h"
 #include "daemon/watch.h"
 #include "ipc/log.h"
 
 #define DOMAINS_KEPT 64u /* labels of a user that are remembered though nobody uses them */
+
+#ifdef __SANITIZE_ADDRESS__ /* which is to notice when one is used behind its end */
+#define SPARE_JOBS 0u
+#else
+#define SPARE_JOBS 128u /* as many as a few turns of the loop take in and give up */
+#endif
 
 /* ---- users and their domains ---- */
 
@@ -130,8 +137,10 @@ static void take_policy(struct job *j, const Pwc__Policy *p, const struct config
 
 static void take_roles(struct job *j, const Pwc__Submit *m)
 {
+    if (m->n_roles > 0)
+        j->roles = xcalloc(MIN(m->n_roles, (size_t)PWC_ROLES_MAX), sizeof *j->roles);
     for (size_t i = 0; i < m->n_roles && i < PWC_ROLES_MAX; i++) {
-        snprintf(j->roles[i].name, sizeof j->roles[i].name, "%s", m->roles[i]->name);
+        copy_text(j->roles[i].name, sizeof j->roles[i].name, m->roles[i]->name);
         for (size_t k = 0; k < j->op->n_roles; k++)
             if (strcmp(j->op->roles[k]->name, m->roles[i]->name) == 0)
                 j->roles[i].out = j->op->roles[k]->dir == PWC__ROLE_DIR__ROLE_OUT;
@@ -141,8 +150,8 @@ static void take_roles(struct job *j, const Pwc__Submit *m)
 
 static void take_fields(struct job *j, const Pwc__Submit *m)
 {
-    snprintf(j->format, sizeof j->format, "%s", m->format);
-    snprintf(j->label, sizeof j->label, "%s", m->domain);
+    copy_text(j->format, sizeof j->format, m->format);
+    copy_text(j->label, sizeof j->label, m->domain);
     j->items = m->items;
     j->records = m->records;
     j->trace_most = m->trace;
@@ -178,9 +187,42 @@ static void drop_timer(struct event **ev)
     *ev = NULL;
 }
 
+/* Jobs come and go by the thousand: their memory need not go through the heap's hands every time. */
+static struct job *job_alloc(struct daemon *d)
+{
+    struct job *j = d->spare_jobs;
+    if (j == NULL)
+        return xcalloc(1, sizeof *j);
+    d->spare_jobs = j->hash_next;
+    d->nspare_jobs--;
+    *j = (struct job){0};
+    return j;
+}
+
+static void job_dealloc(struct job *j)
+{
+    struct daemon *d = j->d;
+    if (d->nspare_jobs + 1 > SPARE_JOBS) {
+        free(j);
+        return;
+    }
+    j->hash_next = d->spare_jobs;
+    d->spare_jobs = j;
+    d->nspare_jobs++;
+}
+
+void jobs_free_spare(struct daemon *d)
+{
+    for (struct job *j = TAKE_PTR(d->spare_jobs), *next; j != NULL; j = next) {
+        next = j->hash_next;
+        free(j);
+    }
+    d->nspare_jobs = 0;
+}
+
 struct job *job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m)
 {
-    struct job *j = xcalloc(1, sizeof *j);
+    struct job *j = job_alloc(d);
     j->d = d;
     j->id = ++d->next_job;
     j->user = user;
@@ -200,7 +242,7 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     take_policy(j, m->policy, &d->cfg);
     take_domain(j);
     j->state = PWC__JOB_STATE__JOB_QUEUED;
-    j->born = clock_now();
+    j->born = daemon_now(d);
     if (j->job_timeout_ns != 0)
         j->time_ev = timer(j, j->job_timeout_ns, on_time);
     if (j->op->split == PWC__SPLIT__SPLIT_COUNT || j->batch) {
@@ -210,6 +252,7 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     }
     if (j->batch)
         j->absorb = PWC__ABSORB__ABSORB_NONE;
+    j->small = job_is_small(j);
     jobs_add(d, j);
     user->jobs++;
     TAILQ_INSERT_TAIL(&user->waiting[MIN(MAX(j->priority + 20, 0), PRIORITIES - 1)], j, link);
@@ -296,18 +339,8 @@ static void call_back(struct job *j, struct stage *s)
         j->kill_at = mono_add(clock_now(), j->d->cfg.cancel_grace);
 }
 
-void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *fmt, ...)
+static void end_as(struct job *j, Pwc__JobState outcome, Pwc__Code code)
 {
-    if (j->state == PWC__JOB_STATE__JOB_ENDING || job_is_terminal(j))
-        return;
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(j->reason, sizeof j->reason, fmt, ap);
-    va_end(ap);
-    one_line(j->reason);
-    if (j->reason[0] == '\0' && code != PWC__CODE__CODE_OK)
-        snprintf(j->reason, sizeof j->reason, "%s",
-                 code_name(code)); /* a stage said that, and nothing more */
     j->outcome = outcome;
     j->code = code;
     j->state = PWC__JOB_STATE__JOB_ENDING;
@@ -321,9 +354,27 @@ void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *f
         job_settle(j);
 }
 
+void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *fmt, ...)
+{
+    char reason[PWC_TEXT_MAX];
+    if (j->state == PWC__JOB_STATE__JOB_ENDING || job_is_terminal(j))
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(reason, sizeof reason, fmt, ap);
+    va_end(ap);
+    one_line(reason);
+    if (reason[0] != '\0')
+        j->reason = xstrdup(reason);
+    else if (code != PWC__CODE__CODE_OK)
+        j->reason = xstrdup(code_name(code)); /* a stage said that, and nothing more */
+    end_as(j, outcome, code);
+}
+
 static void drop_work(struct job *j)
 {
-    flow_close_job(j);
+    if (!j->small) /* no stage has it open */
+        flow_close_job(j);
     assembly_free(&j->assembly);
     ledger_free(&j->ledger);
     struct fold_state *f;
@@ -334,6 +385,8 @@ static void drop_work(struct job *j)
     job_drop_fds(j);
     iset_free(&j->asked_again);
     events_drop_records(j);
+    free(TAKE_PTR(j->worker_ids));
+    pace_free(&j->pace);
     closer_close_for(TAKE_FD(j->plan_fd), j->user->uid);
     closer_close_for(TAKE_FD(j->scratch_fd), j->user->uid);
     closer_close_for(TAKE_FD(j->raster_fd), j->user->uid);
@@ -363,7 +416,7 @@ void job_settle(struct job *j)
 {
     struct daemon *d = j->d;
     BUG_ON(j->state != PWC__JOB_STATE__JOB_ENDING || j->stages_on > 0);
-    j->ended = clock_now();
+    j->ended = job_now(j);
     job_counts(j, &j->last_counts);
     j->state = j->outcome;
     if (j->outcome == PWC__JOB_STATE__JOB_DONE || j->outcome == PWC__JOB_STATE__JOB_PARTIAL)
@@ -380,7 +433,7 @@ void job_settle(struct job *j)
         session_job_ended(j->session, j);
         j->session = NULL;
     }
-    log_debug("job %lu %s: %s", (unsigned long)j->id, job_state_name(j->state), j->reason);
+    log_debug("job %lu %s: %s", (unsigned long)j->id, job_state_name(j->state), job_reason(j));
     TAILQ_INSERT_TAIL(&d->history, j, link);
     if (++d->nhistory > MAX(d->cfg.history, 1u)) { /* the newest may still be in use up the stack */
         struct job *old = TAILQ_FIRST(&d->history);
@@ -397,14 +450,16 @@ void job_free(struct job *j)
     quarantine_drop(j, ALL_CHUNKS);
     free(j->recipe);
     free(j->results);
-    free(j);
+    free(j->reason);
+    free(j->roles);
+    job_dealloc(j);
 }
 
 static void partial_or_done(struct job *j)
 {
     uint64_t bad = j->ledger.bad.count;
     if (bad == 0)
-        job_end(j, PWC__JOB_STATE__JOB_DONE, PWC__CODE__CODE_OK, "%s", "");
+        end_as(j, PWC__JOB_STATE__JOB_DONE, PWC__CODE__CODE_OK);
     else
         job_end(j, PWC__JOB_STATE__JOB_PARTIAL, PWC__CODE__CODE_OP, "%lu of %lu %s failed",
                 (unsigned long)bad, (unsigned long)j->ledger.total, j->batch ? "items" : "chunks");

@@ -27,6 +27,8 @@
 
 #define PRIORITIES 40 /* -20 to 19 */
 
+#define WORKERS_KNOWN 64u
+
 struct watch;
 
 struct user {
@@ -69,6 +71,11 @@ struct request_key {
     uint8_t bytes[32];
 };
 
+struct job_role {
+    char name[PWC_NAME_MAX + 1];
+    bool out;
+};
+
 struct job {
     TAILQ_ENTRY(job) link; /* of its user's queue or active list, later of the history */
     struct job *hash_next;
@@ -86,11 +93,9 @@ struct job {
     struct params *params, *save, *load;
     char format[PWC_NAME_MAX + 1];
     unsigned nroles;
-    struct {
-        char name[PWC_NAME_MAX + 1];
-        bool out;
-    } roles[PWC_ROLES_MAX];
+    struct job_role *roles; /* nroles of them, owned */
     uint64_t items;
+    bool small; /* small.h */
     bool batch, active, records, want_sent;
     bool flying;            /* in that list */
     bool alone;             /* a stage that held it besides others died of one of them: it is leased alone */
@@ -119,7 +124,7 @@ struct job {
 
     Pwc__JobState state, outcome; /* outcome: what ENDING leads to */
     Pwc__Code code;
-    char reason[PWC_TEXT_MAX];
+    char *reason; /* owned; NULL: none. job_reason() */
     struct mono born, began, ended, kill_at;
     struct event *linger_ev, *time_ev; /* time_ev: the end of its time, whether it waits or runs */
 
@@ -147,7 +152,8 @@ struct job {
     uint64_t seq; /* of the last event */
     bool progress_due, state_due;
     uint64_t leases, deaths, failed_items, bytes_in, bytes_out;
-    uint64_t worker_ids[64]; /* ring of the last distinct workers */
+    uint64_t
+        *worker_ids; /* ring of the last WORKERS_KNOWN distinct ones, owned; NULL: none, or it is small */
     uint32_t distinct_workers;
     struct death *last_death;
     const struct death *ended_by; /* what it failed of; NULL: of none, or its record was dropped */
@@ -172,6 +178,15 @@ const struct job *jobs_by_key(struct daemon *d, const struct request_key *key);
 struct user *user_get(struct daemon *d, uid_t uid);
 bool job_is_terminal(const struct job *j);
 const char *job_state_name(Pwc__JobState s);
+/* In a trace what begins stands behind what ended in the same turn. */
+static inline struct mono job_now(const struct job *j)
+{
+    return j->trace != NULL ? clock_now() : daemon_now(j->d);
+}
+static inline const char *job_reason(const struct job *j)
+{
+    return j->reason != NULL ? j->reason : "";
+}
 
 /* ---- life ---- */
 /* Takes over what submit_check made. The job waits in its user's queue. */
@@ -189,6 +204,7 @@ void job_settle(struct job *j);
 /* Everything computed: is it over? Called after every change of ledger, results or consumer. */
 void job_check(struct job *j);
 void job_free(struct job *j);
+void jobs_free_spare(struct daemon *d);
 void job_session_gone(struct job *j);
 uint64_t job_new_domain(struct daemon *d);
 

@@ -9,6 +9,12 @@ static uint32_t class_of(uint64_t ns)
     return bit * 4 + next;
 }
 
+void pace_free(struct lease_pace *p)
+{
+    free(p->classes);
+    *p = (struct lease_pace){0};
+}
+
 void pace_update(struct lease_pace *p, uint64_t chunks, uint64_t ns)
 {
     if (chunks == 0)
@@ -19,6 +25,8 @@ void pace_update(struct lease_pace *p, uint64_t chunks, uint64_t ns)
     p->ns_per_chunk = p->ns_per_chunk > 0 ? keep * p->ns_per_chunk + (1 - keep) * now : now;
     p->last = MAX(p->last, chunks);
     p->samples++;
+    if (p->classes == NULL)
+        p->classes = xcalloc(PACE_CLASSES, sizeof *p->classes);
     p->classes[class_of(ns / chunks)]++;
 }
 

@@ -20,9 +20,10 @@ struct lease_pace {
     double ns_per_chunk; /* moving average; 0: nothing measured yet */
     uint64_t last;       /* chunks in the largest lease measured */
     uint64_t samples;    /* leases measured, each by its mean */
-    uint32_t classes[PACE_CLASSES];
+    uint32_t *classes;   /* PACE_CLASSES of them, owned; NULL: nothing measured yet */
 };
 
+void pace_free(struct lease_pace *p);
 void pace_update(struct lease_pace *p, uint64_t chunks, uint64_t ns);
 /* What a chunk takes, half of them less; 0 while fewer than ten leases were measured. */
 uint64_t pace_median_ns(const struct lease_pace *p);

@@ -31,7 +31,7 @@ static void send_job(struct session *s, const struct job *j)
     m.age_ns = (uint64_t)mono_since(now, j->born);
     m.run_ns = j->began.ns == 0 ? 0 : (uint64_t)mono_since(job_is_terminal(j) ? j->ended : now, j->began);
     m.code = j->code;
-    m.reason = (char *)(uintptr_t)j->reason;
+    m.reason = (char *)(uintptr_t)job_reason(j);
     m.domain = (char *)(uintptr_t)j->label;
     m.items = j->items;
     session_send(s, PWC_MSG_JOB_INFO, s->list.tag, &m.base);

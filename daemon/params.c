@@ -96,12 +96,13 @@ static int check_one(const Pwc__OpInfo *op, const Pwc__Param *given, const char 
     Pwc__Value *value;
     if (info == NULL)
         return unknown(op, prefix, given->name, why);
+    bool twice = params_get(p, given->name) != NULL;
+    if (!twice && value_check(info, given->value, &value, &error) == 0)
+        return add(p, info, value);
     shown_name(prefix, given->name, shown, sizeof shown);
-    if (params_get(p, given->name) != NULL)
+    if (twice)
         return refuse(why, PWC__CODE__CODE_BAD_PARAM, prefix, given->name, "%s: is given twice", shown);
-    if (value_check(info, given->value, &value, &error) < 0)
-        return refuse(why, error.code, prefix, given->name, "%s: %s", shown, error.text);
-    return add(p, info, value);
+    return refuse(why, error.code, prefix, given->name, "%s: %s", shown, error.text);
 }
 
 static int check_required(const Pwc__OpInfo *op, const char *prefix, const struct params *p,

@@ -154,8 +154,9 @@ static void take_report(struct job *j, struct stage *s, const Stage__Report *m, 
     l->kept = m->done;
     l->why = m->code;
     BUG_ON(!ledger_report(&j->ledger, first, end));
-    pace_update(&j->pace, m->done, m->ns);
-    if (l->small && m->done > 0)
+    if (!l->small)
+        pace_update(&j->pace, m->done, m->ns);
+    else if (m->done > 0)
         small_took(j->d, j->op, m->ns);
     if (m->done > 0)
         j->idle_losses = 0;

@@ -46,7 +46,7 @@ static unsigned depth(struct daemon *d, const Pwc__OpInfo *op)
 
 bool small_is_quick(const struct job *j)
 {
-    return job_is_small(j) && depth(j->d, j->op) > 0;
+    return j->small && depth(j->d, j->op) > 0;
 }
 
 /* ---- a lease ---- */
@@ -72,12 +72,11 @@ static void send_lease(struct job *j, struct stage *s, uint64_t lease)
     stage_send(s, PWC_MSG_LEASE, &m.base);
 }
 
-static void take_chunk(struct job *j, struct stage *s)
+static void take_chunk(struct job *j)
 {
     uint64_t first;
     BUG_ON(ledger_take(&j->ledger, 1, &first) != 1);
     job_fly(j);
-    j->worker_ids[0] = s->id;
     j->distinct_workers = 1;
     if (j->state != PWC__JOB_STATE__JOB_RUNNING) {
         j->state = PWC__JOB_STATE__JOB_RUNNING;
@@ -96,7 +95,7 @@ static void own_lease(struct stage *s, uint64_t id, const struct job *j)
 
 void small_start(struct job *j, struct stage *s)
 {
-    take_chunk(j, s);
+    take_chunk(j);
     dispatch_begin(j, s, LEASE_CHUNKS, true);
     s->seat_since = s->lease.since;
     own_lease(s, s->lease.id, j);
@@ -108,8 +107,8 @@ void small_start(struct job *j, struct stage *s)
 /* A stage has one limit of memory, that of the job whose lease is its own. */
 static bool may_follow(const struct job *j, const struct stage *s)
 {
-    return (j->state == PWC__JOB_STATE__JOB_QUEUED || j->state == PWC__JOB_STATE__JOB_RUNNING) &&
-           job_is_small(j) && !j->alone && j->ledger.ncharges == 0 && ledger_waiting(&j->ledger) == 1 &&
+    return (j->state == PWC__JOB_STATE__JOB_QUEUED || j->state == PWC__JOB_STATE__JOB_RUNNING) && j->small &&
+           !j->alone && j->ledger.ncharges == 0 && ledger_waiting(&j->ledger) == 1 &&
            j->domain == s->domain && j->memory == s->job->memory && s->nahead < depth(j->d, j->op);
 }
 
@@ -147,7 +146,7 @@ static bool add_one(struct stage *s, struct mono now)
     struct job *j = takes_more(s, now) ? follower(s) : NULL;
     if (j == NULL)
         return false;
-    take_chunk(j, s);
+    take_chunk(j);
     j->stages_on++;
     if (j->began.ns == 0)
         j->began = now;
@@ -169,7 +168,7 @@ void small_ahead(struct daemon *d)
 {
     if (d->short_of_memory || d->seats_busy < d->seats)
         return;
-    struct mono now = clock_now();
+    struct mono now = daemon_now(d);
     bool more = true, some = false;
     while (more) {
         struct stage *s;

@@ -32,6 +32,7 @@ void tables_turn(struct daemon *d)
     }
     outbox_flush(&d->outboxes);
     tick_arm(d);
+    d->now.ns = 0;
 }
 
 static void end_job(struct job *j)
@@ -74,6 +75,7 @@ static void free_history(struct daemon *d)
         job_free(j);
     }
     BUG_ON(d->njobs > 0);
+    jobs_free_spare(d);
     free(d->jobs);
     d->jobs = NULL;
 }

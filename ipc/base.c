@@ -40,6 +40,13 @@ char *xstrdup(const char *s)
     return must(strdup(s));
 }
 
+void copy_text(char *out, size_t size, const char *text)
+{
+    size_t n = strnlen(text, size - 1);
+    memcpy(out, text, n);
+    out[n] = '\0';
+}
+
 char *xasprintf(const char *fmt, ...)
 {
     va_list ap;

@@ -47,6 +47,8 @@ void *must(void *p) __attribute__((returns_nonnull)); /* of what libraries alloc
 void *xcalloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull));
 void *xrealloc(void *p, size_t n, size_t size) __attribute__((returns_nonnull));
 char *xstrdup(const char *s) __attribute__((malloc, returns_nonnull));
+/* Cuts what does not fit. */
+void copy_text(char *out, size_t size, const char *text);
 char *xasprintf(const char *fmt, ...) __attribute__((malloc, returns_nonnull)) PRINTF(1, 2);
 
 /* `a * b`, or false when it overflows. */

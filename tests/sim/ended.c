@@ -39,7 +39,7 @@ static uint64_t result_of(const struct job *j, const char *name)
 static void check_results(const struct spec *s, const struct job *j)
 {
     uint64_t all = chunk_bits(0, s->chunks), good = all & ~s->bad, sum = 0;
-    if (strncmp(j->reason, "halted", 6) == 0)
+    if (strncmp(job_reason(j), "halted", 6) == 0)
         return; /* as it was asked to: with what there was */
     SIM_CHECK((s->computed & good) == good, "job %lu ended well, but nobody computed chunks %lx", (ul)j->id,
               (ul)(good & ~s->computed));
@@ -66,13 +66,14 @@ static void check_reason(const struct spec *s, const struct job *j)
     bool faults = s->trouble > 0 || W.start_troubles > 0;
     if (j->state == PWC__JOB_STATE__JOB_CANCELLED)
         SIM_CHECK(s->cancelled || s->client_gone || W.ending, "job %lu is cancelled, but by nobody: %s",
-                  (ul)j->id, j->reason);
-    else if (j->code == PWC__CODE__CODE_TIMEOUT && strstr(j->reason, "job's time") != NULL)
+                  (ul)j->id, job_reason(j));
+    else if (j->code == PWC__CODE__CODE_TIMEOUT && strstr(job_reason(j), "job's time") != NULL)
         SIM_CHECK(j->job_timeout_ns > 0, "job %lu timed out without a limit", (ul)j->id);
     else if (j->state == PWC__JOB_STATE__JOB_FAILED)
-        SIM_CHECK(faults || W.ending, "job %lu failed, but nothing happened to it: %s", (ul)j->id, j->reason);
-    SIM_CHECK(j->reason[0] != '\0' || j->state == PWC__JOB_STATE__JOB_DONE, "job %lu failed without a reason",
-              (ul)j->id);
+        SIM_CHECK(faults || W.ending, "job %lu failed, but nothing happened to it: %s", (ul)j->id,
+                  job_reason(j));
+    SIM_CHECK(job_reason(j)[0] != '\0' || j->state == PWC__JOB_STATE__JOB_DONE,
+              "job %lu failed without a reason", (ul)j->id);
 }
 
 /* job_settle tells of the end before it lets go of the job; who attaches later is told again. */
@@ -83,7 +84,7 @@ void __wrap_events_finished(struct job *j)
     if (j->params == NULL)
         return;
     sim_log("job %lu has ended: %s, code %d, %s", (ul)j->id, job_state_name(j->state), (int)j->code,
-            j->reason);
+            job_reason(j));
     SIM_CHECK(job_is_terminal(j) && ++s->terminals == 1, "job %lu ended twice", (ul)j->id);
     s->end_state = j->state;
     if (j->state == PWC__JOB_STATE__JOB_DONE || j->state == PWC__JOB_STATE__JOB_PARTIAL)

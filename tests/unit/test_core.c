@@ -227,6 +227,7 @@ START_TEST(leases_grow_to_the_target_and_shrink_at_the_end)
     ck_assert_uint_ge(largest, 2000000);
     ck_assert_uint_le(largest, 2600000);
     ck_assert_uint_le(leases, 120);
+    pace_free(&p);
 }
 END_TEST
 
@@ -236,6 +237,7 @@ START_TEST(slow_chunks_are_leased_one_by_one)
     pace_update(&p, 1, 50000000);
     ck_assert_uint_eq(lease_size(&p, 1000, 2), 1);
     ck_assert_uint_eq(lease_size(&p, 0, 2), 0);
+    pace_free(&p);
 }
 END_TEST
 
@@ -252,6 +254,7 @@ START_TEST(the_median_is_right_to_an_eighth)
     for (uint64_t i = 0; i < 5; i++)
         pace_update(&p, 1, 3600ull * 1000000000);
     ck_assert_uint_le(pace_median_ns(&p), 570000);
+    pace_free(&p);
 }
 END_TEST
 
