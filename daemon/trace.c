@@ -15,7 +15,9 @@
 #define QUEUE  (PWC_SEND_QUEUE_MAX / 4) /* beyond it events would be thinned out for our sake */
 #define LAST_QUEUE                                                                                           \
     (PWC_SEND_QUEUE_MAX - 3 * PWC_BODY_MAX) /* at the end: the events and Finished come behind */
-#define GROUP_NS   8000u                    /* shorter chunks share a record */
+#define GROUP_NS   8000u                    /* shorter chunks share a record ... */
+#define DETAILED   16384u /* ... and behind so many records those do that are shorter than this: */
+#define LATER_NS   32000u
 #define SEATS_FULL 8u /* on larger machines the records are so much coarser: all come by here */
 #define OTHERS     4u /* so many times as many records of other kinds as of chunks */
 
@@ -264,9 +266,12 @@ static void free_seat(struct trace *t, uint32_t seat)
         t->seats[(seat - 1) / 64] &= ~(1ull << (seat - 1) % 64);
 }
 
+/* A record of every 10 us on every seat costs 4 % of them, most of it in who reads and writes them. A long
+ * job shows in its beginning what its chunks are like. */
 static uint32_t group_ns(const struct job *j)
 {
-    return GROUP_NS * (1 + (j->d->seats - 1) / SEATS_FULL);
+    bool detailed = j->trace_most - j->trace->chunks_left < DETAILED;
+    return (detailed ? GROUP_NS : LATER_NS) * (1 + (j->d->seats - 1) / SEATS_FULL);
 }
 
 void trace_lease(struct job *j, struct stage *s)
