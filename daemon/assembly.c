@@ -18,8 +18,18 @@ void assembly_init(struct assembly *a, uint64_t result_bytes)
 static void arena_drop(struct arena *arena)
 {
     LIST_REMOVE(arena, link);
-    close(arena->fd);
+    if (arena->fd >= 0)
+        close(arena->fd);
     free(arena);
+}
+
+int arena_take_fd(struct arena *arena)
+{
+    int fd = arena->fd;
+    BUG_ON(arena->taken != 0);
+    arena->fd = -1;
+    arena_drop(arena);
+    return fd;
 }
 
 static void result_drop(struct result *r)

@@ -48,6 +48,8 @@ void assembly_free(struct assembly *a);
 struct arena *arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes);
 /* The stage no longer writes there: freed now or with its last result. */
 void arena_release(struct assembly *a, struct arena *arena);
+/* Nothing lies in it any more: it goes, and its descriptor is the caller's. */
+int arena_take_fd(struct arena *arena);
 
 /* Is there a place for a chunk `first`? The last one is kept for the lowest chunk not yet absorbed. */
 bool arena_has_room(const struct assembly *a, const struct arena *arena, uint64_t first);

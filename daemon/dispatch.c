@@ -115,27 +115,49 @@ struct stage *dispatch_find_stage(struct job *j, uint32_t wanted)
 
 /* ---- arenas ---- */
 
-static bool need_arena(struct job *j, struct stage *s)
+/* Kept ones serve whoever could have got one of about that size, so that no job keeps more than it needs. */
+static bool take_kept_arena(struct job *j, struct stage *s, uint64_t wanted)
 {
-    uint64_t size = j->assembly.result_bytes;
-    if (size == 0 || (s->arena != NULL && s->arena_job == j))
-        return true;
-    flow_release_arena(s);
-    uint64_t places = MIN(MAX(ARENA_TARGET / size, (uint64_t)3), (uint64_t)ARENA_PLACES);
+    uint64_t size = j->assembly.result_bytes, bytes = s->kept.bytes;
+    int fd = s->kept.fd;
+    s->kept.fd = -1;
+    if (fd < 0)
+        return false;
+    if (bytes < wanted - wanted / 4 || bytes < 3 * size || bytes > MAX(ARENA_TARGET, 3 * size)) {
+        close(fd);
+        return false;
+    }
+    s->arena = arena_new(&j->assembly, s->kept.id, fd, bytes);
+    s->arena_job = j;
+    return true;
+}
+
+static bool new_arena(struct job *j, struct stage *s, uint64_t bytes)
+{
     int fd;
-    int r = memfd_sized("pwc-arena", places * size, &fd);
+    int r = memfd_sized("pwc-arena", bytes, &fd);
     if (r < 0) {
-        log_warn("cannot make an arena of %lu bytes: %s", (unsigned long)(places * size), strerror(-r));
+        log_warn("cannot make an arena of %lu bytes: %s", (unsigned long)bytes, strerror(-r));
         j->d->retry_due = true; /* nothing else may happen that would bring us here again */
         return false;
     }
-    s->arena = arena_new(&j->assembly, ++j->d->next_arena, fd, places * size);
+    s->arena = arena_new(&j->assembly, ++j->d->next_arena, fd, bytes);
     s->arena_job = j;
     Stage__Arena m = STAGE__ARENA__INIT;
     m.arena = s->arena->id;
     m.bytes = s->arena->bytes;
     stage_send_full(s, PWC_MSG_ARENA, &m.base, NULL, 0, &fd, 1);
     return s->state == STAGE_IDLE;
+}
+
+static bool need_arena(struct job *j, struct stage *s)
+{
+    uint64_t size = j->assembly.result_bytes;
+    if (size == 0 || (s->arena != NULL && s->arena_job == j))
+        return true;
+    flow_release_arena(s);
+    uint64_t bytes = MIN(MAX(ARENA_TARGET / size, (uint64_t)3), (uint64_t)ARENA_PLACES) * size;
+    return take_kept_arena(j, s, bytes) || new_arena(j, s, bytes);
 }
 
 /* ---- leases of chunks ---- */

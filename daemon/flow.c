@@ -35,6 +35,21 @@ static bool holds(const struct stage *s, const struct job *j)
     return s->job == j;
 }
 
+/* Its job is over, and so is whoever read there: the next job of this stage, which is of the same domain,
+ * need not have its pages cleared again. */
+static void keep_arena(struct stage *s)
+{
+    if (s->arena->taken != 0 || s->state != STAGE_IDLE) {
+        flow_release_arena(s);
+        return;
+    }
+    s->kept.id = s->arena->id;
+    s->kept.bytes = s->arena->bytes;
+    s->kept.fd = arena_take_fd(s->arena);
+    s->arena = NULL;
+    s->arena_job = NULL;
+}
+
 /* What is done to a stage for one job must not strike those that wait behind it. */
 void flow_for_stages_of(struct job *j, void (*f)(struct job *, struct stage *))
 {
@@ -71,7 +86,7 @@ void flow_close_job(struct job *j)
     TAILQ_FOREACH(s, &j->d->pool->stages, link)
     {
         if (s->arena_job == j)
-            flow_release_arena(s);
+            keep_arena(s);
         flow_forget_open(s, j->id);
         if (s->state == STAGE_IDLE && s->domain == j->domain &&
             j->isolation != PWC__ISOLATION__ISOLATION_USER)

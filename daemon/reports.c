@@ -215,6 +215,9 @@ static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m
     take_report(j, s, m, f);
     /* Without a chunk done and a state sent nothing was folded: what it was handed is wanted again. */
     dispatch_release(s, m->done == 0 && f->tail_len == 0);
+    /* Perhaps its arena has no pages: the next attempt gets another one. */
+    if (m->code == PWC__CODE__CODE_NO_MEMORY)
+        flow_release_arena(s);
     if (x != NULL)
         flow_charge(j, m->failed, x);
     else if (error)

@@ -190,7 +190,7 @@ struct stage *stage_new(struct daemon *d, uint64_t id, int channel_fd)
     struct stage *s = xcalloc(1, sizeof *s);
     s->d = d;
     s->id = id;
-    s->pidfd = -1;
+    s->pidfd = s->kept.fd = -1;
     s->born = s->since = clock_now();
     /* What waits to be sent to it are clients' descriptors, and those it sends back could be, too. */
     s->chan = chan_new(channel_fd, MSG_FROM_STAGE, closer_close);
@@ -365,6 +365,7 @@ void stage_free(struct stage *s)
     uid_t before = closer_as(s->uid);
     chan_free(s->chan);
     closer_as(before);
+    fd_close_(&s->kept.fd);
     tail_free(s->tail);
     cgroup_give_back(s->cgroup);
     fd_close_(&s->pidfd);

@@ -105,6 +105,10 @@ struct stage {
     } open[STAGE_OPEN_JOBS];
     struct arena *arena;
     struct job *arena_job;
+    struct {
+        uint64_t id, bytes;
+        int fd; /* -1: none */
+    } kept; /* the arena of a job that is over: the stage has it mapped still, and it serves the next job */
     uint64_t chunks, leases; /* computed and held in its life */
 
     /* while it holds a lease of a job that is traced */

@@ -504,6 +504,7 @@ static void check_open(const struct daemon *d, const struct stage *s)
                   "stage %lu has job %lu open, which has ended", (ul)s->id, (ul)s->open[i].job);
     }
     SIM_CHECK((s->arena == NULL) == (s->arena_job == NULL), "stage %lu: an arena of no job", (ul)s->id);
+    SIM_CHECK(s->arena == NULL || s->kept.fd < 0, "stage %lu: an arena besides the one it kept", (ul)s->id);
 }
 
 /* After a death nothing is made for the stock, unless nothing is left of it. */
@@ -536,7 +537,7 @@ void check_step(void)
     {
         stages++;
         seats += s->seat;
-        fds += s->pidfd >= 0 ? 2 : 1;
+        fds += (s->pidfd >= 0 ? 2u : 1u) + (s->kept.fd >= 0 ? 1u : 0u);
         SIM_CHECK((s->job != NULL) == (s->lease.kind != LEASE_NONE), "stage %lu: a lease without a job",
                   (ul)s->id);
         check_open(d, s);
