@@ -129,7 +129,7 @@ static const char *check_plan(const struct job *j, const Stage__Planned *m, cons
         return "planned a consumer without results";
     if (m->has_plan != (f->nfds == 1))
         return "planned without its plan";
-    if (m->producer && j->scratch_fd < 0)
+    if (m->raster && j->scratch_fd < 0)
         return "planned a raster nobody asked for";
     return (unsigned)m->absorb > PWC__ABSORB__ABSORB_PLACED ? "planned an unknown way to absorb" : NULL;
 }
@@ -171,7 +171,7 @@ static void on_planned(struct stage *s, struct frame *f, const ProtobufCMessage 
         return;
     }
     take_plan(j, m, f);
-    if (m->producer && fd_reopen_ro(j->scratch_fd, &j->raster_fd) < 0) {
+    if (m->raster && fd_reopen_ro(j->scratch_fd, &j->raster_fd) < 0) {
         job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "cannot share the scratch file");
         return;
     }

@@ -42,6 +42,22 @@ static bool gets_role(const struct job *j, Stage__Role role, bool out)
     }
 }
 
+/* The file of decoded rows, as the role may use it; -1: none. A planner gets one in case that it wants one.
+ */
+static int raster_of(const struct job *j, Stage__Role role)
+{
+    switch (role) {
+    case STAGE__ROLE__ROLE_PLANNER:
+        return j->scratch_fd;
+    case STAGE__ROLE__ROLE_PRODUCER:
+        return j->raster_fd < 0 ? -1 : j->scratch_fd;
+    case STAGE__ROLE__ROLE_CONSUMER:
+        return -1;
+    default:
+        return j->raster_fd;
+    }
+}
+
 bool roles_open(struct job *j, struct stage *s, Stage__Role role)
 {
     if (stage_has_open(s, j->id, role))
@@ -54,9 +70,8 @@ bool roles_open(struct job *j, struct stage *s, Stage__Role role)
     int fds[PWC_FDS_MAX];
     char *roles[PWC_ROLES_MAX];
     unsigned nfds = 0;
-    bool writes = role == STAGE__ROLE__ROLE_PLANNER || role == STAGE__ROLE__ROLE_PRODUCER;
     log_debug("job %lu: opened in stage %lu, role %d", (unsigned long)j->id, (unsigned long)s->id, (int)role);
-    int raster = role == STAGE__ROLE__ROLE_CONSUMER ? -1 : writes ? j->scratch_fd : j->raster_fd;
+    int raster = raster_of(j, role);
 
     m.job = j->id;
     m.op = j->op->name;

@@ -6,7 +6,7 @@
  * value of op_fail(), which records the code and one line for the user.
  *
  *   plan     reads the input's header, checks the budget, decides: whole, or so many chunks      (planner)
- *   produce  fills the raster and announces chunks as their rows become ready                    (producer)
+ *   produce  fills the raster, if there is one, and announces chunks as their rows become ready  (producer)
  *   open     prepares to compute chunks of a planned job; state goes into job->state             (worker)
  *   process  computes one chunk: a function of (job, chunk number) alone                         (worker)
  *   fold     adds another lease's state to this one; any order, any grouping, the same result    (worker)

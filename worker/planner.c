@@ -76,6 +76,7 @@ static int send_planned(struct stage *s, struct op_job *job, const struct op_pla
     m.chunks = plan->chunks;
     m.result_bytes = plan->result_bytes;
     m.producer = plan->producer;
+    m.raster = plan->raster_bytes > 0;
     m.absorb = plan->absorb;
     m.windowed = plan->windowed;
     m.has_plan = plan->blob != NULL && plan->blob_len > 0;

@@ -55,6 +55,7 @@ static void on_plan(struct fake *f, const Stage__Plan *p)
     m.absorb = j != NULL ? j->absorb : PWC__ABSORB__ABSORB_NONE;
     m.producer = m.absorb == PWC__ABSORB__ABSORB_SERIAL;
     m.windowed = m.producer && p->lease % 2 == 1;
+    m.raster = m.producer && p->lease % 8 < 6;
     m.result_bytes = m.producer ? 4096 : 0;
     m.has_plan = memfd_sealed_copy("plan", "plan", 4, &fd) == 0;
     say(f, PWC_MSG_PLANNED, &m, NULL, 0, fd);

@@ -164,7 +164,7 @@ test_thumbnail() {
 # picture must be right every time.
 kill_during() {
     local try
-    photo 8001 6003 photo.tif
+    photo 8001 6003 "photo.tif[tile]" # decoded: else there is next to nothing to produce
     run_ok image.gaussblur photo.tif -o quiet.tif sigma=12
     for try in 1 2 3 4 5; do
         rm -f out.tif
@@ -211,6 +211,19 @@ test_killed_nursery_and_worker() {
     finish_background "$BG"
     equal "exit status" 0 "$RC"
     same quiet.tif out.tif
+}
+
+# Its workers map it: what is not there any more is a SIGBUS, which is the file's fault.
+test_input_that_shrinks_in_place() {
+    photo 8001 6003 photo.tif
+    in_background job "$PWCCTL" run image.gaussblur photo.tif -o out.tif sigma=12 --retries 0
+    until_true "a stage to work" a_stage "$WORKING"
+    truncate -s 1000000 photo.tif
+    finish_background "$BG"
+    equal "exit status" 1 "$RC"
+    grep -q 'became shorter while it was read' job.err || fail "$(<job.err)"
+    [[ ! -e out.tif ]] || fail "a failed job left an output"
+    daemon_alive
 }
 
 # Whoever dies, again and again: the right picture, or a clear failure and no picture.

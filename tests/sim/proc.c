@@ -309,9 +309,9 @@ static void job_open(struct proc *p, const Stage__JobOpen *m, struct packet *in)
     if (m->has_raster)
         o->raster = TAKE_PTR(in->files[m->has_plan ? 1 : 0]);
     SIM_CHECK(o->raster == NULL || o->raster->mem.kind == MEM_SCRATCH, "the raster is something else");
-    SIM_CHECK(s->op != OP_SERIAL || !s->producer || s->whole || m->role == STAGE__ROLE__ROLE_CONSUMER ||
-                  m->has_raster,
-              "job %lu: no raster for role %d", (ul)m->job, (int)m->role);
+    bool works = m->role == STAGE__ROLE__ROLE_WORKER || m->role == STAGE__ROLE__ROLE_PRODUCER;
+    SIM_CHECK(!works || m->has_raster == s->raster, "job %lu: raster for role %d: %d, it has one: %d",
+              (ul)m->job, (int)m->role, (int)m->has_raster, (int)s->raster);
 }
 
 static void job_close(struct proc *p, uint64_t job)

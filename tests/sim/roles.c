@@ -82,6 +82,7 @@ static void send_planned(struct proc *p)
     m.chunks = s->chunks;
     m.result_bytes = s->result_bytes;
     m.producer = s->producer;
+    m.raster = s->raster;
     m.windowed = s->windowed;
     m.absorb = s->op == OP_FOLD     ? PWC__ABSORB__ABSORB_FOLDED
                : s->op == OP_SERIAL ? PWC__ABSORB__ABSORB_SERIAL
@@ -142,7 +143,7 @@ static bool op_fails(struct proc *p, enum where where)
 
 void produce_start(struct proc *p, const Stage__Produce *m)
 {
-    SIM_CHECK(p->job->raster != NULL, "a producer without raster");
+    SIM_CHECK(p->job->raster != NULL || !p->job->spec->raster, "a producer without raster");
     p->phase = PHASE_PRODUCE;
     p->lease = m->lease;
     p->announced = p->released = p->first = p->n = p->at = 0;
@@ -155,12 +156,13 @@ void produce_step(struct proc *p)
     struct spec *s = p->job->spec;
     if (proc_fault(p, AT_PRODUCE) || op_fails(p, AT_PRODUCE))
         return;
-    for (uint64_t c = 0; s->windowed && c < MIN(p->released, p->announced); c++)
+    for (uint64_t c = 0; s->windowed && s->raster && c < MIN(p->released, p->announced); c++)
         p->job->raster->mem.values[c] = 0;
     if (s->windowed && p->announced >= p->released + s->window)
         return; /* Release wakes it */
     if (p->announced < s->chunks) {
-        p->job->raster->mem.values[p->announced] = spec_value(s, p->announced);
+        if (s->raster)
+            p->job->raster->mem.values[p->announced] = spec_value(s, p->announced);
         p->announced++;
         atomic_store(&proc_slot(p)->done, ++p->done_ever);
         Stage__Announce m = STAGE__ANNOUNCE__INIT;

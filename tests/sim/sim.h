@@ -171,10 +171,10 @@ struct spec {
     struct client *client;
     uint64_t id; /* the supervisor's number for it; 0: not accepted yet */
     uint64_t chunks, result_bytes;
-    bool whole, producer, windowed, bad_finish, uneven;
-    uint32_t window;      /* windowed: chunks the raster holds */
-    int64_t chunk_ns;     /* what one takes */
-    uint32_t plan_errors; /* so often its planner reports an error */
+    bool whole, producer, raster, windowed, bad_finish, uneven; /* no raster: workers read the input */
+    uint32_t window;                                            /* windowed: chunks the raster holds */
+    int64_t chunk_ns;                                           /* what one takes */
+    uint32_t plan_errors;                                       /* so often its planner reports an error */
     struct poison poison[SIM_POISONS];
     unsigned npoison;
     Pwc__Isolation isolation;

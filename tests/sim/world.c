@@ -143,6 +143,7 @@ static void make_spec(struct spec *s, unsigned index)
         s->chunks = 1;
     s->result_bytes = s->op == OP_SERIAL ? sizes[sim_rnd(ARRAY_LEN(sizes))] : 0;
     s->producer = !s->whole && (s->op == OP_SERIAL || s->op == OP_PLACED) && sim_chance(700);
+    s->raster = s->producer && sim_chance(700);
     s->windowed = s->producer && s->op == OP_SERIAL && sim_chance(500);
     s->window = 2 + (uint32_t)sim_rnd(6);
     s->chunk_ns = (int64_t)(10 * NS_PER_US << sim_rnd(W.swarm && !sim_chance(100) ? 2 : 10));

@@ -104,7 +104,8 @@ static bool make_others(void)
               save(rgba, "rgba.png") && save(rgba, "rgba.webp[lossless]") && save(rgba16, "rgba16.tif") &&
               save(thin, "thin.png") && save(flat, "flat.png") && !vips_more_const1(grey, &bin, 120, NULL) &&
               save(bin, "bin.png") && save(big, "big.jpg") && save(big, "big.tif") &&
-              save(grey16, "grey16.tif") && save(big16, "big16.tif");
+              save(big, "packed.tif[compression=lzw]") && save(grey, "inverted.tif[miniswhite]") &&
+              save(big, "large.tif[bigtiff]") && save(grey16, "grey16.tif") && save(big16, "big16.tif");
     VipsImage *all[] = {grey, rgba, thin, flat, grey16, rgba16, bin, big, big16};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         g_clear_object(&all[i]);

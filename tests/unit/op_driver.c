@@ -166,6 +166,8 @@ struct op_run_private {
     struct op_job planner, workers[DRIVER_WORKERS], consumer;
     int raster_fd;
     void *raster, *raster_ro;
+    void *input; /* mapped, for workers without a raster */
+    size_t input_bytes;
     uint8_t *arena;
     bool opened[DRIVER_WORKERS];
     uint64_t announced, handed, absorbed;
@@ -259,11 +261,13 @@ static int make_room(struct op_run *run)
 {
     struct op_run_private *p = run->priv;
     uint64_t bytes = run->plan.raster_bytes;
+    p->arena = xcalloc(run->plan.chunks, run->plan.result_bytes + 1);
+    if (bytes == 0)
+        return 0;
     if (ftruncate(p->raster_fd, (off_t)bytes) < 0)
         return -1;
     p->raster = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, p->raster_fd, 0);
     p->raster_ro = mmap(NULL, bytes, PROT_READ, MAP_SHARED, p->raster_fd, 0);
-    p->arena = xcalloc(run->plan.chunks, run->plan.result_bytes + 1);
     return p->raster == MAP_FAILED || p->raster_ro == MAP_FAILED ? -1 : 0;
 }
 
@@ -317,6 +321,8 @@ static void drop(struct op_run *run)
         munmap(p->raster, run->plan.raster_bytes);
     if (p->raster_ro)
         munmap(p->raster_ro, run->plan.raster_bytes);
+    if (p->input)
+        munmap(p->input, p->input_bytes);
     if (p->raster_fd >= 0)
         close(p->raster_fd);
     free(p->arena);
@@ -375,6 +381,20 @@ int op_fd(const struct op_job *job, const char *role)
         if (strcmp(run->fds[i].role, role) == 0)
             return run->fds[i].fd;
     return -1;
+}
+
+const void *op_map_input(struct op_job *job, const char *role, uint64_t *ret_len)
+{
+    struct op_run_private *p = job->priv->run->priv;
+    int fd = op_fd(job, role);
+    struct stat st;
+    if (!p->input && fstat(fd, &st) == 0) {
+        void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        p->input = map == MAP_FAILED ? NULL : map;
+        p->input_bytes = (size_t)st.st_size;
+    }
+    *ret_len = p->input_bytes;
+    return p->input;
 }
 
 int op_fail(struct op_job *job, Pwc__Code code, const char *fmt, ...)

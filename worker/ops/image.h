@@ -10,6 +10,7 @@
  *   image_view.c      images that are not files: the raster, a header without pixels, a recorder of demand
  *   image_geometry.c  pure: demand samples -> grid of strips and which input rows each needs
  *   image_blob.c      the plan as bytes and back
+ *   image_place.c     pixels that need no decoding: which inputs are rasters already
  *   image_plan.c image_produce.c image_process.c image_merge.c image_whole.c   the functions of the op
  * contract
  *
@@ -123,7 +124,8 @@ struct img_plan {
     struct img_header head;
     struct geometry geo;
     uint64_t line, out_line; /* bytes a row */
-    const void *mask;        /* the mask file's bytes; NULL: none */
+    uint64_t in_place; /* so many bytes into the input its pixels lie as in a raster; 0: there is a raster */
+    const void *mask;  /* the mask file's bytes; NULL: none */
     size_t mask_len;
     const uint8_t *meta, *meta_end; /* packed metadata */
 };
@@ -134,6 +136,10 @@ int img_plan_pack(const struct img_plan *plan, VipsImage *in, void **ret_blob, s
 int img_plan_parse(const void *blob, size_t len, struct img_plan *ret);
 /* Sets header and metadata of a new image. */
 int img_plan_dress(const struct img_plan *plan, VipsImage *im);
+
+/* ---- image_place.c ---- */
+/* So many bytes into the input its pixels begin, row after row as in a raster; 0: they have to be decoded. */
+uint64_t img_pixels_lie_at(const struct op_job *job, const struct img_input *in);
 
 /* ---- image_view.c ---- */
 /* The raster as an image; rows at or past `limit` are refused, because they may not be there yet. */

@@ -18,7 +18,7 @@ struct fixed {
     uint32_t magic, mask_len;
     struct img_header head;
     struct geometry geo;
-    uint64_t line, out_line;
+    uint64_t line, out_line, in_place;
 };
 
 enum meta_type { META_INT = 1, META_DOUBLE, META_TEXT, META_BLOB, META_INTS, META_DOUBLES };
@@ -122,6 +122,7 @@ int img_plan_pack(const struct img_plan *plan, VipsImage *in, void **ret_blob, s
     f.geo = plan->geo;
     f.line = plan->line;
     f.out_line = plan->out_line;
+    f.in_place = plan->in_place;
     GByteArray *out = g_byte_array_new();
     put(out, &f, sizeof f);
     put(out, plan->mask, plan->mask_len);
@@ -157,11 +158,14 @@ int img_plan_parse(const void *blob, size_t len, struct img_plan *ret)
         return -1;
     if (!header_valid(&f.head, f.line) || !geometry_valid(&f.geo) || f.geo.in_rows != (uint32_t)f.head.height)
         return -1;
+    if (f.in_place > INT64_MAX - f.line * f.geo.in_rows)
+        return -1;
     const uint8_t *p = (const uint8_t *)blob + sizeof f;
     *ret = (struct img_plan){.head = f.head,
                              .geo = f.geo,
                              .line = f.line,
                              .out_line = f.out_line,
+                             .in_place = f.in_place,
                              .mask = f.mask_len ? p : NULL,
                              .mask_len = f.mask_len,
                              .meta = p + f.mask_len,

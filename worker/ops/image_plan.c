@@ -214,7 +214,7 @@ static int fill(struct op_job *job, struct img *s, struct op_plan *plan)
     bool raw = img_is_raw(job);
     plan->chunks = g->chunks;
     plan->result_bytes = raw ? 0 : g->rows * s->plan.out_line;
-    plan->raster_bytes = s->plan.line * g->in_rows;
+    plan->raster_bytes = s->plan.in_place ? 0 : s->plan.line * g->in_rows;
     plan->producer = true;
     plan->absorb = raw ? PWC__ABSORB__ABSORB_PLACED : PWC__ABSORB__ABSORB_SERIAL;
     plan->windowed = img_windowed(&s->plan, plan->absorb);
@@ -248,6 +248,7 @@ static int plan_cut(struct op_job *job, struct img *s, struct op_plan *plan)
         return -1;
     if (plan->whole)
         return 0;
+    p->in_place = img_pixels_lie_at(job, &s->in);
     return pack(job, s, plan) < 0 ? -1 : fill(job, s, plan);
 }
 

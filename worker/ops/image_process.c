@@ -25,10 +25,32 @@ static int check_output(struct op_job *job, const struct img *s)
                    s->out->Xsize, s->out->Ysize, g->out_width, g->out_rows);
 }
 
+/* The raster's, or the input's own; NULL: op_fail was called. */
+static const void *find_pixels(struct op_job *job, const struct img *s, uint64_t *ret_bytes)
+{
+    const uint64_t bytes = s->plan.line * s->plan.geo.in_rows;
+    uint64_t len = job->raster_bytes;
+    const char *map = s->plan.in_place ? op_map_input(job, "in", &len) : job->raster;
+    *ret_bytes = bytes;
+    if (s->plan.in_place && !map)
+        return NULL;
+    if (map && len >= s->plan.in_place && len - s->plan.in_place >= bytes)
+        return map + s->plan.in_place;
+    if (s->plan.in_place)
+        op_fail(job, PWC__CODE__CODE_INPUT_SHRANK, "in: the file became shorter while it was read");
+    else
+        op_fail(job, PWC__CODE__CODE_PROTOCOL, "the raster of this job is too small");
+    return NULL;
+}
+
 static int build(struct op_job *job, struct img *s)
 {
     VipsObject *op = NULL;
-    VipsImage *in = img_view_new(&s->plan, &s->view, job->raster, job->raster_bytes);
+    uint64_t bytes = 0;
+    const void *pixels = find_pixels(job, s, &bytes);
+    VipsImage *in = pixels ? img_view_new(&s->plan, &s->view, pixels, bytes) : NULL;
+    if (!pixels)
+        return -1;
     if (!in)
         return img_fail(job, PWC__CODE__CODE_INTERNAL, NULL);
     s->view.limit = s->plan.geo.in_rows;
@@ -145,8 +167,6 @@ int img_open(struct op_job *job)
     struct img *s = img_state(job);
     if (img_load_plan(job, s) < 0)
         return -1;
-    if (!job->raster || job->raster_bytes < s->plan.line * s->plan.geo.in_rows)
-        return op_fail(job, PWC__CODE__CODE_PROTOCOL, "the raster of this job is too small");
     s->view.cancel = job->cancel;
     if (build(job, s) < 0 || eval_start(job, s) < 0)
         return -1;
@@ -175,7 +195,8 @@ int img_process(struct op_job *job, uint64_t chunk, void *result)
         return op_fail(job, PWC__CODE__CODE_PROTOCOL, "there is no strip %llu", (unsigned long long)chunk);
     VipsRect strip = {0, (int)(chunk * g->rows), (int)g->out_width, (int)geometry_rows_of(g, chunk)};
     s->view.limit = geometry_need(g, chunk);
-    s->view.first = img_windowed(&s->plan, job->absorb) ? geometry_unneeded(g, chunk) : 0;
+    bool going = img_windowed(&s->plan, job->absorb) && s->plan.in_place == 0;
+    s->view.first = going ? geometry_unneeded(g, chunk) : 0;
     s->view.beyond = false;
     if (eval_ask(s->eval, &strip, s->strip ? s->strip : result) != 0)
         return explain(job, s, chunk);

@@ -1,12 +1,15 @@
 /*
  * image_produce.c - the producer: decodes from the first row to the last into the raster and says which
- * chunks can be computed. Rows go through pwrite: a write through the map costs a fault a page.
+ * chunks can be computed. Rows go through pwrite: a write through the map costs a fault a page. Where the
+ * input itself is the raster (image_place.c) it only sees to it that rows are in memory before anybody is
+ * given them: nobody waits for a disk in a seat.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/fds.h"
 #include "worker/ops/image.h"
 
 /* Decoded at a time: stays in the second-level cache until it is written. */
@@ -15,10 +18,12 @@ uint64_t img_read_bytes = 256u << 10;
 uint64_t img_window_bytes = 384u << 20;
 /* Given back at a time, so that punching costs nothing. */
 #define DROP_STEP MIN(4u << 20, img_window_bytes / 8)
+/* In place: how far apart the bytes are whose coming is waited for. */
+#define FETCH_STEP (64u << 10)
 
-static int rows_at_once(const VipsImage *im)
+static int rows_at_once(uint64_t line)
 {
-    uint64_t rows = img_read_bytes / MAX((uint64_t)1, img_line(im));
+    uint64_t rows = img_read_bytes / MAX((uint64_t)1, line);
     rows -= rows % 16;
     return rows < 16 ? 16 : (int)MIN(rows, (uint64_t)4096);
 }
@@ -41,7 +46,7 @@ int img_read_rows(struct op_job *job, struct img_input *in, img_rows_fn take, vo
     VipsRegion *r = vips_region_new(im);
     if (!r)
         return img_fail(job, PWC__CODE__CODE_NO_MEMORY, NULL);
-    int step = rows_at_once(im), result = 0;
+    int step = rows_at_once(img_line(im)), result = 0;
     for (int y = 0; y < im->Ysize && result == 0; y += step) {
         VipsRect rect = {0, y, im->Xsize, MIN(step, im->Ysize - y)};
         if (op_cancelled(job))
@@ -95,6 +100,8 @@ static uint32_t passed(const struct img_plan *plan, const struct progress *p, ui
 /* Gives them back: pages that are gone are never written to the disk. */
 static void drop_rows(struct op_job *job, const struct img_plan *plan, struct progress *p, uint32_t rows)
 {
+    if (plan->in_place)
+        return; /* it is the client's file */
     uint64_t end = passed(plan, p, rows) * plan->line;
     end -= end % DROP_STEP;
     if (end <= p->dropped)
@@ -119,19 +126,57 @@ static int keep_window(struct op_job *job, const struct img_plan *plan, struct p
     return 0;
 }
 
-static int produced(struct op_job *job, uint32_t first, uint32_t n, const void *data, void *arg)
+/* Rows below `rows` can be read now. */
+static int rows_are_there(struct op_job *job, struct progress *p, uint32_t rows)
 {
     struct img *s = job->state;
-    struct progress *p = arg;
-    if (write_rows(job, s->plan.line, first, n, data) < 0)
-        return -1;
-    uint64_t ready = geometry_ready(&s->plan.geo, first + n);
+    uint64_t ready = geometry_ready(&s->plan.geo, rows);
     if (ready > p->announced) {
         p->announced = ready;
         if (op_announce(job, ready) < 0)
             return -1;
     }
-    return img_windowed(&s->plan, job->absorb) ? keep_window(job, &s->plan, p, first + n) : 0;
+    return img_windowed(&s->plan, job->absorb) ? keep_window(job, &s->plan, p, rows) : 0;
+}
+
+static int produced(struct op_job *job, uint32_t first, uint32_t n, const void *data, void *arg)
+{
+    struct img *s = job->state;
+    return write_rows(job, s->plan.line, first, n, data) < 0 ? -1 : rows_are_there(job, arg, first + n);
+}
+
+/* Brings a part of the input into memory. A byte here and there is waited for: the kernel reads more than a
+ * page at a time, and what is missing all the same costs a worker a wait. */
+static int fetch(struct op_job *job, uint64_t at, uint64_t end)
+{
+    int fd = op_fd(job, "in");
+    posix_fadvise(fd, (off_t)at, (off_t)(end - at), POSIX_FADV_WILLNEED);
+    for (; at < end; at += FETCH_STEP) {
+        char byte;
+        int r = pread_all(fd, &byte, 1, MIN(at + FETCH_STEP, end) - 1);
+        if (r == -ENODATA)
+            return op_fail(job, PWC__CODE__CODE_INPUT_SHRANK,
+                           "in: the file became shorter while it was read");
+        if (r < 0)
+            return op_fail(job, PWC__CODE__CODE_INPUT_IO, "in: reading failed");
+    }
+    return 0;
+}
+
+static int produce_in_place(struct op_job *job, struct progress *p)
+{
+    const struct img_plan *plan = &((struct img *)job->state)->plan;
+    const uint32_t rows = plan->geo.in_rows;
+    const uint32_t step = (uint32_t)rows_at_once(plan->line);
+    for (uint32_t y = 0, next; y < rows; y = next) {
+        next = y + MIN(step, rows - y);
+        if (op_cancelled(job))
+            return op_fail(job, PWC__CODE__CODE_CANCELLED, "cancelled");
+        if (fetch(job, plan->in_place + y * plan->line, plan->in_place + next * plan->line) < 0 ||
+            rows_are_there(job, p, next) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 int img_produce(struct op_job *job)
@@ -140,6 +185,10 @@ int img_produce(struct op_job *job)
     struct progress progress = {0};
     if (img_plan_parse(job->plan, job->plan_len, &s->plan) < 0)
         return op_fail(job, PWC__CODE__CODE_PROTOCOL, "the plan of this job is damaged");
+    if (s->plan.in_place) {
+        img_input_close(&s->in);
+        return produce_in_place(job, &progress);
+    }
     /* A producer that is asked again reads again. */
     if (!s->in.image && img_input_open(job, &s->in) < 0)
         return -1;
