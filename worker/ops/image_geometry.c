@@ -10,6 +10,9 @@
 #define STRIP_MOST (12u << 20)
 /* So that two workers, a producer and a consumer overlap at all. */
 #define CHUNKS_LEAST 8u
+/* With more of them the last ones end together on all cores: worth it while margins stay below an eighth. */
+#define CHUNKS_AIM  24u
+#define AIM_MARGINS 8u
 /* Encoders and JPEG's blocks like multiples. */
 #define ROWS_STEP 16u
 
@@ -17,6 +20,7 @@ void geometry_cut(struct geometry *g, uint64_t line, uint32_t margin, uint64_t b
 {
     uint64_t row = line > 0 ? line : 1;
     uint64_t rows = bytes / row;
+    rows = MIN(rows, MAX((uint64_t)g->out_rows / CHUNKS_AIM, (uint64_t)AIM_MARGINS * margin));
     uint64_t least = (uint64_t)MARGIN_FACTOR * margin;
     least += ROWS_STEP - 1 - (least + ROWS_STEP - 1) % ROWS_STEP;
     if (rows < least)
