@@ -316,9 +316,21 @@ static bool lease_finish(struct job *j)
 
 /* ---- choosing ---- */
 
-static bool start_one(struct job *j)
+/* The chunk that the consumer needs next is never held back. */
+static bool may_have_worker(const struct job *j)
 {
     if (j->max_workers > 0 && j->workers_on >= j->max_workers)
+        return false;
+    if (j->consumer == NULL || ledger_lowest(&j->ledger) == j->assembly.absorbed)
+        return true;
+    double lease_ns = (double)lease_wanted(j) * j->pace.ns_per_chunk;
+    return j->workers_on < backlog_workers(&j->backlog, j->assembly.sent - j->assembly.absorbed, lease_ns,
+                                           j->producer != NULL, j->d->seats);
+}
+
+static bool start_one(struct job *j)
+{
+    if (!may_have_worker(j))
         return false;
     if (j->state == PWC__JOB_STATE__JOB_QUEUED && j->planned && (j->batch || j->items == 0 || j->have_fds)) {
         j->state = PWC__JOB_STATE__JOB_RUNNING;
@@ -395,7 +407,7 @@ static double stealable(const struct stage *s, uint64_t *ret_from)
     const struct job *j = s->job;
     if (l->kind != LEASE_CHUNKS || j->state != PWC__JOB_STATE__JOB_RUNNING || stage_slot_lease(s) != l->id)
         return 0;
-    if (j->max_workers > 0 && j->workers_on >= j->max_workers)
+    if (!may_have_worker(j))
         return 0;
     uint64_t at = stage_slot_chunk(s);
     if (at < l->first || at >= l->end || l->end - at < 2)

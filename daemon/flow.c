@@ -100,6 +100,8 @@ void flow_feed(struct job *j)
     uint64_t first, n;
     const struct result *r;
     while (c != NULL && c->state == STAGE_BUSY && (r = assembly_next(&j->assembly, &first, &n)) != NULL) {
+        if (first == j->assembly.absorbed)
+            backlog_fed(&j->backlog, (uint64_t)clock_now().ns);
         Stage__Absorb m = STAGE__ABSORB__INIT;
         m.job = j->id;
         m.first = first;
@@ -238,6 +240,7 @@ static void on_absorbed(struct stage *s, struct frame *f, const ProtobufCMessage
         stage_garbage(s, "absorbed what it was not given");
         return;
     }
+    backlog_taken(&j->backlog, m->upto - before, (uint64_t)clock_now().ns);
     trace_absorbed(j, s, before, m->upto);
     j->progress_due = true;
     flow_release(j);

@@ -18,6 +18,7 @@
 #define PWC_JOB_H
 
 #include "daemon/assembly.h"
+#include "daemon/backlog.h"
 #include "daemon/daemon.h"
 #include "daemon/halt.h"
 #include "daemon/lease_size.h"
@@ -139,6 +140,7 @@ struct job {
     struct ledger ledger;
     struct lease_pace pace;
     struct assembly assembly;
+    struct backlog backlog;
     struct fold_list states;
     struct stage *planner, *producer, *consumer;
     uint32_t stages_on; /* stages that hold a lease of it */

@@ -58,7 +58,7 @@ enum trace_wait {
     TRACE_WAIT_INPUT = 4,    /* the next chunk's input has not been read yet */
     TRACE_WAIT_SEAT = 5,     /* all are busy, as they should be */
     TRACE_WAIT_ARENA = 6,    /* results fill the arenas, and the one that comes next is not among them */
-    TRACE_WAIT_CONSUMER = 7, /* results fill the arenas, and the consumer is slower than the workers */
+    TRACE_WAIT_CONSUMER = 7, /* results wait for the consumer, which is slower than the workers */
     TRACE_WAIT_MEMORY = 8,   /* the machine is short of it */
     TRACE_WAIT_BACKOFF = 9,  /* processes die before they are ready: the next one is made later */
     TRACE_WAIT_STAGE = 10,   /* a process is being made ready */

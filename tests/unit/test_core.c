@@ -9,6 +9,7 @@
 #include "daemon/assembly.h"
 #include "daemon/cgroup.h"
 #include "daemon/halt.h"
+#include "daemon/backlog.h"
 #include "daemon/lease_size.h"
 #include "daemon/ledger.h"
 #include "daemon/pressure.h"
@@ -238,6 +239,75 @@ START_TEST(slow_chunks_are_leased_one_by_one)
     ck_assert_uint_eq(lease_size(&p, 1000, 2), 1);
     ck_assert_uint_eq(lease_size(&p, 0, 2), 0);
     pace_free(&p);
+}
+END_TEST
+
+#define MS 1000000ull
+
+/* Each chunk takes the consumer so long, and there is always a next one. */
+static struct backlog busy_consumer(uint64_t ns, unsigned chunks)
+{
+    struct backlog b = {0};
+    backlog_fed(&b, 0);
+    for (uint64_t i = 1; i <= chunks; i++)
+        backlog_taken(&b, 1, i * ns);
+    return b;
+}
+
+START_TEST(a_slow_consumer_has_a_core_of_its_own)
+{
+    struct backlog b = busy_consumer(36 * MS, 3);
+    ck_assert_uint_eq(backlog_workers(&b, 1, 20 * MS, false, 2), 1);
+    ck_assert_uint_eq(backlog_workers(&b, 1, 20 * MS, true, 2), 0);
+    ck_assert_uint_eq(backlog_workers(&b, 1, 20 * MS, true, 8), 6);
+    ck_assert_uint_eq(backlog_workers(&b, 1, 20 * MS, true, 1), 0);
+    /* Workers that need longer than all that waits are wanted. */
+    ck_assert_uint_eq(backlog_workers(&b, 1, 80 * MS, true, 2), 2);
+    ck_assert_uint_eq(backlog_workers(&b, 2, 80 * MS, true, 2), 0);
+}
+END_TEST
+
+START_TEST(a_consumer_that_keeps_up_takes_no_worker)
+{
+    struct backlog b = busy_consumer(3 * MS, 3);
+    ck_assert_uint_eq(backlog_workers(&b, 0, 20 * MS, true, 2), 2);
+    ck_assert_uint_eq(backlog_workers(&b, 3, 20 * MS, true, 2), 2);
+    /* It waited for each chunk: that it took the next one late says nothing. */
+    for (uint64_t i = 1; i < 20; i++) {
+        backlog_fed(&b, i * 100 * MS);
+        backlog_taken(&b, 1, i * 100 * MS + 3 * MS);
+    }
+    ck_assert_uint_eq(backlog_workers(&b, 3, 20 * MS, true, 2), 2);
+}
+END_TEST
+
+START_TEST(what_a_consumer_takes_into_its_buffers_does_not_make_it_fast)
+{
+    struct backlog b = busy_consumer(36 * MS, 3);
+    for (uint64_t i = 0; i < 20; i++) {
+        backlog_fed(&b, 200 * MS + i * MS);
+        backlog_taken(&b, 1, 200 * MS + i * MS + 1);
+    }
+    ck_assert_uint_eq(backlog_workers(&b, 1, 20 * MS, false, 2), 1);
+    for (uint64_t i = 0; i < 20; i++) /* now it had the next one all the time */
+        backlog_taken(&b, 1, 300 * MS + i * MS);
+    ck_assert_uint_eq(backlog_workers(&b, 1, 20 * MS, false, 2), 2);
+}
+END_TEST
+
+/* Whatever was measured: with nothing to take the consumer never waits for workers that may not begin. */
+START_TEST(a_backlog_holds_nobody_for_ever)
+{
+    for (uint32_t seats = 1; seats <= 9; seats++)
+        for (unsigned chunks = 0; chunks < 5; chunks++)
+            for (uint64_t ns = 1; ns < 10000 * MS; ns *= 10)
+                for (int producing = 0; producing < 2; producing++) {
+                    struct backlog b = busy_consumer(ns, chunks);
+                    uint32_t idle = backlog_workers(&b, 0, 20 * MS, producing, seats);
+                    ck_assert_uint_ge(idle, 1);
+                    ck_assert_uint_le(idle, seats);
+                    ck_assert_uint_le(backlog_workers(&b, 1, 20 * MS, producing, seats), idle);
+                }
 }
 END_TEST
 
@@ -516,6 +586,10 @@ int main(void)
     tcase_add_test(t, ledger_rejects_an_item_among_waiting_ones);
     tcase_add_test(t, leases_grow_to_the_target_and_shrink_at_the_end);
     tcase_add_test(t, slow_chunks_are_leased_one_by_one);
+    tcase_add_test(t, a_slow_consumer_has_a_core_of_its_own);
+    tcase_add_test(t, a_consumer_that_keeps_up_takes_no_worker);
+    tcase_add_test(t, what_a_consumer_takes_into_its_buffers_does_not_make_it_fast);
+    tcase_add_test(t, a_backlog_holds_nobody_for_ever);
     tcase_add_test(t, the_median_is_right_to_an_eighth);
     tcase_add_test(t, suspects_are_halved_until_one_is_left);
     tcase_add_test(t, a_rewound_ledger_waits_for_its_producer);

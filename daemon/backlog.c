@@ -1,0 +1,33 @@
+/* backlog.c - see backlog.h. */
+#include "daemon/backlog.h"
+
+void backlog_fed(struct backlog *b, uint64_t now)
+{
+    b->since = now;
+    b->idled = true;
+}
+
+void backlog_taken(struct backlog *b, uint64_t chunks, uint64_t now)
+{
+    if (chunks == 0)
+        return;
+    double took = (double)(now > b->since ? now - b->since : 0) / (double)chunks;
+    if (took > b->take_ns)
+        b->take_ns = b->take_ns > 0 ? 0.3 * b->take_ns + 0.7 * took : took;
+    else if (!b->idled)
+        b->take_ns = 0.7 * b->take_ns + 0.3 * took;
+    b->idled = false;
+    b->since = now;
+    b->samples++;
+}
+
+uint32_t backlog_workers(const struct backlog *b, uint64_t waiting, double lease_ns, bool producing,
+                         uint32_t seats)
+{
+    bool known = b->samples >= 2;
+    if (known && (double)(waiting + 1) * b->take_ns < lease_ns)
+        return seats;
+    uint32_t others = (producing ? 1u : 0u) + (known || waiting > 0 ? 1u : 0u);
+    uint32_t n = seats > others ? seats - others : 0;
+    return waiting > 0 ? n : MAX(n, 1u);
+}
