@@ -272,6 +272,31 @@ test_modules() {
     as_vips invert rgb.avif .png --
 }
 
+# PID and inode of each arena that a parked stage can write, one a line.
+arenas() {
+    local pid
+    for pid in $(stage_pids '.role == "parked"'); do
+        sed -nE "s|^[^ ]+ rw.s [^ ]+ [^ ]+ ([0-9]+) +/memfd:pwc-arena.*|$pid \\1|p" "/proc/$pid/maps"
+    done | sort -u
+}
+
+# What the next job of the same user would only clear again. One of another shape gets arenas of its own.
+test_arenas_are_kept() {
+    need_root # to see what a stage maps
+    photo 3000 2000 photo.tif
+    local first
+    run_ok image.gaussblur photo.tif -o first.png sigma=4
+    first=$(arenas)
+    [[ -n $first ]] || fail "no stage has an arena: this proves nothing"
+    run_ok image.gaussblur photo.tif -o second.png sigma=4
+    [[ -n $(comm -12 <(echo "$first") <(arenas)) ]] || fail "new arenas: $(arenas), before: $first"
+    same first.png second.png
+    run_ok image.resize photo.tif -o third.png scale=0.1
+    run_ok image.gaussblur photo.tif -o fourth.png sigma=4
+    same first.png fourth.png
+    equal "deaths" 0 "$(job_field deaths)"
+}
+
 test_interrupted() {
     photo 8001 6003 photo.tif
     in_background job "$PWCCTL" run image.gaussblur photo.tif -o out.tif sigma=12
