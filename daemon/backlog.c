@@ -1,6 +1,8 @@
 /* backlog.c - see backlog.h. */
 #include "daemon/backlog.h"
 
+#define BUFFERED 4u /* results in a row that a saver may take into its buffers */
+
 void backlog_fed(struct backlog *b, uint64_t now)
 {
     b->since = now;
@@ -14,8 +16,9 @@ void backlog_taken(struct backlog *b, uint64_t chunks, uint64_t now)
     double took = (double)(now > b->since ? now - b->since : 0) / (double)chunks;
     if (took > b->take_ns)
         b->take_ns = b->take_ns > 0 ? 0.3 * b->take_ns + 0.7 * took : took;
-    else if (!b->idled)
+    else if (!b->idled || b->idles > BUFFERED)
         b->take_ns = 0.7 * b->take_ns + 0.3 * took;
+    b->idles = b->idled ? b->idles + 1 : 0;
     b->idled = false;
     b->since = now;
     b->samples++;

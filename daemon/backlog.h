@@ -9,7 +9,8 @@
  *
  * What it takes has not been dealt with yet: libvips' savers have room for up to a strip or two. So the chunk
  * it took last counts, too, and the first it takes says nothing: until the second the producer counts as a
- * worker, so that the first chunk, for which everybody waits, is there soon.
+ * worker, so that the first chunk, for which everybody waits, is there soon. Nor do those it takes at once after it
+ * had none, unless there are many in a row: its buffers are full by then, and it is fast.
  *
  * Nothing can stand still through this: while no result waits for the consumer the job has a worker at least,
  * and each result that it takes makes the backlog smaller.
@@ -23,6 +24,7 @@ struct backlog {
     double take_ns; /* from one chunk taken to the next, moving average; 0: nothing measured yet */
     uint64_t since; /* when it took the last one, or was fed after it had none */
     bool idled;     /* it had none: what it needs for the next is no less than it seems, but may be more */
+    uint32_t idles; /* how often in a row */
     uint32_t samples;
 };
 

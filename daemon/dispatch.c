@@ -123,7 +123,7 @@ static bool take_kept_arena(struct job *j, struct stage *s, uint64_t wanted)
     s->kept.fd = -1;
     if (fd < 0)
         return false;
-    if (bytes < wanted - wanted / 4 || bytes < 3 * size || bytes > MAX(ARENA_TARGET, 3 * size)) {
+    if (bytes < wanted - wanted / 4 || bytes < 3 * size || bytes > wanted + wanted / 4) {
         close(fd);
         return false;
     }
@@ -323,7 +323,8 @@ static bool may_have_worker(const struct job *j)
         return false;
     if (j->consumer == NULL || ledger_lowest(&j->ledger) == j->assembly.absorbed)
         return true;
-    double lease_ns = (double)lease_wanted(j) * j->pace.ns_per_chunk;
+    /* At the end nothing is left to lease, but a tail may be taken. */
+    double lease_ns = (double)MAX(lease_wanted(j), (uint64_t)1) * j->pace.ns_per_chunk;
     return j->workers_on < backlog_workers(&j->backlog, j->assembly.sent - j->assembly.absorbed, lease_ns,
                                            j->producer != NULL, j->d->seats);
 }

@@ -197,11 +197,19 @@ static void give_back_lease(struct job *j, struct stage *s, Pwc__Code why, bool 
     dispatch_release(s, keep_states);
 }
 
+/* Perhaps its arena has no pages: the next attempt, or the next job, gets another one. */
+static void doubt_arena(struct stage *s, const Stage__Report *m)
+{
+    if (m->code == PWC__CODE__CODE_NO_MEMORY)
+        flow_release_arena(s);
+}
+
 static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m, const struct frame *f)
 {
     bool error = m->code != PWC__CODE__CODE_OK;
     if (j->state == PWC__JOB_STATE__JOB_ENDING) {
         give_back_lease(j, s, PWC__CODE__CODE_CANCELLED, false);
+        doubt_arena(s, m);
         return;
     }
     if (judge(j, &s->lease, m, f) == CLAIM_LATE) {
@@ -215,9 +223,7 @@ static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m
     take_report(j, s, m, f);
     /* Without a chunk done and a state sent nothing was folded: what it was handed is wanted again. */
     dispatch_release(s, m->done == 0 && f->tail_len == 0);
-    /* Perhaps its arena has no pages: the next attempt gets another one. */
-    if (m->code == PWC__CODE__CODE_NO_MEMORY)
-        flow_release_arena(s);
+    doubt_arena(s, m);
     if (x != NULL)
         flow_charge(j, m->failed, x);
     else if (error)

@@ -42,6 +42,11 @@ struct chan {
  * loop one channel after the other fills and empties its own. Too large for the heap to hand out cheaply.
  */
 static _Atomic(void *) spare_in, spare_out;
+#ifdef __SANITIZE_ADDRESS__ /* which is to notice when one is used behind its end */
+static const bool keep_spares = false;
+#else
+static const bool keep_spares = true;
+#endif
 
 static void *spare_take(_Atomic(void *) *spare, size_t bytes)
 {
@@ -52,7 +57,8 @@ static void *spare_take(_Atomic(void *) *spare, size_t bytes)
 static void spare_give(_Atomic(void *) *spare, void *p)
 {
     void *none = NULL;
-    if (!atomic_compare_exchange_strong_explicit(spare, &none, p, memory_order_release, memory_order_relaxed))
+    if (!keep_spares ||
+        !atomic_compare_exchange_strong_explicit(spare, &none, p, memory_order_release, memory_order_relaxed))
         free(p);
 }
 

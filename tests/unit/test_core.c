@@ -284,7 +284,7 @@ END_TEST
 START_TEST(what_a_consumer_takes_into_its_buffers_does_not_make_it_fast)
 {
     struct backlog b = busy_consumer(36 * MS, 3);
-    for (uint64_t i = 0; i < 20; i++) {
+    for (uint64_t i = 0; i < 4; i++) {
         backlog_fed(&b, 200 * MS + i * MS);
         backlog_taken(&b, 1, 200 * MS + i * MS + 1);
     }
@@ -292,6 +292,22 @@ START_TEST(what_a_consumer_takes_into_its_buffers_does_not_make_it_fast)
     for (uint64_t i = 0; i < 20; i++) /* now it had the next one all the time */
         backlog_taken(&b, 1, 300 * MS + i * MS);
     ck_assert_uint_eq(backlog_workers(&b, 1, 20 * MS, false, 2), 2);
+}
+END_TEST
+
+/* Its start, or a pause, took long. While it is thought slow it always has none when the next result comes.
+ */
+START_TEST(a_consumer_that_was_slow_once_is_not_for_ever)
+{
+    struct backlog b = {0};
+    backlog_fed(&b, 0);
+    backlog_taken(&b, 1, 60 * MS);
+    uint64_t now = 60 * MS;
+    for (uint64_t i = 0; i < 30; i++) {
+        backlog_fed(&b, now += 20 * MS);
+        backlog_taken(&b, 1, now += 3 * MS);
+    }
+    ck_assert_uint_eq(backlog_workers(&b, 0, 20 * MS, true, 2), 2);
 }
 END_TEST
 
@@ -589,6 +605,7 @@ int main(void)
     tcase_add_test(t, a_slow_consumer_has_a_core_of_its_own);
     tcase_add_test(t, a_consumer_that_keeps_up_takes_no_worker);
     tcase_add_test(t, what_a_consumer_takes_into_its_buffers_does_not_make_it_fast);
+    tcase_add_test(t, a_consumer_that_was_slow_once_is_not_for_ever);
     tcase_add_test(t, a_backlog_holds_nobody_for_ever);
     tcase_add_test(t, the_median_is_right_to_an_eighth);
     tcase_add_test(t, suspects_are_halved_until_one_is_left);

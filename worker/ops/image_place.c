@@ -31,6 +31,7 @@ enum {
     TAG_BYTES = 279,
     TAG_PLANAR = 284,
     TAG_TILE_WIDTH = 322,
+    TAG_TILE_LENGTH = 323,
     TAG_EXTRA = 338,
     TAG_SAMPLE_FORMAT = 339,
 };
@@ -142,7 +143,7 @@ static bool is_plain(const struct tiff *t, const VipsImage *im)
            all_are(t, TAG_SAMPLE_FORMAT, sample_format(im->BandFmt), 1) &&
            (all_are(t, TAG_PHOTOMETRIC, 1, 0) || all_are(t, TAG_PHOTOMETRIC, 2, 0)) &&
            all_are(t, TAG_COMPRESSION, 1, 1) && all_are(t, TAG_FILL_ORDER, 1, 1) &&
-           all_are(t, TAG_PLANAR, 1, 1) && !find(t, TAG_TILE_WIDTH) &&
+           all_are(t, TAG_PLANAR, 1, 1) && !find(t, TAG_TILE_WIDTH) && !find(t, TAG_TILE_LENGTH) &&
            (!find(t, TAG_EXTRA) || all_are(t, TAG_EXTRA, 2, 2) || all_are(t, TAG_EXTRA, 0, 0));
 }
 
@@ -151,6 +152,8 @@ static uint64_t strips_begin(const struct tiff *t, const VipsImage *im)
 {
     uint64_t one = 1, rows = (uint64_t)im->Ysize, line = img_line(im);
     AUTO_FREE uint64_t *high = numbers(t, TAG_STRIP_ROWS, &one);
+    if (!high && find(t, TAG_STRIP_ROWS))
+        return 0;
     uint64_t step = high && *high > 0 && *high < rows ? *high : rows;
     uint64_t n = (rows + step - 1) / step;
     AUTO_FREE uint64_t *at = numbers(t, TAG_OFFSETS, &n);
@@ -163,11 +166,25 @@ static uint64_t strips_begin(const struct tiff *t, const VipsImage *im)
     return at[0];
 }
 
-/* Pages of a memory file that are mapped count as its stage's own; those of holes would come to be. */
+/*
+ * File systems of disks, whose pages are the kernel's cache. Mapped pages of a memory file count as its
+ * stage's own, and an overlay may lie on one; a file of FUSE or of another machine may not be mappable, or
+ * let a worker wait for it in its seat, for as long as somebody likes.
+ */
 static bool is_on_disk(int fd)
 {
     struct statfs fs;
-    return fstatfs(fd, &fs) == 0 && fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC;
+    if (fstatfs(fd, &fs) < 0)
+        return false;
+    switch ((unsigned long)fs.f_type) {
+    case EXT4_SUPER_MAGIC:
+    case XFS_SUPER_MAGIC:
+    case BTRFS_SUPER_MAGIC:
+    case F2FS_SUPER_MAGIC:
+        return true;
+    default:
+        return false;
+    }
 }
 
 static bool first_row_lies_there(int fd, VipsImage *im, uint64_t at)
