@@ -65,7 +65,7 @@ struct daemon {
     uint64_t next_domain;
     struct job **jobs; /* hash by id, chained through job.hash_next */
     size_t njobs, jobs_mask;
-    void *keyed; /* tree of those with a request key */
+    void *keyed;            /* tree of those with a request key */
     struct job *spare_jobs; /* empty, chained through hash_next */
     uint32_t nspare_jobs;
 

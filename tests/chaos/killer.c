@@ -3,9 +3,10 @@
  *
  * Roles are weighted, and some have peace for a while after each strike: killed as often as workers, the one
  * consumer of a job, which starts from nothing, would never get to its end, and five stages that die in a row
- * before they are ready mean to the daemon, rightly, that none can be started. A pid is only as good as the
- * list it stands in; so it is opened first, then checked to be a child of the daemon still, and only then
- * signalled.
+ * before they are ready mean to the daemon, rightly, that none can be started. However slow the machine is, a
+ * job whose planner, producer and consumer were struck often is left alone by and by: it must not give up. A
+ * pid is only as good as the list it stands in; so it is opened first, then checked to be a child of the
+ * daemon still, and only then signalled.
  */
 #include <poll.h>
 #include <errno.h>
@@ -19,12 +20,16 @@
 #include "tests/chaos/chaos.h"
 
 #define CANDIDATES 256
+#define JOBS_KNOWN 4096u
+#define LEFT_ALONE 70 /* strikes at a job's roles, of the 100 that it bears (jobs.c) */
 
 static const struct {
     const char *name;
     unsigned weight, peace_ms;
-} roles[] = {{"worker", 60, 0},    {"parked", 15, 0},     {"spare", 12, 0},     {"nursery", 4, 2000},
-             {"planner", 30, 300}, {"producer", 30, 300}, {"consumer", 6, 200}, {"booting", 3, 1000}};
+    bool one; /* of a job, which bears only so many deaths of them */
+} roles[] = {{"worker", 60, 0, false},    {"parked", 15, 0, false},   {"spare", 12, 0, false},
+             {"nursery", 4, 2000, false}, {"planner", 30, 300, true}, {"producer", 30, 300, true},
+             {"consumer", 6, 200, true},  {"booting", 3, 1000, false}};
 enum { BOOTING = ARRAY_LEN(roles) - 1 }; /* of any role, before it is ready */
 static const struct {
     int signal;
@@ -34,6 +39,7 @@ static const struct {
 struct candidate {
     int pid;
     unsigned role;
+    uint64_t job;
 };
 
 struct killer {
@@ -46,6 +52,7 @@ struct killer {
     unsigned n;
     struct mono struck[ARRAY_LEN(roles)];
     uint64_t hits[ARRAY_LEN(roles)][ARRAY_LEN(signals)];
+    uint8_t strikes[JOBS_KNOWN]; /* at planner, producer and consumer of a job */
     struct mono since;
 };
 
@@ -70,12 +77,18 @@ static bool is_up(const struct pwc_stage_info *info)
     return strcmp(info->state, "booting") != 0 && strcmp(info->state, "entering") != 0;
 }
 
+static uint8_t *strikes_at(struct killer *k, uint64_t job)
+{
+    return &k->strikes[job % JOBS_KNOWN];
+}
+
 static void note_stage(const struct pwc_stage_info *info, void *user)
 {
     struct killer *k = user;
     for (unsigned i = 0; i < ARRAY_LEN(roles) && k->n < CANDIDATES; i++)
-        if (strcmp(info->role, roles[i].name) == 0 && info->pid != 0)
-            k->list[k->n++] = (struct candidate){(int)info->pid, is_up(info) ? i : BOOTING};
+        if (strcmp(info->role, roles[i].name) == 0 && info->pid != 0 &&
+            !(roles[i].one && *strikes_at(k, info->job) >= LEFT_ALONE))
+            k->list[k->n++] = (struct candidate){(int)info->pid, is_up(info) ? i : BOOTING, info->job};
 }
 
 /* A role that is there, by weight; then one of its processes. -1: nobody is there. */
@@ -125,10 +138,12 @@ static unsigned choose_signal(struct killer *k)
     return i;
 }
 
-static void note_hit(struct killer *k, unsigned role, unsigned sig)
+static void note_hit(struct killer *k, const struct candidate *c, unsigned sig)
 {
-    k->hits[role][sig]++;
-    k->struck[role] = clock_now();
+    k->hits[c->role][sig]++;
+    k->struck[c->role] = clock_now();
+    if (roles[c->role].one)
+        ++*strikes_at(k, c->job);
 }
 
 static void strike(struct killer *k)
@@ -143,7 +158,7 @@ static void strike(struct killer *k)
     unsigned sig = choose_signal(k);
     if (fd >= 0 && parent_of(k->list[at].pid) == k->o->pid &&
         syscall(SYS_pidfd_send_signal, fd, signals[sig].signal, NULL, 0) == 0)
-        note_hit(k, k->list[at].role, sig);
+        note_hit(k, &k->list[at], sig);
     if (fd >= 0)
         close(fd);
 }

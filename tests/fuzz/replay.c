@@ -42,10 +42,21 @@ static void replay(const char *path)
     for (size_t i = 0; i < len; i += step) {
         run(data, i);
         uint8_t was = data[i];
-        data[i] ^= (uint8_t)(1u << (i % 8));
-        run(data, len);
-        data[i] = 0xff;
-        run(data, len);
+        const uint8_t damaged[] = {0,
+                                   1,
+                                   7,
+                                   0x1f,
+                                   0x7f,
+                                   0x80,
+                                   0xff,
+                                   (uint8_t)(was + 1),
+                                   (uint8_t)(was - 1),
+                                   (uint8_t)(was ^ 1u << (i % 8)),
+                                   (uint8_t)(was + 8)};
+        for (size_t k = 0; k < sizeof damaged; k++) {
+            data[i] = damaged[k];
+            run(data, len);
+        }
         data[i] = was;
     }
 }

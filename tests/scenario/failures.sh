@@ -200,7 +200,7 @@ test_the_reason_names_the_function() {
     refused 1 'chunk 3 killed by SIGABRT in act_abort, attempt 1 of 1' -q fault.abort n=9 at=3 attempts=9 --retries 0
     refused 1 'chunk 3 killed in act_hang: its time is up, attempt 1 of 1' -q fault.hang n=9 at=3 attempts=9 --retries 0 \
         --chunk-timeout 200ms
-    a_death '.cause == "timeout" and (.stack | test(" act_hang\\+0x[0-9a-f]+ \\(pwc-stage-test\\)\n.* fault_process\\+0x"))' ||
+    a_death '.cause == "timeout" and (.stack | test(" act_hang\\+0x[0-9a-f]+ \\(pwc-stage-test\\)\n(.* misbehave\\+.*\n)?.* fault_process\\+0x"))' ||
         fail "no stack of the one that hung: $("$PWCCTL" deaths --json)"
 }
 
