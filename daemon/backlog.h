@@ -9,8 +9,8 @@
  *
  * What it takes has not been dealt with yet: libvips' savers have room for up to a strip or two. So the chunk
  * it took last counts, too, and the first it takes says nothing: until the second the producer counts as a
- * worker, so that the first chunk, for which everybody waits, is there soon. Nor do those it takes at once after it
- * had none, unless there are many in a row: its buffers are full by then, and it is fast.
+ * worker, so that the first chunk, for which everybody waits, is there soon. Nor do those it takes at once
+ * after it had none, unless there are many in a row: its buffers are full by then, and it is fast.
  *
  * Nothing can stand still through this: while no result waits for the consumer the job has a worker at least,
  * and each result that it takes makes the backlog smaller.
