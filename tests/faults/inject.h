@@ -55,8 +55,10 @@ pid_t point_hit(void);
 void point_serve(const char *orders, const char *answers, pid_t command);
 
 /* ---- regs.c ---- */
-struct held {                      /* a call between its entry and its exit */
-    int error;                     /* to be answered with */
+struct held {  /* a call between its entry and its exit */
+    int error; /* to be answered with */
+    bool held; /* args are to be restored: the kernel never changes them, and libc knows that */
+    unsigned long args[3];
     unsigned long iov_at, iov_len; /* to be restored; 0: none */
 };
 bool regs_supported(void);

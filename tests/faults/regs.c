@@ -1,5 +1,6 @@
 /* regs.c - see inject.h. The one part that knows an architecture. */
 #include <errno.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -15,12 +16,28 @@ bool regs_supported(void)
     return true;
 }
 
-/* getpid in place of the call: a stage's filter lets it pass, as it does not a number of no call. */
+static bool set_args(pid_t tid, struct user_regs_struct *r, const unsigned long now[3], struct held *h)
+{
+    h->held = true;
+    memcpy(h->args, (unsigned long[]){r->rdi, r->rsi, r->rdx}, sizeof h->args);
+    r->rdi = now[0];
+    r->rsi = now[1];
+    r->rdx = now[2];
+    return ptrace(PTRACE_SETREGS, tid, NULL, r) == 0;
+}
+
+/*
+ * getpid in place of the call: a stage's filter lets it pass, as it does not a number of no call. The one
+ * call that has no errors is brk: refused, it tells the old end of the heap, as it does when asked for it
+ * with a 0.
+ */
 bool regs_fail(pid_t tid, int error, struct held *h)
 {
     struct user_regs_struct r;
     if (ptrace(PTRACE_GETREGS, tid, NULL, &r) < 0)
         return false;
+    if (r.orig_rax == SYS_brk)
+        return set_args(tid, &r, (unsigned long[]){0, r.rsi, r.rdx}, h);
     r.orig_rax = SYS_getpid;
     h->error = error;
     return ptrace(PTRACE_SETREGS, tid, NULL, &r) == 0;
@@ -63,14 +80,9 @@ bool regs_shorten(pid_t tid, long call, struct held *h)
     case SYS_write:
     case SYS_pread64:
     case SYS_pwrite64:
+        return r.rdx >= 2 && set_args(tid, &r, (unsigned long[]){r.rdi, r.rsi, r.rdx / 2}, h);
     case SYS_getrandom:
-        if (r.rdx < 2)
-            return false;
-        if (call == SYS_getrandom)
-            r.rsi /= 2;
-        else
-            r.rdx /= 2;
-        return ptrace(PTRACE_SETREGS, tid, NULL, &r) == 0;
+        return set_args(tid, &r, (unsigned long[]){r.rdi, r.rsi / 2, r.rdx}, h);
     default:
         return false;
     }
@@ -81,8 +93,11 @@ void regs_settle(pid_t tid, struct held *h)
     struct user_regs_struct r;
     if (h->iov_at != 0)
         poke(tid, h->iov_at, h->iov_len);
-    if (h->error != 0 && ptrace(PTRACE_GETREGS, tid, NULL, &r) == 0) {
-        r.rax = (unsigned long)-(long)h->error;
+    if ((h->error != 0 || h->held) && ptrace(PTRACE_GETREGS, tid, NULL, &r) == 0) {
+        if (h->error != 0)
+            r.rax = (unsigned long)-(long)h->error;
+        if (h->held)
+            r.rdi = h->args[0], r.rsi = h->args[1], r.rdx = h->args[2];
         ptrace(PTRACE_SETREGS, tid, NULL, &r);
     }
     *h = (struct held){0};
