@@ -270,10 +270,21 @@ static uint32_t attempts_max(const struct job *j, uint64_t chunk, Pwc__Code code
     return ledger_attempts_before(&j->ledger, chunk) + 1 + j->budget.retries[cause_of(code)];
 }
 
-struct death *deaths_record(struct stage *s, const siginfo_t *info)
+static void fill_handed(struct death *x, const struct handed *h)
 {
-    struct death *x = death_new(s);
-    classify(x, s, info);
+    x->chunk = h->chunk;
+    x->in_chunk = true;
+    x->attempt = h->attempt;
+    snprintf(x->covers, sizeof x->covers, "%s", h->covers);
+}
+
+/* Whom it died of, if of a chunk. */
+static void find_chunk(struct death *x, struct stage *s)
+{
+    if (s->handed != NULL) {
+        fill_handed(x, s->handed);
+        return;
+    }
     uint64_t chunk = stage_slot_chunk(s);
     bool alone =
         s->lease.end - s->lease.first == 1 &&
@@ -282,10 +293,17 @@ struct death *deaths_record(struct stage *s, const siginfo_t *info)
         chunk = s->lease.first; /* whatever the slot says, it can only have been this one */
     bool ours = s->lease.kind == LEASE_CHUNKS && (alone || stage_slot_lease(s) == s->lease.id) &&
                 chunk >= s->lease.first && chunk < s->lease.end;
-    if (ours) {
+    if (ours)
         fill_chunk(x, s, chunk);
-        x->attempts_max = attempts_max(s->job, chunk, x->code);
-    }
+}
+
+struct death *deaths_record(struct stage *s, const siginfo_t *info)
+{
+    struct death *x = death_new(s);
+    classify(x, s, info);
+    find_chunk(x, s);
+    if (x->in_chunk)
+        x->attempts_max = attempts_max(s->job, x->chunk, x->code);
     describe(x, s);
     if (s->job != NULL) {
         s->job->last_death = x;

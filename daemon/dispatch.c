@@ -64,20 +64,23 @@ static void release_seat(struct stage *s)
     s->job->user->used_ns += (uint64_t)mono_since(job_now(s->job), s->lease.since);
 }
 
+void dispatch_let_go(struct stage *s)
+{
+    release_seat(s);
+    STAILQ_CONCAT(&s->job->states, &s->lease.handed);
+}
+
 void dispatch_release(struct stage *s, bool keep_states)
 {
     struct job *j = s->job;
-    release_seat(s);
+    struct fold_state *f;
+    while (!keep_states && (f = STAILQ_FIRST(&s->lease.handed)) != NULL) {
+        STAILQ_REMOVE_HEAD(&s->lease.handed, link);
+        free(f);
+    }
+    dispatch_let_go(s);
     j->stages_on--;
     trace_ended(j, s);
-    struct fold_state *f;
-    while ((f = STAILQ_FIRST(&s->lease.handed)) != NULL) {
-        STAILQ_REMOVE_HEAD(&s->lease.handed, link);
-        if (keep_states)
-            STAILQ_INSERT_TAIL(&j->states, f, link);
-        else
-            free(f);
-    }
     if (s->lease.nplaces > 0)
         arena_free_places(s->arena, s->lease.place, s->lease.nplaces);
     s->lease.nplaces = 0;

@@ -16,6 +16,8 @@ struct stage *dispatch_find_stage(struct job *j, uint32_t wanted);
 /* The stage is idle: it holds a new lease, with a number of its own, and no chunks yet. seat: it takes one.
  */
 void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool seat);
+/* Its seat and the states that it was to fold in are free for others; it holds its lease on. */
+void dispatch_let_go(struct stage *s);
 /* The lease is over: seat and job are released. keep: fold states it was handed go back to the job. */
 void dispatch_release(struct stage *s, bool keep_states);
 

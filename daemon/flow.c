@@ -329,7 +329,6 @@ static void on_catalogue(struct stage *s, struct frame *f, const ProtobufCMessag
 
 static void on_entered(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
 {
-    (void)f;
     const Stage__Entered *m = (const Stage__Entered *)msg;
     if (s->state != STAGE_ENTERING) {
         stage_garbage(s, "entered twice");
@@ -344,6 +343,8 @@ static void on_entered(struct stage *s, struct frame *f, const ProtobufCMessage 
         return;
     }
     s->entered = true;
+    if (f->nfds == 1) /* it has seen no byte of a client yet: this is what it says it is */
+        stage_watch_end(s, frame_take_fd(f, 0));
     restart_next(&s->d->pool->restart, RESTART_READY, clock_now());
     stage_set_state(s, STAGE_IDLE);
 }

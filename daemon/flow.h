@@ -17,6 +17,9 @@ void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg);
 void flow_describe(struct daemon *d);
 /* A stage with a process that has said Ready becomes a spare, whichever came last. */
 void flow_maybe_spare(struct stage *s);
+/* The process has begun to end, of what nobody knows yet: its chunks go to others where that does not matter.
+ */
+void flow_stage_ends(struct stage *s);
 /* The process is gone: its lease is taken apart. deaths_record() was called before if it held one. */
 void flow_stage_gone(struct stage *s);
 /* Stages die before they are ready, again and again: jobs that wait for one fail with the reason. */

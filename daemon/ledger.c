@@ -180,6 +180,23 @@ bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const str
     return false;
 }
 
+bool ledger_affords(const struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget)
+{
+    size_t at = charge_index(l, chunk);
+    bool charged = at < l->ncharges && l->charges[at].chunk == chunk;
+    return (charged ? l->charges[at].by[cause] : 0) < budget->retries[cause];
+}
+
+/* Recalled meanwhile it has a clean slate, on which nothing is to be moved. */
+void ledger_recharge(struct ledger *l, uint64_t chunk, enum cause from, enum cause to)
+{
+    struct charge *c = charge_of(l, chunk);
+    if (c->by[from] == 0)
+        return;
+    c->by[from]--;
+    c->by[to]++;
+}
+
 void ledger_recall(struct ledger *l, uint64_t chunk)
 {
     BUG_ON(iset_remove(&l->bad, chunk, chunk + 1) != 1);

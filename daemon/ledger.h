@@ -65,6 +65,10 @@ void ledger_forget(struct ledger *l, uint64_t from, uint64_t to);
 
 /* A held chunk's attempt ended badly. True: it waits for another attempt; false: it is bad now. */
 bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
+/* Would a charge for this leave it another attempt? */
+bool ledger_affords(const struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
+/* It was charged, and waits or is held or done again; now it is known for what. */
+void ledger_recharge(struct ledger *l, uint64_t chunk, enum cause from, enum cause to);
 /* Attempts at a chunk so far, for messages: 1 + charges while it is held. */
 uint32_t ledger_attempt(const struct ledger *l, uint64_t chunk);
 

@@ -2,6 +2,8 @@
  * loss.c - what the death of a stage means for the job it worked for: who is charged, what is done again,
  * which roles are filled anew. deaths_record() has written down before why it died.
  */
+#include <string.h>
+
 #include "daemon/deaths.h"
 #include "daemon/dispatch.h"
 #include "daemon/events.h"
@@ -41,8 +43,74 @@ static void lost_to_nobody(struct job *j)
                 j->last_death != NULL ? j->last_death->reason : "its workers die between chunks");
 }
 
+/*
+ * May its chunks go to others before it is known of what it died? Only if it makes no difference: the slot
+ * names one that will be tried again, be it a crash or want of memory, and the stage had no word in it
+ * itself: an obituary may say that the input is to blame.
+ */
+static bool tried_again_anyway(const struct job *j, const struct stage *s, uint64_t *ret_chunk)
+{
+    const struct lease *l = &s->lease;
+    return l->kind == LEASE_CHUNKS && !l->small && s->nahead == 0 &&
+           j->state == PWC__JOB_STATE__JOB_RUNNING && atomic_load(&s->seg->obituary.ready) == 0 &&
+           who_did_it(s, ret_chunk) == VERDICT_CHUNK &&
+           ledger_affords(&j->ledger, *ret_chunk, CAUSE_CRASH, &j->budget) &&
+           ledger_affords(&j->ledger, *ret_chunk, CAUSE_OOM, &j->budget);
+}
+
+static struct handed *handed_new(const struct job *j, uint64_t chunk)
+{
+    char covers[PWC_NAME_MAX * 2];
+    job_covers(j, chunk, covers, sizeof covers);
+    struct handed *h = xcalloc(1, sizeof *h + strlen(covers) + 1);
+    h->chunk = chunk;
+    h->attempt = ledger_attempt(&j->ledger, chunk);
+    memcpy(h->covers, covers, strlen(covers) + 1);
+    return h;
+}
+
+/* The stage keeps its lease, of no chunks now and without the seat, so that its job does not end before the
+ * death is told. */
+void flow_stage_ends(struct stage *s)
+{
+    struct job *j = s->job;
+    struct lease *l = &s->lease;
+    uint64_t chunk;
+    if (j == NULL || !tried_again_anyway(j, s, &chunk))
+        return;
+    pool_rest(s->d->pool);
+    l->why = PWC__CODE__CODE_CRASH; /* says its trace; the chunk's retry tells the cause that turns out */
+    trace_stage_died(s, l->why);
+    dispatch_let_go(s);
+    trace_ended(j, s);
+    s->handed = handed_new(j, chunk);
+    j->ledger.redone += l->end - l->first - 1;
+    ledger_give_back(&j->ledger, l->first, chunk);
+    ledger_give_back(&j->ledger, chunk + 1, l->end);
+    ledger_charge(&j->ledger, chunk, CAUSE_CRASH, &j->budget);
+    l->end = l->first;
+    flow_after(j);
+}
+
+/* Charged as a crash it was. */
+static void settle_handed(struct job *j, struct stage *s)
+{
+    const struct death *x = j->last_death;
+    uint64_t chunk = s->handed->chunk;
+    dispatch_release(s, true);
+    if (x == NULL || x->stage != s->id)
+        return; /* the daemon ends */
+    ledger_recharge(&j->ledger, chunk, CAUSE_CRASH, cause_of(x->code));
+    trace_chunk(j, TRACE_RETRY, chunk, x->code);
+    events_death(j, PWC__EVENT_KIND__EVENT_RETRY, x);
+}
+
 static void lost_chunks(struct job *j, struct stage *s)
 {
+    if (s->handed != NULL) {
+        settle_handed(j, s);
+        return;
+    }
     uint64_t chunk;
     enum verdict verdict = who_did_it(s, &chunk);
     struct lease l = s->lease;
@@ -129,7 +197,7 @@ static void lost_lease(struct job *j, struct stage *s)
             events_death(j, PWC__EVENT_KIND__EVENT_RETRY, j->last_death);
     } else if (kind == LEASE_CONSUME) {
         consumer_died(j, reason);
-    } else if (s->kill_code != PWC__CODE__CODE_OK || s->state != STAGE_DYING) {
+    } else if (!stage_retired(s)) {
         role_died(j, reason);
     }
 }
@@ -138,7 +206,7 @@ static void lost_lease(struct job *j, struct stage *s)
 static Pwc__Code why_gone(const struct stage *s)
 {
     const struct death *x = s->job != NULL ? s->job->last_death : NULL;
-    if (s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_OK)
+    if (stage_retired(s))
         return s->lease.kind != LEASE_NONE ? PWC__CODE__CODE_CANCELLED : PWC__CODE__CODE_OK;
     if (x != NULL && x->stage == s->id)
         return x->code;

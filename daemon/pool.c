@@ -251,7 +251,7 @@ bool pool_rests(const struct pool *p)
 }
 
 /* Not put off again by the next death: whoever kills all the time still gets new ones. */
-static void rest(struct pool *p)
+void pool_rest(struct pool *p)
 {
     struct timeval tv = {0, REST_US};
     if (!pool_rests(p))
@@ -398,7 +398,7 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
 {
     char text[64];
     bool early = died_early(s);
-    bool wanted = s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_OK;
+    bool wanted = stage_retired(s);
     if (wanted)
         log_debug("stage %lu (pid %d) retired", (unsigned long)s->id, s->pid);
     else
@@ -416,7 +416,7 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
         p->described = false;
     small_take_back(s);
     if (s->lease.kind != LEASE_NONE && !wanted) {
-        rest(p);
+        pool_rest(p);
         deaths_record(s, info);
     }
     flow_stage_gone(s);

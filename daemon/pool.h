@@ -48,6 +48,7 @@ void pool_free(struct pool *p);
 /* Whoever takes over from a worker that has just died needs the processors more than the stock does: what can
  * wait is made some milliseconds later. The pool wakes itself up then. */
 bool pool_rests(const struct pool *p);
+void pool_rest(struct pool *p);
 /* How long until a stage may be tried again, in ns; 0: now. If not now, the pool wakes itself up then. */
 int64_t pool_wait(struct pool *p);
 void pool_balance(struct pool *p); /* starts what is missing, ends what has idled too long */

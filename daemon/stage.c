@@ -190,7 +190,7 @@ struct stage *stage_new(struct daemon *d, uint64_t id, int channel_fd)
     struct stage *s = xcalloc(1, sizeof *s);
     s->d = d;
     s->id = id;
-    s->pidfd = s->kept.fd = -1;
+    s->pidfd = s->dying_fd = s->kept.fd = -1;
     s->born = s->since = clock_now();
     /* What waits to be sent to it are clients' descriptors, and those it sends back could be, too. */
     s->chan = chan_new(channel_fd, MSG_FROM_STAGE, closer_close);
@@ -254,6 +254,44 @@ void stage_got_process(struct stage *s, pid_t pid, int pidfd)
     flow_maybe_spare(s);
 }
 
+/* Nothing it says counts any more. Left unread it would keep the loop busy for as long as the process lasts.
+ */
+static void silence(struct stage *s)
+{
+    stage_set_state(s, STAGE_DYING);
+    event_del(s->read_ev);
+    event_del(s->write_ev);
+    if (s->pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
+}
+
+/*
+ * It runs nothing of its own any more. To be taken apart takes the kernel a millisecond for a process with
+ * large libraries, and then its pidfd tells why it died; what is the same whatever that will be is done now.
+ */
+static void on_dying(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct stage *s = arg;
+    struct daemon *d = s->d;
+    if (s->state == STAGE_DYING)
+        return;
+    read_last_words(s);
+    if (s->state != STAGE_DYING) {
+        s->ends = true;
+        silence(s); /* SIGKILL, too: whatever made that descriptor hang up, now it is true */
+        flow_stage_ends(s);
+    }
+    daemon_turn(d);
+}
+
+void stage_watch_end(struct stage *s, int fd)
+{
+    s->dying_fd = fd;
+    s->dying_ev = event_new(s->d->base, fd, EV_READ, on_dying, s);
+    event_add(s->dying_ev, NULL);
+}
+
 static int make_memory(struct stage *s, int fds[2])
 {
     int control = -1, ro = -1, seg = -1;
@@ -313,13 +351,7 @@ void stage_kill(struct stage *s, Pwc__Code code, const char *reason)
     s->kill_code = code;
     s->kill_reason = reason;
     trace_stage_killed(s, code);
-    stage_set_state(s, STAGE_DYING);
-    /* Nothing it says counts any more. Left unread it would keep the loop busy for as long as the process
-     * lasts. */
-    event_del(s->read_ev);
-    event_del(s->write_ev);
-    if (s->pidfd >= 0)
-        syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
+    silence(s);
 }
 
 void stage_doom(struct stage *s, Pwc__Code code, const char *reason)
@@ -361,6 +393,7 @@ void stage_free(struct stage *s)
     event_drop(&s->read_ev);
     event_drop(&s->write_ev);
     event_drop(&s->exit_ev);
+    event_drop(&s->dying_ev);
     outbox_drop(&s->out);
     uid_t before = closer_as(s->uid);
     chan_free(s->chan);
@@ -369,12 +402,19 @@ void stage_free(struct stage *s)
     tail_free(s->tail);
     cgroup_give_back(s->cgroup);
     fd_close_(&s->pidfd);
+    fd_close_(&s->dying_fd);
+    free(s->handed);
     segment_unmap(s->control, CONTROL_BYTES);
     segment_unmap((void *)(uintptr_t)s->seg, SEGMENT_BYTES);
     free(s);
 }
 
 /* ---- looking ---- */
+
+bool stage_retired(const struct stage *s)
+{
+    return s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_OK && !s->ends;
+}
 
 bool stage_has_open(const struct stage *s, uint64_t job, Stage__Role role)
 {

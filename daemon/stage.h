@@ -7,7 +7,7 @@
  *   ENTERING  enters its sandbox for a domain   -> IDLE
  *   IDLE      of a domain, holds nothing        -> BUSY
  *   BUSY      holds one lease, in one role      -> IDLE
- *   DYING     was sent SIGKILL                  (from every state)
+ *   DYING     was sent SIGKILL, or has begun to end by itself   (from every state)
  *   gone      its pidfd was readable: the struct is freed
  *
  * stage_set_state() is the only place that changes the state, and refuses any other edge. What comes from a
@@ -67,6 +67,13 @@ struct lease {
 #define STAGE_OPEN_JOBS 8
 #define STAGE_AHEAD     64u /* small leases that wait in a stage: their frames fit one read */
 
+/* A chunk that went to others while the process that died of it was still being taken apart. */
+struct handed {
+    uint64_t chunk;
+    uint32_t attempt;
+    char covers[];
+};
+
 struct ahead {
     struct job *job;
     uint64_t lease;
@@ -78,9 +85,10 @@ struct stage {
     uint64_t id;
     pid_t pid;
     int pidfd;
+    int dying_fd; /* hangs up when the process begins to end, on kernels that can tell; -1: none */
     struct chan *chan;
     struct outbox out;
-    struct event *read_ev, *write_ev, *exit_ev;
+    struct event *read_ev, *write_ev, *exit_ev, *dying_ev;
     enum stage_state state;
     struct mono born, since; /* since: of the present state */
     struct mono stopped;     /* since when; 0: it runs */
@@ -121,7 +129,9 @@ struct stage {
     uint64_t cpu_ns, rss_peak; /* by the kernel's account, once it is dead */
     Pwc__Code doom_code; /* asked for its stack; killed for this at the next tick unless it reports before */
     const char *doom_reason;
-    Pwc__Code kill_code; /* DYING: why we killed it; OK: it was retired */
+    bool ends;             /* DYING by itself: what it held is taken apart when it is known of what */
+    struct handed *handed; /* except this; NULL: nothing was handed over */
+    Pwc__Code kill_code;   /* DYING: why we killed it; OK: it was retired, unless it ends */
     const char *kill_reason;
 };
 
@@ -131,6 +141,10 @@ void stage_set_state(struct stage *s, enum stage_state to);
 
 struct stage *stage_new(struct daemon *d, uint64_t id, int channel_fd);
 void stage_got_process(struct stage *s, pid_t pid, int pidfd);
+/* Takes the descriptor that came with Entered. */
+void stage_watch_end(struct stage *s, int fd);
+/* It is dying because nobody needed it any more. */
+bool stage_retired(const struct stage *s);
 /* Creates control page and segment and sends Enter. 0 or -errno (the stage is killed then). */
 int stage_enter(struct stage *s, uint64_t domain, uint32_t uid);
 

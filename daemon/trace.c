@@ -331,7 +331,7 @@ static uint64_t begun(const struct stage *s, uint64_t over)
 void trace_ended(struct job *j, struct stage *s)
 {
     struct trace *t = j->trace;
-    if (t == NULL)
+    if (t == NULL || s->handed != NULL)
         return;
     read_ring(j, s);
     struct trace_wire r = about(s, TRACE_ENDED, (uint64_t)s->lease.since.ns);
@@ -370,12 +370,12 @@ static void last_chunk(struct job *j, struct stage *s, struct trace_wire *r, Pwc
 void trace_stage_died(struct stage *s, Pwc__Code code)
 {
     struct job *j = s->lease.kind != LEASE_NONE ? s->job : NULL;
-    if (LIST_EMPTY(&s->d->traces))
+    if (LIST_EMPTY(&s->d->traces) || s->handed != NULL)
         return;
     struct trace_wire r = about(s, TRACE_DIED, now());
     r.code = (uint16_t)code;
-    r.end = s->state == STAGE_DYING ? (uint64_t)s->since.ns : 0;
-    r.value = s->cpu_ns;
+    r.end = s->state == STAGE_DYING && !s->ends ? (uint64_t)s->since.ns : 0;
+    r.value = s->cpu_ns > 0 ? s->cpu_ns : cpu_of(s->pid);
     if (j != NULL && j->trace != NULL) {
         r.lease = s->lease.id;
         read_ring(j, s);

@@ -29,6 +29,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "ipc/fds.h"
@@ -246,7 +247,7 @@ int filter_build(struct sock_filter **ret_program, size_t *ret_len)
     return r;
 }
 
-int filter_load(const struct sock_filter *program, size_t len)
+int filter_load(const struct sock_filter *program, size_t len, int *ret_dying)
 {
     AUTO_FREE struct sock_filter *own = xcalloc(len, sizeof *own);
     memcpy(own, program, len * sizeof *own);
@@ -254,5 +255,9 @@ int filter_load(const struct sock_filter *program, size_t len)
         if (BPF_CLASS(own[i].code) == BPF_JMP && own[i].k == OWN_PID)
             own[i].k = (uint32_t)getpid();
     struct sock_fprog prog = {(unsigned short)len, own};
+    /* Refused where somebody has put a listener on us already: containers do. */
+    *ret_dying = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &prog);
+    if (*ret_dying >= 0)
+        return 0;
     return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog, 0, 0) < 0 ? -errno : 0;
 }

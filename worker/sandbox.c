@@ -151,7 +151,7 @@ static void record(struct sandbox_result *ret, unsigned bit, const char *name, i
 void sandbox_enter(uint64_t memory, struct sandbox_result *ret)
 {
     char landlock[32] = "landlock";
-    struct sandbox_result res = {0};
+    struct sandbox_result res = {.dying = -1};
     announce_cpu_limit();
     record(&res, LAYER_NO_NEW_PRIVS, "no_new_privs", prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0);
     record(&res, LAYER_NOCAPS, "nocaps", drop_capabilities());
@@ -165,6 +165,6 @@ void sandbox_enter(uint64_t memory, struct sandbox_result *ret)
 #endif
     int r = enter_landlock(landlock, sizeof landlock);
     record(&res, LAYER_LANDLOCK, landlock, r);
-    record(&res, LAYER_SECCOMP, "seccomp", filter_load(prepared.program, prepared.len));
+    record(&res, LAYER_SECCOMP, "seccomp", filter_load(prepared.program, prepared.len, &res.dying));
     *ret = res;
 }

@@ -30,6 +30,7 @@ struct sandbox_result {
     unsigned bits;
     char layers[SANDBOX_LAYERS_TEXT];  /* "no_new_privs seccomp landlock-6 nofile nocore nocaps" */
     char missing[SANDBOX_LAYERS_TEXT]; /* "landlock: Function not implemented"; "" nothing */
+    int dying;                         /* as of filter_load(); the caller's */
 };
 /* memory: RLIMIT_DATA in bytes, 0 none. Enters as many layers as the kernel gives and says which. */
 void sandbox_enter(uint64_t memory, struct sandbox_result *ret);
@@ -40,7 +41,12 @@ const char *sandbox_syscall_name(int nr);
 /* filter.c: the seccomp program. */
 struct sock_filter;
 int filter_build(struct sock_filter **ret_program, size_t *ret_len);
-/* Loads it with this process's pid in the places where only its own is allowed. */
-int filter_load(const struct sock_filter *program, size_t len);
+/*
+ * Loads it with this process's pid in the places where only its own is allowed. ret_dying: a descriptor that
+ * hangs up when the last thread under the filter has begun to end, which Linux from 6.11 on does before it
+ * takes the memory apart (a listener of seccomp_unotify(2), for which the filter has no use otherwise); -1:
+ * none can be had. 0 or -errno.
+ */
+int filter_load(const struct sock_filter *program, size_t len, int *ret_dying);
 
 #endif

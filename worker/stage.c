@@ -153,7 +153,8 @@ static int on_enter(struct stage *s, struct incoming *in)
     answer.layers = box.layers;
     answer.layer_bits = box.bits;
     answer.missing = box.missing;
-    r = stage_send(s, PWC_MSG_ENTERED, &answer.base, NULL, 0, NULL, 0);
+    r = stage_send(s, PWC_MSG_ENTERED, &answer.base, NULL, 0, &box.dying, box.dying >= 0 ? 1 : 0);
+    fd_close_(&box.dying);
     if (r == 0 && (box.bits & m->require) != m->require) {
         log_fatal("a required sandbox layer is missing: %s", box.missing);
         _exit(STAGE_EXIT_SANDBOX);

@@ -140,7 +140,7 @@ row_sum_file() {
 # ---- deaths ----
 
 row_kill() {
-    row kill "killed until the chunk is elsewhere, us" --run ours "$CLIENT kill $(by 100 40) $((STEPS * 5000))" \
+    row kill "killed until the chunk is elsewhere, us" --run ours "$CLIENT kill $(by 200 40) $((STEPS * 5000))" \
         --run exec "$CLIENT exec $STAGE 10" --goal "p50 - <= 2000" --goal "p99 - <= 2000"
 }
 

@@ -100,6 +100,39 @@ test_close_that_hangs() {
     finish_slow
 }
 
+worker_where() {
+    "$PWCCTL" workers --json | jq -r "[.workers[] | select($1)][0] | .pid // empty"
+}
+
+# A worker that was killed cannot end: it has the file open, and close of that hangs. Another one takes its chunk all the
+# same; only later it is seen what the first has died of.
+test_others_take_over_from_who_has_not_ended_yet() {
+    local linux victim chunk
+    linux=$(uname -r)
+    [[ $(printf '%s\n' 6.11 "$linux" | sort -V | head -n 1) == 6.11 ]] || skip "Linux $linux tells of an end when it is over"
+    truncate -s 64M "$T/bytes"
+    order shut read
+    in_background job "$PWCCTL" run array.sum "$T/mnt/slow" type=int8 --json
+    until_true "a worker in a chunk" eval '[[ -n $(worker_where ".role == \"worker\" and .chunk != null") ]]'
+    somebody_waits
+    victim=$(worker_where '.role == "worker" and .chunk != null')
+    chunk=$("$PWCCTL" workers --json | jq --argjson pid "$victim" '.workers[] | select(.pid == $pid) | .chunk')
+    order shut flush # the client has closed it by now, with its job's first words
+    kill -KILL "$victim"
+    until_true "its chunk to be elsewhere" eval "[[ -n \$(worker_where '.pid != $victim and .chunk == $chunk') ]]"
+    equal "who is dying" "$victim" "$(worker_where '.state == "dying"')"
+    ! grep -q 'written off' "$T/log" || fail "nobody took over before the first was written off"
+    order open
+    finish_background "$BG"
+    [[ $RC -eq 0 ]] || fail "exit $RC: $(<job.err)"
+    run_ok array.sum "$T/bytes" type=int8 --json
+    equal "sum" "$(jq .results "$T/out")" "$(jq .results job.out)"
+    until_true "the death to be told" eval '[[ $("$PWCCTL" deaths --json | jq ".deaths | length") -eq 1 ]]'
+    "$PWCCTL" deaths --json | jq -e --argjson chunk "$chunk" '.deaths[0] | .chunk == $chunk and .attempt == 1 and .attempts_max == 3' >/dev/null ||
+        fail "the record: $("$PWCCTL" deaths --json)"
+    finish_slow
+}
+
 test_stop_while_a_read_hangs() {
     order shut read
     in_background job "$PWCCTL" run array.sum "$T/mnt/slow" type=int8

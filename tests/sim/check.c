@@ -314,7 +314,8 @@ static uint32_t check_job(const struct job *j, bool active)
         if (s->lease.kind != LEASE_CHUNKS)
             continue;
         uint64_t m = chunk_bits(s->lease.first, s->lease.end);
-        SIM_CHECK(m != 0 && (held & m) == 0, "job %lu: chunks %lx are held twice", (ul)j->id, (ul)(held & m));
+        SIM_CHECK((m != 0 || s->handed != NULL) && (held & m) == 0, "job %lu: chunks %lx are held twice",
+                  (ul)j->id, (ul)(held & m));
         held |= m;
     }
     SIM_CHECK(stages == j->stages_on && workers == j->workers_on,
@@ -537,7 +538,7 @@ void check_step(void)
     {
         stages++;
         seats += s->seat;
-        fds += (s->pidfd >= 0 ? 2u : 1u) + (s->kept.fd >= 0 ? 1u : 0u);
+        fds += (s->pidfd >= 0 ? 2u : 1u) + (s->dying_fd >= 0 ? 1u : 0u) + (s->kept.fd >= 0 ? 1u : 0u);
         SIM_CHECK((s->job != NULL) == (s->lease.kind != LEASE_NONE), "stage %lu: a lease without a job",
                   (ul)s->id);
         check_open(d, s);

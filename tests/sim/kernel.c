@@ -41,6 +41,8 @@ static void on_wake(struct due *d)
     bool readable = false;
     if (f->kind == FILE_PIDFD)
         readable = f->proc != NULL && f->proc->state == PROC_ZOMBIE;
+    else if (f->kind == FILE_DYING)
+        readable = f->proc != NULL && f->proc->state != PROC_RUNS;
     else if (f->kind == FILE_SOCKET)
         readable = f->end->head != NULL || f->end->eof;
     bool told = readable && event_fire(f->events[0]);
@@ -116,6 +118,8 @@ void file_drop(struct file **at)
         end_close(TAKE_PTR(f->end));
     if (f->proc != NULL && f->proc->pidfd == f)
         f->proc->pidfd = NULL;
+    if (f->proc != NULL && f->proc->dying == f)
+        f->proc->dying = NULL;
     if (f->mem.pages != NULL)
         page_put(f->mem.pages);
     free(f->mem.values);

@@ -238,6 +238,8 @@ bool event_fire(struct event *ev)
         return false;
     if (ev->timer.place != 0)
         due_in(&ev->timer, tv_ns(&ev->every));
+    if ((ev->what & EV_PERSIST) == 0)
+        ev->added = false;
     ev->cb(ev->fd, (short)(ev->what & (EV_READ | EV_WRITE)), ev->arg);
     return true;
 }

@@ -86,8 +86,12 @@ static void end(struct proc *p, int code, int status)
     p->info.si_pid = p->pid;
     blame(p);
     forget(p);
+    if (p->dying != NULL)
+        file_wake(p->dying, sim_delay());
+    /* To be taken apart may take long. */
     if (p->pidfd != NULL)
-        file_wake(p->pidfd, sim_delay());
+        file_wake(p->pidfd,
+                  p->dying != NULL && sim_fault(30) ? (int64_t)sim_rnd(10 * NS_PER_S) : sim_delay());
     due_in(&W.child_news, sim_delay());
 }
 
@@ -110,10 +114,10 @@ static void on_die(struct due *d)
 /* On another CPU it goes on for a moment, and much longer where it waits in the kernel. */
 void proc_signal(struct proc *p, int sig)
 {
-    if (p->state != PROC_RUNS || p->dying || sig == SIGUSR1)
+    if (p->state != PROC_RUNS || p->struck || sig == SIGUSR1)
         return;
     SIM_CHECK(sig == SIGKILL, "signal %d", sig);
-    p->dying = true;
+    p->struck = true;
     due_drop(&p->resume); /* who is killed while stopped never goes on */
     blame(p);             /* it may be written off before it is dead */
     due_in(&p->die, sim_fault(30) ? (int64_t)sim_rnd(10 * NS_PER_S) : sim_delay());
@@ -161,7 +165,7 @@ void proc_slot_set(struct proc *p, uint64_t lease, uint64_t chunk)
     struct segment_slot *s = proc_slot(p);
     atomic_store(&s->lease, lease);
     atomic_store(&s->chunk, chunk);
-    if (p->dying)
+    if (p->struck)
         blame(p);
 }
 
@@ -248,7 +252,7 @@ bool proc_fault(struct proc *p, enum where where)
         freeze(p);
         return true;
     }
-    if (kind == 1 && !p->dying) {
+    if (kind == 1 && !p->struck) {
         stop(p);
         return true;
     }
@@ -519,7 +523,11 @@ static void enter_step(struct proc *p)
     Stage__Entered m = STAGE__ENTERED__INIT;
     m.layers = layers;
     m.missing = none;
-    proc_send(p, PWC_MSG_ENTERED, &m.base, NULL, 0, NULL);
+    if (sim_rnd(4) > 0) {
+        p->dying = file_new(FILE_DYING);
+        p->dying->proc = p;
+    }
+    proc_send(p, PWC_MSG_ENTERED, &m.base, NULL, 0, p->dying);
     proc_loop(p);
 }
 

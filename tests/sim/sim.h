@@ -83,7 +83,7 @@ int64_t sim_delay(void);
 struct proc;
 struct end; /* channel.c: one end of a socket pair */
 enum memory_kind { MEM_CONTROL, MEM_SEGMENT, MEM_ARENA, MEM_PLAN, MEM_CATALOGUE, MEM_SCRATCH, MEM_CLIENT };
-enum file_kind { FILE_SOCKET, FILE_PIDFD, FILE_MEMORY };
+enum file_kind { FILE_SOCKET, FILE_PIDFD, FILE_DYING, FILE_MEMORY };
 struct file {
     enum file_kind kind;
     uint32_t refs;
@@ -252,9 +252,10 @@ struct proc {
     enum proc_state state;
     siginfo_t info;
     struct file *pidfd; /* borrowed: the first description of it, to wake it */
+    struct file *dying; /* borrowed, too; NULL: its kernel has no such thing */
     struct file *sock;
     struct due step, die, reader, resume;
-    bool hung, stopped, dying, had_step;
+    bool hung, stopped, struck, had_step;
     int stop_news; /* CLD_STOPPED, CLD_CONTINUED: not yet told */
     enum proc_phase phase;
 

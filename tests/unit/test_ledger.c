@@ -1,0 +1,335 @@
+/*
+ * test_ledger.c - interval sets and the ledger of chunks, against plain models. Random walks are seeded; a
+ * failure prints its seed.
+ */
+#include <string.h>
+
+#include "daemon/ledger.h"
+#include "tests/unit/runner.h"
+
+static uint64_t rng_state;
+static uint64_t rng(uint64_t below)
+{
+    rng_state ^= rng_state << 13;
+    rng_state ^= rng_state >> 7;
+    rng_state ^= rng_state << 17;
+    return rng_state % below;
+}
+
+/* ---- iset ---- */
+
+#define SPAN 200
+
+static void check_against(const struct iset *s, const bool *model)
+{
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < SPAN; i++) {
+        ck_assert_msg(iset_has(s, i) == model[i], "at %lu", (unsigned long)i);
+        count += model[i];
+    }
+    ck_assert_uint_eq(s->count, count);
+    for (size_t i = 0; i < s->n; i++) {
+        ck_assert_uint_lt(s->ranges[i].from, s->ranges[i].to);
+        if (i > 0)
+            ck_assert_uint_lt(s->ranges[i - 1].to, s->ranges[i].from);
+    }
+}
+
+START_TEST(iset_equals_a_bitmap)
+{
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        rng_state = seed * 0x9e3779b97f4a7c15ull;
+        struct iset s = {0};
+        bool model[SPAN] = {false};
+        for (int step = 0; step < 60; step++) {
+            uint64_t a = rng(SPAN), b = a + rng(SPAN - a + 1), changed = 0;
+            bool add = rng(2) == 0;
+            for (uint64_t i = a; i < b; i++) {
+                changed += model[i] != add;
+                model[i] = add;
+            }
+            ck_assert_uint_eq(add ? iset_add(&s, a, b) : iset_remove(&s, a, b), changed);
+            check_against(&s, model);
+        }
+        iset_free(&s);
+    }
+}
+END_TEST
+
+START_TEST(iset_at_the_ends_of_the_numbers)
+{
+    struct iset s = {0};
+    ck_assert_uint_eq(iset_add(&s, UINT64_MAX - 2, UINT64_MAX), 2);
+    ck_assert(iset_has(&s, UINT64_MAX - 1));
+    ck_assert(!iset_has(&s, UINT64_MAX));
+    ck_assert_uint_eq(iset_add(&s, 0, UINT64_MAX), UINT64_MAX - 2);
+    ck_assert_uint_eq(s.n, 1);
+    ck_assert_uint_eq(iset_add(&s, 5, 5), 0);
+    iset_free(&s);
+}
+END_TEST
+
+/* ---- ledger ---- */
+
+struct holder {
+    uint64_t from, to;
+};
+
+/* Each chunk must be in exactly one state, and the sums must agree. */
+static void check_ledger(const struct ledger *l)
+{
+    uint64_t waiting = ledger_waiting(l);
+    uint64_t unready = l->total - MAX(l->ready, l->fresh);
+    ck_assert_uint_eq(waiting + unready + l->held.count + l->done.count + l->bad.count, l->total);
+}
+
+static void random_end(struct ledger *l, struct holder *h, const struct budget *budget)
+{
+    uint64_t mid = h->from + rng(h->to - h->from + 1);
+    ck_assert(ledger_report(l, h->from, mid));
+    if (mid < h->to && rng(3) == 0) {
+        ledger_charge(l, mid, (enum cause)rng(CAUSES), budget);
+        mid++;
+    }
+    if (mid < h->to)
+        ledger_give_back(l, mid, h->to);
+    h->from = h->to = 0;
+}
+
+START_TEST(ledger_every_chunk_ends_once)
+{
+    const struct budget budget = {.retries = {1, 2, 2, 1}};
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        rng_state = seed * 0x2545f4914f6cdd1dull;
+        struct ledger l;
+        uint64_t total = 1 + rng(500);
+        ledger_init(&l, total, rng(2) ? total : 0);
+        struct holder held[4] = {0};
+        for (int step = 0; step < 100000 && !ledger_complete(&l); step++) {
+            if (rng(4) == 0)
+                ledger_set_ready(&l, l.ready + rng(40));
+            struct holder *h = &held[rng(4)];
+            uint64_t lowest = ledger_lowest(&l), n;
+            if (h->from < h->to)
+                random_end(&l, h, &budget);
+            else if ((n = ledger_take(&l, 1 + rng(30), &h->from)) > 0) {
+                ck_assert_uint_eq(h->from, lowest);
+                h->to = h->from + n;
+            }
+            if (rng(50) == 0 && l.done.count > 0)
+                ledger_forget(&l, l.done.ranges[0].from, l.done.ranges[0].from + 1 + rng(5));
+            check_ledger(&l);
+        }
+        ck_assert_msg(ledger_complete(&l), "seed %lu", (unsigned long)seed);
+        ledger_free(&l);
+    }
+}
+END_TEST
+
+START_TEST(ledger_a_charged_chunk_comes_alone)
+{
+    const struct budget budget = {.retries = {0, 2, 0, 0}};
+    struct ledger l;
+    uint64_t first;
+    ledger_init(&l, 100, 100);
+    ck_assert_uint_eq(ledger_take(&l, 10, &first), 10);
+    ck_assert(ledger_charge(&l, 3, CAUSE_CRASH, &budget));
+    ledger_give_back(&l, 0, 3);
+    ledger_give_back(&l, 4, 10);
+    ck_assert_uint_eq(ledger_take(&l, 10, &first), 3);
+    ck_assert_uint_eq(ledger_take(&l, 10, &first), 1);
+    ck_assert_uint_eq(first, 3);
+    ck_assert_uint_eq(ledger_attempt(&l, 3), 2);
+    ck_assert(ledger_charge(&l, 3, CAUSE_CRASH, &budget));
+    ck_assert_uint_eq(ledger_take(&l, 10, &first), 1);
+    ck_assert(!ledger_charge(&l, 3, CAUSE_CRASH, &budget));
+    ck_assert(iset_has(&l.bad, 3));
+    ledger_free(&l);
+}
+END_TEST
+
+START_TEST(ledger_refuses_reports_of_what_is_not_held)
+{
+    struct ledger l;
+    uint64_t first;
+    ledger_init(&l, 100, 100);
+    ledger_take(&l, 10, &first);
+    ck_assert(!ledger_report(&l, 0, 11));
+    ck_assert(!ledger_report(&l, 50, 51));
+    ledger_give_back(&l, 5, 10);
+    ck_assert(!ledger_report(&l, 0, 6));
+    ck_assert(ledger_report(&l, 0, 5));
+    ck_assert(!ledger_report(&l, 0, 5));
+    ck_assert_uint_eq(l.done.count, 5);
+    ledger_free(&l);
+}
+END_TEST
+
+START_TEST(ledger_of_a_milliard_stays_small)
+{
+    struct ledger l;
+    uint64_t first[2], n[2];
+    ledger_init(&l, 1000000000, 1000000000);
+    while (!ledger_complete(&l)) {
+        for (int i = 0; i < 2; i++)
+            n[i] = ledger_take(&l, 3500000, &first[i]);
+        for (int i = 1; i >= 0; i--)
+            if (n[i] > 0)
+                ck_assert(ledger_report(&l, first[i], first[i] + n[i]));
+        ck_assert_uint_le(l.done.n, 3);
+    }
+    ledger_free(&l);
+}
+END_TEST
+
+START_TEST(ledger_rejects_an_item_among_waiting_ones)
+{
+    struct ledger l;
+    uint64_t first;
+    ledger_init(&l, 5, 0);
+    ledger_set_ready(&l, 2);
+    ledger_reject_next(&l);
+    ledger_set_ready(&l, 5);
+    check_ledger(&l);
+    ck_assert_uint_eq(ledger_take(&l, 10, &first), 2);
+    ck_assert_uint_eq(ledger_take(&l, 10, &first), 2);
+    ck_assert_uint_eq(first, 3);
+    ck_assert(ledger_report(&l, 0, 2) && ledger_report(&l, 3, 5));
+    ck_assert(ledger_complete(&l));
+    ledger_free(&l);
+}
+END_TEST
+
+START_TEST(suspects_are_halved_until_one_is_left)
+{
+    const struct budget budget = {.retries = {0, 0, 0, 0}};
+    struct ledger l;
+    uint64_t deaths = 0, first, n;
+    ledger_init(&l, 1000, 1000);
+    while (!ledger_complete(&l)) {
+        n = ledger_take(&l, 256, &first);
+        ck_assert_uint_gt(n, 0);
+        bool guilty = first <= 777 && 777 < first + n;
+        if (!guilty)
+            ck_assert(ledger_report(&l, first, first + n));
+        else if (n > 1)
+            ledger_suspect(&l, first, first + n);
+        else
+            ck_assert(!ledger_charge(&l, first, CAUSE_CRASH, &budget));
+        deaths += guilty;
+    }
+    ck_assert(iset_has(&l.bad, 777));
+    ck_assert_uint_eq(l.bad.count, 1);
+    ck_assert_uint_le(deaths, 9);
+    ck_assert_uint_eq(l.suspect.count, 0);
+    ledger_free(&l);
+}
+END_TEST
+
+START_TEST(a_rewound_ledger_waits_for_its_producer)
+{
+    struct ledger l;
+    uint64_t first;
+    ledger_init(&l, 10, 0);
+    ledger_set_ready(&l, 6);
+    ck_assert_uint_eq(ledger_take(&l, 4, &first), 4);
+    ck_assert_uint_eq(ledger_take(&l, 1, &first), 1);
+    ck_assert(ledger_report(&l, 0, 4));
+    ledger_rewind(&l);
+    ck_assert_uint_eq(ledger_waiting(&l), 0);
+    ck_assert_uint_eq(ledger_take(&l, 4, &first), 0);
+    ledger_set_ready(&l, 2);
+    ck_assert_uint_eq(ledger_take(&l, 9, &first), 2);
+    ck_assert_uint_eq(first, 0);
+    ck_assert(ledger_report(&l, 4, 5)); /* what was held goes on */
+    ledger_set_ready(&l, 10);
+    ck_assert(ledger_report(&l, 0, 2));
+    ck_assert_uint_eq(ledger_take(&l, 9, &first), 2);
+    ck_assert_uint_eq(ledger_take(&l, 9, &first), 5);
+    ledger_free(&l);
+}
+END_TEST
+
+/* What was given up has a whole budget when it is recalled, and its attempts go on counting. */
+START_TEST(a_recalled_chunk_is_tried_as_if_it_were_new)
+{
+    struct ledger l;
+    struct budget once = {.retries = {[CAUSE_CRASH] = 1}};
+    uint64_t first;
+    ledger_init(&l, 10, 10);
+    ck_assert_uint_eq(ledger_take(&l, 10, &first), 10);
+    ledger_give_back(&l, 4, 10);
+    ledger_report(&l, 0, 3);
+    ck_assert(ledger_charge(&l, 3, CAUSE_CRASH, &once));
+    for (uint32_t round = 0; round < 3; round++) {
+        ck_assert_uint_eq(ledger_take(&l, 10, &first), 1); /* alone */
+        ck_assert_uint_eq(first, 3);
+        ck_assert_uint_eq(ledger_attempt(&l, 3), 2 + 2 * round);
+        ck_assert(!ledger_charge(&l, 3, CAUSE_CRASH, &once));
+        ck_assert(iset_has(&l.bad, 3));
+        ledger_recall(&l, 3);
+        ck_assert(!ledger_complete(&l));
+        ck_assert_uint_eq(ledger_attempts_before(&l, 3), 2 + 2 * round);
+        ledger_give_alone(&l, 3);
+        ck_assert_uint_eq(ledger_take(&l, 10, &first), 1);
+        ck_assert(ledger_charge(&l, 3, CAUSE_CRASH, &once));
+    }
+    ck_assert_uint_eq(ledger_take(&l, 10, &first), 1);
+    ledger_charge(&l, 3, CAUSE_CRASH, &once);
+    ledger_recall(&l, 3);
+    ledger_reject(&l, 3);
+    ck_assert_uint_eq(ledger_take(&l, 10, &first), 6);
+    ck_assert(ledger_report(&l, 4, 10));
+    ck_assert(ledger_complete(&l));
+    ck_assert_uint_eq(l.bad.count, 1);
+    ledger_free(&l);
+}
+END_TEST
+
+/* A chunk is charged before it is known for what: with budgets that allow either, and put right afterwards.
+ */
+START_TEST(a_charge_finds_its_cause_later)
+{
+    const struct budget budget = {.retries = {[CAUSE_CRASH] = 2, [CAUSE_OOM] = 1}};
+    struct ledger l;
+    uint64_t first;
+    ledger_init(&l, 3, 3);
+    ck_assert_uint_eq(ledger_take(&l, 3, &first), 3);
+    ck_assert(ledger_affords(&l, 1, CAUSE_CRASH, &budget));
+    ck_assert(ledger_affords(&l, 1, CAUSE_OOM, &budget));
+    ck_assert(!ledger_affords(&l, 1, CAUSE_TIMEOUT, &budget));
+    ck_assert(ledger_charge(&l, 1, CAUSE_CRASH, &budget));
+    ledger_recharge(&l, 1, CAUSE_CRASH, CAUSE_OOM);
+    ck_assert_uint_eq(ledger_attempt(&l, 1), 2);
+    ck_assert(ledger_affords(&l, 1, CAUSE_CRASH, &budget));
+    ck_assert(!ledger_affords(&l, 1, CAUSE_OOM, &budget));
+    ck_assert_uint_eq(ledger_take(&l, 3, &first), 1);
+    ck_assert(!ledger_charge(&l, 1, CAUSE_OOM, &budget));
+    ledger_recall(&l, 1); /* a clean slate: late news of the first death do not touch it */
+    ledger_recharge(&l, 1, CAUSE_CRASH, CAUSE_OOM);
+    ck_assert(ledger_affords(&l, 1, CAUSE_OOM, &budget));
+    ck_assert_uint_eq(ledger_attempt(&l, 1), 3);
+    ledger_give_back(&l, 0, 3);
+    ledger_free(&l);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("ledger");
+    TCase *t = tcase_create("ledger");
+    tcase_set_timeout(t, 60);
+    suite_add_tcase(s, t);
+    tcase_add_test(t, iset_equals_a_bitmap);
+    tcase_add_test(t, iset_at_the_ends_of_the_numbers);
+    tcase_add_test(t, ledger_every_chunk_ends_once);
+    tcase_add_test(t, ledger_a_charged_chunk_comes_alone);
+    tcase_add_test(t, ledger_refuses_reports_of_what_is_not_held);
+    tcase_add_test(t, ledger_of_a_milliard_stays_small);
+    tcase_add_test(t, ledger_rejects_an_item_among_waiting_ones);
+    tcase_add_test(t, suspects_are_halved_until_one_is_left);
+    tcase_add_test(t, a_rewound_ledger_waits_for_its_producer);
+    tcase_add_test(t, a_recalled_chunk_is_tried_as_if_it_were_new);
+    tcase_add_test(t, a_charge_finds_its_cause_later);
+    return run_suite(s);
+}
