@@ -78,6 +78,7 @@ struct daemon {
     uint32_t nquarantine;
 
     uint32_t seats, seats_busy;
+    uint32_t nflying; /* small jobs that are leased, of all users */
     const char *seats_from;
     uint64_t next_lease, next_arena;
     struct op_pace op_pace[OP_PACES];

@@ -298,6 +298,7 @@ void job_fly(struct job *j)
     TAILQ_REMOVE(&j->user->active, j, link);
     TAILQ_INSERT_TAIL(&j->user->flying, j, link);
     j->user->nflying++;
+    j->d->nflying++;
     j->flying = true;
 }
 
@@ -308,6 +309,7 @@ void job_land(struct job *j)
     TAILQ_REMOVE(&j->user->flying, j, link);
     TAILQ_INSERT_TAIL(&j->user->active, j, link);
     j->user->nflying--;
+    j->d->nflying--;
     j->flying = false;
 }
 

@@ -22,6 +22,15 @@
 #include "worker/obituary.h"
 #include "worker/sandbox.h"
 
+/*
+ * A client that waits for its small job often has the next one. To sleep until then costs two wake-ups of an
+ * idle processor, several times what the job does; so a stage looks for it some times more, about 70 us, if
+ * the message before came alone and that soon. Looks are counted, not timed: when the client runs on the very
+ * processor that the stage looks from, that time is not the stage's.
+ */
+#define LOOKS 200
+#define SOON  (150 * NS_PER_US)
+
 /* Reports of quick leases wait so long for each other. */
 #define REPORTS_HELD (500 * NS_PER_US)
 
@@ -240,6 +249,23 @@ static int dispatch(struct stage *s, struct frame *f)
     return r;
 }
 
+static int await_bytes(struct stage *s)
+{
+    bool alone = s->like != 0 && s->frames == 1;
+    s->frames = 0;
+    s->brisk &= alone;
+    if (!alone)
+        return chan_fill_wait(s->chan);
+    struct mono start = clock_now();
+    int r = -EAGAIN;
+    for (int i = 0; s->brisk && i < LOOKS && r == -EAGAIN; i++)
+        r = chan_fill(s->chan);
+    if (r == -EAGAIN)
+        r = chan_fill_wait(s->chan);
+    s->brisk = mono_since(clock_now(), start) < SOON;
+    return r;
+}
+
 int stage_turn(struct stage *s)
 {
     struct frame f;
@@ -249,11 +275,13 @@ int stage_turn(struct stage *s)
             log_warn("stage %llu: %s, ending", (unsigned long long)s->number, chan_error(s->chan));
             return r;
         }
-        if (r > 0)
+        if (r > 0) {
+            s->frames++;
             return dispatch(s, &f);
+        }
         if ((r = stage_say_held(s)) < 0)
             return r;
-        r = chan_fill_wait(s->chan);
+        r = await_bytes(s);
         if (r == 0)
             return -EPIPE;
         if (r < 0 && r != -EAGAIN)

@@ -46,6 +46,8 @@ struct stage {
     uint64_t done;          /* chunks since the stage began */
     struct mono held_since; /* the first report that waits to be sent; 0: none */
     uint64_t like;          /* what the small job before was like; 0: like nothing else */
+    unsigned frames;        /* since it last waited for bytes */
+    bool brisk;             /* then one message at a time came, and soon */
     struct arena arena;
     struct op_job *jobs[STAGE_JOBS];
 };

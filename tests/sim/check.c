@@ -529,10 +529,11 @@ void check_step(void)
     const struct user *u;
     const struct stage *s;
     const struct session *c;
-    uint32_t running = 0, seats = 0, stages = 0, fds = 0;
+    uint32_t running = 0, seats = 0, stages = 0, fds = 0, flying = 0;
     TAILQ_FOREACH(u, &d->users, link)
     {
         running += check_user(u, &fds);
+        flying += u->nflying;
     }
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {
@@ -552,6 +553,7 @@ void check_step(void)
     SIM_CHECK(stages == d->pool->n, "the pool counts %u stages, has %u", d->pool->n, stages);
     SIM_CHECK(seats == d->seats_busy && seats == running && seats <= d->seats,
               "%u seats are busy of %u, stages hold %u", d->seats_busy, d->seats, seats);
+    SIM_CHECK(flying == d->nflying, "%u small jobs are out, the users have %u", d->nflying, flying);
     SIM_CHECK(fds == kernel_open_fds(), "%u descriptors are open, the tables know of %u", kernel_open_fds(),
               fds);
     check_fairness(d);
