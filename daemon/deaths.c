@@ -135,7 +135,11 @@ static enum oom killed_by_kernel(const struct stage *s)
 
 static void find_oom(struct death *x, const struct stage *s)
 {
-    enum oom by = s->kill_code == PWC__CODE__CODE_OK && x->signal == SIGKILL ? killed_by_kernel(s) : OOM_NONE;
+    bool unknown =
+        s->ends && x->signal == 0 && x->code == PWC__CODE__CODE_CRASH; /* written off before it was gone */
+    enum oom by = s->kill_code == PWC__CODE__CODE_OK && (x->signal == SIGKILL || unknown)
+                      ? killed_by_kernel(s)
+                      : OOM_NONE;
     x->oom_by = "";
     if (by != OOM_NONE) {
         x->code = PWC__CODE__CODE_OOM;
@@ -197,7 +201,8 @@ static void tell(struct death *x, const char *what)
     one_line(x->reason);
 }
 
-static void describe(struct death *x, const struct stage *s)
+/* gone: it is known how it ended. */
+static void describe(struct death *x, const struct stage *s, bool gone)
 {
     char how[256], where[128], sig[UNITS_TEXT];
     signal_format(x->signal, sig);
@@ -214,6 +219,8 @@ static void describe(struct death *x, const struct stage *s)
         snprintf(how, sizeof how, "ended: no memory or scratch space");
     else if (x->syscall[0] != '\0')
         snprintf(how, sizeof how, "killed by the sandbox: system call %s", x->syscall);
+    else if (!gone)
+        snprintf(how, sizeof how, "ended, of what is not known: its process is not taken apart yet");
     else if (x->signal != 0)
         snprintf(how, sizeof how, "killed by %s%s%s", sig, where, over_rlimit(x));
     else
@@ -304,7 +311,7 @@ struct death *deaths_record(struct stage *s, const siginfo_t *info)
     find_chunk(x, s);
     if (x->in_chunk)
         x->attempts_max = attempts_max(s->job, x->chunk, x->code);
-    describe(x, s);
+    describe(x, s, info != NULL);
     if (s->job != NULL) {
         s->job->last_death = x;
         s->job->deaths++;

@@ -299,6 +299,7 @@ void job_fly(struct job *j)
     TAILQ_INSERT_TAIL(&j->user->flying, j, link);
     j->user->nflying++;
     j->d->nflying++;
+    j->d->nflown++;
     j->flying = true;
 }
 

@@ -43,6 +43,18 @@ static void lost_to_nobody(struct job *j)
                 j->last_death != NULL ? j->last_death->reason : "its workers die between chunks");
 }
 
+/* Two attempts of which nobody knows how they ended would be told, and counted, in any order. */
+static bool ended_before(const struct job *j, uint64_t chunk)
+{
+    const struct stage *s;
+    TAILQ_FOREACH(s, &j->d->pool->stages, link)
+    {
+        if (s->job == j && s->handed != NULL && s->handed->chunk == chunk)
+            return true;
+    }
+    return false;
+}
+
 /*
  * May its chunks go to others before it is known of what it died? Only if it makes no difference: the slot
  * names one that will be tried again, be it a crash or want of memory, and the stage had no word in it
@@ -51,10 +63,9 @@ static void lost_to_nobody(struct job *j)
 static bool tried_again_anyway(const struct job *j, const struct stage *s, uint64_t *ret_chunk)
 {
     const struct lease *l = &s->lease;
-    return l->kind == LEASE_CHUNKS && !l->small && s->nahead == 0 &&
-           j->state == PWC__JOB_STATE__JOB_RUNNING && atomic_load(&s->seg->obituary.ready) == 0 &&
-           who_did_it(s, ret_chunk) == VERDICT_CHUNK &&
-           ledger_affords(&j->ledger, *ret_chunk, CAUSE_CRASH, &j->budget) &&
+    return l->kind == LEASE_CHUNKS && !l->small && j->state == PWC__JOB_STATE__JOB_RUNNING &&
+           atomic_load(&s->seg->obituary.ready) == 0 && who_did_it(s, ret_chunk) == VERDICT_CHUNK &&
+           !ended_before(j, *ret_chunk) && ledger_affords(&j->ledger, *ret_chunk, CAUSE_CRASH, &j->budget) &&
            ledger_affords(&j->ledger, *ret_chunk, CAUSE_OOM, &j->budget);
 }
 
@@ -73,6 +84,7 @@ static struct handed *handed_new(const struct job *j, uint64_t chunk)
  * death is told. */
 void flow_stage_ends(struct stage *s)
 {
+    small_take_back(s);
     struct job *j = s->job;
     struct lease *l = &s->lease;
     uint64_t chunk;
@@ -97,10 +109,14 @@ static void settle_handed(struct job *j, struct stage *s)
 {
     const struct death *x = j->last_death;
     uint64_t chunk = s->handed->chunk;
+    bool called_back = j->state == PWC__JOB_STATE__JOB_ENDING && j->outcome != PWC__JOB_STATE__JOB_DONE &&
+                       j->outcome != PWC__JOB_STATE__JOB_PARTIAL;
     dispatch_release(s, true);
-    if (x == NULL || x->stage != s->id)
+    if (x == NULL || x->stage != s->id || x->chunk != chunk || x->attempt != s->handed->attempt)
         return; /* the daemon ends */
     ledger_recharge(&j->ledger, chunk, CAUSE_CRASH, cause_of(x->code));
+    if (called_back || iset_has(&j->ledger.bad, chunk))
+        return;
     trace_chunk(j, TRACE_RETRY, chunk, x->code);
     events_death(j, PWC__EVENT_KIND__EVENT_RETRY, x);
 }

@@ -339,14 +339,17 @@ static int complain(char *error, int code)
 }
 
 /*
- * A small job is back sooner than it takes to sleep and to be woken on a processor that idles. While no more
- * of them are out than there are seats, so that those who wait are clients and not work, we look some times
- * before we sleep, 50 us in all. With nothing leased this sleeps at once.
+ * A small job is back sooner than it takes to sleep and to be woken on a processor that idles. When one has
+ * just been leased, and no more are out than there are seats, so that those who wait are clients and not
+ * work, we look some times before we sleep, 50 us in all. Otherwise this sleeps at once.
  */
 static void serve_events(struct daemon *d)
 {
+    uint64_t flown = 0;
     do {
-        for (int i = 0; i < LOOKS && d->nflying > 0 && d->nflying <= d->seats; i++)
+        int looks = d->nflown != flown ? LOOKS : 0;
+        flown = d->nflown;
+        for (int i = 0; i < looks && d->nflying > 0 && d->nflying <= d->seats; i++)
             if (event_base_loop(d->base, EVLOOP_NONBLOCK) < 0 || event_base_got_break(d->base))
                 return;
     } while (event_base_loop(d->base, EVLOOP_ONCE) == 0 && !event_base_got_break(d->base));

@@ -251,7 +251,7 @@ static int dispatch(struct stage *s, struct frame *f)
 
 static int await_bytes(struct stage *s)
 {
-    bool alone = s->like != 0 && s->frames == 1;
+    bool alone = !s->busy && s->like != 0 && s->frames == 1;
     s->frames = 0;
     s->brisk &= alone;
     if (!alone)
