@@ -6,6 +6,7 @@
  * running ones have shutdown_grace, then every child is killed and waited for; nothing outlives pwcd.
  */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -341,7 +342,8 @@ static int complain(char *error, int code)
 /*
  * A small job is back sooner than it takes to sleep and to be woken on a processor that idles. When one has
  * just been leased, and no more are out than there are seats, so that those who wait are clients and not
- * work, we look some times before we sleep, 50 us in all. Otherwise this sleeps at once.
+ * work, we look some times before we sleep, 50 us in all, and yield each time to whom we wait for, who may be
+ * waiting for our processor. Otherwise this sleeps at once.
  */
 static void serve_events(struct daemon *d)
 {
@@ -349,9 +351,11 @@ static void serve_events(struct daemon *d)
     do {
         int looks = d->nflown != flown ? LOOKS : 0;
         flown = d->nflown;
-        for (int i = 0; i < looks && d->nflying > 0 && d->nflying <= d->seats; i++)
+        for (int i = 0; i < looks && d->nflying > 0 && d->nflying <= d->seats; i++) {
             if (event_base_loop(d->base, EVLOOP_NONBLOCK) < 0 || event_base_got_break(d->base))
                 return;
+            sched_yield();
+        }
     } while (event_base_loop(d->base, EVLOOP_ONCE) == 0 && !event_base_got_break(d->base));
 }
 

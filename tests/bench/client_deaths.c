@@ -47,9 +47,11 @@ static void take_first(const struct pwc_stage_info *s, void *user)
 }
 
 /* A worker that is in a chunk of the job; pid 0: none is just now. */
-static struct target aim(struct pwc *c, uint64_t job)
+static struct target aim(struct pwc *c, struct pwc_job *job)
 {
-    struct target t = {.job = job};
+    struct target t = {.job = pwc_job_id(job)};
+    if (pwc_job_state(job) >= PWC_JOB_DONE)
+        bench_fail("the job ended: %s", pwc_job_reason(job));
     if (pwc_list_stages(c, PWC_TIMEOUT_DEFAULT, take_first, &t) != PWC_OK)
         bench_fail("%s", pwc_error());
     return t;
@@ -94,7 +96,7 @@ static void look(pid_t daemon, uint64_t killed_ns, struct slots *begun)
  */
 enum outcome { HIT, MISSED, UNSEEN };
 
-static enum outcome hit_one(struct pwc *c, pid_t daemon, uint64_t job, struct hit *ret)
+static enum outcome hit_one(struct pwc *c, pid_t daemon, struct pwc_job *job, struct hit *ret)
 {
     struct slots begun = {.n = 0};
     struct target t;
@@ -134,7 +136,7 @@ int cmd_kill(int argc, char **argv)
     struct pwc_job *job = start_job(c, 1u << 30, steps);
     while (got < n) {
         struct hit hit = {0};
-        enum outcome o = hit_one(c, daemon, pwc_job_id(job), &hit);
+        enum outcome o = hit_one(c, daemon, job, &hit);
         unseen += o == UNSEEN;
         if (unseen > 1 + n / UNSEEN_MOST)
             bench_fail("%zu chunks did not turn up elsewhere, the last %lu", unseen,
