@@ -169,11 +169,10 @@ static void classify(struct death *x, const struct stage *s, const siginfo_t *in
 }
 
 /* By whom and at which limit. False: that was not it. */
-static bool describe_oom(const struct death *x, const struct stage *s, const char *where, char *how,
-                         size_t size)
+static bool describe_oom(const struct death *x, const char *where, char *how, size_t size)
 {
     char limit[UNITS_TEXT];
-    size_format(s->job != NULL ? s->job->memory : s->d->cfg.memory, limit);
+    size_format(x->memory, limit);
     if (strcmp(x->oom_by, "kernel") == 0)
         snprintf(how, size, "killed by the kernel for want of memory");
     else if (strcmp(x->oom_by, "stage") == 0)
@@ -201,13 +200,12 @@ static void tell(struct death *x, const char *what)
     one_line(x->reason);
 }
 
-/* gone: it is known how it ended. */
-static void describe(struct death *x, const struct stage *s, bool gone)
+static void describe(struct death *x, const struct stage *s)
 {
     char how[256], where[128], sig[UNITS_TEXT];
     signal_format(x->signal, sig);
     culprit(x, where, sizeof where);
-    if (describe_oom(x, s, where, how, sizeof how))
+    if (describe_oom(x, where, how, sizeof how))
         ;
     else if (s->kill_code != PWC__CODE__CODE_OK)
         snprintf(how, sizeof how, "killed%s: %s", where, s->kill_reason);
@@ -219,7 +217,7 @@ static void describe(struct death *x, const struct stage *s, bool gone)
         snprintf(how, sizeof how, "ended: no memory or scratch space");
     else if (x->syscall[0] != '\0')
         snprintf(how, sizeof how, "killed by the sandbox: system call %s", x->syscall);
-    else if (!gone)
+    else if (x->open)
         snprintf(how, sizeof how, "ended, of what is not known: its process is not taken apart yet");
     else if (x->signal != 0)
         snprintf(how, sizeof how, "killed by %s%s%s", sig, where, over_rlimit(x));
@@ -245,6 +243,7 @@ static struct death *death_new(struct stage *s)
     x->pid = (uint32_t)s->pid;
     x->uid = s->uid;
     x->role = stage_role_name(s);
+    x->memory = s->job != NULL ? s->job->memory : d->cfg.memory;
     x->at_ns = clock_real_ns();
     x->elapsed_ns = (uint64_t)mono_since(clock_now(), s->lease.since);
     memcpy(x->layers, s->layers, sizeof x->layers);
@@ -272,9 +271,10 @@ static void fill_chunk(struct death *x, struct stage *s, uint64_t chunk)
     x->attempt = ledger_attempt(&j->ledger, chunk);
 }
 
-static uint32_t attempts_max(const struct job *j, uint64_t chunk, Pwc__Code code)
+/* With what this cause leaves: another one may leave more, or fewer. */
+static uint32_t attempts_max(const struct death *x, const struct job *j)
 {
-    return ledger_attempts_before(&j->ledger, chunk) + 1 + j->budget.retries[cause_of(code)];
+    return x->attempt + ledger_left(&j->ledger, x->chunk, cause_of(x->code), &j->budget);
 }
 
 static void fill_handed(struct death *x, const struct handed *h)
@@ -307,17 +307,37 @@ static void find_chunk(struct death *x, struct stage *s)
 struct death *deaths_record(struct stage *s, const siginfo_t *info)
 {
     struct death *x = death_new(s);
+    x->open = info == NULL;
     classify(x, s, info);
     find_chunk(x, s);
-    if (x->in_chunk)
-        x->attempts_max = attempts_max(s->job, x->chunk, x->code);
-    describe(x, s, info != NULL);
+    if (s->handed != NULL)
+        x->attempts_max = x->attempt + s->handed->left[cause_of(x->code)];
+    else if (x->in_chunk)
+        x->attempts_max = attempts_max(x, s->job);
+    describe(x, s);
     if (s->job != NULL) {
         s->job->last_death = x;
         s->job->deaths++;
     }
     s->d->totals.deaths++;
     return x;
+}
+
+void deaths_amend(const struct stage *s, const siginfo_t *info)
+{
+    struct death *x;
+    TAILQ_FOREACH(x, &s->d->deaths, link)
+    {
+        if (x->open && x->stage == s->id)
+            break;
+    }
+    if (x == NULL)
+        return;
+    x->open = false;
+    classify(x, s, info);
+    free(x->reason);
+    describe(x, s);
+    log_info("stage %lu (pid %d) is gone: %s", (unsigned long)s->id, s->pid, x->reason);
 }
 
 struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, const char *reason)
@@ -327,7 +347,7 @@ struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, cons
     x->code = code;
     x->oom_by = code == PWC__CODE__CODE_OOM ? "stage" : "";
     fill_chunk(x, s, chunk);
-    x->attempts_max = attempts_max(s->job, chunk, code);
+    x->attempts_max = attempts_max(x, s->job);
     snprintf(what, sizeof what, "failed: %.*s", PWC_TEXT_MAX - 400,
              reason[0] != '\0' ? reason
                                : code_name(code)); /* room for what it covers, which must not be cut */

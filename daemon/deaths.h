@@ -22,6 +22,8 @@ struct death {
     char covers[PWC_NAME_MAX * 2]; /* "rows 128 to 255", a file's name; may be "" */
     uint32_t attempt, attempts_max;
     Pwc__Code code;
+    bool open;       /* written off before it was gone: the kernel's word on it is still to come */
+    uint64_t memory; /* the limit that was in force; 0: none */
     int signal, exit_status;
     char *reason, *stack, *stderr_tail; /* owned, never NULL once recorded */
     char syscall[32];
@@ -33,6 +35,9 @@ struct death {
 
 /* A stage that held a lease died: writes its record, which the job's last_death then points to. */
 struct death *deaths_record(struct stage *s, const siginfo_t *info);
+/* One that was written off is gone now: its record, if that is still kept, says how it ended. What it was
+ * charged with stays. */
+void deaths_amend(const struct stage *s, const siginfo_t *info);
 /* An op's error at a chunk, with the stage alive. */
 struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, const char *reason);
 /* The same in another role: planner, producer, consumer. */

@@ -180,11 +180,12 @@ bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const str
     return false;
 }
 
-bool ledger_affords(const struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget)
+uint32_t ledger_left(const struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget)
 {
     size_t at = charge_index(l, chunk);
     bool charged = at < l->ncharges && l->charges[at].chunk == chunk;
-    return (charged ? l->charges[at].by[cause] : 0) < budget->retries[cause];
+    uint32_t by = charged ? l->charges[at].by[cause] : 0;
+    return by < budget->retries[cause] ? budget->retries[cause] - by : 0;
 }
 
 /* Recalled meanwhile it has a clean slate, on which nothing is to be moved. */
@@ -221,12 +222,6 @@ void ledger_reject(struct ledger *l, uint64_t chunk)
     iset_add(&l->bad, chunk, chunk + 1);
 }
 
-uint32_t ledger_attempts_before(const struct ledger *l, uint64_t chunk)
-{
-    size_t at = charge_index(l, chunk);
-    return at < l->ncharges && l->charges[at].chunk == chunk ? l->charges[at].before : 0;
-}
-
 void ledger_reject_next(struct ledger *l)
 {
     BUG_ON(l->ready >= l->total);
@@ -238,10 +233,11 @@ void ledger_reject_next(struct ledger *l)
 uint32_t ledger_attempt(const struct ledger *l, uint64_t chunk)
 {
     size_t at = charge_index(l, chunk);
-    uint32_t n = 1 + ledger_attempts_before(l, chunk);
-    if (at < l->ncharges && l->charges[at].chunk == chunk)
-        for (int i = 0; i < CAUSES; i++)
-            n += l->charges[at].by[i];
+    if (at == l->ncharges || l->charges[at].chunk != chunk)
+        return 1;
+    uint32_t n = 1 + l->charges[at].before;
+    for (int i = 0; i < CAUSES; i++)
+        n += l->charges[at].by[i];
     return n;
 }
 

@@ -65,15 +65,12 @@ void ledger_forget(struct ledger *l, uint64_t from, uint64_t to);
 
 /* A held chunk's attempt ended badly. True: it waits for another attempt; false: it is bad now. */
 bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
-/* Would a charge for this leave it another attempt? */
-bool ledger_affords(const struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
+/* How many more attempts a charge for this would leave it, if all of them ended like that. */
+uint32_t ledger_left(const struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
 /* It was charged, and waits or is held or done again; now it is known for what. */
 void ledger_recharge(struct ledger *l, uint64_t chunk, enum cause from, enum cause to);
 /* Attempts at a chunk so far, for messages: 1 + charges while it is held. */
 uint32_t ledger_attempt(const struct ledger *l, uint64_t chunk);
-
-/* How many attempts were made before it was last recalled: they no longer count against its budget. */
-uint32_t ledger_attempts_before(const struct ledger *l, uint64_t chunk);
 
 /* bad -> held, with its budget whole again: somebody will give it back, alone or not, or reject it. */
 void ledger_recall(struct ledger *l, uint64_t chunk);

@@ -65,8 +65,8 @@ static bool tried_again_anyway(const struct job *j, const struct stage *s, uint6
     const struct lease *l = &s->lease;
     return l->kind == LEASE_CHUNKS && !l->small && j->state == PWC__JOB_STATE__JOB_RUNNING &&
            atomic_load(&s->seg->obituary.ready) == 0 && who_did_it(s, ret_chunk) == VERDICT_CHUNK &&
-           !ended_before(j, *ret_chunk) && ledger_affords(&j->ledger, *ret_chunk, CAUSE_CRASH, &j->budget) &&
-           ledger_affords(&j->ledger, *ret_chunk, CAUSE_OOM, &j->budget);
+           !ended_before(j, *ret_chunk) && ledger_left(&j->ledger, *ret_chunk, CAUSE_CRASH, &j->budget) > 0 &&
+           ledger_left(&j->ledger, *ret_chunk, CAUSE_OOM, &j->budget) > 0;
 }
 
 static struct handed *handed_new(const struct job *j, uint64_t chunk)
@@ -76,6 +76,8 @@ static struct handed *handed_new(const struct job *j, uint64_t chunk)
     struct handed *h = xcalloc(1, sizeof *h + strlen(covers) + 1);
     h->chunk = chunk;
     h->attempt = ledger_attempt(&j->ledger, chunk);
+    for (int i = 0; i < CAUSES; i++)
+        h->left[i] = ledger_left(&j->ledger, chunk, (enum cause)i, &j->budget);
     memcpy(h->covers, covers, strlen(covers) + 1);
     return h;
 }

@@ -418,6 +418,8 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
     if (s->lease.kind != LEASE_NONE && !wanted) {
         pool_rest(p);
         deaths_record(s, info);
+    } else if (s->written_off) {
+        deaths_amend(s, info);
     }
     flow_stage_gone(s);
     TAILQ_REMOVE(&p->stages, s, link);

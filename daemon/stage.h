@@ -23,6 +23,7 @@
 
 #include "daemon/assembly.h"
 #include "daemon/daemon.h"
+#include "daemon/ledger.h"
 #include "ipc/channel.h"
 #include "ipc/segment.h"
 
@@ -70,7 +71,7 @@ struct lease {
 /* A chunk that went to others while the process that died of it was still being taken apart. */
 struct handed {
     uint64_t chunk;
-    uint32_t attempt;
+    uint32_t attempt, left[CAUSES]; /* which it was, and how many it would leave, by what turns out */
     char covers[];
 };
 
@@ -131,6 +132,7 @@ struct stage {
     const char *doom_reason;
     bool ends;             /* DYING by itself: what it held is taken apart when it is known of what */
     struct handed *handed; /* except this; NULL: nothing was handed over */
+    bool written_off;      /* recorded as dead, though its process is not gone */
     Pwc__Code kill_code;   /* DYING: why we killed it; OK: it was retired, unless it ends */
     const char *kill_reason;
 };

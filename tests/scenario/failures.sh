@@ -193,6 +193,17 @@ test_time_of_a_chunk() {
     counted 20
 }
 
+# The number of attempts that a record gives is the one that is kept to, also when the first ended otherwise.
+test_attempts_of_two_causes() {
+    start_pwcd
+    in_background job "$PWCCTL" run fault.hang n=3 at=1 attempts=9 --chunk-timeout 2s
+    kill_stage KILL '.role == "worker" and .chunk == 1'
+    finish_background "$BG"
+    equal "exit status" 1 "$RC"
+    equal "attempts" "1 of 3, 2 of 3, 3 of 3" \
+        "$("$PWCCTL" deaths --json | jq -r '[.deaths[] | "\(.attempt) of \(.attempts_max)"] | join(", ")')"
+}
+
 # Where it was: in the one line and in the record, names of static functions included.
 test_the_reason_names_the_function() {
     start_pwcd --workers 2

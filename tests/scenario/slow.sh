@@ -45,8 +45,15 @@ others_go_on() {
 # The gates must open before mind and the shell can end.
 finish_slow() {
     order open
+    teardown
+}
+
+# Also of a test that has failed: its mount would stay.
+teardown() {
+    [[ -n ${SLOWFS-} ]] || return 0
     exec {ORDERS}>&-
     wait "$SLOWFS" || :
+    unset SLOWFS
 }
 
 test_read_that_hangs() {
@@ -131,6 +138,33 @@ test_others_take_over_from_who_has_not_ended_yet() {
     "$PWCCTL" deaths --json | jq -e --argjson chunk "$chunk" '.deaths[0] | .chunk == $chunk and .attempt == 1 and .attempts_max == 3' >/dev/null ||
         fail "the record: $("$PWCCTL" deaths --json)"
     finish_slow
+}
+
+# SIGKILL does not end it, so it is written off; its record says that, and when it is gone at last, of what it died.
+test_who_is_written_off_is_told_of_when_it_is_gone() {
+    local victim
+    order shut read
+    in_background job "$PWCCTL" run array.sum "$T/mnt/slow" type=int8
+    until_true "a worker in a chunk" eval '[[ -n $(worker_where ".role == \"worker\" and .chunk != null") ]]'
+    somebody_waits
+    victim=$(worker_where '.role == "worker" and .chunk != null')
+    order shut flush
+    expect_log 'stage 1 .*survives SIGKILL: written off'
+    kill -KILL "$victim"
+    until_true "it to be written off" grep -q "pid $victim) survives SIGKILL: written off" "$T/log"
+    [[ -e /proc/$victim ]] || fail "it was gone before it was written off"
+    last_death 'select(has("signal") | not) | .reason' | grep -q 'ended, of what is not known' || fail "the record: $(last_death .)"
+    order open
+    finish_background "$BG"
+    [[ $RC -eq 0 ]] || fail "exit $RC: $(<job.err)"
+    until_true "it to be gone" eval '[[ $(last_death .signal) == SIGKILL ]]'
+    last_death 'select(.pid == '"$victim"') | .reason' | grep -q '^chunk [0-9]* .*killed by SIGKILL, attempt 1 of 3$' ||
+        fail "the record: $(last_death .)"
+    finish_slow
+}
+
+last_death() {
+    "$PWCCTL" deaths --json | jq -r ".deaths | last | $1"
 }
 
 test_stop_while_a_read_hangs() {

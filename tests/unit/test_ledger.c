@@ -269,7 +269,8 @@ START_TEST(a_recalled_chunk_is_tried_as_if_it_were_new)
         ck_assert(iset_has(&l.bad, 3));
         ledger_recall(&l, 3);
         ck_assert(!ledger_complete(&l));
-        ck_assert_uint_eq(ledger_attempts_before(&l, 3), 2 + 2 * round);
+        ck_assert_uint_eq(ledger_attempt(&l, 3), 3 + 2 * round);
+        ck_assert_uint_eq(ledger_left(&l, 3, CAUSE_CRASH, &once), 1);
         ledger_give_alone(&l, 3);
         ck_assert_uint_eq(ledger_take(&l, 10, &first), 1);
         ck_assert(ledger_charge(&l, 3, CAUSE_CRASH, &once));
@@ -295,19 +296,19 @@ START_TEST(a_charge_finds_its_cause_later)
     uint64_t first;
     ledger_init(&l, 3, 3);
     ck_assert_uint_eq(ledger_take(&l, 3, &first), 3);
-    ck_assert(ledger_affords(&l, 1, CAUSE_CRASH, &budget));
-    ck_assert(ledger_affords(&l, 1, CAUSE_OOM, &budget));
-    ck_assert(!ledger_affords(&l, 1, CAUSE_TIMEOUT, &budget));
+    ck_assert_uint_eq(ledger_left(&l, 1, CAUSE_CRASH, &budget), 2);
+    ck_assert_uint_eq(ledger_left(&l, 1, CAUSE_OOM, &budget), 1);
+    ck_assert_uint_eq(ledger_left(&l, 1, CAUSE_TIMEOUT, &budget), 0);
     ck_assert(ledger_charge(&l, 1, CAUSE_CRASH, &budget));
     ledger_recharge(&l, 1, CAUSE_CRASH, CAUSE_OOM);
     ck_assert_uint_eq(ledger_attempt(&l, 1), 2);
-    ck_assert(ledger_affords(&l, 1, CAUSE_CRASH, &budget));
-    ck_assert(!ledger_affords(&l, 1, CAUSE_OOM, &budget));
+    ck_assert_uint_eq(ledger_left(&l, 1, CAUSE_CRASH, &budget), 2);
+    ck_assert_uint_eq(ledger_left(&l, 1, CAUSE_OOM, &budget), 0);
     ck_assert_uint_eq(ledger_take(&l, 3, &first), 1);
     ck_assert(!ledger_charge(&l, 1, CAUSE_OOM, &budget));
     ledger_recall(&l, 1); /* a clean slate: late news of the first death do not touch it */
     ledger_recharge(&l, 1, CAUSE_CRASH, CAUSE_OOM);
-    ck_assert(ledger_affords(&l, 1, CAUSE_OOM, &budget));
+    ck_assert_uint_eq(ledger_left(&l, 1, CAUSE_OOM, &budget), 1);
     ck_assert_uint_eq(ledger_attempt(&l, 1), 3);
     ledger_give_back(&l, 0, 3);
     ledger_free(&l);
