@@ -290,7 +290,7 @@ struct pwc_death {
     const char *syscall;     /* the forbidden one, or "" */
     const char *stderr_tail; /* what the process wrote last, or ""; like the stack it comes with
                                 pwc_list_deaths only */
-    const char *oom_by;      /* PWC_OOM: "cgroup", "kernel", "supervisor" or "stage"; else "" */
+    const char *oom_by;      /* PWC_OOM: "cgroup", "kernel", "supervisor", "machine" or "stage"; else "" */
 };
 
 /* What became of a range of chunks: see pwc_spec_records. */

@@ -133,6 +133,13 @@ static enum oom killed_by_kernel(const struct stage *s)
     return by;
 }
 
+const char reason_machine[] = "the machine ran out of memory, of which it held the most";
+
+static bool over_limit(const struct stage *s)
+{
+    return strcmp(s->kill_reason, reason_machine) != 0;
+}
+
 static void find_oom(struct death *x, const struct stage *s)
 {
     bool unknown =
@@ -145,7 +152,7 @@ static void find_oom(struct death *x, const struct stage *s)
         x->code = PWC__CODE__CODE_OOM;
         x->oom_by = by == OOM_CGROUP ? "cgroup" : "kernel";
     } else if (x->code == PWC__CODE__CODE_OOM) {
-        x->oom_by = s->kill_code == PWC__CODE__CODE_OOM ? "supervisor" : "stage";
+        x->oom_by = s->kill_code != PWC__CODE__CODE_OOM ? "stage" : over_limit(s) ? "supervisor" : "machine";
     }
 }
 
@@ -177,6 +184,8 @@ static bool describe_oom(const struct death *x, const char *where, char *how, si
         snprintf(how, size, "killed by the kernel for want of memory");
     else if (strcmp(x->oom_by, "stage") == 0)
         snprintf(how, size, "ended%s: no memory left of its limit of %s", where, limit);
+    else if (strcmp(x->oom_by, "machine") == 0)
+        snprintf(how, size, "killed%s: %s", where, reason_machine);
     else if (x->oom_by[0] != '\0')
         snprintf(how, size, "killed: over its memory limit of %s", limit);
     return x->oom_by[0] != '\0';

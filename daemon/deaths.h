@@ -33,6 +33,9 @@ struct death {
     uint64_t cpu_ns, elapsed_ns, rss_peak;
 };
 
+/* Why a stage is killed with CODE_OOM that was over no limit of its own. */
+extern const char reason_machine[];
+
 /* A stage that held a lease died: writes its record, which the job's last_death then points to. */
 struct death *deaths_record(struct stage *s, const siginfo_t *info);
 /* One that was written off is gone now: its record, if that is still kept, says how it ended. What it was

@@ -573,8 +573,11 @@ void job_counts(const struct job *j, Pwc__Counts *ret)
 
 const char *job_waiting_for(const struct job *j)
 {
-    if (job_is_terminal(j) || j->stages_on > 0)
+    if (job_is_terminal(j))
         return "";
+    bool held_back = j->d->short_of_memory && j->d->seats_busy < j->d->seats;
+    if (j->stages_on > 0)
+        return held_back && ledger_waiting(&j->ledger) > 0 ? "memory" : "";
     if (j->d->catalogue == NULL || j->d->pool == NULL)
         return "stages";
     if (j->d->short_of_memory)

@@ -25,19 +25,34 @@ static double field(const char *text, const char *key)
     return at != NULL && sscanf(at + strlen(key), "%lf", &v) == 1 ? v : -1;
 }
 
-bool pressure_short(const char *meminfo, const char *psi)
+enum pressure pressure_level(const char *meminfo, const char *psi)
 {
     double total = field(meminfo, "MemTotal:"), available = field(meminfo, "MemAvailable:");
-    if (total > 0 && available >= 0 && available * 100 < total * PRESSURE_AVAILABLE_PERCENT)
-        return true;
-    return field(psi, "full avg10=") > PRESSURE_FULL_PERCENT;
+    if (total > 0 && available >= 0) {
+        double percent = available * 100 / total;
+        if (percent < PRESSURE_AVAILABLE_PERCENT)
+            return percent < PRESSURE_LAST_PERCENT ? PRESSURE_LAST : PRESSURE_SHORT;
+    }
+    return field(psi, "full avg10=") > PRESSURE_FULL_PERCENT ? PRESSURE_SHORT : PRESSURE_NONE;
 }
 
-bool pressure_now(void)
+enum pressure pressure_now(void)
 {
     char meminfo[2048], psi[256];
-    return pressure_short(slurp("/proc/meminfo", meminfo, sizeof meminfo),
+    return pressure_level(slurp("/proc/meminfo", meminfo, sizeof meminfo),
                           slurp("/proc/pressure/memory", psi, sizeof psi));
+}
+
+uint64_t pressure_worth(const char *meminfo)
+{
+    double kib = field(meminfo, "MemTotal:");
+    return kib > 0 ? (uint64_t)(kib * 1024 * PRESSURE_WORTH_PERCENT / 100) : 0;
+}
+
+uint64_t pressure_worth_now(void)
+{
+    char meminfo[2048];
+    return pressure_worth(slurp("/proc/meminfo", meminfo, sizeof meminfo));
 }
 
 uint64_t pressure_resident(const char *status)

@@ -3,7 +3,8 @@
  *
  * No new lease is given out while less than a twentieth of the memory is available, or while everything stood
  * still for memory more than a tenth of the last ten seconds (PSI "full"); what runs goes on, and one lease
- * always may.
+ * always may. When less than a fortieth is left, whoever holds most of it is ended: a stage that eats memory
+ * must not take the machine, though nobody has given it a limit.
  */
 #ifndef PWC_PRESSURE_H
 #define PWC_PRESSURE_H
@@ -14,11 +15,18 @@
 
 #define PRESSURE_AVAILABLE_PERCENT 5.0
 #define PRESSURE_FULL_PERCENT      10.0
+#define PRESSURE_LAST_PERCENT      2.5
+#define PRESSURE_WORTH_PERCENT     10.0 /* who holds less than that of all memory is not the one to end */
+
+enum pressure { PRESSURE_NONE, PRESSURE_SHORT, PRESSURE_LAST };
 
 /* "MemTotal: ..." and "full avg10=..."; texts may be empty (then they say nothing). */
-bool pressure_short(const char *meminfo, const char *psi);
+enum pressure pressure_level(const char *meminfo, const char *psi);
 /* The same of this machine, now. */
-bool pressure_now(void);
+enum pressure pressure_now(void);
+/* Bytes that are worth ending a process for; 0: the text does not say. */
+uint64_t pressure_worth(const char *meminfo);
+uint64_t pressure_worth_now(void);
 
 /* Anonymous and shared bytes by the text of /proc/PID/status; 0 when it does not say. */
 uint64_t pressure_resident(const char *status);

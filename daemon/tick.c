@@ -203,16 +203,48 @@ static void give_memory_back(struct daemon *d)
     d->trim_due = false;
 }
 
+/* One at a time: what it held is not given back at once. */
+static void end_the_largest(struct daemon *d)
+{
+    struct stage *s, *largest = NULL;
+    uint64_t most = pressure_worth_now();
+    TAILQ_FOREACH(s, &d->pool->stages, link)
+    {
+        if (s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_OOM && !s->written_off)
+            return;
+        uint64_t held = s->state == STAGE_BUSY && most > 0 ? pressure_of(s->pid) : 0;
+        if (held > most) {
+            most = held;
+            largest = s;
+        }
+    }
+    if (largest == NULL)
+        return;
+    log_warn("stage %lu (pid %d) holds %lu MiB, and the machine has hardly any left",
+             (unsigned long)largest->id, largest->pid, (unsigned long)(most >> 20));
+    stage_kill(largest, PWC__CODE__CODE_OOM, reason_machine);
+}
+
+static void watch_pressure(struct daemon *d)
+{
+    bool was_short = d->short_of_memory;
+    enum pressure level = d->seats_busy > 0 ? pressure_now() : PRESSURE_NONE;
+    d->short_of_memory = level != PRESSURE_NONE;
+    if (level == PRESSURE_LAST)
+        end_the_largest(d);
+    if (was_short != d->short_of_memory)
+        daemon_touch(d);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct daemon *d = arg;
     struct mono now = clock_now();
     struct stage *s;
-    bool was_short = d->short_of_memory;
-    d->short_of_memory = d->seats_busy > 0 && pressure_now();
+    watch_pressure(d);
     deaths_look_for_oom(d);
-    if (was_short != d->short_of_memory || d->retry_due)
+    if (d->retry_due)
         daemon_touch(d);
     d->retry_due = false;
     TAILQ_FOREACH(s, &d->pool->stages, link)

@@ -59,6 +59,50 @@ test_own_limit() {
     died_of_memory stage
 }
 
+# ---- the machine runs short ----
+
+# machine_has PERCENT: so much is available of a machine of 1 GiB, as pwcd reads it.
+machine_has() {
+    printf 'MemTotal:        1000000 kB\nMemAvailable:    %7d kB\n' $(($1 * 10000)) 1<>"$T/meminfo"
+}
+
+start_on_a_machine_with() {
+    need_root
+    unshare -m true 2>/dev/null || skip "no mount namespaces here"
+    machine_has "$1"
+    # shellcheck disable=SC2016 # expanded there
+    PREFIX=(unshare -m bash -c 'mount --bind "$1" /proc/meminfo && shift && exec "$@"' - "$T/meminfo")
+    start_pwcd --workers 2 --set cgroups=no
+}
+
+jobs_wait_for() {
+    [[ $("$PWCCTL" jobs --json | jq -r '.jobs[0].waiting // ""') == "$1" ]]
+}
+
+# One lease at a time, and both `jobs` and `status` say why; with memory again both seats are taken.
+test_short_machine() {
+    start_on_a_machine_with 4
+    in_background job "$PWCCTL" run fault.none n=100000 ms=20
+    until_true "a job that waits for memory" jobs_wait_for memory
+    "$PWCCTL" status | grep -q 'waiting: memory' || fail "status does not say why: $("$PWCCTL" status)"
+    [[ $(stage_pids "$WORKING" | wc -l) -le 1 ]] || fail "more than one stage works"
+    machine_has 50
+    until_true "a job that waits for nothing" jobs_wait_for ""
+    until_true "both seats in use" eval '[[ $(stage_pids "$WORKING" | wc -l) -eq 2 ]]'
+    kill -INT "$BG"
+    finish_background "$BG"
+}
+
+# Nobody has set a limit. Who holds little is not ended: that would help nobody.
+test_last_of_the_machine() {
+    start_on_a_machine_with 1
+    run_ok fault.none n=100 ms=5 --json
+    equal "deaths" 0 "$(field deaths)"
+    expect_log 'holds [0-9]+ MiB, and the machine has hardly any left'
+    eats 'killed.*: the machine ran out of memory, of which it held the most'
+    died_of_memory machine
+}
+
 # ---- in a cgroup ----
 
 # new_group PARENT: its name goes to GROUP.

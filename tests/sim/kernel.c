@@ -424,9 +424,16 @@ void tail_text(struct tail *t, char *text, size_t size)
     text[0] = '\0';
 }
 
-bool pressure_now(void)
+enum pressure pressure_now(void)
 {
-    return sim_fault(W.p_memory);
+    if (!sim_fault(W.p_memory))
+        return PRESSURE_NONE;
+    return sim_fault(W.p_memory) ? PRESSURE_LAST : PRESSURE_SHORT;
+}
+
+uint64_t pressure_worth_now(void)
+{
+    return 1;
 }
 
 uint64_t pressure_oom_kills(void)

@@ -218,11 +218,17 @@ START_TEST(pressure_reads_the_kernels_texts)
 #define PSI(full)                                                                                            \
     "some avg10=50.00 avg60=1.00 avg300=0.10 total=1\nfull avg10=" full " avg60=0.00 avg300=0.00 total=1\n"
     const char *text = PSI("2.50");
-    ck_assert(pressure_short("", PSI("12.50")));
-    ck_assert(!pressure_short("", text));
-    ck_assert(pressure_short("MemTotal:       1000 kB\nMemFree: 1 kB\nMemAvailable:     49 kB\n", text));
-    ck_assert(!pressure_short("MemTotal:       1000 kB\nMemFree: 1 kB\nMemAvailable:     51 kB\n", text));
-    ck_assert(!pressure_short("", ""));
+    ck_assert_int_eq(pressure_level("", PSI("12.50")), PRESSURE_SHORT);
+    ck_assert_int_eq(pressure_level("", text), PRESSURE_NONE);
+#define AVAILABLE(n) "MemTotal:       1000 kB\nMemFree: 1 kB\nMemAvailable:     " #n " kB\n"
+    ck_assert_int_eq(pressure_level(AVAILABLE(51), text), PRESSURE_NONE);
+    ck_assert_int_eq(pressure_level(AVAILABLE(49), text), PRESSURE_SHORT);
+    ck_assert_int_eq(pressure_level(AVAILABLE(26), text), PRESSURE_SHORT);
+    ck_assert_int_eq(pressure_level(AVAILABLE(24), text), PRESSURE_LAST);
+    ck_assert_int_eq(pressure_level(AVAILABLE(24), ""), PRESSURE_LAST);
+    ck_assert_int_eq(pressure_level("", ""), PRESSURE_NONE);
+    ck_assert_uint_eq(pressure_worth(AVAILABLE(24)), 102400);
+    ck_assert_uint_eq(pressure_worth(""), 0);
     ck_assert_uint_eq(pressure_resident("RssAnon:\t   100 kB\nRssFile:\t 7 kB\nRssShmem:\t   28 kB\n"),
                       128 * 1024);
     ck_assert_uint_gt(pressure_of(getpid()), 0);
