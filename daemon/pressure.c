@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/pressure.h"
@@ -67,6 +68,15 @@ uint64_t pressure_of(pid_t pid)
     char path[40], status[4096];
     snprintf(path, sizeof path, "/proc/%d/status", pid);
     return pressure_resident(slurp(path, status, sizeof status));
+}
+
+uint64_t pressure_threads(pid_t pid)
+{
+    char path[40];
+    struct stat st;
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    return stat(path, &st) == 0 && st.st_nlink > 2 ? (uint64_t)st.st_nlink - 2
+                                                   : 0; /* a link each, and "." and ".." */
 }
 
 uint64_t pressure_kills(const char *vmstat)

@@ -1,5 +1,6 @@
 /*
- * pressure.h - is the machine short of memory, and how much does one process hold? Parsing is pure.
+ * pressure.h - is the machine short of memory, and how much of it, and how many threads, does one process
+ * hold? Parsing is pure.
  *
  * No new lease is given out while less than a twentieth of the memory is available, or while everything stood
  * still for memory more than a tenth of the last ten seconds (PSI "full"); what runs goes on, and one lease
@@ -18,6 +19,8 @@
 #define PRESSURE_LAST_PERCENT      2.5
 #define PRESSURE_WORTH_PERCENT     10.0 /* who holds less than that of all memory is not the one to end */
 
+#define STAGE_THREADS_MAX 1024u
+
 enum pressure { PRESSURE_NONE, PRESSURE_SHORT, PRESSURE_LAST };
 
 /* "MemTotal: ..." and "full avg10=..."; texts may be empty (then they say nothing). */
@@ -31,6 +34,8 @@ uint64_t pressure_worth_now(void);
 /* Anonymous and shared bytes by the text of /proc/PID/status; 0 when it does not say. */
 uint64_t pressure_resident(const char *status);
 uint64_t pressure_of(pid_t pid);
+/* How many threads it has; 0: it is gone. */
+uint64_t pressure_threads(pid_t pid);
 
 /* Processes the kernel has killed for want of memory since it started, by the text of /proc/vmstat. */
 uint64_t pressure_kills(const char *vmstat);

@@ -126,9 +126,18 @@ static void watch_memory(struct job *j, struct stage *s)
         stage_kill(s, PWC__CODE__CODE_OOM, "over its memory limit");
 }
 
+/* No limit of the kernel counts the threads of one process alone, and all stages share what the service may
+ * have. */
+static void watch_threads(struct stage *s)
+{
+    if (s->entered && s->state != STAGE_DYING && pressure_threads(s->pid) > STAGE_THREADS_MAX)
+        stage_kill(s, PWC__CODE__CODE_RLIMIT, "over the limit of threads");
+}
+
 static void watch_stage(struct stage *s, struct mono now)
 {
     small_face(s);
+    watch_threads(s);
     struct job *j = s->job;
     if (s->state == STAGE_DYING && s->lease.kind != LEASE_NONE && mono_since(now, s->since) > WRITE_OFF_NS) {
         write_off(s);

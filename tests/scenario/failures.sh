@@ -204,6 +204,16 @@ test_attempts_of_two_causes() {
         "$("$PWCCTL" deaths --json | jq -r '[.deaths[] | "\(.attempt) of \(.attempts_max)"] | join(", ")')"
 }
 
+# All stages share what the service may have.
+test_threads_without_end() {
+    start_pwcd --workers 2
+    run_ok fault.crowd n=9 at=3 attempts=2 --json
+    counted 9
+    equal "deaths" 2 "$(field deaths)"
+    refused 1 'chunk 3 killed.*: over the limit of threads, attempt 1 of 1' -q fault.crowd n=9 at=3 attempts=9 --retries 0
+    equal "cause" rlimit "$(newest_death cause)"
+}
+
 # Where it was: in the one line and in the record, names of static functions included.
 test_the_reason_names_the_function() {
     start_pwcd --workers 2

@@ -441,6 +441,12 @@ uint64_t pressure_oom_kills(void)
     return 0;
 }
 
+uint64_t pressure_threads(pid_t pid)
+{
+    (void)pid;
+    return 1;
+}
+
 uint64_t pressure_of(pid_t pid)
 {
     const struct proc *p = proc_of_pid(pid);

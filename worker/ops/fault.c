@@ -170,6 +170,28 @@ static int act_bus(struct op_job *job)
     return 0;
 }
 
+static void *thread_of_a_crowd(void *arg)
+{
+    for (;;)
+        pause();
+    return arg;
+}
+
+/* As many threads as it can get, which have nothing to do. */
+static int act_crowd(struct op_job *job)
+{
+    (void)job;
+    pthread_attr_t small;
+    pthread_t t;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 64 << 10);
+    while (pthread_create(&t, &small, thread_of_a_crowd, NULL) == 0)
+        ;
+    for (;;)
+        pause();
+    return 0;
+}
+
 /* ---- forbidden calls ---- */
 
 static void *thread_main(void *arg)
@@ -391,6 +413,7 @@ static const struct op faults[] = {
     FAULT(hang, "Computes for ever"),
     FAULT(stop, "Stops itself"),
     FAULT(leak, "Takes memory until there is none"),
+    FAULT(crowd, "Starts threads until it gets no more"),
     FAULT(overrun, "Writes one byte too far, where it does no harm"),
     FAULT(undefined, "Adds one to the largest integer"),
     FAULT(exit, "Exits"),
