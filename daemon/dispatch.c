@@ -16,7 +16,9 @@
 #define ARENA_TARGET   (16ull << 20) /* results one worker may have waiting */
 #define BATCH_LEASE    8u            /* items a lease: their descriptors must fit one frame */
 #define STEAL_LEAST_NS 1000000.0     /* taking back less than this costs more than it gives */
-#define STATES_BYTES   (PWC_TAIL_MAX - 4096u)
+
+/* Else two fold states could be left that nobody can make one of. */
+_Static_assert(2 * (sizeof(uint32_t) + PWC_STATE_MAX) <= PWC_TAIL_MAX, "a tail holds two fold states");
 
 /* ---- beginning and end of a lease ---- */
 
@@ -193,7 +195,7 @@ static size_t hand_states(struct job *j, struct stage *s, uint8_t *tail)
 {
     size_t len = 0;
     struct fold_state *f;
-    while ((f = STAILQ_FIRST(&j->states)) != NULL && len + 4 + f->len <= STATES_BYTES) {
+    while ((f = STAILQ_FIRST(&j->states)) != NULL && len + 4 + f->len <= PWC_TAIL_MAX) {
         uint32_t n = (uint32_t)f->len;
         memcpy(tail + len, &n, sizeof n);
         memcpy(tail + len + 4, f->bytes, f->len);
@@ -306,7 +308,8 @@ static bool lease_chunks(struct job *j)
     return true;
 }
 
-/* All is computed and the states must become results: a lease of no chunks. */
+/* All is computed and the states must become results: a lease of no chunks. While they do not fit one message
+ * it makes one of those that do. */
 static bool lease_finish(struct job *j)
 {
     struct stage *s = dispatch_find_stage(j, 1);

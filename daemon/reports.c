@@ -230,11 +230,19 @@ static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m
         flow_plan_failed(j, m->code, m->reason);
 }
 
-static void report_finish(struct job *j, struct stage *s, const Stage__Report *m)
+/* Unless it was handed all states there are, it owes one that holds what it was handed. */
+static bool finish_is_lie(const struct lease *l, const Stage__Report *m, const struct frame *f)
+{
+    return m->code == PWC__CODE__CODE_OK && !l->final && !state_fits(f);
+}
+
+static void report_finish(struct job *j, struct stage *s, const Stage__Report *m, const struct frame *f)
 {
     bool error = m->code != PWC__CODE__CODE_OK;
-    if (!error)
+    if (!error && s->lease.final)
         flow_keep_results(j, m->results, m->n_results);
+    else if (!error)
+        keep_state(j, f);
     s->lease.why = m->code;
     dispatch_release(s, error);
     if (error)
@@ -250,7 +258,8 @@ void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
         s->d->totals.dropped++;
         return;
     }
-    if (kind == LEASE_CHUNKS && judge(j, &s->lease, m, f) == CLAIM_LIE) {
+    if ((kind == LEASE_CHUNKS && judge(j, &s->lease, m, f) == CLAIM_LIE) ||
+        (kind == LEASE_FINISH && finish_is_lie(&s->lease, m, f))) {
         stage_garbage(s, "reported what cannot be true");
         return;
     }
@@ -259,7 +268,7 @@ void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
     if (kind == LEASE_CHUNKS) {
         report_chunks(j, s, m, f);
     } else if (kind == LEASE_FINISH) {
-        report_finish(j, s, m);
+        report_finish(j, s, m, f);
     } else {
         j->planner = NULL;
         s->lease.why = m->code;

@@ -52,6 +52,18 @@ test_histogram() {
     grep -q '64 64 64 64' "$T/out" || fail "counts: $(<"$T/out")"
 }
 
+# The last leases of that many workers leave more states than one message holds.
+test_histogram_of_many_workers() {
+    stop_pwcd
+    start_pwcd --workers 16
+    head -c 64M /dev/urandom >n
+    run_ok array.histogram n type=uint8 bins=4 min=0 max=256 -j 1 --json
+    local want
+    want=$(jq -c .results "$T/out")
+    run_ok array.histogram n type=uint8 bins=4 min=0 max=256 --json
+    equal "histogram with 16 workers" "$want" "$(jq -c .results "$T/out")"
+}
+
 # A hole of 3 GiB and one number at its end: nothing is copied, nothing allocated.
 test_large_sparse_file() {
     truncate -s 3G n

@@ -143,14 +143,13 @@ static void check_ledger(const struct job *j, uint64_t held)
 
 /* ---- fold states ---- */
 
-static void add_states(const struct fold_list *list, uint64_t sum[2])
+static void add_states(const struct spec *s, const struct fold_list *list, uint64_t sum[2])
 {
     const struct fold_state *f;
     STAILQ_FOREACH(f, list, link)
     {
         uint64_t v[2];
-        SIM_CHECK(f->len == sizeof v, "a fold state of %zu bytes was kept", f->len);
-        memcpy(v, f->bytes, sizeof v);
+        spec_get_state(s, f->bytes, f->len, v);
         sum[0] += v[0];
         sum[1] += v[1];
     }
@@ -162,12 +161,12 @@ static void check_fold(const struct job *j)
     uint64_t have[2] = {0, 0}, want[2] = {0, j->ledger.done.count}, done = mask_of(&j->ledger.done);
     if (j->absorb != PWC__ABSORB__ABSORB_FOLDED || j->got_results || j->state != PWC__JOB_STATE__JOB_RUNNING)
         return;
-    add_states(&j->states, have);
+    add_states(s, &j->states, have);
     const struct stage *x;
     TAILQ_FOREACH(x, &j->d->pool->stages, link)
     {
         if (x->job == j)
-            add_states(&x->lease.handed, have);
+            add_states(s, &x->lease.handed, have);
     }
     for (uint64_t c = 0; c < s->chunks; c++)
         if ((done >> c & 1) != 0)

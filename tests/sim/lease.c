@@ -12,9 +12,26 @@
 
 #include "tests/sim/sim.h"
 
+#define STATE_LEAST (2 * sizeof(uint64_t))
+
 uint64_t spec_value(const struct spec *s, uint64_t chunk)
 {
     return sim_mix(s->salt, chunk + 1);
+}
+
+void spec_put_state(const struct spec *s, const uint64_t v[2], uint8_t *bytes)
+{
+    memset(bytes, (int)(s->salt & 0xff), s->state_bytes);
+    memcpy(bytes, v, STATE_LEAST);
+}
+
+void spec_get_state(const struct spec *s, const uint8_t *bytes, size_t len, uint64_t v[2])
+{
+    uint8_t whole[PWC_STATE_MAX];
+    SIM_CHECK(len == s->state_bytes, "a fold state of %zu bytes instead of %u", len, s->state_bytes);
+    memcpy(v, bytes, STATE_LEAST);
+    spec_put_state(s, v, whole);
+    SIM_CHECK(memcmp(whole, bytes, len) == 0, "a fold state is not what was sent");
 }
 
 /* Some jobs have a few chunks that take much longer: their leases are worth taking apart. */
@@ -37,19 +54,21 @@ static bool rows_there(const struct proc *p)
 
 /* ---- beginning ---- */
 
-static void take_states(struct proc *p, const uint8_t *tail, size_t len)
+/* Returns how many came. */
+static unsigned take_states(struct proc *p, const uint8_t *tail, size_t len)
 {
     uint64_t state[2];
     uint32_t n;
-    for (; len > 0; tail += 4 + n, len -= 4 + n) {
+    unsigned states = 0;
+    for (; len > 0; tail += 4 + n, len -= 4 + n, states++) {
         memcpy(&n, tail, sizeof n);
-        SIM_CHECK(len >= 4 && n == sizeof state && n <= len - 4,
-                  "a fold state of %u bytes came with lease %lu", n, (ul)p->lease);
-        memcpy(state, tail + 4, sizeof state);
+        SIM_CHECK(len >= 4 && n <= len - 4, "a fold state of %u bytes came with lease %lu", n, (ul)p->lease);
+        spec_get_state(p->job->spec, tail + 4, n, state);
         p->sum += state[0];
         p->count += state[1];
         p->had_states = true;
     }
+    return states;
 }
 
 static void check_lease(const struct proc *p, const Stage__Lease *m, const struct packet *in)
@@ -58,7 +77,6 @@ static void check_lease(const struct proc *p, const Stage__Lease *m, const struc
     SIM_CHECK(m->first + m->n <= o->chunks && m->first + m->n >= m->first,
               "lease %lu: chunks %lu to %lu of %lu", (ul)m->lease, (ul)m->first, (ul)(m->first + m->n),
               (ul)o->chunks);
-    SIM_CHECK(m->n > 0 || m->final, "lease %lu is empty", (ul)m->lease);
     SIM_CHECK(o->result_bytes == 0 ||
                   (p->arena != NULL && m->offset + m->n * o->result_bytes <= p->arena->mem.bytes),
               "lease %lu does not fit the arena", (ul)m->lease);
@@ -83,7 +101,8 @@ void lease_start(struct proc *p, const Stage__Lease *m, const struct packet *in)
     p->sum = p->count = 0;
     p->code = PWC__CODE__CODE_OK;
     p->began = (uint64_t)sim_now();
-    take_states(p, in->bytes + in->body_len, in->tail_len);
+    unsigned states = take_states(p, in->bytes + in->body_len, in->tail_len);
+    SIM_CHECK(m->n > 0 || m->final || states > 1, "lease %lu is of nothing", (ul)m->lease);
     sim_log("stage %lu: lease %lu of job %lu: chunks %lu to %lu%s", (ul)p->number, (ul)p->lease,
             (ul)p->job->job, (ul)p->first, (ul)(p->first + p->n), p->final ? ", final" : "");
     if (p->arena != NULL)
@@ -191,7 +210,7 @@ static const char *lie(struct proc *p, Stage__Report *m)
     }
 }
 
-static size_t fold_tail(struct proc *p, Stage__Report *m, uint8_t tail[20])
+static size_t fold_tail(struct proc *p, Stage__Report *m, uint8_t *tail)
 {
     bool wanted = folds(p->job->spec) && !p->broken && (m->done > 0 || p->had_states || p->final);
     if (p->final && m->code == PWC__CODE__CODE_OK && m->done >= p->n && !p->broken) {
@@ -203,15 +222,14 @@ static size_t fold_tail(struct proc *p, Stage__Report *m, uint8_t tail[20])
     }
     if (!wanted)
         return 0;
-    uint32_t n = 16;
+    uint32_t n = p->job->spec->state_bytes;
     memcpy(tail, &n, 4);
-    memcpy(tail + 4, &p->sum, 8);
-    memcpy(tail + 12, &p->count, 8);
+    spec_put_state(p->job->spec, (uint64_t[2]){p->sum, p->count}, tail + 4);
     if (!p->liar || !sim_fault(W.p_lie * 5))
-        return 20;
+        return n + 4;
     p->job->spec->trouble++;
     sim_log("stage %lu: a malformed fold state", (ul)p->number);
-    return sim_rnd(20);
+    return sim_rnd(n + 4);
 }
 
 static void send_report(struct proc *p)
@@ -220,7 +238,7 @@ static void send_report(struct proc *p)
     Stage__Report m = STAGE__REPORT__INIT;
     Pwc__Value values[2] = {PWC__VALUE__INIT, PWC__VALUE__INIT};
     Pwc__Param params[2] = {PWC__PARAM__INIT, PWC__PARAM__INIT}, *list[2] = {&params[0], &params[1]};
-    uint8_t tail[20];
+    uint8_t tail[PWC_STATE_MAX + 4];
     m.lease = p->lease;
     m.job = p->job->job;
     m.done = p->at - p->first;

@@ -173,6 +173,7 @@ struct spec {
     uint64_t chunks, result_bytes;
     bool whole, producer, raster, windowed, bad_finish, uneven; /* no raster: workers read the input */
     uint32_t window;                                            /* windowed: chunks the raster holds */
+    uint32_t state_bytes;                                       /* of its fold states */
     int64_t chunk_ns;                                           /* what one takes */
     uint32_t plan_errors;                                       /* so often its planner reports an error */
     struct poison poison[SIM_POISONS];
@@ -199,6 +200,9 @@ struct spec {
     } trace;
 };
 uint64_t spec_value(const struct spec *s, uint64_t chunk);
+/* A fold state: a sum and how many chunks it is of, with as much behind them as the op's states have. */
+void spec_put_state(const struct spec *s, const uint64_t v[2], uint8_t *bytes);
+void spec_get_state(const struct spec *s, const uint8_t *bytes, size_t len, uint64_t v[2]);
 struct spec *spec_of_job(uint64_t job); /* NULL: not one of this world's */
 
 /* ---- proc.c, nursery.c, lease.c, roles.c: the nursery and stages ---- */
@@ -360,8 +364,8 @@ struct world {
     unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_memory, p_broken, p_steal_race;
     int64_t kernel_failed;   /* when: what could have been done may wait for the next tick */
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
-    bool crowded, swarm, nosy, halts, ending, ended_early;
-    struct due child_news; /* SIGCHLD */
+    bool crowded, swarm, wide, nosy, halts, ending, ended_early; /* wide: many seats, large fold states */
+    struct due child_news;                                       /* SIGCHLD */
     uint64_t steps;
 };
 extern struct world W;

@@ -130,9 +130,11 @@ static void make_spec(struct spec *s, unsigned index)
     *s = (struct spec){.index = index, .salt = sim_rnd(UINT64_MAX), .op = (enum op_kind)sim_rnd(OP_KINDS)};
     if (W.crowded || W.swarm)
         s->op = W.crowded ? OP_SERIAL : OP_COUNT;
+    else if (W.wide)
+        s->op = sim_chance(500) ? OP_FOLD : OP_COUNT_FOLD;
     s->client = &W.clients[sim_rnd(W.nclients)];
     s->client->todo |= 1u << index;
-    s->chunks = 1 + sim_rnd(sim_chance(300) ? 60 : sim_chance(500) ? 14 : 4);
+    s->chunks = 1 + sim_rnd(sim_chance(W.wide ? 900 : 300) ? 60 : sim_chance(500) ? 14 : 4);
     if (W.swarm)
         s->chunks = 1;
     else if ((s->op == OP_COUNT || s->op == OP_COUNT_FOLD) && sim_chance(30))
@@ -146,6 +148,7 @@ static void make_spec(struct spec *s, unsigned index)
     s->raster = s->producer && sim_chance(700);
     s->windowed = s->producer && s->op == OP_SERIAL && sim_chance(500);
     s->window = 2 + (uint32_t)sim_rnd(6);
+    s->state_bytes = W.wide && sim_chance(700) ? PWC_STATE_MAX - (uint32_t)sim_rnd(PWC_STATE_MAX / 2) : 16;
     s->chunk_ns = (int64_t)(10 * NS_PER_US << sim_rnd(W.swarm && !sim_chance(100) ? 2 : 10));
     s->uneven = sim_chance(400);
     s->plan_errors = planned && sim_chance(50) ? 1 + (uint32_t)sim_rnd(3) : 0;
@@ -182,6 +185,7 @@ static void make_world(void)
     make_faults();
     W.crowded = sim_chance(60);
     W.swarm = !W.crowded && sim_chance(150);
+    W.wide = !W.crowded && !W.swarm && sim_chance(60);
     W.nosy = sim_chance(200);
     W.halts = sim_chance(100);
     W.nclients = 1 + (unsigned)sim_rnd(W.crowded ? 3 : sim_chance(500) ? 1 : 4);
@@ -224,7 +228,7 @@ static void daemon_start(struct daemon *d)
     d->cfg = defaults;
     d->cfg.idle_stage_timeout = 2 * NS_PER_S;
     d->cfg.stall_timeout = (int64_t)(2 + sim_rnd(10)) * NS_PER_S;
-    d->seats = 1 + (uint32_t)sim_rnd(sim_chance(500) ? 2 : 4);
+    d->seats = W.wide ? 8 + (uint32_t)sim_rnd(24) : 1 + (uint32_t)sim_rnd(sim_chance(500) ? 2 : 4);
     d->cfg.stages_max = sim_chance(300) ? d->seats + 3 + (uint32_t)sim_rnd(3) : 0;
     d->cfg.history = sim_chance(50) ? (uint32_t)sim_rnd(3) : 100;
     d->cfg.quarantine_kept = sim_chance(100) ? (uint32_t)sim_rnd(3) : 100;
