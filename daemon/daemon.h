@@ -57,9 +57,11 @@ struct daemon {
     struct session_list sessions;
     uint32_t nsessions;
 
-    struct user_list users;
-    uint64_t used_floor;     /* time in seats from which users are compared; only grows */
-    struct job_list history; /* ended jobs, newest last */
+    struct user_list users;          /* all that are known */
+    struct user_list busy;           /* those with jobs; whose turn is next stands first, see dispatch.c */
+    uint32_t nusers, users_sweep_at; /* so many are too many to keep those who have nothing here */
+    uint64_t used_floor;             /* time in seats from which users are compared; only grows */
+    struct job_list history;         /* ended jobs, newest last */
     uint32_t nhistory;
     uint64_t next_job;
     uint64_t next_domain;

@@ -381,28 +381,53 @@ static bool before(const struct user *a, const struct user *b)
     return a->running != b->running ? a->running < b->running : a->used_ns < b->used_ns;
 }
 
-/* Users are few; those that were tried and had nothing are passed over until the next turn. */
-static bool serve_fairest(struct daemon *d, uint64_t *tried)
+/* Few have moved since the last turn, and who has just come stands last: one walk, and a few steps back. */
+static void sort_users(struct daemon *d)
 {
-    struct user *u, *best = NULL;
-    unsigned i = 0, at = 0;
-    TAILQ_FOREACH(u, &d->users, link)
-    {
-        if (u->nactive > 0 && (i >= 64 || (*tried >> i & 1) == 0) && (best == NULL || before(u, best))) {
-            best = u;
-            at = i;
-        }
-        i++;
+    struct user *u, *next, *p;
+    for (u = TAILQ_FIRST(&d->busy); u != NULL; u = next) {
+        next = TAILQ_NEXT(u, busy_link);
+        p = TAILQ_PREV(u, user_list, busy_link);
+        if (p == NULL || !before(u, p))
+            continue;
+        do
+            p = TAILQ_PREV(p, user_list, busy_link);
+        while (p != NULL && before(u, p));
+        TAILQ_REMOVE(&d->busy, u, busy_link);
+        if (p != NULL)
+            TAILQ_INSERT_AFTER(&d->busy, p, u, busy_link);
+        else
+            TAILQ_INSERT_HEAD(&d->busy, u, busy_link);
     }
-    if (best == NULL)
-        return false;
-    if (serve_user(best)) {
-        *tried = 0;
-        return true;
-    }
-    if (at < 64)
-        *tried |= 1ull << at;
-    return at < 64;
+}
+
+/* Stands behind all that come before him now, or come as he does. Returns who stands where he stood. */
+static struct user *step_back(struct daemon *d, struct user *u)
+{
+    struct user *next = TAILQ_NEXT(u, busy_link), *x = next;
+    if (next == NULL || before(u, next))
+        return u;
+    TAILQ_REMOVE(&d->busy, u, busy_link);
+    while (x != NULL && !before(u, x))
+        x = TAILQ_NEXT(x, busy_link);
+    if (x != NULL)
+        TAILQ_INSERT_BEFORE(x, u, busy_link);
+    else
+        TAILQ_INSERT_TAIL(&d->busy, u, busy_link);
+    return next;
+}
+
+static bool seat_is_free(const struct daemon *d)
+{
+    return d->seats_busy < (d->short_of_memory ? 1 : d->seats);
+}
+
+/* Who has nothing to start is passed over: what the others start gives him nothing that he lacks. */
+static void serve_users(struct daemon *d)
+{
+    struct user *u = TAILQ_FIRST(&d->busy);
+    while (u != NULL && seat_is_free(d))
+        u = u->nactive > 0 && serve_user(u) ? step_back(d, u) : TAILQ_NEXT(u, busy_link);
 }
 
 /* ---- the tail ---- */
@@ -456,7 +481,7 @@ static void keep_reserve(struct daemon *d)
 {
     struct user *u;
     struct job *j, *heaviest = NULL;
-    TAILQ_FOREACH(u, &d->users, link)
+    TAILQ_FOREACH(u, &d->busy, busy_link)
     {
         TAILQ_FOREACH(j, &u->active, link)
         {
@@ -483,23 +508,17 @@ void dispatch_run(struct daemon *d)
     jobs_advance(d);
     struct user *u;
     struct job *j;
-    TAILQ_FOREACH(u, &d->users, link)
+    TAILQ_FOREACH(u, &d->busy, busy_link)
     {
         TAILQ_FOREACH(j, &u->active, link)
         {
             roles_fill(j);
         }
     }
-    uint64_t tried = 0;
-    bool stolen = false;
-    while (d->seats_busy < (d->short_of_memory ? 1 : d->seats)) {
-        if (serve_fairest(d, &tried))
-            continue;
-        if (stolen || !steal(d))
-            break;
-        stolen = true;
-        tried = 0;
-    }
+    sort_users(d);
+    serve_users(d);
+    if (seat_is_free(d) && steal(d))
+        serve_users(d);
     small_ahead(d);
     keep_reserve(d);
     pool_balance(d->pool);

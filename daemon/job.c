@@ -1,5 +1,5 @@
 /* job.c - see job.h: life and counts. Where jobs are found is in jobs.c, descriptors of batches in items.c,
- * work in dispatch.c and flow.c. */
+ * work in dispatch.c and flow.c, whose they are in users.c. */
 #include <endian.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,81 +19,11 @@
 #include "daemon/watch.h"
 #include "ipc/log.h"
 
-#define DOMAINS_KEPT 64u /* labels of a user that are remembered though nobody uses them */
-
 #ifdef __SANITIZE_ADDRESS__ /* which is to notice when one is used behind its end */
 #define SPARE_JOBS 0u
 #else
 #define SPARE_JOBS 128u /* as many as a few turns of the loop take in and give up */
 #endif
-
-/* ---- users and their domains ---- */
-
-struct user *user_get(struct daemon *d, uid_t uid)
-{
-    struct user *u;
-    TAILQ_FOREACH(u, &d->users, link)
-    {
-        if (u->uid == uid)
-            return u;
-    }
-    u = xcalloc(1, sizeof *u);
-    u->uid = uid;
-    for (int i = 0; i < PRIORITIES; i++)
-        TAILQ_INIT(&u->waiting[i]);
-    TAILQ_INIT(&u->active);
-    TAILQ_INIT(&u->flying);
-    TAILQ_INSERT_TAIL(&d->users, u, link);
-    return u;
-}
-
-uint64_t job_new_domain(struct daemon *d)
-{
-    return ++d->next_domain;
-}
-
-static void forget_unused(struct daemon *d, struct user *u)
-{
-    struct domain *dom, *next;
-    for (dom = LIST_FIRST(&u->domains); dom != NULL; dom = next) {
-        next = LIST_NEXT(dom, link);
-        if (dom->jobs > 0 || pool_has_domain(d->pool, dom->id))
-            continue;
-        LIST_REMOVE(dom, link);
-        free(dom);
-        u->ndomains--;
-    }
-    u->sweep_at = MAX(2 * u->ndomains, DOMAINS_KEPT);
-}
-
-static struct domain *domain_of(struct daemon *d, struct user *u, const char *label)
-{
-    struct domain *dom;
-    LIST_FOREACH(dom, &u->domains, link)
-    {
-        if (strcmp(dom->label, label) == 0)
-            return dom;
-    }
-    if (u->ndomains >= MAX(u->sweep_at, DOMAINS_KEPT))
-        forget_unused(d, u);
-    dom = xcalloc(1, sizeof *dom);
-    dom->id = job_new_domain(d);
-    snprintf(dom->label, sizeof dom->label, "%s", label);
-    LIST_INSERT_HEAD(&u->domains, dom, link);
-    u->ndomains++;
-    return dom;
-}
-
-static void take_domain(struct job *j)
-{
-    if (j->isolation != PWC__ISOLATION__ISOLATION_USER) {
-        j->domain = job_new_domain(j->d);
-        return;
-    }
-    j->home = domain_of(j->d, j->user, j->label);
-    j->home->jobs++;
-    j->domain = j->home->id;
-}
 
 bool job_is_terminal(const struct job *j)
 {
@@ -108,6 +38,17 @@ const char *job_state_name(Pwc__JobState s)
 }
 
 /* ---- birth ---- */
+
+static void take_domain(struct job *j)
+{
+    if (j->isolation != PWC__ISOLATION__ISOLATION_USER) {
+        j->domain = job_new_domain(j->d);
+        return;
+    }
+    j->home = user_domain(j->d, j->user, j->label);
+    j->home->jobs++;
+    j->domain = j->home->id;
+}
 
 static uint32_t retries(int32_t given, bool set, uint32_t def)
 {
@@ -255,6 +196,7 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     j->small = job_is_small(j);
     jobs_add(d, j);
     user->jobs++;
+    user_is_busy(d, user);
     TAILQ_INSERT_TAIL(&user->waiting[MIN(MAX(j->priority + 20, 0), PRIORITIES - 1)], j, link);
     daemon_touch(d);
     return j;
@@ -266,7 +208,7 @@ static void raise_floor(struct daemon *d)
 {
     const struct user *u;
     uint64_t least = UINT64_MAX;
-    TAILQ_FOREACH(u, &d->users, link)
+    TAILQ_FOREACH(u, &d->busy, busy_link)
     {
         if (u->nactive > 0)
             least = MIN(least, u->used_ns);
@@ -314,18 +256,24 @@ void job_land(struct job *j)
     j->flying = false;
 }
 
+static void advance_user(struct user *u, uint32_t most)
+{
+    bool some = u->jobs > u->nactive; /* mostly none waits, and there are many queues */
+    for (int i = 0; some && i < PRIORITIES && u->nactive - u->nflying < most; i++) {
+        struct job *j;
+        while (u->nactive - u->nflying < most && (j = TAILQ_FIRST(&u->waiting[i])) != NULL)
+            job_activate(j);
+    }
+}
+
 void jobs_advance(struct daemon *d)
 {
-    struct user *u;
-    TAILQ_FOREACH(u, &d->users, link)
-    {
-        uint32_t most = 2 * d->seats + 2;
-        bool some = u->jobs > u->nactive; /* mostly none waits, and there are many queues */
-        for (int i = 0; some && i < PRIORITIES && u->nactive - u->nflying < most; i++) {
-            struct job *j;
-            while (u->nactive - u->nflying < most && (j = TAILQ_FIRST(&u->waiting[i])) != NULL)
-                job_activate(j);
-        }
+    struct user *u, *next;
+    for (u = TAILQ_FIRST(&d->busy); u != NULL; u = next) {
+        next = TAILQ_NEXT(u, busy_link);
+        advance_user(u, 2 * d->seats + 2);
+        if (u->jobs == 0)
+            user_rests(d, u);
     }
 }
 

@@ -33,11 +33,12 @@
 struct watch;
 
 struct user {
-    TAILQ_ENTRY(user) link;
-    uid_t uid;
-    uint32_t jobs, clients;
-    uint32_t nactive, running; /* jobs with a turn; seats in use */
+    TAILQ_ENTRY(user) link, busy_link;
     uint64_t used_ns;          /* time in seats: who used less comes first */
+    uint32_t nactive, running; /* jobs with a turn; seats in use */
+    uid_t uid;
+    bool busy;                     /* in that list */
+    uint32_t jobs, known, clients; /* known: jobs and those of the history */
     struct job_list waiting[PRIORITIES];
     struct job_list active; /* the head has waited longest for a lease */
     struct job_list flying; /* small ones that are leased: active, but there is nothing to give out */
@@ -177,7 +178,14 @@ struct request_key request_key(const struct user *u, const void *bytes, size_t l
 /* The one that this request has made already; NULL: none, or the request has no key. */
 const struct job *jobs_by_key(struct daemon *d, const struct request_key *key);
 
+/* users.c. Forgotten when nothing of theirs is left here: no client, no job, be it of the history, and no
+ * stage; and with them what they used. */
 struct user *user_get(struct daemon *d, uid_t uid);
+void user_is_busy(struct daemon *d, struct user *u); /* he has a job */
+void user_rests(struct daemon *d, struct user *u);
+struct domain *user_domain(struct daemon *d, struct user *u, const char *label);
+uint64_t job_new_domain(struct daemon *d);
+
 bool job_is_terminal(const struct job *j);
 const char *job_state_name(Pwc__JobState s);
 /* In a trace what begins stands behind what ended in the same turn. */
@@ -197,7 +205,8 @@ void job_activate(struct job *j);
 /* A small job is leased, or is not any more. */
 void job_fly(struct job *j);
 void job_land(struct job *j);
-/* Gives users' waiting jobs their turn while there is room. */
+/* Gives users' waiting jobs their turn while there is room. Only here does a user with no jobs stop being
+ * busy: elsewhere that list may be walked while jobs end. */
 void jobs_advance(struct daemon *d);
 /* Sets the outcome and calls back its stages; terminal as soon as none holds a lease of it. */
 void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *fmt, ...) PRINTF(4, 5);
@@ -208,7 +217,6 @@ void job_check(struct job *j);
 void job_free(struct job *j);
 void jobs_free_spare(struct daemon *d);
 void job_session_gone(struct job *j);
-uint64_t job_new_domain(struct daemon *d);
 
 /* ---- descriptors ---- */
 void job_want(struct job *j);

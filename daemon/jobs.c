@@ -88,6 +88,7 @@ void jobs_add(struct daemon *d, struct job *j)
     j->hash_next = d->jobs[bucket(d, j->id)];
     d->jobs[bucket(d, j->id)] = j;
     d->njobs++;
+    j->user->known++;
     if (j->key.len > 0)
         must(tsearch(&j->key, &d->keyed, by_key));
 }
@@ -99,6 +100,7 @@ void jobs_remove(struct daemon *d, struct job *j)
         at = &(*at)->hash_next;
     *at = j->hash_next;
     d->njobs--;
+    j->user->known--;
     if (j->key.len > 0)
         tdelete(&j->key, &d->keyed, by_key);
 }

@@ -248,7 +248,7 @@ void flow_stage_gone(struct stage *s)
 void flow_cannot_start(struct daemon *d, const char *why)
 {
     struct user *u;
-    TAILQ_FOREACH(u, &d->users, link)
+    TAILQ_FOREACH(u, &d->busy, busy_link)
     {
         struct job *j, *next;
         for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {

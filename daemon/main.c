@@ -69,7 +69,7 @@ static uint32_t jobs_alive(const struct daemon *d)
 {
     uint32_t n = 0;
     const struct user *u;
-    TAILQ_FOREACH(u, &d->users, link)
+    TAILQ_FOREACH(u, &d->busy, busy_link)
     {
         n += u->jobs;
     }

@@ -284,7 +284,7 @@ static void count_jobs(const struct daemon *d, Pwc__Status *m)
 {
     const struct user *u;
     const struct job *j;
-    TAILQ_FOREACH(u, &d->users, link)
+    TAILQ_FOREACH(u, &d->busy, busy_link)
     {
         m->jobs_queued += u->jobs - u->nactive;
         m->jobs_running += u->nflying;

@@ -124,7 +124,7 @@ static bool roles_fit(const struct job *j)
     uint32_t taken = 0;
     const struct user *u;
     const struct job *other;
-    TAILQ_FOREACH(u, &j->d->users, link)
+    TAILQ_FOREACH(u, &j->d->busy, busy_link)
     {
         TAILQ_FOREACH(other, &u->active, link)
         {

@@ -17,6 +17,7 @@ void tables_init(struct daemon *d)
     TAILQ_INIT(&d->later);
     TAILQ_INIT(&d->sessions);
     TAILQ_INIT(&d->users);
+    TAILQ_INIT(&d->busy);
     TAILQ_INIT(&d->history);
     TAILQ_INIT(&d->deaths);
     TAILQ_INIT(&d->quarantine);
@@ -44,7 +45,7 @@ void tables_end_jobs(struct daemon *d, bool waiting_only)
 {
     struct user *u;
     struct job *j, *next;
-    TAILQ_FOREACH(u, &d->users, link)
+    TAILQ_FOREACH(u, &d->busy, busy_link)
     {
         for (int i = 0; i < PRIORITIES; i++)
             while ((j = TAILQ_FIRST(&u->waiting[i])) != NULL)

@@ -202,7 +202,7 @@ static void tell_clients(const struct job_list *list)
 static void give_memory_back(struct daemon *d)
 {
     const struct user *u;
-    TAILQ_FOREACH(u, &d->users, link)
+    TAILQ_FOREACH(u, &d->busy, busy_link)
     {
         if (u->jobs > 0)
             return;
@@ -262,7 +262,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     }
     watch_stops(d, now);
     struct user *u;
-    TAILQ_FOREACH(u, &d->users, link)
+    TAILQ_FOREACH(u, &d->busy, busy_link)
     {
         tell_clients(&u->active);
         tell_clients(&u->flying);
@@ -289,7 +289,7 @@ void tick_init(struct daemon *d)
 static int64_t next_tick(const struct daemon *d)
 {
     const struct user *u;
-    TAILQ_FOREACH(u, &d->users, link)
+    TAILQ_FOREACH(u, &d->busy, busy_link)
     {
         if (u->jobs > 0)
             return TICK_NS;

@@ -444,6 +444,59 @@ START_TEST(watchers_of_a_job)
 }
 END_TEST
 
+/* ---- many users ---- */
+
+#define USERS 100u
+
+/* Whoever waits for something comes before those who compute, and gets nothing: the seats go on to the next.
+ */
+START_TEST(who_has_nothing_to_start_holds_up_nobody)
+{
+    if (!root)
+        return;
+    static struct peer p[USERS];
+    static const struct job_spec long_one = {.op = "noop", .params = {"n", "100000000"}};
+    struct peer q = peer_open_as(&v, NEIGHBOUR);
+    for (unsigned i = 0; i < USERS; i++) {
+        p[i] = peer_open_as(&v, 20000 + i);
+        peer_submit(&p[i], 1, &waits);
+        ck_assert_uint_ne(peer_accepted(&p[i]), 0);
+    }
+    peer_submit(&q, 1, &long_one);
+    Pwc__Finished *f = peer_await(&q, PWC_MSG_FINISHED);
+    ck_assert_msg(f->state == PWC__JOB_STATE__JOB_DONE, "%s", f->reason);
+    msg_free(&f->base);
+    for (unsigned i = 0; i < USERS; i++)
+        peer_free(&p[i]);
+    peer_free(&q);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+/* What is kept of users that are gone must not grow. */
+START_TEST(users_come_and_go)
+{
+    if (!root)
+        return;
+    size_t before = 0;
+    for (unsigned i = 0; i < 10000 / SLOWER; i++) {
+        struct peer p = peer_open_as(&v, 20000 + i);
+        peer_free(&p);
+        if (i == 1000)
+            before = victim_rss_kib(&v);
+    }
+#ifndef PWC_SANITIZED
+    size_t after = victim_rss_kib(&v);
+    ck_assert_msg(after <= before + 512, "10000 users: from %zu to %zu KiB", before, after);
+#else
+    (void)before;
+#endif
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+/* ---- what is asked of jobs ---- */
+
 START_TEST(guessed_jobs)
 {
     struct peer p = stranger();
@@ -504,6 +557,8 @@ int main(void)
     tcase_add_test(t, others_jobs_are_not_theirs);
     tcase_add_test(t, items_from_the_wrong_connection);
     tcase_add_test(t, watchers_of_a_job);
+    tcase_add_test(t, who_has_nothing_to_start_holds_up_nobody);
+    tcase_add_test(t, users_come_and_go);
     tcase_add_test(t, guessed_jobs);
     tcase_add_test(t, lists_after_many_jobs);
     tcase_add_test(t, more_than_may_connect);

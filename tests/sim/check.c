@@ -26,12 +26,14 @@
 #define LEASE_NS       (30 * NS_PER_MS) /* what one of theirs counts at most: some are stopped, or hang */
 #define DEBT_NS        (20 * NS_PER_S)  /* no lease takes longer here */
 
+#define USERS_MOST 70u /* that are remembered, though those who were here are many more */
+
 static struct {
     uint64_t next_lease;
     uint64_t next_stage; /* and whether the pool rested, after the step before */
     bool rested;
     struct passed {
-        const struct user *user;
+        uid_t uid;
         bool waits;
         unsigned leases;
         uint64_t others, last, allowed;
@@ -403,9 +405,9 @@ static bool could_run(const struct user *u)
 static struct passed *passed_over(const struct user *u)
 {
     for (unsigned i = 0; i < ARRAY_LEN(seen.passed); i++) {
-        if (seen.passed[i].user == NULL)
-            seen.passed[i].user = u;
-        if (seen.passed[i].user == u)
+        if (seen.passed[i].uid == 0)
+            seen.passed[i].uid = u->uid;
+        if (seen.passed[i].uid == u->uid)
             return &seen.passed[i];
     }
     sim_fail("too many users");
@@ -435,6 +437,8 @@ static void check_fairness(const struct daemon *d)
     const struct stage *s;
     TAILQ_FOREACH(u, &d->users, link)
     {
+        if (u->uid >= STRANGERS)
+            continue;
         struct passed *p = passed_over(u);
         uint64_t least, others = used_by_others(d, u, &least);
         uint64_t more = others > p->last ? MIN(others - p->last, (uint64_t)LEASE_NS) : 0;
@@ -491,6 +495,7 @@ static uint32_t check_user(const struct user *u, uint32_t *ret_fds)
     SIM_CHECK(u->nactive == active && u->jobs == jobs + active && u->running == running,
               "uid %u: counts %u active, %u jobs, %u running; has %u, %u, %u", (unsigned)u->uid, u->nactive,
               u->jobs, u->running, active, jobs + active, running);
+    SIM_CHECK(u->busy || u->jobs == 0, "uid %u has %u jobs and is not busy", (unsigned)u->uid, u->jobs);
     return running;
 }
 
@@ -528,9 +533,11 @@ void check_step(void)
     const struct user *u;
     const struct stage *s;
     const struct session *c;
-    uint32_t running = 0, seats = 0, stages = 0, fds = 0, flying = 0;
+    uint32_t running = 0, seats = 0, stages = 0, fds = 0, flying = 0, users = 0, busy = 0;
     TAILQ_FOREACH(u, &d->users, link)
     {
+        users++;
+        busy += u->busy;
         running += check_user(u, &fds);
         flying += u->nflying;
     }
@@ -555,6 +562,13 @@ void check_step(void)
     SIM_CHECK(flying == d->nflying, "%u small jobs are out, the users have %u", d->nflying, flying);
     SIM_CHECK(fds == kernel_open_fds(), "%u descriptors are open, the tables know of %u", kernel_open_fds(),
               fds);
+    SIM_CHECK(users == d->nusers && users <= USERS_MOST, "%u users are remembered, counted are %u", users,
+              d->nusers);
+    TAILQ_FOREACH(u, &d->busy, busy_link)
+    {
+        busy--;
+    }
+    SIM_CHECK(busy == 0, "users who are busy are not in that list");
     check_fairness(d);
     check_idle_seats(d);
     check_rest(d->pool);

@@ -29,6 +29,7 @@
 #define SIM_JOBS_MAX    24u
 #define SIM_CLIENTS_MAX 6u
 #define SIM_POISONS     3u
+#define STRANGERS       10000u  /* their uids; clients' are below */
 #define SIM_HOLE        0xf111u /* stands in for the value of a chunk that was given up */
 
 /* ---- chance ---- */
@@ -364,8 +365,9 @@ struct world {
     unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_memory, p_broken, p_steal_race;
     int64_t kernel_failed;   /* when: what could have been done may wait for the next tick */
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
-    bool crowded, swarm, wide, nosy, halts, ending, ended_early; /* wide: many seats, large fold states */
-    struct due child_news;                                       /* SIGCHLD */
+    bool crowded, swarm, wide, nosy, halts, strangers, ending, ended_early; /* wide: many seats, large fold
+                                                                               states */
+    struct due child_news;                                                  /* SIGCHLD */
     uint64_t steps;
 };
 extern struct world W;

@@ -188,6 +188,7 @@ static void make_world(void)
     W.wide = !W.crowded && !W.swarm && sim_chance(60);
     W.nosy = sim_chance(200);
     W.halts = sim_chance(100);
+    W.strangers = sim_chance(100);
     W.nclients = 1 + (unsigned)sim_rnd(W.crowded ? 3 : sim_chance(500) ? 1 : 4);
     for (unsigned i = 0; i < W.nclients; i++) {
         W.clients[i].index = i;
@@ -219,6 +220,13 @@ static void on_child_news(struct due *due)
     children_changed(&W.d);
 }
 
+/* Users who look in and go again. */
+static void strangers(struct daemon *d, uint64_t n)
+{
+    while (W.strangers && n-- > 0)
+        user_get(d, STRANGERS + (uid_t)sim_rnd(100000));
+}
+
 static void daemon_start(struct daemon *d)
 {
     static struct config defaults;
@@ -238,6 +246,7 @@ static void daemon_start(struct daemon *d)
     tables_init(d);
     d->pool = pool_new(d);
     nursery_start(d->pool);
+    strangers(d, sim_rnd(200));
     for (uid_t uid = 1000; uid < 1003; uid++) /* they have been here before */
         user_get(d, uid)->used_ns = sim_chance(700) ? 0 : sim_rnd(3600 * NS_PER_S);
     d->dirty = true;
@@ -273,6 +282,7 @@ static void one_step(void)
     if (W.steps == 0)
         last_real = sim_now();
     W.steps++;
+    strangers(&W.d, sim_chance(10) ? sim_rnd(40) : 0);
     SIM_CHECK(loop_step(&timer), "nothing is due any more, and jobs are left");
     if (!timer)
         last_real = sim_now();

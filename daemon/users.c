@@ -1,0 +1,110 @@
+/*
+ * users.c - whose jobs they are: users and their domains. Both are numbers that clients bring along, so what
+ * nobody uses is forgotten; looked for only when there are twice as many as were left the last time.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/job.h"
+#include "daemon/pool.h"
+
+#define DOMAINS_KEPT 64u /* labels of a user that are remembered though nobody uses them */
+#define USERS_KEPT   64u /* users, likewise */
+
+/* ---- domains ---- */
+
+uint64_t job_new_domain(struct daemon *d)
+{
+    return ++d->next_domain;
+}
+
+static void forget_domains(struct daemon *d, struct user *u)
+{
+    struct domain *dom, *next;
+    for (dom = LIST_FIRST(&u->domains); dom != NULL; dom = next) {
+        next = LIST_NEXT(dom, link);
+        if (dom->jobs > 0 || pool_has_domain(d->pool, dom->id))
+            continue;
+        LIST_REMOVE(dom, link);
+        free(dom);
+        u->ndomains--;
+    }
+    u->sweep_at = MAX(2 * u->ndomains, DOMAINS_KEPT);
+}
+
+struct domain *user_domain(struct daemon *d, struct user *u, const char *label)
+{
+    struct domain *dom;
+    LIST_FOREACH(dom, &u->domains, link)
+    {
+        if (strcmp(dom->label, label) == 0)
+            return dom;
+    }
+    if (u->ndomains >= MAX(u->sweep_at, DOMAINS_KEPT))
+        forget_domains(d, u);
+    dom = xcalloc(1, sizeof *dom);
+    dom->id = job_new_domain(d);
+    snprintf(dom->label, sizeof dom->label, "%s", label);
+    LIST_INSERT_HEAD(&u->domains, dom, link);
+    u->ndomains++;
+    return dom;
+}
+
+/* ---- users ---- */
+
+static void forget_users(struct daemon *d)
+{
+    struct user *u, *next;
+    for (u = TAILQ_FIRST(&d->users); u != NULL; u = next) {
+        next = TAILQ_NEXT(u, link);
+        if (u->clients > 0 || u->known > 0 || u->busy)
+            continue;
+        forget_domains(d, u);
+        if (u->ndomains > 0)
+            continue;
+        TAILQ_REMOVE(&d->users, u, link);
+        free(u);
+        d->nusers--;
+    }
+    d->users_sweep_at = MAX(2 * d->nusers, USERS_KEPT);
+}
+
+static struct user *user_new(struct daemon *d, uid_t uid)
+{
+    struct user *u = xcalloc(1, sizeof *u);
+    u->uid = uid;
+    for (int i = 0; i < PRIORITIES; i++)
+        TAILQ_INIT(&u->waiting[i]);
+    TAILQ_INIT(&u->active);
+    TAILQ_INIT(&u->flying);
+    TAILQ_INSERT_TAIL(&d->users, u, link);
+    d->nusers++;
+    return u;
+}
+
+struct user *user_get(struct daemon *d, uid_t uid)
+{
+    struct user *u;
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        if (u->uid == uid)
+            return u;
+    }
+    if (d->nusers >= MAX(d->users_sweep_at, USERS_KEPT))
+        forget_users(d);
+    return user_new(d, uid);
+}
+
+void user_is_busy(struct daemon *d, struct user *u)
+{
+    if (u->busy)
+        return;
+    TAILQ_INSERT_TAIL(&d->busy, u, busy_link);
+    u->busy = true;
+}
+
+void user_rests(struct daemon *d, struct user *u)
+{
+    TAILQ_REMOVE(&d->busy, u, busy_link);
+    u->busy = false;
+}
