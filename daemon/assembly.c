@@ -15,7 +15,7 @@ void assembly_init(struct assembly *a, uint64_t result_bytes)
     *a = (struct assembly){.result_bytes = result_bytes};
 }
 
-static void arena_drop(struct arena *arena)
+static void arena_free(struct arena *arena)
 {
     LIST_REMOVE(arena, link);
     if (arena->fd >= 0)
@@ -23,31 +23,49 @@ static void arena_drop(struct arena *arena)
     free(arena);
 }
 
+static void arena_drop(struct assembly *a, struct arena *arena)
+{
+    if (!arena->known) {
+        arena_free(arena);
+        return;
+    }
+    LIST_REMOVE(arena, link);
+    LIST_INSERT_HEAD(&a->gone, arena, link);
+    close(arena->fd);
+    arena->fd = -1;
+}
+
 int arena_take_fd(struct arena *arena)
 {
     int fd = arena->fd;
     BUG_ON(arena->taken != 0);
     arena->fd = -1;
-    arena_drop(arena);
+    arena_free(arena); /* the job is over, for its consumer too */
     return fd;
 }
 
-static void result_drop(struct result *r)
+static void result_drop(struct assembly *a, struct result *r)
 {
     if (r->arena != NULL)
         arena_free_places(r->arena, r->place, (uint32_t)r->n);
     if (r->arena != NULL && r->arena->orphan && r->arena->taken == 0)
-        arena_drop(r->arena);
+        arena_drop(a, r->arena);
     LIST_REMOVE(r, link);
     free(r);
 }
 
+static void forget_gone(struct assembly *a)
+{
+    while (!LIST_EMPTY(&a->gone))
+        arena_free(LIST_FIRST(&a->gone));
+}
+
 void assembly_free(struct assembly *a)
 {
-    while (!LIST_EMPTY(&a->results))
-        result_drop(LIST_FIRST(&a->results));
+    assembly_forget(a);
     while (!LIST_EMPTY(&a->arenas))
-        arena_drop(LIST_FIRST(&a->arenas));
+        arena_free(LIST_FIRST(&a->arenas));
+    forget_gone(a);
 }
 
 struct arena *arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes)
@@ -62,12 +80,11 @@ struct arena *arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes)
 
 void arena_release(struct assembly *a, struct arena *arena)
 {
-    (void)a;
     if (arena == NULL)
         return;
     arena->orphan = true;
     if (arena->taken == 0)
-        arena_drop(arena);
+        arena_drop(a, arena);
 }
 
 /* The longest run of free places up to `most`, first fit. */
@@ -150,7 +167,7 @@ void assembly_remove_hole(struct assembly *a, uint64_t chunk)
     while (r != NULL && r->first < chunk)
         r = LIST_NEXT(r, link);
     BUG_ON(r == NULL || r->first != chunk || r->arena != NULL || chunk < a->sent);
-    result_drop(r);
+    result_drop(a, r);
 }
 
 const struct result *assembly_next(struct assembly *a, uint64_t *ret_first, uint64_t *ret_n)
@@ -172,7 +189,7 @@ bool assembly_absorbed(struct assembly *a, uint64_t upto)
     struct result *r = LIST_FIRST(&a->results);
     while (r != NULL && r->first + r->n <= upto) {
         struct result *next = LIST_NEXT(r, link);
-        result_drop(r);
+        result_drop(a, r);
         r = next;
     }
     return true;
@@ -185,13 +202,35 @@ void assembly_restart(struct assembly *a)
     {
         arena->known = false;
     }
+    forget_gone(a);
     a->sent = a->absorbed = 0;
 }
 
 void assembly_forget(struct assembly *a)
 {
     while (!LIST_EMPTY(&a->results))
-        result_drop(LIST_FIRST(&a->results));
+        result_drop(a, LIST_FIRST(&a->results));
+}
+
+bool assembly_full(const struct assembly *a, uint32_t seats)
+{
+    const struct arena *arena;
+    uint32_t orphans = 0;
+    LIST_FOREACH(arena, &a->arenas, link)
+    {
+        orphans += arena->orphan;
+    }
+    return orphans >= seats * ORPHANS_A_SEAT;
+}
+
+bool assembly_gone(struct assembly *a, uint64_t *ret_arena)
+{
+    struct arena *arena = LIST_FIRST(&a->gone);
+    if (arena == NULL)
+        return false;
+    *ret_arena = arena->id;
+    arena_free(arena);
+    return true;
 }
 
 bool assembly_holds(const struct assembly *a, uint64_t chunk)

@@ -4,7 +4,8 @@
  * An arena is divided into up to 64 places of result_bytes each. A place is taken when a lease is given out
  * and freed when the consumer has absorbed what lies in it, or when the lease ends without it. One place of
  * each arena is kept for the lowest chunk not yet absorbed, so that a retried first chunk always finds room,
- * whatever later results hold. An arena whose stage is gone lives on until its last result was absorbed.
+ * whatever later results hold. An arena whose stage is gone lives on until its last result was absorbed, and
+ * the consumer is told then: what it has mapped takes memory for as long as it does.
  */
 #ifndef PWC_ASSEMBLY_H
 #define PWC_ASSEMBLY_H
@@ -13,7 +14,8 @@
 
 #include "daemon/iset.h"
 
-#define ARENA_PLACES 64u
+#define ARENA_PLACES   64u
+#define ORPHANS_A_SEAT 2u /* arenas of stages that are gone, before those that follow have to wait */
 
 struct arena {
     LIST_ENTRY(arena) link; /* of its job */
@@ -40,6 +42,7 @@ struct assembly {
     uint64_t absorbed; /* chunks below it were taken by it */
     LIST_HEAD(, result) results;
     LIST_HEAD(arenas, arena) arenas;
+    LIST_HEAD(, arena) gone; /* the present consumer has them mapped still; without their descriptors */
 };
 
 void assembly_init(struct assembly *a, uint64_t result_bytes);
@@ -72,6 +75,10 @@ bool assembly_absorbed(struct assembly *a, uint64_t upto);
 void assembly_restart(struct assembly *a);
 /* Drops everything that waits: it will be computed again. */
 void assembly_forget(struct assembly *a);
+/* Stages that are gone have left so many results that others would only leave more. */
+bool assembly_full(const struct assembly *a, uint32_t seats);
+/* An arena that the present consumer knows and nobody needs any more; each is told once. */
+bool assembly_gone(struct assembly *a, uint64_t *ret_arena);
 bool assembly_holds(const struct assembly *a, uint64_t chunk);
 
 #endif

@@ -329,6 +329,8 @@ static bool may_have_worker(const struct job *j)
         return false;
     if (j->consumer == NULL || ledger_lowest(&j->ledger) == j->assembly.absorbed)
         return true;
+    if (assembly_full(&j->assembly, j->d->seats))
+        return false;
     /* At the end nothing is left to lease, but a tail may be taken. */
     double lease_ns = (double)MAX(lease_wanted(j), (uint64_t)1) * j->pace.ns_per_chunk;
     return j->workers_on < backlog_workers(&j->backlog, j->assembly.sent - j->assembly.absorbed, lease_ns,

@@ -94,12 +94,24 @@ void flow_close_job(struct job *j)
     }
 }
 
+/* Before it is told of new ones: so it never has more mapped than there are. */
+static void tell_gone(struct job *j, struct stage *c)
+{
+    Stage__ArenaGone m = STAGE__ARENA_GONE__INIT;
+    m.job = j->id;
+    while (c->state == STAGE_BUSY && assembly_gone(&j->assembly, &m.arena))
+        stage_send(c, PWC_MSG_ARENA_GONE, &m.base);
+}
+
 void flow_feed(struct job *j)
 {
     struct stage *c = j->consumer;
     uint64_t first, n;
     const struct result *r;
-    while (c != NULL && c->state == STAGE_BUSY && (r = assembly_next(&j->assembly, &first, &n)) != NULL) {
+    if (c == NULL)
+        return;
+    tell_gone(j, c);
+    while (c->state == STAGE_BUSY && (r = assembly_next(&j->assembly, &first, &n)) != NULL) {
         if (first == j->assembly.absorbed)
             backlog_fed(&j->backlog, (uint64_t)clock_now().ns);
         Stage__Absorb m = STAGE__ABSORB__INIT;

@@ -2,9 +2,10 @@
  * consumer.c - the consumer's part: references to results come in (Absorb), the op's merge pulls them with
  * op_next in chunk order and gives their memory back with op_absorbed.
  *
- * Arenas are mapped when they are first named and stay mapped until the job is closed; what is mapped was
- * sealed against shrinking, so reading it cannot fault. merge blocks in op_next on the channel: a cancel word
- * alone does not wake it, JobClose does.
+ * Arenas are mapped when they are first named and stay mapped until the supervisor says that nothing lies
+ * there any more (ArenaGone), or the job is closed: for as long they take memory. What is mapped was sealed
+ * against shrinking, so reading it cannot fault. merge blocks in op_next on the channel: a cancel word alone
+ * does not wake it, JobClose does.
  */
 #include <errno.h>
 #include <string.h>
@@ -16,15 +17,19 @@
 #include "worker/job.h"
 #include "worker/mappings.h"
 
-/* One a worker, and those that outlived theirs: far above any machine's count, far below max_map_count. */
+/* One a worker, and a few that outlived theirs: far above any machine's count, far below max_map_count. */
 #define ARENAS_MAX 4096u
+
+static void arena_unmap(const struct consumer_arena *arena)
+{
+    mapping_remove(arena->base);
+    munmap(arena->base, arena->bytes);
+}
 
 void consumer_free(struct consumer *c)
 {
-    for (size_t i = 0; i < c->narenas; i++) {
-        mapping_remove(c->arenas[i].base);
-        munmap(c->arenas[i].base, c->arenas[i].bytes);
-    }
+    for (size_t i = 0; i < c->narenas; i++)
+        arena_unmap(&c->arenas[i]);
     free(c->arenas);
     free(c->queue);
     free(c->blank);
@@ -116,6 +121,36 @@ int on_absorb(struct stage *s, struct incoming *in)
     }
     queue_push(c, (struct absorb){m->first, m->n, arena->base + m->offset});
     c->next = m->first + m->n;
+    return 0;
+}
+
+/* What still waits there, or was handed to the op only in part. */
+static bool lies_in(const struct consumer *c, const struct consumer_arena *arena)
+{
+    for (size_t i = 0; i < c->len; i++) {
+        const struct absorb *a = &c->queue[c->head + i];
+        bool all_taken = i == 0 && c->taken == a->n;
+        if (!all_taken && a->at >= arena->base && a->at < arena->base + arena->bytes)
+            return true;
+    }
+    return false;
+}
+
+int on_arena_gone(struct stage *s, struct incoming *in)
+{
+    const Stage__ArenaGone *m = (const Stage__ArenaGone *)in->msg;
+    struct op_job *job = job_find(s, m->job);
+    if (job == NULL || job->priv->open->role != STAGE__ROLE__ROLE_CONSUMER)
+        return 0;
+    struct consumer *c = &job->priv->consumer;
+    struct consumer_arena *arena = arena_find(c, m->arena);
+    if (arena == NULL || lies_in(c, arena)) {
+        log_warn("arena %llu is gone, but %s", (unsigned long long)m->arena,
+                 arena == NULL ? "unknown" : "results wait there");
+        return -EPROTO;
+    }
+    arena_unmap(arena);
+    *arena = c->arenas[--c->narenas];
     return 0;
 }
 

@@ -221,6 +221,7 @@ static const struct handler {
     {PWC_MSG_PRODUCE, STAGE_ENTERED, true, on_produce},
     {PWC_MSG_CONSUME, STAGE_ENTERED, true, on_consume},
     {PWC_MSG_ABSORB, STAGE_ENTERED, false, on_absorb},
+    {PWC_MSG_ARENA_GONE, STAGE_ENTERED, false, on_arena_gone},
     {PWC_MSG_RELEASE, STAGE_ENTERED, false, on_release},
 };
 

@@ -92,6 +92,7 @@ int on_produce(struct stage *s, struct incoming *in);
 int on_lease(struct stage *s, struct incoming *in);
 int on_consume(struct stage *s, struct incoming *in);
 int on_absorb(struct stage *s, struct incoming *in);
+int on_arena_gone(struct stage *s, struct incoming *in);
 
 /* A lease of a batch: each chunk an item with descriptors of its own. Sets report's done, code, failed. */
 void batch_lease(struct stage *s, struct op_job *job, const Stage__Lease *lease, struct frame *frame,

@@ -103,6 +103,33 @@ test_last_of_the_machine() {
     died_of_memory machine
 }
 
+# ---- results that wait ----
+
+arenas_of() {
+    grep -cs pwc-arena "/proc/$1/maps" || :
+}
+
+# Each chunk's process leaves an arena behind. The consumer, slower than they, has only those mapped in which something
+# waits for it, and they wait when it is too many.
+test_arenas_of_gone_workers() {
+    local consumer now most=0
+    start_pwcd --workers 2
+    head -c $((100 * 65536)) /dev/urandom >in
+    in_background job "$PWCCTL" run fault.copy in -o out slow=merge ms=20 --isolation chunk
+    until_true "a consumer" a_stage '.role == "consumer"'
+    consumer=$VICTIM
+    until gone "$consumer"; do
+        now=$(arenas_of "$consumer")
+        ((${now:-0} <= most)) || most=$now
+        tick
+    done
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    same in out
+    note "arenas at most: $most"
+    [[ $most -ge 1 && $most -le 12 ]] || fail "the consumer had $most arenas mapped"
+}
+
 # ---- in a cgroup ----
 
 # new_group PARENT: its name goes to GROUP.

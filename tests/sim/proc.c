@@ -407,6 +407,9 @@ static void handle_role(struct proc *p, struct packet *in, ProtobufCMessage *msg
     case PWC_MSG_ABSORB:
         consume_take(p, (Stage__Absorb *)msg, in);
         break;
+    case PWC_MSG_ARENA_GONE:
+        consume_gone(p, (Stage__ArenaGone *)msg);
+        break;
     case PWC_MSG_RELEASE:
         if (p->job != NULL && p->job->job == ((Stage__Release *)msg)->job)
             p->released = MAX(p->released, ((Stage__Release *)msg)->upto);

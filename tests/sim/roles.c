@@ -209,6 +209,14 @@ static struct file *arena_known(const struct proc *p, uint64_t id)
     return NULL;
 }
 
+/* Those of stages that live, those that the job's limit lets the dead leave behind, and those of the workers
+ * that die when it is reached. */
+static unsigned arenas_most(void)
+{
+    unsigned most = config_stages_max(&W.d.cfg, W.d.seats) * 2 + ORPHANS_A_SEAT * W.d.seats;
+    return MIN(most, (unsigned)ARRAY_LEN(((struct proc *)NULL)->arenas));
+}
+
 void consume_take(struct proc *p, const Stage__Absorb *m, struct packet *in)
 {
     if (p->phase != PHASE_CONSUME || p->job->job != m->job)
@@ -216,7 +224,7 @@ void consume_take(struct proc *p, const Stage__Absorb *m, struct packet *in)
     struct file *arena = arena_known(p, m->arena);
     SIM_CHECK(!m->hole || (m->n == 1 && (p->job->spec->bad >> m->first & 1) != 0),
               "chunk %lu is a hole, but was not given up", (ul)m->first);
-    if (arena == NULL && in->nfiles == 1 && p->narenas < ARRAY_LEN(p->arenas)) {
+    if (arena == NULL && in->nfiles == 1 && p->narenas < arenas_most()) {
         arena = p->arenas[p->narenas].file = TAKE_PTR(in->files[0]);
         p->arenas[p->narenas++].id = m->arena;
     }
@@ -235,6 +243,21 @@ void consume_take(struct proc *p, const Stage__Absorb *m, struct packet *in)
     p->queue[p->nqueue++] = (struct absorb){m->first, m->n, m->arena, m->offset, m->hole};
     if (p->step.place == 0)
         due_in(&p->step, sim_delay());
+}
+
+void consume_gone(struct proc *p, const Stage__ArenaGone *m)
+{
+    unsigned at = 0;
+    if (p->phase != PHASE_CONSUME || p->job->job != m->job)
+        return;
+    for (size_t i = 0; i < p->nqueue; i++)
+        SIM_CHECK(p->queue[i].hole || p->queue[i].arena != m->arena,
+                  "an arena is gone, but chunk %lu waits there", (ul)p->queue[i].first);
+    while (at < p->narenas && p->arenas[at].id != m->arena)
+        at++;
+    SIM_CHECK(at < p->narenas, "an arena is gone that the consumer does not know");
+    file_drop(&p->arenas[at].file);
+    p->arenas[at] = p->arenas[--p->narenas];
 }
 
 static void tell_absorbed(struct proc *p)

@@ -322,6 +322,7 @@ void produce_start(struct proc *p, const Stage__Produce *m);
 void produce_step(struct proc *p);
 void consume_start(struct proc *p, const Stage__Consume *m);
 void consume_take(struct proc *p, const Stage__Absorb *m, struct packet *in);
+void consume_gone(struct proc *p, const Stage__ArenaGone *m);
 void consume_step(struct proc *p);
 void consume_forget(struct proc *p);
 bool proc_lies(struct proc *p); /* sends something it should not; true: it did */

@@ -292,6 +292,41 @@ START_TEST(assembly_hands_out_in_order)
 }
 END_TEST
 
+START_TEST(assembly_says_which_arenas_are_gone)
+{
+    struct assembly a;
+    assembly_init(&a, 4096);
+    struct arena *x = new_arena(&a, 7, 4), *y = new_arena(&a, 8, 4), *z = new_arena(&a, 9, 4);
+    uint32_t p;
+    uint64_t first, n, id;
+    ck_assert_uint_eq(arena_take(&a, x, 0, 2, &p), 2);
+    assembly_add(&a, x, 0, 2, p);
+    ck_assert_uint_eq(arena_take(&a, y, 2, 1, &p), 1);
+    assembly_add(&a, y, 2, 1, p);
+    x->known = y->known = true;
+    while (assembly_next(&a, &first, &n) != NULL)
+        ;
+    arena_release(&a, x);
+    ck_assert(!assembly_full(&a, 1));
+    arena_release(&a, y);
+    ck_assert(assembly_full(&a, 1));
+    ck_assert(!assembly_full(&a, 2));
+    ck_assert(assembly_absorbed(&a, 1));
+    ck_assert(!assembly_gone(&a, &id)); /* chunk 1 waits there */
+    ck_assert(assembly_absorbed(&a, 2));
+    ck_assert(!assembly_full(&a, 1));
+    ck_assert(assembly_gone(&a, &id));
+    ck_assert_uint_eq(id, 7);
+    ck_assert(!assembly_gone(&a, &id));
+    ck_assert(assembly_absorbed(&a, 3));
+    assembly_restart(&a); /* who had it mapped is dead */
+    ck_assert(!assembly_gone(&a, &id));
+    arena_release(&a, z); /* nobody was ever told of it */
+    ck_assert(!assembly_gone(&a, &id));
+    assembly_free(&a);
+}
+END_TEST
+
 START_TEST(assembly_a_retried_first_chunk_always_finds_room)
 {
     struct assembly a;
@@ -333,6 +368,7 @@ int main(void)
     tcase_add_test(t, pressure_reads_the_kernels_texts);
     tcase_add_test(t, assembly_forgets_a_hole_that_was_not_handed_out);
     tcase_add_test(t, assembly_hands_out_in_order);
+    tcase_add_test(t, assembly_says_which_arenas_are_gone);
     tcase_add_test(t, assembly_a_retried_first_chunk_always_finds_room);
     return run_suite(s);
 }

@@ -219,6 +219,50 @@ START_TEST(a_job_goes_through_every_role)
 }
 END_TEST
 
+static unsigned arenas_mapped(const struct kid *k)
+{
+    char path[32], line[512];
+    unsigned n = 0;
+    snprintf(path, sizeof path, "/proc/%d/maps", k->pid);
+    FILE *f = fopen(path, "re");
+    ck_assert_ptr_nonnull(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        n += strstr(line, "memfd:arena") != NULL;
+    fclose(f);
+    return n;
+}
+
+static void arena_gone(struct kid *k, uint64_t arena)
+{
+    Stage__ArenaGone m = STAGE__ARENA_GONE__INIT;
+    m.job = 1;
+    m.arena = arena;
+    say(k->chan, PWC_MSG_ARENA_GONE, &m);
+}
+
+/* What it has mapped takes memory. */
+START_TEST(a_consumer_unmaps_arenas_that_are_gone)
+{
+    struct nursery n = nursery_start();
+    struct kid planner = kid_ready(&n), k = kid_ready(&n);
+    uint8_t *want = pattern();
+    int in = memfd_with(want, BYTES), out = memfd_with("", 0), plan, fd;
+    const Stage__Planned *p = plan_copy(&planner, scratch_file(), in, &plan);
+    open_consumer(&k, p, plan, out);
+    for (uint64_t i = 0; i < 8; i++) {
+        ck_assert_int_eq(memfd_sized("arena", ARENA, &fd), 0);
+        absorb(&k, 3 * i, 3, 20 + i, fd);
+        ck_assert_uint_eq(arenas_mapped(&k), MIN(i + 1, (uint64_t)2));
+        if (i > 0)
+            arena_gone(&k, 19 + i);
+    }
+    absorb(&k, 24, 1, 27, -1); /* where nothing was taken away */
+    ck_assert_uint_eq(arenas_mapped(&k), 1);
+    arena_gone(&k, 26); /* once is enough */
+    ck_assert_int_eq(kid_death(&k).si_status, 76);
+}
+END_TEST
+
 START_TEST(a_waiting_consumer_can_be_closed)
 {
     struct nursery n = nursery_start();
@@ -433,6 +477,7 @@ int main(void)
     tcase_set_timeout(roles, 60);
     tcase_set_timeout(fds, 60);
     tcase_add_test(roles, a_job_goes_through_every_role);
+    tcase_add_test(roles, a_consumer_unmaps_arenas_that_are_gone);
     tcase_add_test(roles, a_waiting_consumer_can_be_closed);
     tcase_add_test(roles, an_arena_that_could_shrink_is_refused);
     tcase_add_test(roles, a_lease_outside_the_arena_is_refused);
