@@ -116,7 +116,7 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct pool *p = arg;
-    if (p->nursery == NULL && !p->d->stopping)
+    if (p->nursery == NULL)
         nursery_start(p);
     daemon_turn(p->d);
 }
@@ -138,8 +138,7 @@ static void nursery_lost(struct pool *p, const siginfo_t *info)
     log_warn("nursery (pid %d) died; stages are executed directly until it is back", p->nursery_pid);
     nursery_forget(p);
     drop_unborn(p);
-    if (!p->d->stopping)
-        retry_after(p, MAX(delay, 1 * NS_PER_MS));
+    retry_after(p, MAX(delay, 1 * NS_PER_MS));
 }
 
 static void on_exit_event(evutil_socket_t fd, short what, void *arg)

@@ -335,7 +335,7 @@ void pool_balance(struct pool *p)
     uint32_t most = config_stages_max(&d->cfg, d->seats);
     if (stock > 0 && pool_rests(p))
         return;
-    while (!d->stopping && stock < spares_wanted(d) && alive(p) < most && may_try(p)) {
+    while (stock < spares_wanted(d) && alive(p) < most && may_try(p)) {
         if (spawn_one(p) < 0) {
             retry_in(p, MAX(restart_wait(&p->restart, clock_now()), RESTART_FIRST_NS));
             return;
@@ -406,7 +406,7 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
                  how(info, text, sizeof text));
     if (early && info != NULL)
         keep_last_words(p, s, info);
-    if (early && !p->d->stopping && !wanted) {
+    if (early && !wanted) {
         p->unready++;
         restart_next(&p->restart, struck_from_outside(s, info) ? RESTART_KILLED : RESTART_DIED_BEFORE_READY,
                      clock_now());

@@ -14,6 +14,27 @@ test_stop_finishes_what_runs() {
     equal "chunks" 200 "$(field chunks)"
 }
 
+# It needs processes for that: one a chunk here, and the stock is soon used up; with the nursery dead as well they are
+# executed until it is back.
+test_stop_goes_on_making_stages() {
+    local nursery
+    start_pwcd --workers 2
+    in_background job "$PWCCTL" run fault.none n=60 ms=50 --isolation chunk --json
+    until_true "a little of the job" job_done_at_least 4
+    nursery=$(stage_pids '.role == "nursery"')
+    expect_log 'nursery .* died'
+    kill -TERM "$PID"
+    await_line "$T/log" 'stopping'
+    kill -KILL "$nursery"
+    mind_says "exit 0"
+    mind_says "left 0"
+    end_pwcd
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    cp job.out "$T/out"
+    equal "chunks" 60 "$(field chunks)"
+}
+
 # A long one is ended when its grace is over.
 test_stop_ends_what_would_run_on() {
     start_pwcd --workers 2 --set shutdown_grace=100ms
