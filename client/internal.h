@@ -91,7 +91,7 @@ struct pwc_job {
     unsigned refs;
     bool released; /* the user let go: no more callbacks */
     bool cancel;   /* wanted before the job had an id */
-    bool existing; /* another handle of the same job answers the daemon's Wants */
+    bool existing; /* an earlier Submit with its request key made the job */
     bool attached;
     enum pwc_on_disconnect on_disconnect;
     uint64_t tag, id;

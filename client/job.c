@@ -237,6 +237,7 @@ static const Pwc__Finished *finished(const struct pwc_job *job)
 }
 
 READ(uint64_t, pwc_job_id, job->id)
+READ(int, pwc_job_existing, job->existing)
 READ(enum pwc_job_state, pwc_job_state, job->state)
 READ(int, pwc_job_code, job->code)
 READ(const char *, pwc_job_reason, job->reason)

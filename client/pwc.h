@@ -345,7 +345,12 @@ PWC_API void pwc_spec_label(struct pwc_spec *spec, const char *key,
 PWC_API void pwc_spec_priority(struct pwc_spec *spec, int priority);          /* -20 (first) to 19 */
 PWC_API void pwc_spec_max_workers(struct pwc_spec *spec, uint32_t n);         /* 0: all */
 PWC_API void pwc_spec_op_version(struct pwc_spec *spec, const char *version); /* exactly this one */
-/* Up to 32 bytes: a Submit repeated with the same key by the same user gives the same job. */
+/*
+ * Up to 32 bytes. A submit that is repeated with the same key by the same user gives the same job, be it over
+ * or not, so who lost the connection can submit again without having it done twice. Nothing else of the
+ * repeated spec counts but its callbacks: the daemon has the descriptors of the first one, so the job's
+ * outputs are where those were opened. Look at pwc_job_existing before you publish an output.
+ */
 PWC_API void pwc_spec_request_key(struct pwc_spec *spec, const void *key, size_t len);
 /* The callbacks of jobs submitted from now on. */
 PWC_API void pwc_spec_callbacks(struct pwc_spec *spec, const struct pwc_callbacks *callbacks, void *user);
@@ -484,6 +489,9 @@ PWC_API int pwc_attach(struct pwc *c, uint64_t id, const struct pwc_callbacks *c
 PWC_API int pwc_cancel_id(struct pwc *c, uint64_t id, int timeout_ms);
 
 PWC_API uint64_t pwc_job_id(struct pwc_job *job); /* 0: not accepted (yet) */
+/* 1: accepted, and an earlier submit with the same request key made the job. None of this handle's
+ * descriptors is used, and of a batch neither open_item nor item_done is called. */
+PWC_API int pwc_job_existing(struct pwc_job *job);
 PWC_API enum pwc_job_state pwc_job_state(struct pwc_job *job);
 PWC_API void pwc_job_counts(struct pwc_job *job, struct pwc_counts *ret_counts);
 

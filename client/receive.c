@@ -14,7 +14,7 @@ static struct pwc_job *first_job(struct pwc *c, uint64_t id)
     return n != NULL ? NODE_OF(n, struct pwc_job, id_node) : NULL;
 }
 
-static struct pwc_job *next_job(struct pwc_job *job)
+static struct pwc_job *next_job(const struct pwc_job *job)
 {
     struct node *n = table_next(&job->id_node);
     return n != NULL ? NODE_OF(n, struct pwc_job, id_node) : NULL;
@@ -26,12 +26,26 @@ static struct pwc_job *tagged_job(struct pwc *c, uint64_t tag)
     return n != NULL ? NODE_OF(n, struct pwc_job, tag_node) : NULL;
 }
 
+/* An earlier Submit made the job, and the daemon has its descriptors or asks for them there. So ours are not
+ * needed, what is said of items is about files that are not ours, and freeing the handle cancels nothing. */
+static void made_before(struct pwc *c, struct pwc_job *job, uint64_t id)
+{
+    job->existing = true;
+    items_close(job);
+    job->batch = (struct job_items){0};
+    job->trace = (struct job_trace){0};
+    for (const struct pwc_job *other = first_job(c, id); other != NULL; other = next_job(other))
+        if (other->window > 0 && !other->released)
+            job->window = 0; /* it has given credit, and gets the records */
+}
+
 static void on_accepted(struct pwc *c, const struct frame *f, ProtobufCMessage *msg)
 {
     const Pwc__Accepted *a = (const void *)msg;
     struct pwc_job *job = tagged_job(c, f->tag);
     if (job != NULL) {
-        job->existing = first_job(c, a->job) != NULL;
+        if (a->existing)
+            made_before(c, job, a->job);
         job_set_id(job, a->job);
     }
     msg_free(msg);
@@ -131,9 +145,9 @@ static void on_chunk_done(struct pwc *c, const struct frame *f, ProtobufCMessage
     (void)f;
     const Pwc__ChunkDone *d = (const void *)msg;
     struct pwc_job *job = first_job(c, d->job);
-    while (job != NULL && job->window == 0)
+    while (job != NULL && (job->window == 0 || job->released))
         job = next_job(job);
-    if (job != NULL && !job->released && job->cb.record != NULL)
+    if (job != NULL && job->cb.record != NULL)
         call_push(c, CALL_RECORD, job, msg);
     else
         msg_free(msg);

@@ -295,6 +295,9 @@ static void end_as(struct job *j, Pwc__JobState outcome, Pwc__Code code)
     j->outcome = outcome;
     j->code = code;
     j->state = PWC__JOB_STATE__JOB_ENDING;
+    /* Whose connection was lost and who asks again wants the job done, not to hear that he was away. */
+    if (outcome == PWC__JOB_STATE__JOB_CANCELLED && code == PWC__CODE__CODE_CLIENT_GONE)
+        jobs_forget_key(j->d, j);
     if (j->last_death != NULL && deaths_ended(j, j->last_death))
         j->ended_by = j->last_death; /* stages that are called back may die later, of something else */
     trace_job(j);
@@ -474,7 +477,8 @@ void job_session_gone(struct job *j)
     job_no_items_again(j);
     if (job_is_terminal(j))
         return;
-    bool stays = j->on_disconnect != PWC__ON_DISCONNECT__ON_DISCONNECT_CANCEL && !needs_client;
+    bool stays = !needs_client && (j->on_disconnect != PWC__ON_DISCONNECT__ON_DISCONNECT_CANCEL ||
+                                   watch_submitted(j)); /* the same request came from elsewhere, too */
     if (stays && (watch_inherit(j) || j->on_disconnect == PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH))
         return;
     if (stays)

@@ -176,7 +176,9 @@ struct job *job_find(struct daemon *d, uint64_t id);
 struct job *job_after(struct daemon *d, uint64_t id); /* the one with the next higher number; NULL: none */
 struct request_key request_key(const struct user *u, const void *bytes, size_t len);
 /* The one that this request has made already; NULL: none, or the request has no key. */
-const struct job *jobs_by_key(struct daemon *d, const struct request_key *key);
+struct job *jobs_by_key(struct daemon *d, const struct request_key *key);
+/* The same request makes a new one from now on. */
+void jobs_forget_key(struct daemon *d, struct job *j);
 
 /* users.c. Forgotten when nothing of theirs is left here: no client, no job, be it of the history, and no
  * stage; and with them what they used. */

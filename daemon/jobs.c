@@ -13,8 +13,8 @@
 
 struct request_key request_key(const struct user *u, const void *bytes, size_t len)
 {
-    struct request_key k = {.user = u, .len = (uint32_t)MIN(len, sizeof k.bytes)};
-    if (k.len > 0)
+    struct request_key k = {.user = u, .len = len <= sizeof k.bytes ? (uint32_t)len : 0};
+    if (k.len > 0) /* one that is too long is no key: submit_check refuses it */
         memcpy(k.bytes, bytes, k.len);
     return k;
 }
@@ -29,10 +29,17 @@ static int by_key(const void *a, const void *b)
     return memcmp(x->bytes, y->bytes, x->len);
 }
 
-const struct job *jobs_by_key(struct daemon *d, const struct request_key *key)
+struct job *jobs_by_key(struct daemon *d, const struct request_key *key)
 {
     char *const *found = key->len > 0 ? tfind(key, &d->keyed, by_key) : NULL;
-    return found != NULL ? (const struct job *)(const void *)(*found - offsetof(struct job, key)) : NULL;
+    return found != NULL ? (struct job *)(void *)(*found - offsetof(struct job, key)) : NULL;
+}
+
+void jobs_forget_key(struct daemon *d, struct job *j)
+{
+    if (j->key.len > 0)
+        tdelete(&j->key, &d->keyed, by_key);
+    j->key.len = 0;
 }
 
 /* ---- by number ---- */
@@ -101,6 +108,5 @@ void jobs_remove(struct daemon *d, struct job *j)
     *at = j->hash_next;
     d->njobs--;
     j->user->known--;
-    if (j->key.len > 0)
-        tdelete(&j->key, &d->keyed, by_key);
+    jobs_forget_key(d, j);
 }

@@ -102,19 +102,63 @@ static void accepted(struct session *s, uint64_t tag, const struct job *j, bool 
         session_send(s, PWC_MSG_ACCEPTED, tag, &a.base);
 }
 
+static const char *too_many_follow(const struct job *j, char *text, size_t size)
+{
+    snprintf(text, size, "job %lu is followed by %u connections already; no more are taken",
+             (unsigned long)j->id, PWC_WATCHERS_MAX);
+    return text;
+}
+
+/* A connection that has just been told so follows a job from here on, and it may be the first since nobody
+ * did. */
+static void taken_up(struct session *s, struct job *j, struct watch *w, uint64_t since)
+{
+    if (since < j->seq)
+        w->gap_from = since + 1;
+    if (j->session == s)
+        j->tag = w->tag;
+    if (j->session == NULL)
+        watch_inherit(j);
+    if (j->linger_ev != NULL)
+        event_free(TAKE_PTR(j->linger_ev));
+    events_state(j);
+}
+
+/* The same request once more, mostly because the connection was lost: whoever sends it must hear the end of
+ * the job as if it had been the first. It is not asked for descriptors: the job has those of the first, or
+ * asks for them there. */
+static void submit_again(struct session *s, uint64_t tag, struct job *j)
+{
+    char text[96];
+    if (job_is_terminal(j)) {
+        accepted(s, tag, j, true);
+        events_end(j, s, tag);
+        return;
+    }
+    bool follows = watch_find(s, j) != NULL; /* then it has missed nothing that it was not told of */
+    struct watch *w = watch_add(s, j, tag);
+    if (w == NULL) {
+        reject(s, tag, PWC__CODE__CODE_BUSY, "", too_many_follow(j, text, sizeof text));
+        return;
+    }
+    w->submitted = true;
+    accepted(s, tag, j, true);
+    taken_up(s, j, w, follows ? j->seq : 0);
+}
+
 static void on_submit(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     const Pwc__Submit *m = (const Pwc__Submit *)msg;
     struct submission sub;
     struct refusal why;
-    if (!may_submit(s, f->tag))
-        return;
     struct request_key key = request_key(s->user, m->request_key.data, m->request_key.len);
-    const struct job *known = jobs_by_key(s->d, &key);
+    struct job *known = jobs_by_key(s->d, &key);
     if (known != NULL) {
-        accepted(s, f->tag, known, true);
+        submit_again(s, f->tag, known);
         return;
     }
+    if (!may_submit(s, f->tag))
+        return;
     if (submit_check(s->d->catalogue, m, &sub, &why) < 0) {
         reject(s, f->tag, why.code, why.field, why.reason);
         return;
@@ -123,7 +167,7 @@ static void on_submit(struct session *s, struct frame *f, const ProtobufCMessage
     submission_free(&sub);
     j->tag = f->tag;
     session_add_job(s, j);
-    watch_add(s, j, f->tag);
+    watch_add(s, j, f->tag)->submitted = true;
     accepted(s, f->tag, j, false);
 }
 
@@ -209,21 +253,11 @@ static void on_attach(struct session *s, struct frame *f, const ProtobufCMessage
     struct watch *w = watch_add(s, j, f->tag);
     if (w == NULL) {
         char text[96];
-        snprintf(text, sizeof text, "job %lu is followed by %u connections already; no more are taken",
-                 (unsigned long)j->id, PWC_WATCHERS_MAX);
-        session_error(s, f->tag, f->type, PWC__CODE__CODE_BUSY, text);
+        session_error(s, f->tag, f->type, PWC__CODE__CODE_BUSY, too_many_follow(j, text, sizeof text));
         return;
     }
     ok(s, f, j->id);
-    if (m->since < j->seq)
-        w->gap_from = m->since + 1;
-    if (j->session == s)
-        j->tag = f->tag;
-    if (j->session == NULL)
-        watch_inherit(j);
-    if (j->linger_ev != NULL)
-        event_free(TAKE_PTR(j->linger_ev));
-    events_state(j);
+    taken_up(s, j, w, m->since);
 }
 
 static void on_detach(struct session *s, struct frame *f, const ProtobufCMessage *msg)

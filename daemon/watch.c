@@ -68,6 +68,17 @@ void watch_event(struct watch *w, const Pwc__Event *m)
     session_send(s, PWC_MSG_EVENT, w->tag, &m->base);
 }
 
+bool watch_submitted(const struct job *j)
+{
+    const struct watch *w;
+    TAILQ_FOREACH(w, &j->watches, of_job)
+    {
+        if (w->submitted)
+            return true;
+    }
+    return false;
+}
+
 bool watch_inherit(struct job *j)
 {
     struct watch *w = TAILQ_FIRST(&j->watches);
@@ -76,5 +87,6 @@ bool watch_inherit(struct job *j)
     session_add_job(w->session, j);
     j->tag = w->tag;
     j->adopted = true;
+    j->credit = 0; /* what there was of it the last one gave */
     return true;
 }

@@ -20,6 +20,7 @@ struct watch {
     struct session *session;
     uint64_t tag;
     uint64_t gap_from; /* first event it missed; 0 none */
+    bool submitted;    /* it sent the Submit, or the same one again: a client of the job, not a looker-on */
 };
 
 /* NULL: the job has as many as it may have. One that is there already is taken up again under the new tag. */
@@ -29,6 +30,8 @@ void watch_end(struct watch *w);
 void watch_end_all(struct job *j);
 /* Progress may be skipped for a slow reader; what is skipped is named by a Gap before the next event. */
 void watch_event(struct watch *w, const Pwc__Event *m);
+/* Does anybody follow it who has submitted it? */
+bool watch_submitted(const struct job *j);
 /* The job has no owner: whoever watches it longest is it. False: nobody does. */
 bool watch_inherit(struct job *j);
 

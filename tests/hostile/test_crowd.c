@@ -302,6 +302,16 @@ START_TEST(the_same_request_again)
     ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_CANCELLED);
     peer_submit(&q, 9, &keyed); /* it has ended: still the same */
     ck_assert_uint_eq(peer_accepted(&q), job);
+    ck_assert_int_eq(peer_code(&q), PWC__CODE__CODE_CANCELLED);
+    keyed.key = "a key of thirty-two bytes, all in";
+    peer_submit(&p, 10, &keyed);
+    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_BAD_PARAM); /* thirty-three */
+    keyed.key = "a key of thirty-two bytes, all i";
+    peer_submit(&p, 11, &keyed);
+    ck_assert_uint_ne(peer_accepted(&p), 0);
+    keyed.key = "a key of thirty-two bytes, all in";
+    peer_submit(&p, 12, &keyed);
+    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_BAD_PARAM); /* still no other's */
     peer_free(&p);
     peer_free(&q);
     victim_is_well(&v, 8192);
@@ -415,7 +425,9 @@ START_TEST(watchers_of_a_job)
 {
     struct peer p = peer_open(&v), more[PWC_WATCHERS_MAX];
     int fd = memfd_of("some bytes", 10);
-    peer_submit(&p, 1, &waits);
+    struct job_spec keyed = waits;
+    keyed.key = "much looked at";
+    peer_submit(&p, 1, &keyed);
     uint64_t job = peer_accepted(&p);
     for (unsigned i = 0; i < PWC_WATCHERS_MAX; i++) {
         more[i] = peer_open(&v);
@@ -423,6 +435,8 @@ START_TEST(watchers_of_a_job)
         peer_ask(&more[i], PWC_MSG_ATTACH, job); /* twice is once */
     }
     ck_assert_int_eq(peer_code(&more[PWC_WATCHERS_MAX - 1]), PWC__CODE__CODE_BUSY);
+    ck_assert_int_eq(peer_code(&more[PWC_WATCHERS_MAX - 1]), PWC__CODE__CODE_BUSY);
+    peer_submit(&more[PWC_WATCHERS_MAX - 1], 2, &keyed); /* the same request is no way in */
     ck_assert_int_eq(peer_code(&more[PWC_WATCHERS_MAX - 1]), PWC__CODE__CODE_BUSY);
     peer_free(&more[0]);
     more[0] = peer_open(&v);

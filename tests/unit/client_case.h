@@ -22,7 +22,8 @@ struct pwc_job *submit_op(const char *op);
 int count_fds(void);
 int temp_file(const char *text); /* without a name; the offset is at its end */
 
-/* test_client_async.c */
+/* test_client_again.c, test_client_async.c */
+void add_again_tests(TCase *tc);
 void add_async_tests(TCase *tc);
 
 #endif

@@ -395,6 +395,7 @@ int main(void)
     tcase_add_test(tc, bytewise_frames);
     tcase_add_test(tc, attached);
     tcase_add_test(tc, questions);
+    add_again_tests(tc);
     add_async_tests(tc);
     suite_add_tcase(s, plain);
     suite_add_tcase(s, tc);

@@ -23,6 +23,14 @@
         }                                                                                                    \
     } while (0)
 
+/* The first job with a request key, and the only one that is remembered. */
+struct keyed {
+    uint8_t key[32];
+    size_t len;
+    uint64_t job;
+    bool ended;
+};
+
 struct fake {
     int listener, stop[2];
     enum fake_greeting greeting;
@@ -32,6 +40,8 @@ struct fake {
     unsigned connections;
     atomic_uint most_items;
     atomic_ullong next_job;
+    atomic_uint cancels;
+    struct keyed keyed; /* with the lock */
     char path[108];
 };
 
@@ -98,6 +108,13 @@ static struct job *job_find(struct conn *c, uint64_t id)
     return NULL;
 }
 
+static void keyed_ended(struct fake *f, uint64_t job)
+{
+    pthread_mutex_lock(&f->lock);
+    f->keyed.ended |= f->keyed.len > 0 && f->keyed.job == job;
+    pthread_mutex_unlock(&f->lock);
+}
+
 static void job_drop(struct conn *c, struct job *job)
 {
     struct job **at = &c->jobs;
@@ -144,6 +161,7 @@ static void finish(struct conn *c, struct job *job, Pwc__JobState state, Pwc__Co
         counts.deaths = 2;
         fin.death = &death;
     }
+    keyed_ended(c->f, job->id);
     fin.job = job->id;
     fin.state = state;
     fin.code = code;
@@ -225,7 +243,7 @@ static void send_records(struct conn *c, struct job *job)
 static void start_job(struct conn *c, struct job *job)
 {
     const char *op = job->op;
-    if (strcmp(op, "hang") == 0)
+    if (strcmp(op, "hang") == 0 || strcmp(op, "late") == 0)
         return;
     if (strcmp(op, "lose") == 0) {
         c->end = true;
@@ -255,6 +273,18 @@ static void start_job(struct conn *c, struct job *job)
     }
 }
 
+static void item_done(struct conn *c, struct job *job, uint64_t index, Pwc__Code code, const char *why)
+{
+    Pwc__ItemDone d = PWC__ITEM_DONE__INIT;
+    d.job = job->id;
+    d.index = index;
+    d.code = code;
+    d.reason = TEXT(why);
+    d.attempts = 1;
+    job->failed += code != 0;
+    fake_send_msg(c, PWC_MSG_ITEM_DONE, 0, &d.base);
+}
+
 /* ---- requests ---- */
 
 static unsigned param_window(const Pwc__Submit *s)
@@ -264,6 +294,57 @@ static unsigned param_window(const Pwc__Submit *s)
             s->params[i]->value->kind_case == PWC__VALUE__KIND_STR)
             return (unsigned)atoi(s->params[i]->value->str);
     return PWC_WANT_WINDOW;
+}
+
+static struct job *job_add(struct conn *c, uint64_t id, Pwc__Submit *s)
+{
+    struct job *job = xcalloc(1, sizeof *job);
+    snprintf(job->op, sizeof job->op, "%s", s->op);
+    job->id = id;
+    job->items = s->items;
+    job->submit = s;
+    job->window = param_window(s);
+    job->next = c->jobs;
+    c->jobs = job;
+    return job;
+}
+
+/* What the request's key stands for; one that is new stands for the job that is made next. */
+static struct keyed keyed_job(struct fake *f, const Pwc__Submit *s)
+{
+    struct keyed k = {.len = 0};
+    pthread_mutex_lock(&f->lock);
+    if (s->request_key.len > 0 && f->keyed.len == 0) {
+        f->keyed.len = MIN(s->request_key.len, sizeof f->keyed.key);
+        memcpy(f->keyed.key, s->request_key.data, f->keyed.len);
+        f->keyed.job = atomic_load(&f->next_job);
+    } else if (f->keyed.len > 0 && f->keyed.len == s->request_key.len &&
+               memcmp(f->keyed.key, s->request_key.data, f->keyed.len) == 0) {
+        k = f->keyed;
+    }
+    pthread_mutex_unlock(&f->lock);
+    return k;
+}
+
+/* The job goes on where it was, or is over; one whose connection is gone is this one's now, and ends. */
+static void submit_again(struct conn *c, uint64_t tag, const struct keyed *k, Pwc__Submit *s)
+{
+    Pwc__Accepted a = PWC__ACCEPTED__INIT;
+    a.job = k->job;
+    a.existing = true;
+    fake_send_msg(c, PWC_MSG_ACCEPTED, tag, &a.base);
+    struct job *job = job_find(c, k->job);
+    if (job != NULL) {
+        msg_free(&s->base);
+        if (strcmp(job->op, "late") == 0)
+            want(c, job);
+        return;
+    }
+    job = job_add(c, k->job, s);
+    if (!k->ended && s->batch)
+        item_done(c, job, 0, PWC__CODE__CODE_OK, "");
+    if (strcmp(s->op, "hang") != 0)
+        finish(c, job, PWC__JOB_STATE__JOB_DONE, PWC__CODE__CODE_OK, "", 0);
 }
 
 static void on_submit(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
@@ -279,14 +360,12 @@ static void on_submit(struct conn *c, const struct frame *f, ProtobufCMessage *m
         msg_free(msg);
         return;
     }
-    struct job *job = xcalloc(1, sizeof *job);
-    snprintf(job->op, sizeof job->op, "%s", s->op);
-    job->id = atomic_fetch_add(&c->f->next_job, 1);
-    job->items = s->items;
-    job->submit = s;
-    job->window = param_window(s);
-    job->next = c->jobs;
-    c->jobs = job;
+    struct keyed known = keyed_job(c->f, s);
+    if (known.len > 0) {
+        submit_again(c, f->tag, &known, s);
+        return;
+    }
+    struct job *job = job_add(c, atomic_fetch_add(&c->f->next_job, 1), s);
     Pwc__Accepted a = PWC__ACCEPTED__INIT;
     a.job = job->id;
     if (strcmp(s->op, "tiny") == 0)
@@ -313,18 +392,6 @@ static uint64_t copy_item(const struct frame *f, bool *ret_bad)
         }
     }
     return size;
-}
-
-static void item_done(struct conn *c, struct job *job, uint64_t index, Pwc__Code code, const char *why)
-{
-    Pwc__ItemDone d = PWC__ITEM_DONE__INIT;
-    d.job = job->id;
-    d.index = index;
-    d.code = code;
-    d.reason = TEXT(why);
-    d.attempts = 1;
-    job->failed += code != 0;
-    fake_send_msg(c, PWC_MSG_ITEM_DONE, 0, &d.base);
 }
 
 static void on_item(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
@@ -356,6 +423,7 @@ static void on_item(struct conn *c, const struct frame *f, ProtobufCMessage *msg
 static void on_cancel(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
 {
     uint64_t id = ((const Pwc__Cancel *)(const void *)msg)->job;
+    atomic_fetch_add(&c->f->cancels, 1);
     struct job *job = job_find(c, id);
     if (job == NULL && id < 900) {
         fake_send_error(c, f->tag, PWC__CODE__CODE_NO_SUCH_JOB, "there is no such job");
@@ -575,6 +643,11 @@ void fake_stop(struct fake *f)
     close(f->stop[1]);
     unlink(f->path);
     free(f);
+}
+
+unsigned fake_cancels(const struct fake *f)
+{
+    return atomic_load(&f->cancels);
 }
 
 unsigned fake_most_items(const struct fake *f)

@@ -7,6 +7,7 @@
  *   refuse   Rejected BAD_PARAM on params.sigma
  *   fail     BAD_INPUT     partial  PARTIAL with one failed    crash  two deaths, the second final
  *   hang     runs until cancelled
+ *   late     wants its items only when the same request comes again
  *   lose     the connection ends after Accepted
  *   garbage  bytes that are no frame after Accepted
  *   shutdown Error{SHUTDOWN} and the end of the connection
@@ -16,6 +17,9 @@
  *   records  ten ChunkDone, never more than the credit
  *   tiny     like echo, but every frame is sent byte by byte
  *   batch    wants its items in windows of `window`; item i fails if its file says "bad"; else in to out
+ *
+ * A request with a key that was seen before gives the same job: on the connection that has it, it goes on;
+ * when it is over, its end is told; else its connection is gone, and it is taken up here and ends well.
  */
 #ifndef PWC_TESTS_FAKE_H
 #define PWC_TESTS_FAKE_H
@@ -40,5 +44,6 @@ struct fake *fake_start(const char *path, enum fake_greeting greeting);
 void fake_stop(struct fake *f);
 /* Most descriptors of items held at one time by any batch; most items wanted and not answered. */
 unsigned fake_most_items(const struct fake *f);
+unsigned fake_cancels(const struct fake *f); /* that came so far */
 
 #endif

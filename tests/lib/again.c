@@ -1,0 +1,110 @@
+/*
+ * again.c - submits a request twice with one request key, as a client does that has lost its connection.
+ *
+ *   again SOCKET HOW OP [NAME=VALUE...] [-- IN OUT OUT]
+ *
+ *   here    on the same connection, while the job runs          ended   when it is over, there and elsewhere
+ *   beside  on another one, and both wait                       gone    nobody has kept the job: a new one
+ *   left    on another one; then the first goes, which alone would end the job
+ *   lost    the first goes with DETACH, then on another         linger  the same with LINGER
+ *
+ * The first request opens IN and the first OUT, the repeated one IN and the second. Prints a line for each
+ * handle that waited: which request it is, whether the job was there already, its state, and its result.
+ */
+#include <err.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/pwc.h"
+
+#define PATIENCE_MS 60000
+
+static struct pwc *connected(const char *path)
+{
+    struct pwc *c;
+    if (pwc_connect(path, PATIENCE_MS, &c) != PWC_OK)
+        errx(1, "%s", pwc_error());
+    return c;
+}
+
+static void add_file(struct pwc_spec *spec, const char *role, const char *path, int flags)
+{
+    int fd = open(path, flags | O_CLOEXEC, 0600);
+    if (fd < 0)
+        err(1, "%s", path);
+    pwc_spec_fd(spec, role, fd);
+}
+
+static struct pwc_spec *spec_of(char **args, unsigned which)
+{
+    struct pwc_spec *spec = pwc_spec_new(*args++);
+    for (; *args != NULL && strcmp(*args, "--") != 0; args++) {
+        char name[64];
+        size_t n = strcspn(*args, "=");
+        snprintf(name, sizeof name, "%.*s", (int)n, *args);
+        pwc_spec_param(spec, name, *args + n + 1);
+    }
+    if (*args != NULL) {
+        add_file(spec, "in", args[1], O_RDONLY);
+        add_file(spec, "out", args[1 + which], O_RDWR | O_CREAT);
+    }
+    pwc_spec_request_key(spec, "again", 5);
+    return spec;
+}
+
+static struct pwc_job *submitted(struct pwc *c, const struct pwc_spec *spec)
+{
+    struct pwc_job *job;
+    if (pwc_submit(c, spec, &job) != PWC_OK || pwc_wait_accepted(job, PATIENCE_MS) != PWC_OK)
+        errx(1, "%s", pwc_error());
+    return job;
+}
+
+/* Then the daemon has the descriptors, and a connection that is lost need not end the job. */
+static void until_it_runs(struct pwc *c, struct pwc_job *job)
+{
+    while (pwc_job_state(job) < PWC_JOB_RUNNING)
+        if (pwc_dispatch(c, PATIENCE_MS) != PWC_OK)
+            errx(1, "%s", pwc_error());
+}
+
+static void tell_end(const char *which, struct pwc_job *job)
+{
+    int64_t chunks = 0;
+    if (pwc_wait(job, PATIENCE_MS) == PWC_E_TIMEOUT)
+        errx(1, "%s request: job %" PRIu64 " is %s and never ends", which, pwc_job_id(job),
+             pwc_job_state_name(pwc_job_state(job)));
+    (void)pwc_result_i64(job, "chunks", &chunks);
+    printf("%s: %s job, %s, %" PRId64 "\n", which, pwc_job_existing(job) ? "the same" : "a new",
+           pwc_job_state_name(pwc_job_state(job)), chunks);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 4)
+        errx(2, "usage: again SOCKET HOW OP [NAME=VALUE...] [-- IN OUT OUT]");
+    const char *how = argv[2];
+    struct pwc_spec *first = spec_of(argv + 3, 1), *again = spec_of(argv + 3, 2);
+    if (strcmp(how, "lost") == 0)
+        pwc_spec_on_disconnect(first, PWC_ON_DISCONNECT_DETACH, 0);
+    if (strcmp(how, "linger") == 0)
+        pwc_spec_on_disconnect(first, PWC_ON_DISCONNECT_LINGER, 3600ull * 1000000000);
+    struct pwc *a = connected(argv[1]), *b = strcmp(how, "here") == 0 ? a : connected(argv[1]);
+    struct pwc_job *job = submitted(a, first), *same;
+    until_it_runs(a, job);
+    if (strcmp(how, "ended") == 0) {
+        tell_end("first", job);
+        tell_end("again", submitted(a, again));
+    }
+    if (strcmp(how, "lost") == 0 || strcmp(how, "linger") == 0 || strcmp(how, "gone") == 0)
+        pwc_close(a);
+    same = submitted(b, again);
+    if (strcmp(how, "left") == 0)
+        pwc_close(a);
+    tell_end("again", same);
+    if (strcmp(how, "here") == 0 || strcmp(how, "beside") == 0)
+        tell_end("first", job);
+    return 0;
+}
