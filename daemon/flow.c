@@ -286,21 +286,24 @@ static void on_failed(struct stage *s, struct frame *f, const ProtobufCMessage *
     (void)f;
     const Stage__Failed *m = (const Stage__Failed *)msg;
     struct job *j = s->job;
-    if (j == NULL || m->job != j->id || (s->lease.kind != LEASE_PRODUCE && s->lease.kind != LEASE_CONSUME)) {
+    enum lease_kind role = s->lease.kind;
+    if (j == NULL || m->job != j->id || (role != LEASE_PRODUCE && role != LEASE_CONSUME)) {
         stage_garbage(s, "failed a job it does not hold");
         return;
     }
-    deaths_refused(s, m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP, m->reason);
+    s->lease.why = m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP;
+    bool ending = j->state == PWC__JOB_STATE__JOB_ENDING;
+    const struct death *x = ending ? NULL : deaths_refused(s, s->lease.why, m->reason);
     if (j->producer == s)
         j->producer = NULL;
     if (j->consumer == s)
         j->consumer = NULL;
-    s->lease.why = m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP;
     dispatch_release(s, false);
+    flow_forget_open(s, j->id); /* whoever is next starts from nothing */
     flow_retire_if_used(s, j);
-    job_end(j, PWC__JOB_STATE__JOB_FAILED, m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP, "%s",
-            m->reason);
-    if (j->state == PWC__JOB_STATE__JOB_ENDING)
+    if (x != NULL)
+        flow_role_lost(j, role, x);
+    if (!job_is_terminal(j))
         flow_after(j);
 }
 

@@ -31,8 +31,11 @@ void flow_close_job(struct job *j);
 void flow_feed(struct job *j);
 /* A held chunk's attempt ended badly, as x says: another attempt, or it is given up. */
 void flow_charge(struct job *j, uint64_t chunk, const struct death *x);
-/* The planner's or finisher's attempt ended badly: the job fails once that budget is spent. */
-void flow_plan_failed(struct job *j, Pwc__Code code, const char *reason);
+/* The same for an attempt at another role, as planner, producer, ...: each has budgets of its own, and the
+ * job fails once one is spent. */
+void flow_charge_role(struct job *j, enum lease_kind role, const struct death *x);
+/* Producer or consumer is gone, or said no: charged, and made ready to start again. */
+void flow_role_lost(struct job *j, enum lease_kind role, const struct death *x);
 /* After every lease that ended: feeds the consumer, looks whether the job is over. */
 void flow_after(struct job *j);
 /* What the client gets with the end. */

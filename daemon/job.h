@@ -132,7 +132,7 @@ struct job {
 
     /* planned */
     bool planned, producer_needed, produced, windowed, has_plan, got_results, consumed;
-    uint32_t plan_charges[CAUSES], role_deaths;
+    uint16_t role_charges[LEASE_KINDS][CAUSES]; /* attempts at a role that ended badly: of LEASE_PLAN, ... */
     Pwc__Absorb absorb;
     int plan_fd, scratch_fd, raster_fd;
     char unit[16];

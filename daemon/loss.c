@@ -148,14 +148,6 @@ static void lost_chunks(struct job *j, struct stage *s)
     }
 }
 
-static void role_died(struct job *j, const char *reason)
-{
-    if (++j->role_deaths > j->budget.retries[CAUSE_CRASH])
-        job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_CRASH, "%s", reason);
-    else
-        events_death(j, PWC__EVENT_KIND__EVENT_RETRY, j->last_death);
-}
-
 /* A windowed raster has given its beginning back: the producer starts again with the consumer. */
 static void rewind_all(struct job *j)
 {
@@ -171,12 +163,9 @@ static void rewind_all(struct job *j)
 
 /* The next consumer starts from nothing: what lies in arenas is sent again, what was absorbed computed again.
  */
-static void consumer_died(struct job *j, const char *reason)
+static void consumer_restarts(struct job *j)
 {
     uint64_t absorbed = j->assembly.absorbed;
-    role_died(j, reason);
-    if (j->state != PWC__JOB_STATE__JOB_RUNNING)
-        return;
     trace_restart(j);
     assembly_restart(&j->assembly);
     if (j->windowed) {
@@ -190,12 +179,19 @@ static void consumer_died(struct job *j, const char *reason)
             ledger_forget(&j->ledger, c, c + 1);
 }
 
+void flow_role_lost(struct job *j, enum lease_kind role, const struct death *x)
+{
+    flow_charge_role(j, role, x);
+    if (role == LEASE_CONSUME && j->state == PWC__JOB_STATE__JOB_RUNNING)
+        consumer_restarts(j);
+}
+
+/* Who was retired, or dies because the daemon ends, is not charged. */
 static void lost_lease(struct job *j, struct stage *s)
 {
     enum lease_kind kind = s->lease.kind;
     bool ending = j->state == PWC__JOB_STATE__JOB_ENDING;
-    const char *reason = j->last_death != NULL ? j->last_death->reason : "a stage died";
-    Pwc__Code code = j->last_death != NULL ? j->last_death->code : PWC__CODE__CODE_CRASH;
+    const struct death *x = j->last_death;
     if (kind == LEASE_CHUNKS) {
         lost_chunks(j, s);
         return;
@@ -207,17 +203,8 @@ static void lost_lease(struct job *j, struct stage *s)
     if (j->consumer == s)
         j->consumer = NULL;
     dispatch_release(s, true);
-    if (ending)
-        return;
-    if (kind == LEASE_PLAN || kind == LEASE_FINISH) {
-        flow_plan_failed(j, code, reason);
-        if (!job_is_terminal(j) && j->state != PWC__JOB_STATE__JOB_ENDING)
-            events_death(j, PWC__EVENT_KIND__EVENT_RETRY, j->last_death);
-    } else if (kind == LEASE_CONSUME) {
-        consumer_died(j, reason);
-    } else if (!stage_retired(s)) {
-        role_died(j, reason);
-    }
+    if (!ending && !stage_retired(s) && x != NULL && x->stage == s->id)
+        flow_role_lost(j, kind, x);
 }
 
 /* Retired ones held no lease, or one that nobody wanted any more. */

@@ -82,17 +82,19 @@ static void keep_state(struct job *j, const struct frame *f)
     STAILQ_INSERT_TAIL(&j->states, st, link);
 }
 
-void flow_plan_failed(struct job *j, Pwc__Code code, const char *reason)
+void flow_charge_role(struct job *j, enum lease_kind role, const struct death *x)
 {
-    enum cause c = cause_of(code);
-    if (++j->plan_charges[c] > j->budget.retries[c])
-        job_end(j, PWC__JOB_STATE__JOB_FAILED, code, "%s", reason);
+    enum cause c = cause_of(x->code);
+    if (++j->role_charges[role][c] > j->budget.retries[c])
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "%s", x->reason);
+    else
+        events_death(j, PWC__EVENT_KIND__EVENT_RETRY, x);
 }
 
-static void report_plan(struct job *j, const Stage__Report *m)
+static void report_plan(struct job *j, const Stage__Report *m, const struct death *x)
 {
-    if (m->code != PWC__CODE__CODE_OK) {
-        flow_plan_failed(j, m->code, m->reason);
+    if (x != NULL) {
+        flow_charge_role(j, LEASE_PLAN, x);
         return;
     }
     ledger_init(&j->ledger, 1, 1);
@@ -219,15 +221,18 @@ static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m
         return;
     }
     bool finishing = error && m->done == s->lease.end - s->lease.first;
-    const struct death *x = error && !finishing ? deaths_error(s, m->failed, m->code, m->reason) : NULL;
+    const struct death *x = NULL;
+    if (error)
+        x = finishing ? deaths_refused(s, m->code, m->reason)
+                      : deaths_error(s, m->failed, m->code, m->reason);
     take_report(j, s, m, f);
     /* Without a chunk done and a state sent nothing was folded: what it was handed is wanted again. */
     dispatch_release(s, m->done == 0 && f->tail_len == 0);
     doubt_arena(s, m);
-    if (x != NULL)
-        flow_charge(j, m->failed, x);
+    if (finishing)
+        flow_charge_role(j, LEASE_FINISH, x);
     else if (error)
-        flow_plan_failed(j, m->code, m->reason);
+        flow_charge(j, m->failed, x);
 }
 
 /* Unless it was handed all states there are, it owes one that holds what it was handed. */
@@ -236,7 +241,8 @@ static bool finish_is_lie(const struct lease *l, const Stage__Report *m, const s
     return m->code == PWC__CODE__CODE_OK && !l->final && !state_fits(f);
 }
 
-static void report_finish(struct job *j, struct stage *s, const Stage__Report *m, const struct frame *f)
+static void report_finish(struct job *j, struct stage *s, const Stage__Report *m, const struct frame *f,
+                          const struct death *x)
 {
     bool error = m->code != PWC__CODE__CODE_OK;
     if (!error && s->lease.final)
@@ -245,8 +251,8 @@ static void report_finish(struct job *j, struct stage *s, const Stage__Report *m
         keep_state(j, f);
     s->lease.why = m->code;
     dispatch_release(s, error);
-    if (error)
-        flow_plan_failed(j, m->code, m->reason);
+    if (x != NULL)
+        flow_charge_role(j, LEASE_FINISH, x);
 }
 
 void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
@@ -263,19 +269,20 @@ void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
         stage_garbage(s, "reported what cannot be true");
         return;
     }
+    const struct death *x = NULL;
     if (kind != LEASE_CHUNKS && m->code != PWC__CODE__CODE_OK && j->state != PWC__JOB_STATE__JOB_ENDING)
-        deaths_refused(s, m->code, m->reason);
+        x = deaths_refused(s, m->code, m->reason);
     if (kind == LEASE_CHUNKS) {
         report_chunks(j, s, m, f);
     } else if (kind == LEASE_FINISH) {
-        report_finish(j, s, m, f);
+        report_finish(j, s, m, f, x);
     } else {
         j->planner = NULL;
         s->lease.why = m->code;
         s->lease.kept = m->code == PWC__CODE__CODE_OK && j->state != PWC__JOB_STATE__JOB_ENDING ? 1 : 0;
         dispatch_release(s, false);
         if (j->state != PWC__JOB_STATE__JOB_ENDING)
-            report_plan(j, m);
+            report_plan(j, m, x);
     }
     flow_retire_if_used(s, j);
     if (!job_is_terminal(j))

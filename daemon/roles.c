@@ -149,6 +149,14 @@ static int open_scratch(struct job *j)
     return -1;
 }
 
+uint32_t roles_attempt(const struct job *j, enum lease_kind role)
+{
+    uint32_t n = 1;
+    for (int i = 0; i < CAUSES; i++)
+        n += j->role_charges[role][i];
+    return n;
+}
+
 bool roles_plan(struct job *j)
 {
     struct stage *s = roles_fit(j) ? dispatch_find_stage(j, j->d->seats) : NULL;
@@ -164,9 +172,7 @@ bool roles_plan(struct job *j)
     Stage__Plan m = STAGE__PLAN__INIT;
     m.job = j->id;
     m.lease = s->lease.id;
-    m.attempt = 1;
-    for (int i = 0; i < CAUSES; i++)
-        m.attempt += j->plan_charges[i];
+    m.attempt = roles_attempt(j, LEASE_PLAN);
     stage_send(s, PWC_MSG_PLAN, &m.base);
     return true;
 }
@@ -179,6 +185,7 @@ void roles_produce(struct job *j, struct stage *s)
     Stage__Produce m = STAGE__PRODUCE__INIT;
     m.job = j->id;
     m.lease = s->lease.id;
+    m.attempt = roles_attempt(j, LEASE_PRODUCE);
     stage_send(s, PWC_MSG_PRODUCE, &m.base);
     if (j->assembly.absorbed > 0)
         flow_release(j);
@@ -194,6 +201,7 @@ static void start_consumer(struct job *j, struct stage *s)
     Stage__Consume m = STAGE__CONSUME__INIT;
     m.job = j->id;
     m.lease = s->lease.id;
+    m.attempt = roles_attempt(j, LEASE_CONSUME);
     stage_send(s, PWC_MSG_CONSUME, &m.base);
     flow_feed(j);
 }

@@ -18,6 +18,8 @@ bool roles_open(struct job *j, struct stage *s, Stage__Role role);
 bool roles_plan(struct job *j);
 /* The stage, which is idle and has the job open, begins to produce. */
 void roles_produce(struct job *j, struct stage *s);
+/* Attempts at a role so far, the one under way or next included. */
+uint32_t roles_attempt(const struct job *j, enum lease_kind role);
 /* The consumer, and a producer in place of one that died: those that are missing and can be started. */
 void roles_fill(struct job *j);
 

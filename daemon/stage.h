@@ -36,7 +36,15 @@ enum stage_state {
     STAGE_BUSY,
     STAGE_DYING
 };
-enum lease_kind { LEASE_NONE, LEASE_PLAN, LEASE_CHUNKS, LEASE_FINISH, LEASE_PRODUCE, LEASE_CONSUME };
+enum lease_kind {
+    LEASE_NONE,
+    LEASE_PLAN,
+    LEASE_CHUNKS,
+    LEASE_FINISH,
+    LEASE_PRODUCE,
+    LEASE_CONSUME,
+    LEASE_KINDS
+};
 
 /* A fold state a worker sent: opaque bytes, held until it was folded into another. */
 struct fold_state {

@@ -213,6 +213,7 @@ int on_consume(struct stage *s, struct incoming *in)
     int r = -1;
     if (!job->priv->broken) {
         job_reset(job);
+        job->attempt = MAX(m->attempt, 1u);
         stage_slot(s, m->lease, SLOT_CONSUME);
         s->busy = true;
         r = descriptors_truncate(job); /* a new generation starts from nothing */

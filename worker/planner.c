@@ -209,6 +209,7 @@ int on_produce(struct stage *s, struct incoming *in)
     int r = -1;
     if (!job->priv->broken) {
         job_reset(job);
+        job->attempt = MAX(m->attempt, 1u);
         job->priv->released = 0;
         stage_slot(s, m->lease, SLOT_PRODUCE);
         s->busy = true;

@@ -403,6 +403,34 @@ test_budget_spent() {
     refused 1 'chunk 5.*always fails' -q fault.error n=10 at=5 attempts=99
 }
 
+# attempts_at ROLE: how many of the last job's attempts ended in that role.
+attempts_at() {
+    "$PWCCTL" deaths "$("$PWCCTL" jobs --json | jq '.jobs | last | .job')" --json | jq "[.deaths[] | select(.role == \"$1\")] | length"
+}
+
+# Producer and consumer have the budgets of a chunk, by cause, and each its own.
+test_budgets_of_producer_and_consumer() {
+    start_pwcd --workers 2 --set stall_timeout=500ms
+    local pair role
+    for pair in produce:producer merge:consumer; do
+        role=${pair#*:}
+        refused 1 'neither progress nor CPU time' -q fault.copy in -o out slow="${pair%:*}" ms=60000 --retries timeout=0,crash=5
+        equal "attempts at $role, stalled" 1 "$(attempts_at "$role")"
+        equal "the job's code" stalled "$("$PWCCTL" jobs --json | jq -r '.jobs | last | .code')"
+        refused 1 'killed by SIGKILL' -q fault.copy in -o out die="${pair%:*}" at=2 attempts=99 --retries timeout=5,crash=1
+        equal "attempts at $role, killed" 2 "$(attempts_at "$role")"
+        refused 1 'always fails' -q fault.copy in -o out fail="${pair%:*}" at=2 attempts=99
+        equal "attempts at $role, refused" 1 "$(attempts_at "$role")"
+        refused 1 'always fails' -q fault.copy in -o out fail="${pair%:*}" at=2 attempts=99 --retries error=2
+        equal "attempts at $role, refused and tried again" 3 "$(attempts_at "$role")"
+        run_ok fault.copy in -o out fail="${pair%:*}" at=2 attempts=2 --retries error=2
+        same in out
+        rm out
+    done
+    run_ok fault.copy in -o out die=produce at=2 attempts=2 fail=merge --retries error=2
+    same in out
+}
+
 test_budget_of_a_job() {
     start_pwcd --workers 2
     run_ok fault.segv n=20 at=4 attempts=6 --retries 6 --json

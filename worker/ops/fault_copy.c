@@ -28,12 +28,19 @@ static void pause_ms(int64_t ms)
         ; /* a stage that is asked for its stack gets a signal, and shall stay as stuck as it was */
 }
 
-static void misbehave(const struct op_job *job, const char *role, uint64_t chunk)
+static bool is(const struct op_job *job, const char *param, const char *role)
 {
-    pause_ms(strcmp(role, op_str(job, "slow", "")) == 0 ? op_int(job, "ms", 0) : 0);
-    if (strcmp(op_str(job, "die", "none"), role) == 0 && chunk == (uint64_t)op_int(job, "at", 0) &&
-        job->attempt <= op_int(job, "attempts", 1))
+    return strcmp(op_str(job, param, "none"), role) == 0;
+}
+
+static int misbehave(struct op_job *job, const char *role, uint64_t chunk)
+{
+    pause_ms(is(job, "slow", role) ? op_int(job, "ms", 0) : 0);
+    if (chunk != (uint64_t)op_int(job, "at", 0) || job->attempt > op_int(job, "attempts", 1))
+        return 0;
+    if (is(job, "die", role))
         raise(SIGKILL);
+    return is(job, "fail", role) ? op_fail(job, CODE(OP), "this %s always fails", role) : 0;
 }
 
 static uint64_t chunk_len(const struct copy_plan *p, uint64_t chunk)
@@ -57,7 +64,8 @@ static int copy_plan(struct op_job *job, struct op_plan *plan)
     struct copy_plan p = {.chunk = (uint64_t)op_int(job, "chunk", 65536)};
     if (input_size(job, &p.bytes) < 0)
         return -1;
-    misbehave(job, "plan", (uint64_t)op_int(job, "at", 0));
+    if (misbehave(job, "plan", (uint64_t)op_int(job, "at", 0)) < 0)
+        return -1;
     plan->whole = p.bytes <= p.chunk;
     plan->chunks = (p.bytes + p.chunk - 1) / p.chunk;
     plan->result_bytes = p.chunk;
@@ -78,7 +86,8 @@ static int copy_produce(struct op_job *job)
     const struct copy_plan *p = job->plan;
     for (uint64_t i = 0; i < job->chunks; i++) {
         uint64_t at = i * p->chunk;
-        misbehave(job, "produce", i);
+        if (misbehave(job, "produce", i) < 0)
+            return -1;
         int r = pread_all(op_fd(job, "in"), (char *)job->raster + at, chunk_len(p, i), at);
         if (r < 0)
             return op_fail(job, CODE(BAD_INPUT), "in: %s", strerror(-r));
@@ -91,7 +100,8 @@ static int copy_produce(struct op_job *job)
 static int copy_process(struct op_job *job, uint64_t chunk, void *result)
 {
     const struct copy_plan *p = job->plan;
-    misbehave(job, "process", chunk);
+    if (misbehave(job, "process", chunk) < 0)
+        return -1;
     memcpy(result, (const char *)job->raster + chunk * p->chunk, chunk_len(p, chunk));
     return 0;
 }
@@ -117,7 +127,8 @@ static int copy_merge(struct op_job *job)
     const struct copy_plan *p = job->plan;
     uint64_t chunk;
     for (uint64_t i = 0; i < job->chunks; i++) {
-        misbehave(job, "merge", i);
+        if (misbehave(job, "merge", i) < 0)
+            return -1;
         const void *from = op_next(job, &chunk);
         if (from == NULL || put(job, from, chunk_len(p, chunk), chunk * p->chunk) < 0 ||
             op_absorbed(job, chunk + 1) < 0)
@@ -130,9 +141,8 @@ static int copy_whole(struct op_job *job)
 {
     AUTO_FREE char *buffer = xcalloc(1, 65536);
     uint64_t bytes;
-    if (input_size(job, &bytes) < 0)
+    if (input_size(job, &bytes) < 0 || misbehave(job, "whole", job->item) < 0)
         return -1;
-    misbehave(job, "whole", job->item);
     for (uint64_t at = 0, n; at < bytes; at += n) {
         n = MIN(bytes - at, 65536u);
         int r = pread_all(op_fd(job, "in"), buffer, n, at);
@@ -160,6 +170,11 @@ static const struct op_param params[] = {
     {.name = "die",
      .type = PWC__PARAM_TYPE__PARAM_ENUM,
      .summary = "Who is killed",
+     .def = "none",
+     .choices = who},
+    {.name = "fail",
+     .type = PWC__PARAM_TYPE__PARAM_ENUM,
+     .summary = "Who returns an error",
      .def = "none",
      .choices = who},
     NUMBER("at", "At which chunk", 0, "0"),
