@@ -91,7 +91,7 @@ static void disturbed(void)
     const struct tally *t = &chaos.tally;
     for (int i = 0; i < KINDS; i++)
         printf("chaos: %u jobs %s\n", t->jobs[i], kind_name(i));
-    printf("chaos: %lu deaths in jobs, %lu chunks retried, %lu done again\n", (unsigned long)t->deaths,
+    printf("counts: %lu deaths in jobs, %lu chunks retried, %lu done again\n", (unsigned long)t->deaths,
            (unsigned long)t->retried, (unsigned long)t->redone);
     if (hits == 0 || t->deaths == 0)
         give_up("nobody was hit: this proves nothing");

@@ -208,7 +208,7 @@ uint64_t killer_stop(struct killer *k)
         putchar('\n');
     }
     double seconds = (double)mono_since(clock_now(), k->since) / 1e9;
-    printf("chaos: %lu signals in %.1f s, %.0f a second\n", (unsigned long)total, seconds,
+    printf("counts: %lu signals in %.1f s, %.0f a second\n", (unsigned long)total, seconds,
            (double)total / seconds);
     pwc_close(k->c);
     free(k);

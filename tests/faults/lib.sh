@@ -63,7 +63,7 @@ wrong() {
 # Which warnings come depends on the points; a bug in the log is a fault all the same.
 sum_up() {
     ! grep -qE ': (warning|fatal): ' "$T/log" || expect_log ': (warning|fatal): '
-    printf '%s: %d points of %d, %d hit: %d jobs well, %d refused with a reason, %d wrong\n' "$1" "$RUN" \
+    printf 'counts: %s: %d points of %d, %d hit: %d jobs well, %d refused with a reason, %d wrong\n' "$1" "$RUN" \
         "$(cat "$T"/points.* | grep -c .)" "$HIT" "$WELL" "$REFUSED" "$WRONG" >&3
     [[ $WRONG -eq 0 ]] || fail "$(head -n 20 "$T/wrong")"
     [[ $HIT -gt 0 ]] || fail "no point was hit: this proves nothing"

@@ -23,6 +23,8 @@ static size_t read_file(const char *path, uint8_t *to, size_t room)
     return n;
 }
 
+static unsigned long inputs;
+
 /* From memory of exactly that length, so that a sanitizer sees a read behind the end. */
 static void run(const uint8_t *data, size_t len)
 {
@@ -32,6 +34,7 @@ static void run(const uint8_t *data, size_t len)
     memcpy(copy, data, len);
     LLVMFuzzerTestOneInput(copy, len);
     free(copy);
+    inputs++;
 }
 
 static void replay(const char *path)
@@ -79,6 +82,7 @@ int main(int argc, char **argv)
         closedir(d);
     if (n == 0)
         fprintf(stderr, "%s: no corpus there\n", dir);
+    printf("counts: %lu inputs out of %d files\n", inputs, n);
     printf("%d passed, %d failed\n", n, n == 0);
     return n == 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

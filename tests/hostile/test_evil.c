@@ -67,6 +67,7 @@ static void start(void)
 static void report(void)
 {
     static const char *const names[EVIL_ACTIONS] = EVIL_NAMES;
+    printf("counts: ");
     for (unsigned i = 0; i < EVIL_ACTIONS; i++)
         printf("%s %llu%s", names[i], (unsigned long long)counts[i], i + 1 < EVIL_ACTIONS ? ", " : "\n");
 }

@@ -93,7 +93,8 @@ static void wait_one(struct verdict *t)
 
 static void print_tally(const struct tally *t, double seconds)
 {
-    printf("%lu seeds in %.1f s: %lu steps, %lu jobs, %lu faults, %lu failed calls; %lu deaths with a lease, "
+    printf("counts: %lu seeds in %.1f s: %lu steps, %lu jobs, %lu faults, %lu failed calls; %lu deaths with "
+           "a lease, "
            "%lu chunks "
            "given up, %lu tails taken back, %lu leases sent ahead, %lu of them taken back, %lu messages "
            "dropped, %lu traces added up\n",
