@@ -59,11 +59,22 @@ static void release_seat(struct stage *s)
 {
     if (!s->seat)
         return;
-    s->seat = false;
-    s->d->seats_busy--;
+    if (!s->lent)
+        s->d->seats_busy--;
+    s->seat = s->lent = false;
     s->job->user->running--;
     s->job->workers_on--;
     s->job->user->used_ns += (uint64_t)mono_since(job_now(s->job), s->lease.since);
+}
+
+void dispatch_lend(struct stage *s, bool lend)
+{
+    if (!s->seat || s->lent == lend)
+        return;
+    s->lent = lend;
+    s->d->seats_busy += lend ? -1u : 1u;
+    log_debug("stage %lu %s", (unsigned long)s->id, lend ? "stands still: its seat is lent" : "goes on");
+    daemon_touch(s->d);
 }
 
 void dispatch_let_go(struct stage *s)
@@ -325,6 +336,8 @@ static bool lease_finish(struct job *j)
 /* The chunk that the consumer needs next is never held back. */
 static bool may_have_worker(const struct job *j)
 {
+    if (j->user->running >= j->d->seats)
+        return false; /* those that he has lent are free for others */
     if (j->max_workers > 0 && j->workers_on >= j->max_workers)
         return false;
     if (j->consumer == NULL || ledger_lowest(&j->ledger) == j->assembly.absorbed)

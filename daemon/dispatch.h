@@ -16,6 +16,10 @@ struct stage *dispatch_find_stage(struct job *j, uint32_t wanted);
 /* The stage is idle: it holds a new lease, with a number of its own, and no chunks yet. seat: it takes one.
  */
 void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool seat);
+/* It stands still, or goes on: meanwhile others have its seat. When it goes on it computes at once, and for
+ * the rest of a lease of theirs one too many may. Its user is counted as having it all the time: however many
+ * of his stages stand still, he has no more of them than there are seats. */
+void dispatch_lend(struct stage *s, bool lend);
 /* Its seat and the states that it was to fold in are free for others; it holds its lease on. */
 void dispatch_let_go(struct stage *s);
 /* The lease is over: seat and job are released. keep: fold states it was handed go back to the job. */

@@ -540,5 +540,5 @@ const char *job_waiting_for(const struct job *j)
         return "descriptors";
     if (j->batch && ledger_waiting(&j->ledger) == 0)
         return "descriptors";
-    return j->d->seats_busy >= j->d->seats ? "seats" : "stages";
+    return MAX(j->d->seats_busy, j->user->running) >= j->d->seats ? "seats" : "stages";
 }

@@ -35,7 +35,7 @@ struct watch;
 struct user {
     TAILQ_ENTRY(user) link, busy_link;
     uint64_t used_ns;          /* time in seats: who used less comes first */
-    uint32_t nactive, running; /* jobs with a turn; seats in use */
+    uint32_t nactive, running; /* jobs with a turn; seats in use, or lent while a stage of his stands still */
     uid_t uid;
     bool busy;                     /* in that list */
     uint32_t jobs, known, clients; /* known: jobs and those of the history */

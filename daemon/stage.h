@@ -24,6 +24,7 @@
 #include "daemon/assembly.h"
 #include "daemon/daemon.h"
 #include "daemon/ledger.h"
+#include "daemon/still.h"
 #include "ipc/channel.h"
 #include "ipc/segment.h"
 
@@ -113,6 +114,8 @@ struct stage {
     struct job *job; /* BUSY: whose lease */
     struct lease lease;
     bool seat; /* its lease occupies one */
+    bool lent; /* which others have, because it stands still; its user has the place all the same */
+    struct still still;
     struct mono seat_since;
     struct ahead ahead[STAGE_AHEAD]; /* small.h: held besides `lease` */
     unsigned nahead;

@@ -5,6 +5,7 @@
 
 #include "daemon/cgroup.h"
 #include "daemon/deaths.h"
+#include "daemon/dispatch.h"
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/job.h"
@@ -120,6 +121,19 @@ static void write_off(struct stage *s)
     flow_stage_gone(s);
 }
 
+/* A client may serve the file that its stages wait for, as slowly as it likes. */
+static void watch_still(struct stage *s, struct mono now)
+{
+    if (!s->seat || s->nahead > 0) /* what waits behind it is taken back first */
+        return;
+    bool still = false, waits;
+    if (still_there(&s->still, s->lease.id, stage_slot_chunk(s), stage_slot_done(s), now.ns)) {
+        uint64_t cpu = cpu_ticks(s->pid, &waits);
+        still = still_waits(&s->still, cpu, waits, now.ns);
+    }
+    dispatch_lend(s, still);
+}
+
 static void watch_memory(struct job *j, struct stage *s)
 {
     if (j->memory != 0 && !cgroup_limits(s->cgroup, j->memory) && pressure_of(s->pid) > j->memory)
@@ -138,6 +152,7 @@ static void watch_stage(struct stage *s, struct mono now)
 {
     small_face(s);
     watch_threads(s);
+    watch_still(s, now);
     struct job *j = s->job;
     if (s->state == STAGE_DYING && s->lease.kind != LEASE_NONE && mono_since(now, s->since) > WRITE_OFF_NS) {
         write_off(s);

@@ -469,7 +469,7 @@ static enum trace_wait cause(const struct job *j)
         return TRACE_WAIT_PLAN;
     if (j->planned && ledger_waiting(&j->ledger) == 0)
         return no_chunk_waits(j);
-    if (d->seats_busy >= d->seats)
+    if (MAX(d->seats_busy, j->user->running) >= d->seats)
         return TRACE_WAIT_SEAT;
     return d->short_of_memory ? TRACE_WAIT_MEMORY : stage_wanted(j);
 }

@@ -33,6 +33,34 @@ SANITIZED=
 TEST_LIMIT=${PWC_TEST_LIMIT:-300}
 WAIT_LIMIT=${PWC_WAIT_LIMIT:-60}
 
+# ---- users ----
+
+# shellcheck disable=SC2034 # for the scripts
+ALICE=1001 BOB=1002
+
+# need_users: to be root, and pwcctl where everybody can run it. The build tree may lie where only root can look, and
+# libtool's wrapper would write beside itself.
+need_users() {
+    need_root
+    mkdir "$T/bin"
+    cp "$PWC_BUILD/.libs/pwcctl" "$PWC_BUILD"/.libs/libpwc.so.* "$T/bin"
+    PWCCTL=$T/bin/pwcctl
+    export LD_LIBRARY_PATH=$T/bin
+}
+
+# as UID COMMAND...
+as() {
+    local uid=$1
+    shift
+    setpriv --reuid "$uid" --regid "$uid" --clear-groups "$@"
+}
+
+# in_background_as NAME UID COMMAND...: a signal to BG reaches the command; with the function above it would end at a shell that
+# waits for it.
+in_background_as() {
+    in_background "$1" setpriv --reuid "$2" --regid "$2" --clear-groups "${@:3}"
+}
+
 # ---- verdicts ----
 
 fail() {

@@ -67,6 +67,32 @@ test_read_that_hangs() {
     finish_slow
 }
 
+# Reads fill every seat: others have them until somebody answers, and long before a stage is held to be stuck. Further
+# stages of who sent the file would do nobody any good.
+test_others_have_the_seats_while_all_reads_hang() {
+    need_users
+    stop_pwcd
+    start_pwcd --workers 2 --set shutdown_grace=200ms --set socket_mode=0666
+    truncate -s 64M "$T/bytes"
+    order shut read
+    in_background job "$PWCCTL" run array.sum "$T/mnt/slow" type=int8 --json
+    until_true "both seats to wait for the file" eval '[[ $(stage_pids "$WORKING" | wc -l) -eq 2 ]]'
+    local stuck
+    stuck=$(stage_pids "$WORKING")
+    for _ in 1 2 3; do
+        as "$BOB" "$PWCCTL" run noop n=1 || fail "Bob's job: exit $?"
+    done
+    as "$BOB" "$PWCCTL" run fault.none n=100 ms=2 || fail "Bob's job: exit $?"
+    equal "deaths meanwhile" 0 "$("$PWCCTL" deaths --json | jq '.deaths | length')"
+    equal "stages of who sent the file" "$stuck" "$(stage_pids "$WORKING and .uid == 0")"
+    order open
+    finish_background "$BG"
+    [[ $RC -eq 0 ]] || fail "exit $RC: $(<job.err)"
+    run_ok array.sum "$T/bytes" type=int8 --json
+    equal "sum" "$(jq .results "$T/out")" "$(jq .results job.out)"
+    finish_slow
+}
+
 test_cancel_while_a_read_hangs() {
     order shut read
     in_background job "$PWCCTL" run array.sum "$T/mnt/slow" type=int8
@@ -149,7 +175,7 @@ test_who_is_written_off_is_told_of_when_it_is_gone() {
     somebody_waits
     victim=$(worker_where '.role == "worker" and .chunk != null')
     order shut flush
-    expect_log 'stage 1 .*survives SIGKILL: written off'
+    expect_log 'stage [0-9]+ .*survives SIGKILL: written off'
     kill -KILL "$victim"
     until_true "it to be written off" grep -q "pid $victim) survives SIGKILL: written off" "$T/log"
     [[ -e /proc/$victim ]] || fail "it was gone before it was written off"

@@ -2,30 +2,10 @@
 # Several users on one daemon: fair shares, nobody sees or ends another's job.
 . "$(dirname "$0")/lib.sh"
 
-ALICE=1001
-BOB=1002
-
 setup() {
-    need_root
+    need_users
     start_pwcd --workers 2 --set socket_mode=0666
     chmod 777 "$T/w"
-    # The build tree may lie where only root can look, and libtool's wrapper would write beside itself.
-    mkdir "$T/bin"
-    cp "$PWC_BUILD/.libs/pwcctl" "$PWC_BUILD"/.libs/libpwc.so.* "$T/bin"
-    PWCCTL=$T/bin/pwcctl
-    export LD_LIBRARY_PATH=$T/bin
-}
-
-as() {
-    local uid=$1
-    shift
-    setpriv --reuid "$uid" --regid "$uid" --clear-groups "$@"
-}
-
-# in_background_as NAME UID COMMAND...: a signal to BG reaches the command; with the function above it would end at a shell that
-# waits for it.
-in_background_as() {
-    in_background "$1" setpriv --reuid "$2" --regid "$2" --clear-groups "${@:3}"
 }
 
 job_of() {

@@ -24,7 +24,8 @@
 #define STARVED_LEASES 6u
 #define STARVED_NS     ((uint64_t)(200 * NS_PER_MS))
 #define LEASE_NS       (30 * NS_PER_MS) /* what one of theirs counts at most: some are stopped, or hang */
-#define DEBT_NS        (20 * NS_PER_S)  /* no lease takes longer here */
+#define LENT_NS        (600 * NS_PER_MS)
+#define DEBT_NS        (20 * NS_PER_S) /* no lease takes longer here */
 
 #define USERS_MOST 70u /* that are remembered, though those who were here are many more */
 
@@ -354,7 +355,7 @@ static bool wants_worker(const struct job *j)
 {
     if (j->halting || j->state != PWC__JOB_STATE__JOB_RUNNING || ledger_waiting(&j->ledger) == 0)
         return false;
-    if (j->max_workers > 0 && j->workers_on >= j->max_workers)
+    if (j->user->running >= j->d->seats || (j->max_workers > 0 && j->workers_on >= j->max_workers))
         return false;
     return j->assembly.result_bytes == 0 || ledger_lowest(&j->ledger) == j->assembly.absorbed;
 }
@@ -492,11 +493,31 @@ static uint32_t check_user(const struct user *u, uint32_t *ret_fds)
     }
     active += flying;
     SIM_CHECK(flying == u->nflying, "uid %u: counts %u flying, has %u", (unsigned)u->uid, u->nflying, flying);
+    SIM_CHECK(running <= W.d.seats, "uid %u has %u seats of %u", (unsigned)u->uid, running, W.d.seats);
     SIM_CHECK(u->nactive == active && u->jobs == jobs + active && u->running == running,
               "uid %u: counts %u active, %u jobs, %u running; has %u, %u, %u", (unsigned)u->uid, u->nactive,
               u->jobs, u->running, active, jobs + active, running);
     SIM_CHECK(u->busy || u->jobs == 0, "uid %u has %u jobs and is not busy", (unsigned)u->uid, u->jobs);
     return running;
+}
+
+/* Others have the seat of a stage that stands still; true: it has gone on since, so that one too many may
+ * compute. */
+static bool check_still(const struct stage *s)
+{
+    struct proc *p = proc_of_pid(s->pid);
+    if (p == NULL)
+        return false;
+    if (!p->hung && !p->stopped)
+        p->went_at = sim_now();
+    if (s->lent) {
+        sim_tally->lent += p->lent != s->lease.id;
+        p->lent = s->lease.id;
+    }
+    SIM_CHECK(s->lent || s->state != STAGE_BUSY || s->nahead > 0 ||
+                  sim_now() - MAX(p->went_at, s->lease.since.ns) < LENT_NS,
+              "stage %lu stands still, and its seat waits for it", (ul)s->id);
+    return !s->lent && p->lent == s->lease.id;
 }
 
 /* What a stage knows of jobs goes with them. */
@@ -533,7 +554,7 @@ void check_step(void)
     const struct user *u;
     const struct stage *s;
     const struct session *c;
-    uint32_t running = 0, seats = 0, stages = 0, fds = 0, flying = 0, users = 0, busy = 0;
+    uint32_t running = 0, held = 0, seats = 0, late = 0, stages = 0, fds = 0, flying = 0, users = 0, busy = 0;
     TAILQ_FOREACH(u, &d->users, link)
     {
         users++;
@@ -544,7 +565,9 @@ void check_step(void)
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {
         stages++;
-        seats += s->seat;
+        held += s->seat;
+        seats += s->seat && !s->lent;
+        late += s->seat && check_still(s);
         fds += (s->pidfd >= 0 ? 2u : 1u) + (s->dying_fd >= 0 ? 1u : 0u) + (s->kept.fd >= 0 ? 1u : 0u);
         SIM_CHECK((s->job != NULL) == (s->lease.kind != LEASE_NONE), "stage %lu: a lease without a job",
                   (ul)s->id);
@@ -557,8 +580,9 @@ void check_step(void)
     }
     fds += (d->pool->nursery != NULL ? 1u : 0u) + (d->pool->nursery_pidfd >= 0 ? 1 : 0);
     SIM_CHECK(stages == d->pool->n, "the pool counts %u stages, has %u", d->pool->n, stages);
-    SIM_CHECK(seats == d->seats_busy && seats == running && seats <= d->seats,
-              "%u seats are busy of %u, stages hold %u", d->seats_busy, d->seats, seats);
+    SIM_CHECK(held == running && seats == d->seats_busy && seats <= d->seats + late,
+              "%u seats are busy of %u, stages hold %u, %u of them late", d->seats_busy, d->seats, seats,
+              late);
     SIM_CHECK(flying == d->nflying, "%u small jobs are out, the users have %u", d->nflying, flying);
     SIM_CHECK(fds == kernel_open_fds(), "%u descriptors are open, the tables know of %u", kernel_open_fds(),
               fds);

@@ -50,7 +50,7 @@ void sim_log_line(const char *fmt, ...) PRINTF(1, 2);
 /* What all worlds have seen: counted across processes. */
 struct tally {
     _Atomic uint64_t seeds, steps, faults, jobs, deaths, steals, dropped, quarantined, failed_calls, ahead,
-        recalled, traces;
+        recalled, traces, lent;
 };
 extern struct tally *sim_tally;
 void sim_fail(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
@@ -261,7 +261,9 @@ struct proc {
     struct file *sock;
     struct due step, die, reader, resume;
     bool hung, stopped, struck, had_step;
-    int stop_news; /* CLD_STOPPED, CLD_CONTINUED: not yet told */
+    int64_t went_at; /* when it was last seen neither hung nor stopped */
+    uint64_t lent;   /* the last lease of which others had the seat */
+    int stop_news;   /* CLD_STOPPED, CLD_CONTINUED: not yet told */
     enum proc_phase phase;
 
     uint64_t number, domain; /* of the stage, as Enter said */

@@ -12,8 +12,55 @@
 #include "daemon/backlog.h"
 #include "daemon/lease_size.h"
 #include "daemon/pressure.h"
+#include "daemon/still.h"
 #include "ipc/fds.h"
 #include "tests/unit/runner.h"
+
+/* ---- who stands still ---- */
+
+#define TICK ((int64_t)STILL_NS)
+
+START_TEST(who_waits_stands_still_after_a_tick)
+{
+    struct still st = {0};
+    ck_assert(!still_there(&st, 7, 3, 30, TICK));
+    ck_assert(still_there(&st, 7, 3, 30, 2 * TICK));
+    ck_assert(!still_waits(&st, 12, true, 2 * TICK)); /* what it had used before nobody knows */
+    ck_assert(!still_waits(&st, 12, true, 3 * TICK - 1));
+    ck_assert(still_waits(&st, 12, true, 3 * TICK));
+    ck_assert(still_waits(&st, 12, true, 9 * TICK));
+}
+END_TEST
+
+START_TEST(who_computes_or_would_if_it_could_does_not_stand_still)
+{
+    struct still st = {0};
+    still_there(&st, 7, 3, 30, 0);
+    for (int64_t i = 1; i < 100; i++) {
+        ck_assert(still_there(&st, 7, 3, 30, i * TICK));
+        ck_assert(!still_waits(&st, (uint64_t)i, true, i * TICK)); /* it sleeps whenever somebody looks */
+    }
+    for (int64_t i = 100; i < 200; i++)
+        ck_assert(!still_waits(&st, 99, false, i * TICK)); /* it gets no processor */
+    ck_assert(!still_waits(&st, 99, true, 200 * TICK - 1));
+}
+END_TEST
+
+START_TEST(who_goes_on_is_seen_at_once)
+{
+    static const uint64_t on[3][3] = {{7, 4, 31}, {7, 4, 32}, {8, 4, 32}};
+    struct still st = {0};
+    int64_t now = 0;
+    still_there(&st, 7, 3, 30, now);
+    for (int i = 0; i < 3; i++) {
+        still_waits(&st, 5, true, now);
+        ck_assert(still_waits(&st, 5, true, now + TICK));
+        now += 2 * TICK;
+        ck_assert(!still_there(&st, on[i][0], on[i][1], on[i][2], now));
+        ck_assert(!still_waits(&st, 5, true, now += TICK));
+    }
+}
+END_TEST
 
 /* ---- lease size ---- */
 
@@ -354,6 +401,9 @@ int main(void)
     TCase *t = tcase_create("core");
     tcase_set_timeout(t, 60);
     suite_add_tcase(s, t);
+    tcase_add_test(t, who_waits_stands_still_after_a_tick);
+    tcase_add_test(t, who_computes_or_would_if_it_could_does_not_stand_still);
+    tcase_add_test(t, who_goes_on_is_seen_at_once);
     tcase_add_test(t, leases_grow_to_the_target_and_shrink_at_the_end);
     tcase_add_test(t, slow_chunks_are_leased_one_by_one);
     tcase_add_test(t, a_slow_consumer_has_a_core_of_its_own);
