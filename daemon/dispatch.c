@@ -238,7 +238,10 @@ static void send_lease(struct job *j, struct stage *s, bool all_that_is_left)
     static uint8_t tail[PWC_TAIL_MAX];
     size_t len = j->absorb == PWC__ABSORB__ABSORB_FOLDED ? hand_states(j, s, tail) : 0;
     struct lease *l = &s->lease;
-    l->final = j->absorb == PWC__ABSORB__ABSORB_FOLDED && all_that_is_left && STAILQ_EMPTY(&j->states);
+    /* Alone: another may hold no chunk, but states of which it is making the results. */
+    l->final = j->absorb == PWC__ABSORB__ABSORB_FOLDED && all_that_is_left && STAILQ_EMPTY(&j->states) &&
+               j->workers_on == 1;
+    l->recalls = j->recalls;
     l->attempt = l->first < l->end ? ledger_attempt(&j->ledger, l->first) : 1;
     int fds[PWC_FDS_MAX];
     uint32_t counts[PWC_FDS_MAX];

@@ -146,6 +146,7 @@ struct job {
     struct stage *planner, *producer, *consumer;
     uint32_t stages_on; /* stages that hold a lease of it */
     uint32_t workers_on;
+    uint64_t recalls;     /* chunks that were given up and are tried again */
     uint32_t idle_losses; /* leases lost with nobody to blame, in a row */
 
     uint8_t *results; /* packed Finished with nothing but results */

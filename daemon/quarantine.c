@@ -201,6 +201,7 @@ static void try_again(struct given_up *g)
     uint64_t chunk = g->chunk;
     forget(g);
     ledger_recall(&j->ledger, chunk);
+    j->recalls++;
     trace_chunk(j, TRACE_AGAIN, chunk, PWC__CODE__CODE_OK);
     if (j->absorb == PWC__ABSORB__ABSORB_SERIAL)
         assembly_remove_hole(&j->assembly, chunk);

@@ -128,6 +128,12 @@ static void items_reported(struct job *j, uint64_t first, uint64_t end)
         job_item_done(j, i, PWC__CODE__CODE_OK, "", ledger_attempt(&j->ledger, i));
 }
 
+/* Results of all chunks but one that was recalled meanwhile: somebody will make them once more, of all. */
+static bool results_are_late(const struct job *j, const struct lease *l)
+{
+    return l->final && l->recalls != j->recalls;
+}
+
 enum claim { CLAIM_TRUE, CLAIM_LATE, CLAIM_LIE };
 
 /* A report that covers what its lease no longer holds is late: it is dropped whole, and what is still held is
@@ -141,6 +147,8 @@ static enum claim judge(const struct job *j, const struct lease *l, const Stage_
     if (error && m->failed != l->first + m->done)
         return CLAIM_LIE;
     if (m->done > held || (error && m->done == held && !l->final))
+        return CLAIM_LATE;
+    if (m->done == held && results_are_late(j, l))
         return CLAIM_LATE;
     if (j->absorb != PWC__ABSORB__ABSORB_FOLDED || (l->final && m->done == held && !error))
         return CLAIM_TRUE;
@@ -245,6 +253,12 @@ static void report_finish(struct job *j, struct stage *s, const Stage__Report *m
                           const struct death *x)
 {
     bool error = m->code != PWC__CODE__CODE_OK;
+    if (results_are_late(j, &s->lease)) {
+        s->d->totals.dropped++;
+        s->lease.why = PWC__CODE__CODE_STATE;
+        dispatch_release(s, true);
+        return;
+    }
     if (!error && s->lease.final)
         flow_keep_results(j, m->results, m->n_results);
     else if (!error)

@@ -62,7 +62,8 @@ struct lease {
     uint64_t given_end;      /* where it ended at first */
     uint32_t place, nplaces; /* in the stage's arena */
     bool final;
-    bool small;  /* of a small job (small.h) */
+    uint64_t recalls; /* its job's, when it was sent: what is final is so without chunks recalled since */
+    bool small;       /* of a small job (small.h) */
     bool shared; /* its stage broke the protocol when it held others besides: any of them may be to blame */
     uint32_t attempt; /* of the first chunk */
     uint64_t kept;    /* chunks from the first on whose results count, once it is over */

@@ -116,6 +116,34 @@ test_quarantine_of_a_running_job() {
     rm job.*
 }
 
+# retried_before_the_end FILTER ARG...: the retry comes while that stage makes results of all but that chunk.
+retried_before_the_end() {
+    local filter=$1 job
+    shift
+    in_background job "$PWCCTL" run fault.error at=0 attempts=1 ms=200 finish_ms=1000 --on-failure skip --json "$@"
+    job=$BG
+    until_true "a chunk in quarantine" in_quarantine 1.0
+    until_true "a chunk done" job_done_at_least 1
+    kill_stage STOP "$filter"
+    quarantine retry 1.0
+    answered 0 '^1 chunk tried again$'
+    kill -CONT "$VICTIM"
+    finish_background "$job"
+    equal "exit status" 0 "$RC"
+    cp job.out "$T/out"
+    equal "sum of the numbers" "$SUM" "$(field sum)"
+    equal "chunks" "$CHUNKS" "$(field chunks)"
+    rm job.*
+}
+
+test_retry_during_the_last_lease() {
+    CHUNKS=3 SUM=3 retried_before_the_end '.role == "worker" and .chunk == 2' n=3 -j 1
+}
+
+test_retry_while_results_are_made() {
+    CHUNKS=2 SUM=1 retried_before_the_end '.role == "worker" and .state == "busy" and (has("chunk") | not)' n=2
+}
+
 # A whole budget more, which is spent, too: attempts go on counting.
 test_retried_in_vain() {
     in_background job "$PWCCTL" run fault.segv n=2000 ms=5 at=4 attempts=99 --on-failure skip --json

@@ -44,6 +44,8 @@ static struct {
 
 bool __real_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
 bool __wrap_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
+void __real_ledger_recall(struct ledger *l, uint64_t chunk);
+void __wrap_ledger_recall(struct ledger *l, uint64_t chunk);
 void __real_ledger_reject_next(struct ledger *l);
 void __wrap_ledger_reject_next(struct ledger *l);
 struct job *__real_job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m);
@@ -98,6 +100,18 @@ bool __wrap_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, co
     if (!again)
         s->bad |= 1ull << chunk;
     return again;
+}
+
+/* Its budget is whole again, and what it did before is forgotten. */
+void __wrap_ledger_recall(struct ledger *l, uint64_t chunk)
+{
+    struct spec *s = spec_of_job(job_of_ledger(l)->id);
+    s->bad &= ~(1ull << chunk);
+    s->again |= 1ull << chunk;
+    s->blame[chunk] = (uint8_t)(s->blame[chunk] - s->charged[chunk]);
+    s->charged[chunk] = 0;
+    sim_tally->retried++;
+    __real_ledger_recall(l, chunk);
 }
 
 void __wrap_ledger_reject_next(struct ledger *l)

@@ -11,7 +11,8 @@
 #include "proto/trace.h"
 #include "tests/sim/sim.h"
 
-#define TRIES_MAX 2000u
+#define TRIES_MAX   2000u
+#define RETRIES_MAX 3u
 
 static struct client *from(struct due *d, size_t offset)
 {
@@ -202,8 +203,8 @@ static void on_chunk_done(const Pwc__ChunkDone *m)
               (ul)m->first, (ul)(m->first + m->n));
     for (uint64_t c = m->first; c < m->first + m->n; c++) {
         uint64_t bit = 1ull << c;
-        SIM_CHECK(s->op == OP_SERIAL || (s->recorded & bit) == 0, "job %lu: two records of chunk %lu",
-                  (ul)m->job, (ul)c);
+        SIM_CHECK(s->op == OP_SERIAL || (s->recorded & ~s->again & bit) == 0,
+                  "job %lu: two records of chunk %lu", (ul)m->job, (ul)c);
         s->recorded |= bit;
         SIM_CHECK(m->code != PWC__CODE__CODE_OK || (s->computed & bit) != 0,
                   "job %lu: chunk %lu is done, but nobody did it", (ul)m->job, (ul)c);
@@ -277,11 +278,23 @@ static void on_finished(const Pwc__Finished *m)
                   "job %lu is done, its items are not", (ul)m->job);
 }
 
-static void on_event(const Pwc__Event *m)
+/* Somebody looks at what was given up, some time later, and wants it tried again; no batch's files. */
+static void retry_later(struct client *c, struct spec *s, uint64_t job)
+{
+    if (s->op == OP_BATCH || s->asked_again == RETRIES_MAX || c->retry.place != 0 || !sim_chance(500))
+        return;
+    s->asked_again++;
+    c->retry_job = job;
+    due_in(&c->retry, (int64_t)sim_rnd(sim_chance(500) ? 2 * NS_PER_MS : 50 * NS_PER_MS));
+}
+
+static void on_event(struct client *c, const Pwc__Event *m)
 {
     struct spec *s = spec_of_job(m->job);
     SIM_CHECK(m->seq > s->last_seq, "job %lu: event %lu after %lu", (ul)m->job, (ul)m->seq, (ul)s->last_seq);
     s->last_seq = m->seq;
+    if (m->kind == PWC__EVENT_KIND__EVENT_QUARANTINE)
+        retry_later(c, s, m->job);
 }
 
 static void handle(struct client *c, const struct packet *in, const ProtobufCMessage *msg)
@@ -306,7 +319,7 @@ static void handle(struct client *c, const struct packet *in, const ProtobufCMes
         on_trace((const Pwc__Trace *)msg);
         break;
     case PWC_MSG_EVENT:
-        on_event((const Pwc__Event *)msg);
+        on_event(c, (const Pwc__Event *)msg);
         break;
     case PWC_MSG_FINISHED:
         on_finished((const Pwc__Finished *)msg);
@@ -347,6 +360,7 @@ void client_end(struct client *c)
     due_drop(&c->reader);
     due_drop(&c->leave);
     due_drop(&c->cancel);
+    due_drop(&c->retry);
     c->gone = true;
     if (c->sock != NULL && c->sock->end != NULL)
         c->sock->end->reader = NULL;
@@ -398,6 +412,16 @@ static void on_cancel(struct due *d)
     Pwc__Cancel m = PWC__CANCEL__INIT;
     m.job = s->id;
     send_to(c, PWC_MSG_CANCEL, 0, &m.base);
+}
+
+static void on_retry(struct due *d)
+{
+    struct client *c = from(d, offsetof(struct client, retry));
+    if (c->gone || c->lingering)
+        return;
+    Pwc__RetryChunks m = PWC__RETRY_CHUNKS__INIT;
+    m.job = c->retry_job;
+    send_to(c, PWC_MSG_RETRY_CHUNKS, 1000, &m.base);
 }
 
 static void attach(struct client *c, const struct spec *s)
@@ -505,6 +529,7 @@ void client_begin(struct client *c)
     c->reader.fire = on_reader;
     c->leave.fire = on_leave;
     c->cancel.fire = on_cancel;
+    c->retry.fire = on_retry;
     due_in(&c->step, (int64_t)sim_rnd(sim_chance(500) ? 100 * NS_PER_MS : 2 * NS_PER_S));
     if (sim_chance(150))
         due_in(&c->leave, (int64_t)sim_rnd(sim_chance(700) ? 200 * NS_PER_MS : 5 * NS_PER_S));

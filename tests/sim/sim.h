@@ -49,8 +49,8 @@ void sim_log_line(const char *fmt, ...) PRINTF(1, 2);
     } while (0)
 /* What all worlds have seen: counted across processes. */
 struct tally {
-    _Atomic uint64_t seeds, steps, faults, jobs, deaths, steals, dropped, quarantined, failed_calls, ahead,
-        recalled, traces, lent;
+    _Atomic uint64_t seeds, steps, faults, jobs, deaths, steals, dropped, quarantined, retried, failed_calls,
+        ahead, recalled, traces, lent;
 };
 extern struct tally *sim_tally;
 void sim_fail(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
@@ -191,6 +191,8 @@ struct spec {
     uint64_t bad;                                    /* bit a chunk: given up */
     uint8_t blame[SIM_CHUNKS_MAX];                   /* times it was seen to end badly */
     uint8_t charged[SIM_CHUNKS_MAX];                 /* times the supervisor held it responsible */
+    uint64_t again;                                  /* bit a chunk: it was given up, and recalled */
+    unsigned asked_again;                            /* so often its client wanted that */
     uint64_t item_done, item_bad, recorded;
     uint64_t last_seq;
     uint32_t terminals;
@@ -334,7 +336,8 @@ struct client {
     unsigned index;
     uid_t uid;
     struct file *sock;
-    struct due step, reader, leave, cancel;
+    struct due step, reader, leave, cancel, retry;
+    uint64_t retry_job;
     bool gone, lingering, back;
     uint32_t todo; /* bit a job: to be submitted */
     struct want {
