@@ -29,6 +29,7 @@ struct trace;
 TAILQ_HEAD(session_list, session);
 TAILQ_HEAD(user_list, user);
 TAILQ_HEAD(job_list, job);
+TAILQ_HEAD(job_places, job_place);
 TAILQ_HEAD(death_list, death);
 TAILQ_HEAD(given_up_list, given_up);
 
@@ -67,8 +68,9 @@ struct daemon {
     uint64_t next_domain;
     struct job **jobs; /* hash by id, chained through job.hash_next */
     size_t njobs, jobs_mask;
-    void *keyed;            /* tree of those with a request key */
-    struct job *spare_jobs; /* empty, chained through hash_next */
+    struct job_places by_id; /* all, as they came */
+    void *keyed;             /* tree of those with a request key */
+    struct job *spare_jobs;  /* empty, chained through hash_next */
     uint32_t nspare_jobs;
 
     LIST_HEAD(, trace) traces; /* of jobs whose clients asked */

@@ -1,7 +1,8 @@
 /*
- * jobs.c - where jobs are found, those of the history too: by number in a hash table that grows, and those
- * that came with a request key in a tree by user and key. Keys are chosen by clients: a tree (tsearch(3)
- * keeps it balanced) has no worst case that could be chosen, too.
+ * jobs.c - where jobs are found, those of the history too: by number in a hash table that grows, one after
+ * the other in a list of all and one of their user's, and those that came with a request key in a tree by
+ * user and key. Keys are chosen by clients: a tree (tsearch(3) keeps it balanced) has no worst case that
+ * could be chosen, too.
  */
 #include <search.h>
 #include <stddef.h>
@@ -59,20 +60,6 @@ struct job *job_find(struct daemon *d, uint64_t id)
     return j;
 }
 
-/* Numbers are dense but for those of jobs that are forgotten: a few tries, then the table. */
-struct job *job_after(struct daemon *d, uint64_t id)
-{
-    struct job *j, *found = NULL;
-    for (uint64_t next = id + 1; next <= d->next_job && next <= id + 16; next++)
-        if ((j = job_find(d, next)) != NULL)
-            return j;
-    for (size_t i = 0; d->jobs != NULL && i <= d->jobs_mask; i++)
-        for (j = d->jobs[i]; j != NULL; j = j->hash_next)
-            if (j->id > id && (found == NULL || j->id < found->id))
-                found = j;
-    return found;
-}
-
 static void table_grow(struct daemon *d)
 {
     size_t old = d->jobs != NULL ? d->jobs_mask + 1 : 0, room = old > 0 ? old * 4 : 256;
@@ -88,12 +75,21 @@ static void table_grow(struct daemon *d)
     free(from);
 }
 
+/* Numbers only grow: whoever comes stands last. */
+static void add_place(struct job_places *list, struct job_place *p, struct job *j)
+{
+    p->job = j;
+    TAILQ_INSERT_TAIL(list, p, link);
+}
+
 void jobs_add(struct daemon *d, struct job *j)
 {
     if (d->jobs == NULL || d->njobs > d->jobs_mask)
         table_grow(d);
     j->hash_next = d->jobs[bucket(d, j->id)];
     d->jobs[bucket(d, j->id)] = j;
+    add_place(&d->by_id, &j->of_all, j);
+    add_place(&j->user->by_id, &j->of_user, j);
     d->njobs++;
     j->user->known++;
     if (j->key.len > 0)
@@ -106,7 +102,43 @@ void jobs_remove(struct daemon *d, struct job *j)
     while (*at != j)
         at = &(*at)->hash_next;
     *at = j->hash_next;
+    TAILQ_REMOVE(&d->by_id, &j->of_all, link);
+    TAILQ_REMOVE(&j->user->by_id, &j->of_user, link);
     d->njobs--;
     j->user->known--;
     jobs_forget_key(d, j);
+}
+
+/* ---- one after the other ---- */
+
+void jobs_read(struct job_reader *r, struct job_places *list)
+{
+    jobs_read_end(r);
+    r->list = list;
+    r->mark.job = NULL;
+    TAILQ_INSERT_HEAD(list, &r->mark, link);
+}
+
+const struct job *jobs_read_next(struct job_reader *r)
+{
+    struct job_place *p = &r->mark;
+    if (r->list == NULL)
+        return NULL;
+    do
+        p = TAILQ_NEXT(p, link);
+    while (p != NULL && p->job == NULL); /* another reader's */
+    if (p == NULL) {
+        jobs_read_end(r);
+        return NULL;
+    }
+    TAILQ_REMOVE(r->list, &r->mark, link);
+    TAILQ_INSERT_AFTER(r->list, p, &r->mark, link);
+    return p->job;
+}
+
+void jobs_read_end(struct job_reader *r)
+{
+    if (r->list != NULL)
+        TAILQ_REMOVE(r->list, &r->mark, link);
+    r->list = NULL;
 }

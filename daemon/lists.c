@@ -37,25 +37,30 @@ static void send_job(struct session *s, const struct job *j)
     session_send(s, PWC_MSG_JOB_INFO, s->list.tag, &m.base);
 }
 
-/* By id: the table may change between two steps, the order of ids does not. */
-static bool step_jobs(struct session *s, uint64_t *position)
+static bool step_one_job(struct session *s, uint64_t *position)
 {
-    uint64_t only = s->list.filter;
-    const struct job *j = only != 0 ? job_find(s->d, only) : job_after(s->d, *position);
-    if (only != 0 && *position >= only)
+    const struct job *j = job_find(s->d, s->list.filter);
+    if ((*position)++ > 0 || j == NULL || !session_may_see(s, j))
         return false;
-    while (j != NULL && only == 0 && !session_may_see(s, j))
-        j = job_after(s->d, j->id);
-    if (j == NULL || !session_may_see(s, j))
-        return false;
-    *position = j->id;
     send_job(s, j);
     return true;
 }
 
+static bool step_jobs(struct session *s, uint64_t *position)
+{
+    (void)position;
+    const struct job *j = jobs_read_next(&s->list.jobs);
+    if (j != NULL)
+        send_job(s, j);
+    return j != NULL;
+}
+
 void lists_jobs(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
-    session_list(s, f->tag, step_jobs, ((const Pwc__ListJobs *)msg)->job, UINT64_MAX);
+    uint64_t only = ((const Pwc__ListJobs *)msg)->job;
+    if (only == 0)
+        jobs_read(&s->list.jobs, s->uid == 0 ? &s->d->by_id : &s->user->by_id);
+    session_list(s, f->tag, only != 0 ? step_one_job : step_jobs, only, UINT64_MAX);
 }
 
 static bool step_stages(struct session *s, uint64_t *position)

@@ -328,6 +328,7 @@ void session_free(struct session *s)
         TAILQ_REMOVE(&s->jobs, j, by_session);
         job_session_gone(j);
     }
+    jobs_read_end(&s->list.jobs);
     s->d->trim_due = true;
     TAILQ_REMOVE(&s->d->sessions, s, link);
     s->d->nsessions--;

@@ -39,6 +39,7 @@ struct session {
         uint64_t position, count, tag, filter;
         uint64_t chunk; /* UINT64_MAX: any */
         char name[PWC_NAME_MAX + 1];
+        struct job_reader jobs;
     } list;
 };
 

@@ -18,6 +18,7 @@ void tables_init(struct daemon *d)
     TAILQ_INIT(&d->sessions);
     TAILQ_INIT(&d->users);
     TAILQ_INIT(&d->busy);
+    TAILQ_INIT(&d->by_id);
     TAILQ_INIT(&d->history);
     TAILQ_INIT(&d->deaths);
     TAILQ_INIT(&d->quarantine);

@@ -77,6 +77,7 @@ static struct user *user_new(struct daemon *d, uid_t uid)
         TAILQ_INIT(&u->waiting[i]);
     TAILQ_INIT(&u->active);
     TAILQ_INIT(&u->flying);
+    TAILQ_INIT(&u->by_id);
     TAILQ_INSERT_TAIL(&d->users, u, link);
     d->nusers++;
     return u;

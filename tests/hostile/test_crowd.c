@@ -548,6 +548,37 @@ START_TEST(lists_after_many_jobs)
 }
 END_TEST
 
+/* Nor what lies between those that are left: numbers of which most are gone, and lists of somebody who sees
+ * none of them. */
+START_TEST(lists_of_few_jobs_far_apart)
+{
+    if (!root)
+        return;
+    enum { LISTERS = 8, LISTS = 1000 };
+    static const struct job_spec noop = {.op = "noop", .params = {"n", "1"}};
+    struct peer owner = peer_open_as(&v, STRANGER), p = peer_open(&v), q[LISTERS];
+    for (unsigned i = 0; i < JOBS_A_USER / SLOWER; i++) {
+        ck_assert_uint_eq(submit_many(&owner, &waits, 1), 1);
+        submit_many(&p, &noop, 20);
+    }
+    for (unsigned i = 0; i < LISTERS; i++)
+        q[i] = peer_open_as(&v, NEIGHBOUR);
+    for (unsigned i = 0; i < LISTERS * LISTS; i++)
+        peer_ask(&q[i % LISTERS], PWC_MSG_LIST_JOBS, 0);
+    victim_serves(&v);
+    for (unsigned i = 0; i < LISTERS * LISTS; i++) {
+        Pwc__End *m = peer_await(&q[i % LISTERS], PWC_MSG_END);
+        ck_assert_uint_eq(m->count, 0);
+        msg_free(&m->base);
+    }
+    for (unsigned i = 0; i < LISTERS; i++)
+        peer_free(&q[i]);
+    peer_free(&p);
+    peer_free(&owner);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
 int main(void)
 {
     setbuf(stdout, NULL);
@@ -575,6 +606,7 @@ int main(void)
     tcase_add_test(t, users_come_and_go);
     tcase_add_test(t, guessed_jobs);
     tcase_add_test(t, lists_after_many_jobs);
+    tcase_add_test(t, lists_of_few_jobs_far_apart);
     tcase_add_test(t, more_than_may_connect);
     tcase_add_test(t, thousands_of_idle_connections);
     suite_add_tcase(s, t);
