@@ -7,6 +7,7 @@
 #include "daemon/events.h"
 #include "daemon/nearest.h"
 #include "daemon/quarantine.h"
+#include "daemon/session.h"
 #include "daemon/trace.h"
 
 #define RECIPE_MAX 400u /* of a command that is told: enough for any that somebody typed */
@@ -191,6 +192,8 @@ void quarantine_why_not(const struct given_up *g, char *why, size_t size)
         snprintf(why, size, "job %lu is halting: nothing more is started", (unsigned long)j->id);
     else if (j->batch && (j->session == NULL || j->adopted))
         tell_recipe(g, "has lost its client, and the files with it", why, size);
+    else if (j->batch && j->session->half_closed)
+        tell_recipe(g, "has a client that sends no more files", why, size);
     else if (j->absorb == PWC__ABSORB__ABSORB_SERIAL && g->chunk < j->assembly.sent)
         tell_recipe(g, "has written something in its place already", why, size);
 }

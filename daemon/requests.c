@@ -265,7 +265,7 @@ static void on_detach(struct session *s, struct frame *f, const ProtobufCMessage
     struct job *j = request_job(s, f, ((const Pwc__Detach *)msg)->job);
     if (j == NULL)
         return;
-    if (j->items_in < j->items) {
+    if (j->items_in < j->items || j->asked_again.n > 0) {
         session_error(s, f->tag, f->type, PWC__CODE__CODE_STATE,
                       "the job still needs descriptors of its client");
         return;

@@ -411,6 +411,82 @@ START_TEST(items_from_the_wrong_connection)
 }
 END_TEST
 
+/* ---- items that are wanted a second time ---- */
+
+static void full_item(const struct peer *p, uint64_t job, uint64_t index)
+{
+    int fd = memfd_of("some bytes", 10);
+    peer_item(p, job, index, &fd, 1);
+    close(fd);
+}
+
+/* A batch of two whose first has been given up (its file is empty) while the second takes long. */
+static uint64_t half_a_batch(struct peer *p)
+{
+    static const struct job_spec spec = {
+        .op = "fault.bus", .params = {"ms", "600000"}, .items = 2, .batch = true, .roles = {"in"}};
+    int empty = memfd_of("", 0);
+    peer_submit(p, 1, &spec);
+    uint64_t job = peer_accepted(p);
+    msg_free(peer_await(p, PWC_MSG_WANT));
+    peer_item(p, job, 0, &empty, 1);
+    close(empty);
+    full_item(p, job, 1);
+    Pwc__ItemDone *done = peer_await(p, PWC_MSG_ITEM_DONE);
+    ck_assert_uint_eq(done->index, 0);
+    ck_assert_int_ne(done->code, PWC__CODE__CODE_OK);
+    msg_free(&done->base);
+    return job;
+}
+
+/* The daemon does not hold all it needs again, whatever it held before. */
+START_TEST(detached_while_an_item_is_wanted_again)
+{
+    struct peer p = peer_open(&v);
+    uint64_t job = half_a_batch(&p);
+    peer_ask(&p, PWC_MSG_RETRY_CHUNKS, job);
+    msg_free(peer_await(&p, PWC_MSG_OK));
+    peer_ask(&p, PWC_MSG_DETACH, job);
+    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_STATE);
+    full_item(&p, job, 0);
+    peer_ask(&p, PWC_MSG_DETACH, job);
+    msg_free(peer_await(&p, PWC_MSG_OK));
+    peer_ask(&p, PWC_MSG_CANCEL, job);
+    msg_free(peer_await(&p, PWC_MSG_OK));
+    peer_free(&p);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+static bool can_be_retried(struct peer *p, uint64_t job)
+{
+    peer_ask(p, PWC_MSG_LIST_QUARANTINE, job);
+    Pwc__Quarantined *m = peer_await(p, PWC_MSG_QUARANTINED);
+    bool can = m->why_not[0] == '\0';
+    msg_free(&m->base);
+    return can;
+}
+
+/* Who says no more is not waited for. */
+START_TEST(wanted_again_of_a_half_closed_client)
+{
+    struct peer p = peer_open(&v), q = peer_open(&v);
+    uint64_t job = half_a_batch(&p);
+    ck_assert(can_be_retried(&q, job));
+    ck_assert_int_eq(shutdown(p.fd, SHUT_WR), 0);
+    int64_t until = now_ms() + PATIENCE_MS;
+    while (can_be_retried(&q, job))
+        ck_assert(poll_again(until));
+    peer_ask(&q, PWC_MSG_RETRY_CHUNKS, job);
+    ck_assert_int_eq(peer_code(&q), PWC__CODE__CODE_STATE);
+    peer_ask(&q, PWC_MSG_CANCEL, job);
+    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_CANCELLED);
+    peer_free(&p);
+    peer_free(&q);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
 static bool peer_answer_is(struct peer *p, uint16_t type)
 {
     struct frame f;
@@ -601,6 +677,8 @@ int main(void)
     tcase_add_test(t, many_requests_again);
     tcase_add_test(t, others_jobs_are_not_theirs);
     tcase_add_test(t, items_from_the_wrong_connection);
+    tcase_add_test(t, detached_while_an_item_is_wanted_again);
+    tcase_add_test(t, wanted_again_of_a_half_closed_client);
     tcase_add_test(t, watchers_of_a_job);
     tcase_add_test(t, who_has_nothing_to_start_holds_up_nobody);
     tcase_add_test(t, users_come_and_go);
