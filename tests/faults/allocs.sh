@@ -41,21 +41,25 @@ no_wild_pointer() {
 client_point() {
     POINT=$2
     control "$POINT"
-    run_kind copy
+    run_kind "$1"
     count_hit
-    judge copy
+    judge "$1"
     no_wild_pointer $((RC - 128)) pwcctl
     "$PWCCTL" ping >/dev/null 2>&1 || fail "at $POINT: pwcd is gone"
 }
 
 test_client() {
+    local kind
+    KINDS=(copy batch)
     start_pwcd --workers 2
-    expect_kinds copy
+    expect_kinds "${KINDS[@]}"
     TRACER=(env LD_PRELOAD="$PRELOAD" PWC_ALLOC_CONTROL="$CONTROL")
-    control 0
-    run_kind copy
-    seq "$(seen)" >"$T/points.client"
-    each_point "$T/points.client" client_point copy
+    for kind in "${KINDS[@]}"; do
+        control 0
+        run_kind "$kind"
+        seq "$(seen)" >"$T/points.$kind"
+    done
+    each_kind client_point
     sum_up "allocations of the client"
 }
 
@@ -73,9 +77,9 @@ stage_point() {
 # The daemon hands nothing of its environment to stages but what begins with PWC_: a script puts the rest back. Without
 # memory for its vector code libvips goes on with plain C, whose rounding is another: so plain C it is from the start.
 test_stages() {
-    local kind all=$SECONDS_EACH
-    KINDS=(copy whole sum)
-    image_if_there
+    local kind
+    KINDS=(copy whole sum batch)
+    pictures_if_there
     printf '#!/bin/sh\nVIPS_NOVECTOR=1 LD_PRELOAD=%s exec %s "$@"\n' "$PRELOAD" "$STAGE" >"$T/stage"
     chmod +x "$T/stage"
     STAGE=$T/stage
@@ -87,10 +91,7 @@ test_stages() {
         run_kind "$kind"
         seq "$(seen)" >"$T/points.$kind"
     done
-    SECONDS_EACH=$((all / ${#KINDS[@]}))
-    for kind in "${KINDS[@]}"; do
-        each_point "$T/points.$kind" stage_point "$kind"
-    done
+    each_kind stage_point
     sum_up "allocations of stages"
 }
 
@@ -104,15 +105,15 @@ end_of_pwcd() {
 }
 
 super_point() {
+    local lines kind=$1
     POINT=$2
-    local lines
     lines=$(wc -l <"$T/log")
     control "$POINT"
     PREFIX=(env LD_PRELOAD="$PRELOAD" PWC_ALLOC_CONTROL="$CONTROL")
     launch_pwcd --workers 2 --set shutdown_grace=2s
     if first_word; then
-        run_kind copy
-        judge copy
+        run_kind "$kind"
+        judge "$kind"
         kill -TERM "$PID" 2>/dev/null || :
     else
         CODE=$PID
@@ -125,13 +126,18 @@ super_point() {
 }
 
 test_supervisor() {
-    control 0
-    PREFIX=(env LD_PRELOAD="$PRELOAD" PWC_ALLOC_CONTROL="$CONTROL")
-    start_pwcd --workers 2
-    expect_kinds copy
-    stop_pwcd
-    seq "$(seen)" >"$T/points.super"
-    each_point "$T/points.super" super_point copy
+    local kind
+    KINDS=(copy batch)
+    pictures_if_there
+    for kind in "${KINDS[@]}"; do
+        control 0
+        PREFIX=(env LD_PRELOAD="$PRELOAD" PWC_ALLOC_CONTROL="$CONTROL")
+        start_pwcd --workers 2
+        expect_kinds "$kind"
+        stop_pwcd
+        seq "$(seen)" >"$T/points.$kind"
+    done
+    each_kind super_point
     sum_up "allocations of the supervisor"
 }
 

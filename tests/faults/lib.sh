@@ -35,22 +35,25 @@ faults_setup() {
     ! grep -q 'PWC_SANITIZED 1' "$PWC_BUILD/config.h" || skip "built with sanitizers"
     head -c 300000 /dev/urandom >in
     head -c 1000 in >small
+    mkdir files
+    local i
+    for i in 1 2 3 4 5; do head -c $((i * 3000)) in >"files/$i"; done
     printf 'seed %s\n' "$SEED" >&3
     RUN=0 HIT=0 WELL=0 REFUSED=0 WRONG=0
 }
 
 # ---- points ----
 
-# each_point FILE COMMAND...: COMMAND with each point, or with as many as there is time for.
+# each_point FILE COMMAND...: COMMAND with each point, or with as many as there is time for: a kind's share of it.
 each_point() {
-    local end=$((SECONDS + SECONDS_EACH)) file=$1 point
+    local end=$((${EPOCHREALTIME/./} + SECONDS_EACH * 1000000 / ${#KINDS[@]})) file=$1 point
     shift
     [[ -z ${PWC_POINT-} ]] || printf '%s\n' "$PWC_POINT" >"$file"
     shuf --random-source=<(yes "$SEED") "$file" >"$T/shuffled"
     while read -r point <&9; do
-        [[ ${PWC_FAULTS-} == all ]] || ((SECONDS < end)) || break
         RUN=$((RUN + 1))
         "$@" "$point"
+        [[ ${PWC_FAULTS-} == all ]] || ((${EPOCHREALTIME/./} < end)) || break
     done 9<"$T/shuffled"
 }
 
@@ -73,14 +76,20 @@ sum_up() {
 
 # How a kind of job is run and what it gives; TRACER=(command...) goes before pwcctl.
 run_kind() {
-    rm -f out
+    rm -rf out
     RC=0
     local -a arguments
     case $1 in
     copy) arguments=(fault.copy in -o out) ;;
     whole) arguments=(fault.copy small -o out) ;;
     sum) arguments=(array.sum in type=int8) ;;
+    batch)
+        mkdir out
+        arguments=(fault.copy --out-dir out files/*)
+        ;;
     blur) arguments=(image.gaussblur in.png -o out sigma=3 --format png) ;;
+    placed) arguments=(image.invert large.tif -o out --format raw) ;;
+    tiled) arguments=(image.gaussblur large.png -o out sigma=2 --format tiff) ;;
     esac
     local start=$SECONDS
     timeout -k 5 "$JOB_LIMIT" "${TRACER[@]}" "$CLIENT" run -q "${arguments[@]}" >"$T/out" 2>"$T/err" </dev/null || RC=$?
@@ -91,7 +100,16 @@ run_kind() {
 right() {
     case $1 in
     sum) cmp -s "$T/out" "$T/expected.sum" ;;
+    batch) diff -rq files out >/dev/null ;;
     *) [[ -e out ]] && cmp -s out "$T/expected.$1" ;;
+    esac
+}
+
+# nothing_half KIND: after a run that failed. Items of a batch that went well stay.
+nothing_half() {
+    case $1 in
+    batch) ! diff -rq files out | grep -qv '^Only in files: ' ;;
+    *) [[ ! -e out ]] || right "$1" ;;
     esac
 }
 
@@ -103,6 +121,7 @@ expect_kinds() {
         [[ $RC -eq 0 ]] || fail "$kind does not run: $(<"$T/err")"
         case $kind in
         sum) cp "$T/out" "$T/expected.sum" ;;
+        batch) right batch || fail "a batch's outputs differ from its inputs" ;;
         *) cp out "$T/expected.$kind" ;;
         esac
     done
@@ -119,14 +138,28 @@ judge() {
     REFUSED=$((REFUSED + 1))
     [[ $RC -ne 124 && $TOOK -lt $JOB_LIMIT ]] || wrong "hangs"
     [[ -s $T/err || $RC -ge 128 ]] || wrong "exit $RC without a reason"
-    [[ ! -e out ]] || right "$1" || wrong "exit $RC, and half an output is there"
+    nothing_half "$1" || wrong "exit $RC, and half an output is there"
     [[ -z $(find . -name '.?*') ]] || wrong "exit $RC, and a hidden file is left"
 }
 
-image_if_there() {
+# A small one is done as a whole. A large one has a producer, which decodes, workers, which compute in libvips' threads,
+# and a consumer, which encodes; or its pixels lie in the input's file, and workers place theirs in the output's.
+pictures_if_there() {
     [[ -n $(type -P vips) ]] && grep -q "^#define HAVE_VIPS 1" "$PWC_BUILD/config.h" || return 0
     vips gaussnoise in.png 60 40
-    KINDS+=(blur)
+    vips grey large.v 3100 2800 --uchar
+    vips tiffsave large.v large.tif
+    vips pngsave large.v large.png --compression 1
+    rm large.v
+    KINDS+=(blur placed tiled)
+}
+
+# Each kind's points are a file of its own.
+each_kind() {
+    local kind
+    for kind in "${KINDS[@]}"; do
+        each_point "$T/points.$kind" "$@" "$kind"
+    done
 }
 
 # ---- the tracer of a daemon that lives through many points ----

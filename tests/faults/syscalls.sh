@@ -66,19 +66,15 @@ stage_point() {
 
 each_stage_point() {
     local kind
-    KINDS=(copy whole sum)
-    image_if_there
+    KINDS=(copy whole sum batch)
+    pictures_if_there
     start_traced --workers 2
     expect_kinds "${KINDS[@]}"
     for kind in "${KINDS[@]}"; do
         count_points "$kind" >"$T/counts.$kind"
         points "$1" <"$T/counts.$kind" >"$T/points.$kind"
     done
-    local all=$SECONDS_EACH
-    for kind in "${KINDS[@]}"; do
-        SECONDS_EACH=$((all / ${#KINDS[@]}))
-        each_point "$T/points.$kind" stage_point "$kind"
-    done
+    each_kind stage_point
     sum_up "$1 of stages"
 }
 
@@ -104,13 +100,17 @@ client_point() {
 }
 
 test_client() {
+    local kind
+    KINDS=(copy batch)
     start_pwcd --workers 2
-    expect_kinds copy
+    expect_kinds "${KINDS[@]}"
     TRACER=("$INJECT" -r "$T/counts")
-    run_kind copy
-    points crash <"$T/counts" >"$T/points.client"
-    points error <"$T/counts" >>"$T/points.client"
-    each_point "$T/points.client" client_point copy
+    for kind in "${KINDS[@]}"; do
+        run_kind "$kind"
+        points crash <"$T/counts" >"$T/points.$kind"
+        points error <"$T/counts" >>"$T/points.$kind"
+    done
+    each_kind client_point
     sum_up "crash and error of the client"
 }
 
@@ -132,15 +132,15 @@ last_words() {
 }
 
 super_point() {
+    local lines kind=$1
     POINT=$2
-    local lines
     lines=$(wc -l <"$T/log")
     PREFIX=("$INJECT" -a "$POINT" -r "$T/result")
     launch_pwcd --workers 2 --set shutdown_grace=2s
     if first_word; then
         TRACER=()
-        run_kind copy
-        judge copy
+        run_kind "$kind"
+        judge "$kind"
         [[ $RC -eq 0 ]] || ! harmless "$POINT" || wrong "$(<"$T/err")"
         kill -TERM "$PID" 2>/dev/null || :
     else
@@ -155,14 +155,19 @@ super_point() {
 }
 
 test_supervisor() {
-    PREFIX=("$INJECT" -r "$T/counts")
-    start_pwcd --workers 2
-    expect_kinds copy
-    stop_pwcd
-    grep '^main' "$T/counts" >"$T/counts.main"
-    points crash <"$T/counts.main" >"$T/points.super"
-    points error <"$T/counts.main" >>"$T/points.super"
-    each_point "$T/points.super" super_point copy
+    local kind
+    KINDS=(copy batch)
+    pictures_if_there
+    for kind in "${KINDS[@]}"; do
+        PREFIX=("$INJECT" -r "$T/counts")
+        start_pwcd --workers 2
+        expect_kinds "$kind"
+        stop_pwcd
+        grep '^main' "$T/counts" >"$T/counts.main"
+        points crash <"$T/counts.main" >"$T/points.$kind"
+        points error <"$T/counts.main" >>"$T/points.$kind"
+    done
+    each_kind super_point
     sum_up "crash and error of the supervisor"
 }
 

@@ -92,11 +92,22 @@ dies_at_each_step() {
     done
 }
 
+# The nursery makes stages in its own time: jobs that need new ones are run until it has come to that step.
+nursery_died_at() {
+    order "arm nursery $1 $2 KILL"
+    rm -f out
+    run_ok fault.copy in -o out -q --isolation job
+    same in out
+    order result
+    [[ $ANSWER == hit* ]]
+}
+
 test_death_at_each_step() {
     need_tracer
     ! grep -q 'PWC_SANITIZED 1' "$PWC_BUILD/config.h" || skip "built with sanitizers"
     start_traced --workers 2
-    local role STEPS=0
+    expect_log nursery
+    local role i STEPS=0
     for role in planner producer consumer worker idle spare; do
         dies_at_each_step "$role" sendmsg fault.copy in -o out -q
         dies_at_each_step "$role" recvmsg fault.copy in -o out -q
@@ -104,6 +115,11 @@ test_death_at_each_step() {
     for role in worker idle; do
         dies_at_each_step "$role" sendmsg fault.none n=40 --json
         dies_at_each_step "$role" recvmsg fault.none n=40 --json
+    done
+    for i in 1 2 3; do
+        until_true "the nursery to be killed at its sendmsg $i" nursery_died_at sendmsg "$i"
+        until_true "the nursery to be killed at its recvmsg $i" nursery_died_at recvmsg "$i"
+        STEPS=$((STEPS + 2))
     done
     printf '%d steps\n' "$STEPS" >&3
     [[ $STEPS -ge 30 ]] || fail "only $STEPS steps: this proves nothing"
