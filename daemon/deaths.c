@@ -12,6 +12,7 @@
 #include "daemon/events.h"
 #include "daemon/nearest.h"
 #include "daemon/pressure.h"
+#include "daemon/roles.h"
 #include "daemon/units.h"
 
 enum cause cause_of(Pwc__Code code)
@@ -198,14 +199,19 @@ static const char *over_rlimit(const struct death *x)
     return x->signal == SIGXCPU ? ": over its limit of CPU time" : ": over the limit of a file's size";
 }
 
-/* The one line for people: "chunk 17 (rows 2176 to 2303) killed by SIGSEGV in vips_foo, attempt 3 of 3". */
+/* The one line for people: "chunk 17 (rows 2176 to 2303) killed by SIGSEGV in vips_foo, attempt 3 of 3",
+ * "consumer at chunk 17 ..."; who was between chunks has no attempt. */
 static void tell(struct death *x, const char *what)
 {
+    char chunk[sizeof x->covers + 40] = "", attempt[40] = "";
     bool named = x->covers[0] != '\0';
-    x->reason = x->in_chunk ? xasprintf("chunk %lu%s%s%s %s, attempt %u of %u", (unsigned long)x->chunk,
-                                        named ? " (" : "", x->covers, named ? ")" : "", what, x->attempt,
-                                        x->attempts_max)
-                            : xasprintf("%s %s", x->role, what);
+    if (x->in_chunk)
+        snprintf(chunk, sizeof chunk, "chunk %lu%s%s%s", (unsigned long)x->chunk, named ? " (" : "",
+                 x->covers, named ? ")" : "");
+    if (x->attempt > 0)
+        snprintf(attempt, sizeof attempt, ", attempt %u of %u", x->attempt, x->attempts_max);
+    x->reason = xasprintf("%s%s%s %s%s", x->in_chunk && !x->beside ? "" : x->role, x->beside ? " at " : "",
+                          chunk, what, attempt);
     one_line(x->reason);
 }
 
@@ -294,6 +300,23 @@ static void fill_handed(struct death *x, const struct handed *h)
     snprintf(x->covers, sizeof x->covers, "%s", h->covers);
 }
 
+/* Which attempt of the job's at this role it was, and what it was at. A planner that does all of the job is
+ * at its only chunk. */
+static void fill_role(struct death *x, const struct job *j, enum lease_kind role, bool whole)
+{
+    if (whole)
+        x->role = "whole";
+    x->chunk = role == LEASE_PRODUCE ? j->announced : role == LEASE_CONSUME ? j->assembly.absorbed : 0;
+    x->beside = (role == LEASE_PRODUCE || role == LEASE_CONSUME) && x->chunk < j->ledger.total;
+    x->in_chunk = x->beside || whole;
+    if (x->in_chunk)
+        job_covers(j, x->chunk, x->covers, sizeof x->covers);
+    else
+        x->chunk = 0;
+    x->attempt = roles_attempt(j, role);
+    x->attempts_max = x->attempt + roles_left(j, role, cause_of(x->code));
+}
+
 /* Whom it died of, if of a chunk. */
 static void find_chunk(struct death *x, struct stage *s)
 {
@@ -319,7 +342,9 @@ struct death *deaths_record(struct stage *s, const siginfo_t *info)
     x->open = info == NULL;
     classify(x, s, info);
     find_chunk(x, s);
-    if (s->handed != NULL)
+    if (s->lease.kind != LEASE_CHUNKS)
+        fill_role(x, s->job, s->lease.kind, stage_slot_chunk(s) == SLOT_WHOLE);
+    else if (s->handed != NULL)
         x->attempts_max = x->attempt + s->handed->left[cause_of(x->code)];
     else if (x->in_chunk)
         x->attempts_max = attempts_max(x, s->job);
@@ -365,10 +390,13 @@ struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, cons
     return x;
 }
 
-struct death *deaths_refused(struct stage *s, Pwc__Code code, const char *reason)
+struct death *deaths_refused(struct stage *s, enum lease_kind role, bool whole, Pwc__Code code,
+                             const char *reason)
 {
     struct death *x = death_new(s);
     x->code = code;
+    x->oom_by = code == PWC__CODE__CODE_OOM ? "stage" : "";
+    fill_role(x, s->job, role, whole);
     x->reason = one_line(xasprintf("%.*s", PWC_TEXT_MAX - 1, reason[0] != '\0' ? reason : code_name(code)));
     return x;
 }

@@ -18,7 +18,7 @@ struct death {
     uint64_t job, stage, chunk;
     uint32_t pid, uid;
     const char *role;
-    bool in_chunk;
+    bool in_chunk, beside; /* beside: a producer or consumer was at it, whose attempts are not the chunk's */
     char covers[PWC_NAME_MAX * 2]; /* "rows 128 to 255", a file's name; may be "" */
     uint32_t attempt, attempts_max;
     Pwc__Code code;
@@ -43,8 +43,10 @@ struct death *deaths_record(struct stage *s, const siginfo_t *info);
 void deaths_amend(const struct stage *s, const siginfo_t *info);
 /* An op's error at a chunk, with the stage alive. */
 struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, const char *reason);
-/* The same in another role: planner, producer, consumer. */
-struct death *deaths_refused(struct stage *s, Pwc__Code code, const char *reason);
+/* The same in another role: planner, producer, consumer, whoever makes results of states (LEASE_FINISH).
+ * whole: the planner did all of the job. */
+struct death *deaths_refused(struct stage *s, enum lease_kind role, bool whole, Pwc__Code code,
+                             const char *reason);
 void deaths_pack(const struct death *x, Pwc__Death *ret); /* borrows from x */
 /* At every tick, so that a death can be told to have come with a kill by the kernel. True: there was one just
  * now. */

@@ -208,6 +208,7 @@ static void on_announce(struct stage *s, struct frame *f, const ProtobufCMessage
         stage_garbage(s, "announced chunks that are not its own");
         return;
     }
+    j->announced = m->upto;
     ledger_set_ready(&j->ledger, m->upto);
     trace_announced(j, j->ledger.ready);
     daemon_touch(s->d);
@@ -293,7 +294,7 @@ static void on_failed(struct stage *s, struct frame *f, const ProtobufCMessage *
     }
     s->lease.why = m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP;
     bool ending = j->state == PWC__JOB_STATE__JOB_ENDING;
-    const struct death *x = ending ? NULL : deaths_refused(s, s->lease.why, m->reason);
+    const struct death *x = ending ? NULL : deaths_refused(s, role, false, s->lease.why, m->reason);
     if (j->producer == s)
         j->producer = NULL;
     if (j->consumer == s)

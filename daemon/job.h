@@ -153,6 +153,7 @@ struct job {
     struct backlog backlog;
     struct fold_list states;
     struct stage *planner, *producer, *consumer;
+    uint64_t announced; /* chunks, by the producer that there is */
     uint32_t stages_on; /* stages that hold a lease of it */
     uint32_t workers_on;
     uint64_t recalls;     /* chunks that were given up and are tried again */

@@ -231,7 +231,7 @@ static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m
     bool finishing = error && m->done == s->lease.end - s->lease.first;
     const struct death *x = NULL;
     if (error)
-        x = finishing ? deaths_refused(s, m->code, m->reason)
+        x = finishing ? deaths_refused(s, LEASE_FINISH, false, m->code, m->reason)
                       : deaths_error(s, m->failed, m->code, m->reason);
     take_report(j, s, m, f);
     /* Without a chunk done and a state sent nothing was folded: what it was handed is wanted again. */
@@ -285,7 +285,7 @@ void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
     }
     const struct death *x = NULL;
     if (kind != LEASE_CHUNKS && m->code != PWC__CODE__CODE_OK && j->state != PWC__JOB_STATE__JOB_ENDING)
-        x = deaths_refused(s, m->code, m->reason);
+        x = deaths_refused(s, kind, m->whole, m->code, m->reason);
     if (kind == LEASE_CHUNKS) {
         report_chunks(j, s, m, f);
     } else if (kind == LEASE_FINISH) {

@@ -157,6 +157,12 @@ uint32_t roles_attempt(const struct job *j, enum lease_kind role)
     return n;
 }
 
+uint32_t roles_left(const struct job *j, enum lease_kind role, enum cause cause)
+{
+    uint32_t by = j->role_charges[role][cause], most = j->budget.retries[cause];
+    return by < most ? most - by : 0;
+}
+
 bool roles_plan(struct job *j)
 {
     struct stage *s = roles_fit(j) ? dispatch_find_stage(j, j->d->seats) : NULL;
@@ -182,6 +188,7 @@ void roles_produce(struct job *j, struct stage *s)
     dispatch_begin(j, s, LEASE_PRODUCE, false);
     trace_lease(j, s);
     j->producer = s;
+    j->announced = 0;
     Stage__Produce m = STAGE__PRODUCE__INIT;
     m.job = j->id;
     m.lease = s->lease.id;

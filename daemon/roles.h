@@ -20,6 +20,8 @@ bool roles_plan(struct job *j);
 void roles_produce(struct job *j, struct stage *s);
 /* Attempts at a role so far, the one under way or next included. */
 uint32_t roles_attempt(const struct job *j, enum lease_kind role);
+/* How many more a charge for this would leave, if all of them ended like that. */
+uint32_t roles_left(const struct job *j, enum lease_kind role, enum cause cause);
 /* The consumer, and a producer in place of one that died: those that are missing and can be started. */
 void roles_fill(struct job *j);
 

@@ -31,6 +31,7 @@ struct control_page {
 #define SLOT_PLAN     (UINT64_MAX - 1)
 #define SLOT_PRODUCE  (UINT64_MAX - 2)
 #define SLOT_CONSUME  (UINT64_MAX - 3)
+#define SLOT_WHOLE    (UINT64_MAX - 4) /* a planner that does all of the job */
 
 /* One thread of execution: which lease and which chunk it is at. Written with plain stores. */
 struct segment_slot {

@@ -92,7 +92,7 @@ static int send_planned(struct stage *s, struct op_job *job, const struct op_pla
     return stage_send(s, PWC_MSG_PLANNED, &m.base, NULL, 0, &fd, m.has_plan ? 1 : 0);
 }
 
-static int run_plan(struct op_job *job, struct op_plan *plan)
+static int run_plan(struct stage *s, struct op_job *job, uint64_t lease, struct op_plan *plan)
 {
     if (job->op->plan == NULL)
         return op_fail(job, CODE(PROTOCOL), "%s needs no planner", job->op->name);
@@ -105,10 +105,11 @@ static int run_plan(struct op_job *job, struct op_plan *plan)
     free(plan->blob);
     if (job->op->whole == NULL)
         return op_fail(job, CODE(INTERNAL), "%s cannot run whole", job->op->name);
+    stage_slot(s, lease, SLOT_WHOLE);
     return descriptors_truncate(job) < 0 ? -1 : job->op->whole(job);
 }
 
-static int report_plan(struct stage *s, struct op_job *job, const Stage__Plan *m, bool failed,
+static int report_plan(struct stage *s, struct op_job *job, const Stage__Plan *m, bool whole, bool failed,
                        struct mono start, int64_t cpu)
 {
     static char none[1] = "";
@@ -116,7 +117,7 @@ static int report_plan(struct stage *s, struct op_job *job, const Stage__Plan *m
     Stage__Report report = STAGE__REPORT__INIT;
     report.lease = m->lease;
     report.job = m->job;
-    report.whole = !failed;
+    report.whole = whole;
     report.done = failed ? 0 : 1;
     report.code = failed ? job_failure(job)->code : CODE(OK);
     report.reason = failed ? job->priv->failure.text : none;
@@ -145,7 +146,7 @@ int on_plan(struct stage *s, struct incoming *in)
         job->attempt = MAX(m->attempt, 1u);
         stage_slot(s, m->lease, SLOT_PLAN);
         s->busy = true;
-        failed = run_plan(job, &plan) < 0;
+        failed = run_plan(s, job, m->lease, &plan) < 0;
         s->busy = false;
         stage_slot(s, m->lease, SLOT_IDLE);
     }
@@ -155,7 +156,7 @@ int on_plan(struct stage *s, struct incoming *in)
             return r;
         failed = true;
     }
-    return report_plan(s, job, m, failed, start, cpu);
+    return report_plan(s, job, m, plan.whole, failed, start, cpu);
 }
 
 /* ---- producer ---- */

@@ -145,10 +145,10 @@ static enum role role_of(const struct task *t)
                           sizeof chunk}; /* NOLINT */
     if (process_vm_readv(t->tgid, &here, 1, &there, 1, 0) != (ssize_t)sizeof chunk || chunk == SLOT_IDLE)
         return ROLE_IDLE;
-    return chunk == SLOT_PLAN      ? ROLE_PLANNER
-           : chunk == SLOT_PRODUCE ? ROLE_PRODUCER
-           : chunk == SLOT_CONSUME ? ROLE_CONSUMER
-                                   : ROLE_WORKER;
+    return chunk == SLOT_PLAN || chunk == SLOT_WHOLE ? ROLE_PLANNER
+           : chunk == SLOT_PRODUCE                   ? ROLE_PRODUCER
+           : chunk == SLOT_CONSUME                   ? ROLE_CONSUMER
+                                                     : ROLE_WORKER;
 }
 
 /* ---- calls ---- */

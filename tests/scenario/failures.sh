@@ -412,8 +412,8 @@ test_budget_spent() {
     start_pwcd --workers 2
     refused 1 'chunk 2 \(bytes 60000 to 89999\) killed by SIGKILL.*attempt 3 of 3' -q fault.copy in -o out die=process at=2 \
         attempts=99 chunk=30000
-    refused 1 'producer killed by SIGKILL' -q fault.copy in -o out die=produce at=2 attempts=99
-    refused 1 'consumer killed by SIGKILL' -q fault.copy in -o out die=merge at=2 attempts=99
+    refused 1 'producer at chunk 2 .*killed by SIGKILL, attempt 3 of 3' -q fault.copy in -o out die=produce at=2 attempts=99
+    refused 1 'consumer at chunk 2 .*killed by SIGKILL, attempt 3 of 3' -q fault.copy in -o out die=merge at=2 attempts=99
     refused 1 'planner killed by SIGKILL' -q fault.copy in -o out die=plan attempts=99
     [[ ! -e out ]] || fail "a job that failed left an output"
     refused 1 'chunk 5.*always fails' -q fault.error n=10 at=5 attempts=99
