@@ -2,8 +2,9 @@
  * client.c - simulated clients: they submit, hand over descriptors when asked, read what they are told, and
  * check it.
  *
- * A client may cancel, hang up, half-close, stop reading for a while, or come back and attach. What it was
- * told must fit: events in order, each item and each chunk ended once, one Finished a job.
+ * A client may cancel, hang up, half-close, stop reading for a while, or come back and attach, or submit
+ * again under the same request key. What it was told must fit: events in order, each item and each chunk
+ * ended once, one Finished a job.
  */
 #include <string.h>
 
@@ -59,6 +60,11 @@ static Pwc__Policy policy_of(const struct spec *s, Pwc__Value *fill)
     return p;
 }
 
+static bool has_key(const struct spec *s)
+{
+    return (sim_mix(s->salt, 98) >> 20 & 3) == 0;
+}
+
 static void submit(struct client *c, struct spec *s)
 {
     static const char *const names[OP_KINDS] = {"count", "countfold", "fold", "serial", "placed", "serial"};
@@ -95,7 +101,7 @@ static void submit(struct client *c, struct spec *s)
     m.trace = (r >> 22 & 3) == 0 ? 1 + (r >> 24 & 127) : 0;
     m.priority = (int32_t)(r & 7) - 4;
     m.max_workers = (r >> 4 & 3) == 0 ? 1 + (r >> 6 & 1) : 0;
-    if ((r >> 20 & 3) == 0)
+    if (has_key(s))
         m.request_key = (ProtobufCBinaryData){8, (uint8_t *)&s->salt};
     m.domain = (r >> 8 & 3) == 0 ? label : none;
     m.on_disconnect = (Pwc__OnDisconnect)((r >> 12) % 3);
@@ -164,6 +170,8 @@ static void on_accepted(struct client *c, uint64_t tag, const Pwc__Accepted *m)
 {
     struct spec *s = &W.specs[tag - 1];
     SIM_CHECK(spec_of_job(m->job) == s, "job %lu is not what was submitted", (ul)m->job);
+    SIM_CHECK(m->existing == s->resubmitted, "job %lu was %smade before", (ul)m->job,
+              m->existing ? "" : "not ");
     s->accepted++;
     if (s->records) {
         Pwc__ChunkCredit credit = PWC__CHUNK_CREDIT__INIT;
@@ -384,6 +392,7 @@ static void on_leave(struct due *d)
             W.specs[i].client_gone = true;
             W.specs[i].last_seq = 0;
             W.specs[i].lost = (c->todo >> i & 1) == 0;
+            W.specs[i].resubmitted = false;
         }
     sim_log("client %u leaves", c->index);
     if (c->sock != NULL && sim_chance(300)) { /* half-close: it goes on reading */
@@ -432,6 +441,33 @@ static void attach(struct client *c, const struct spec *s)
     send_to(c, PWC_MSG_ATTACH, 0, &m.base);
 }
 
+/* Is its job one that cannot end because this client was gone, so that the same request will find it? */
+static bool is_kept(const struct spec *s)
+{
+    const struct job *j = job_find(&W.d, s->id);
+    if (!has_key(s) || j == NULL || W.d.cfg.history < W.nspecs)
+        return false;
+    return job_is_terminal(j)
+               ? j->code != PWC__CODE__CODE_CLIENT_GONE
+               : j->session == NULL && j->on_disconnect == PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH &&
+                     j->state != PWC__JOB_STATE__JOB_ENDING;
+}
+
+/* For what it left, and was not told the end of. */
+static void ask_again(struct client *c)
+{
+    for (unsigned i = 0; i < W.nspecs; i++) {
+        struct spec *s = &W.specs[i];
+        if (s->client != c || s->id == 0 || s->finished > 0)
+            continue;
+        s->resubmitted = is_kept(s);
+        if (s->resubmitted)
+            submit(c, s);
+        else
+            attach(c, s);
+    }
+}
+
 /* Looks around; the answers come as lists, between whatever else it is told. */
 static void look_around(struct client *c)
 {
@@ -466,9 +502,7 @@ static void on_step(struct due *d)
         say_hello(c);
     } else if (c->back) {
         c->back = false;
-        for (unsigned i = 0; i < W.nspecs; i++)
-            if (W.specs[i].client == c && W.specs[i].id != 0 && W.specs[i].finished == 0)
-                attach(c, &W.specs[i]);
+        ask_again(c);
     } else if (W.nosy && sim_chance(100)) {
         look_around(c);
     } else if (c->todo != 0 && W.swarm) {

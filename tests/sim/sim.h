@@ -187,6 +187,7 @@ struct spec {
     Pwc__JobState end_state;
     uint32_t trouble;                                /* faults that hit it: without any it must end well */
     bool cancelled, client_gone, item_refused, lost; /* lost: the client left before it was accepted */
+    bool resubmitted;                                /* the client came back and has asked for it once more */
     uint64_t computed;                               /* bit a chunk: somebody went through it */
     uint64_t bad;                                    /* bit a chunk: given up */
     uint8_t blame[SIM_CHUNKS_MAX];                   /* times it was seen to end badly */
