@@ -55,8 +55,9 @@ void job_no_items_again(struct job *j)
     while (j->asked_again.n > 0) {
         uint64_t index = j->asked_again.ranges[0].from;
         iset_remove(&j->asked_again, index, index + 1);
+        uint32_t attempts = ledger_attempt(&j->ledger, index) - 1;
         ledger_reject(&j->ledger, index);
-        quarantine_add(j, index, PWC__CODE__CODE_CLIENT_GONE, ledger_attempt(&j->ledger, index) - 1, "",
+        quarantine_add(j, index, PWC__CODE__CODE_CLIENT_GONE, attempts, "",
                        "its client sent it no second time");
         j->items_out++;
     }
@@ -132,13 +133,14 @@ void job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *
         job_end(j, PWC__JOB_STATE__JOB_FAILED, code, "%s", reason);
         return;
     }
+    uint32_t attempts = ledger_attempt(&j->ledger, index) - 1;
     if (again)
         ledger_reject(&j->ledger, index);
     else
         ledger_reject_next(&j->ledger);
-    quarantine_add(j, index, code, ledger_attempt(&j->ledger, index) - 1, name, reason);
+    quarantine_add(j, index, code, attempts, name, reason);
     trace_announced(j, index + 1);
-    trace_chunk(j, TRACE_GAVE_UP, index, code);
+    trace_chunk(j, TRACE_GAVE_UP, index, code, attempts);
     job_item_done(j, index, code, reason, 0);
     job_check(j);
 }

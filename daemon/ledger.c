@@ -42,16 +42,34 @@ uint64_t ledger_lowest(const struct ledger *l)
     return low < l->ready ? low : UINT64_MAX;
 }
 
+/* The first one of this chunk or a later one. */
+static size_t charge_index(const struct ledger *l, uint64_t chunk)
+{
+    size_t lo = 0, hi = l->ncharges;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (l->charges[mid].chunk < chunk)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static const struct charge *charge_find(const struct ledger *l, uint64_t chunk)
+{
+    size_t at = charge_index(l, chunk);
+    return at < l->ncharges && l->charges[at].chunk == chunk ? &l->charges[at] : NULL;
+}
+
 /* A chunk with charges waits alone, so that whoever dies next to it is not suspected with it. */
 static void put_waiting(struct ledger *l, uint64_t from, uint64_t to)
 {
     iset_add(&l->back, from, to);
-    for (size_t i = 0; i < l->ncharges; i++) {
+    for (size_t i = charge_index(l, from); i < l->ncharges && l->charges[i].chunk < to; i++) {
         uint64_t c = l->charges[i].chunk;
-        if (c >= from && c < to) {
-            iset_remove(&l->back, c, c + 1);
-            iset_add(&l->alone, c, c + 1);
-        }
+        iset_remove(&l->back, c, c + 1);
+        iset_add(&l->alone, c, c + 1);
     }
 }
 
@@ -138,19 +156,6 @@ void ledger_forget(struct ledger *l, uint64_t from, uint64_t to)
     }
 }
 
-static size_t charge_index(const struct ledger *l, uint64_t chunk)
-{
-    size_t lo = 0, hi = l->ncharges;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (l->charges[mid].chunk < chunk)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 static struct charge *charge_of(struct ledger *l, uint64_t chunk)
 {
     size_t at = charge_index(l, chunk);
@@ -166,31 +171,45 @@ static struct charge *charge_of(struct ledger *l, uint64_t chunk)
     return &l->charges[at];
 }
 
+/* What is given up keeps none: there may be as many as the job has chunks. */
+static void give_up(struct ledger *l, uint64_t chunk)
+{
+    iset_add(&l->bad, chunk, chunk + 1);
+    size_t at = charge_index(l, chunk);
+    if (at == l->ncharges || l->charges[at].chunk != chunk)
+        return;
+    l->ncharges--;
+    memmove(l->charges + at, l->charges + at + 1, (l->ncharges - at) * sizeof *l->charges);
+}
+
 bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget)
 {
     BUG_ON(iset_remove(&l->held, chunk, chunk + 1) != 1);
-    struct charge *c = charge_of(l, chunk);
     iset_remove(&l->suspect, chunk, chunk + 1);
-    if (++c->by[cause] <= budget->retries[cause]) {
-        iset_add(&l->alone, chunk, chunk + 1);
-        l->retried++;
-        return true;
+    if (ledger_left(l, chunk, cause, budget) == 0) {
+        give_up(l, chunk);
+        return false;
     }
-    iset_add(&l->bad, chunk, chunk + 1);
-    return false;
+    charge_of(l, chunk)->by[cause]++;
+    iset_add(&l->alone, chunk, chunk + 1);
+    l->retried++;
+    return true;
 }
 
 uint32_t ledger_left(const struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget)
 {
-    size_t at = charge_index(l, chunk);
-    bool charged = at < l->ncharges && l->charges[at].chunk == chunk;
-    uint32_t by = charged ? l->charges[at].by[cause] : 0;
+    const struct charge *c = charge_find(l, chunk);
+    if (c == NULL && l->ncharges >= LEDGER_CHARGES_MAX)
+        return 0;
+    uint32_t by = c != NULL ? c->by[cause] : 0;
     return by < budget->retries[cause] ? budget->retries[cause] - by : 0;
 }
 
-/* Recalled meanwhile it has a clean slate, on which nothing is to be moved. */
+/* Given up meanwhile it has no charges, and recalled a clean slate: nothing is to be moved. */
 void ledger_recharge(struct ledger *l, uint64_t chunk, enum cause from, enum cause to)
 {
+    if (charge_find(l, chunk) == NULL)
+        return;
     struct charge *c = charge_of(l, chunk);
     if (c->by[from] == 0)
         return;
@@ -198,14 +217,10 @@ void ledger_recharge(struct ledger *l, uint64_t chunk, enum cause from, enum cau
     c->by[to]++;
 }
 
-void ledger_recall(struct ledger *l, uint64_t chunk)
+void ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts)
 {
     BUG_ON(iset_remove(&l->bad, chunk, chunk + 1) != 1);
-    struct charge *c = charge_of(l, chunk);
-    for (int i = 0; i < CAUSES; i++) {
-        c->before += c->by[i];
-        c->by[i] = 0;
-    }
+    charge_of(l, chunk)->before = attempts;
     iset_add(&l->held, chunk, chunk + 1);
 }
 
@@ -219,7 +234,7 @@ void ledger_give_alone(struct ledger *l, uint64_t chunk)
 void ledger_reject(struct ledger *l, uint64_t chunk)
 {
     BUG_ON(iset_remove(&l->held, chunk, chunk + 1) != 1);
-    iset_add(&l->bad, chunk, chunk + 1);
+    give_up(l, chunk);
 }
 
 void ledger_reject_next(struct ledger *l)
@@ -232,12 +247,12 @@ void ledger_reject_next(struct ledger *l)
 
 uint32_t ledger_attempt(const struct ledger *l, uint64_t chunk)
 {
-    size_t at = charge_index(l, chunk);
-    if (at == l->ncharges || l->charges[at].chunk != chunk)
+    const struct charge *c = charge_find(l, chunk);
+    if (c == NULL)
         return 1;
-    uint32_t n = 1 + l->charges[at].before;
+    uint32_t n = 1 + c->before;
     for (int i = 0; i < CAUSES; i++)
-        n += l->charges[at].by[i];
+        n += c->by[i];
     return n;
 }
 

@@ -21,6 +21,9 @@ struct budget {
     uint32_t retries[CAUSES];
 };
 
+/* So many chunks of a job that were charged are remembered at a time: a further one is not tried again. */
+#define LEDGER_CHARGES_MAX 100000u
+
 struct charge {
     uint64_t chunk;
     uint32_t by[CAUSES];
@@ -35,7 +38,7 @@ struct ledger {
     struct iset held, done, bad;
     struct iset suspect;    /* waiting or held: one of them killed a lease and nobody knows which */
     uint64_t suspect_most;  /* how many of them one lease may hold: halved by each such death */
-    struct charge *charges; /* sorted by chunk */
+    struct charge *charges; /* sorted by chunk; of none that is bad */
     size_t ncharges, room;
     uint64_t retried, redone;
 };
@@ -63,17 +66,20 @@ bool ledger_report(struct ledger *l, uint64_t from, uint64_t to);
 /* done -> waiting: their results are gone. */
 void ledger_forget(struct ledger *l, uint64_t from, uint64_t to);
 
-/* A held chunk's attempt ended badly. True: it waits for another attempt; false: it is bad now. */
+/* A held chunk's attempt ended badly. True: it waits for another attempt; false: it is bad now, and its
+ * attempts are forgotten. */
 bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
 /* How many more attempts a charge for this would leave it, if all of them ended like that. */
 uint32_t ledger_left(const struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
-/* It was charged, and waits or is held or done again; now it is known for what. */
+/* It was charged, and waits or is held, done or given up meanwhile; now it is known for what. */
 void ledger_recharge(struct ledger *l, uint64_t chunk, enum cause from, enum cause to);
-/* Attempts at a chunk so far, for messages: 1 + charges while it is held. */
+/* Attempts at a chunk so far, for messages: 1 + charges while it is held. Of one that is bad nothing is
+ * known. */
 uint32_t ledger_attempt(const struct ledger *l, uint64_t chunk);
 
-/* bad -> held, with its budget whole again: somebody will give it back, alone or not, or reject it. */
-void ledger_recall(struct ledger *l, uint64_t chunk);
+/* bad -> held, after so many attempts, with its budget whole again: somebody will give it back, alone or not,
+ * or reject it. */
+void ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts);
 /* held -> waiting, to be taken alone. */
 void ledger_give_alone(struct ledger *l, uint64_t chunk);
 /* held -> bad, whatever its budget. */

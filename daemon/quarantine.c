@@ -202,10 +202,11 @@ static void try_again(struct given_up *g)
 {
     struct job *j = g->job;
     uint64_t chunk = g->chunk;
+    uint32_t attempts = g->attempts;
     forget(g);
-    ledger_recall(&j->ledger, chunk);
+    ledger_recall(&j->ledger, chunk, attempts);
     j->recalls++;
-    trace_chunk(j, TRACE_AGAIN, chunk, PWC__CODE__CODE_OK);
+    trace_chunk(j, TRACE_AGAIN, chunk, PWC__CODE__CODE_OK, attempts);
     if (j->absorb == PWC__ABSORB__ABSORB_SERIAL)
         assembly_remove_hole(&j->assembly, chunk);
     if (j->batch)

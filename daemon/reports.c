@@ -14,20 +14,20 @@
 
 /* ---- chunks that ended badly ---- */
 
-static void item_gave_up(struct job *j, uint64_t chunk, Pwc__Code code, const char *reason)
+static void item_gave_up(struct job *j, uint64_t chunk, const struct death *x)
 {
     j->failed_items++;
-    job_item_done(j, chunk, code, reason, ledger_attempt(&j->ledger, chunk) - 1);
+    job_item_done(j, chunk, x->code, x->reason, x->attempt);
 }
 
 static void gave_up(struct job *j, uint64_t chunk, const struct death *x)
 {
     quarantine_add(j, chunk, x->code, x->attempt, x->covers, x->reason);
-    trace_chunk(j, TRACE_GAVE_UP, chunk, x->code);
+    trace_chunk(j, TRACE_GAVE_UP, chunk, x->code, x->attempt);
     events_death(j, PWC__EVENT_KIND__EVENT_QUARANTINE, x);
     events_chunks(j, chunk, 1, x->code, x->attempt, x->reason);
     if (j->batch)
-        item_gave_up(j, chunk, x->code, x->reason);
+        item_gave_up(j, chunk, x);
     else if ((j->on_failure == PWC__ON_FAILURE__ON_FAILURE_FAIL && j->halt.when == HALT_NEVER))
         job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "%s", x->reason);
     else if (j->absorb == PWC__ABSORB__ABSORB_SERIAL)
@@ -45,7 +45,7 @@ void flow_charge(struct job *j, uint64_t chunk, const struct death *x)
         gave_up(j, chunk, x);
         return;
     }
-    trace_chunk(j, TRACE_RETRY, chunk, x->code);
+    trace_chunk(j, TRACE_RETRY, chunk, x->code, x->attempt);
     events_death(j, PWC__EVENT_KIND__EVENT_RETRY, x);
 }
 

@@ -426,13 +426,13 @@ void trace_restart(struct job *j)
     add(j, &r);
 }
 
-void trace_chunk(struct job *j, enum trace_kind kind, uint64_t chunk, Pwc__Code code)
+void trace_chunk(struct job *j, enum trace_kind kind, uint64_t chunk, Pwc__Code code, uint32_t attempts)
 {
     if (j->trace == NULL)
         return;
     struct trace_wire r = {
         .kind = (uint16_t)kind, .code = (uint16_t)code, .at = now(), .first = chunk, .n = 1};
-    r.value = ledger_attempt(&j->ledger, chunk) - 1;
+    r.value = attempts;
     add(j, &r);
 }
 

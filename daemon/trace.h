@@ -32,7 +32,7 @@ void trace_ended(struct job *j, struct stage *s);
 void trace_announced(struct job *j, uint64_t upto);
 void trace_absorbed(struct job *j, const struct stage *consumer, uint64_t from, uint64_t upto);
 void trace_restart(struct job *j);
-void trace_chunk(struct job *j, enum trace_kind kind, uint64_t chunk, Pwc__Code code);
+void trace_chunk(struct job *j, enum trace_kind kind, uint64_t chunk, Pwc__Code code, uint32_t attempts);
 void trace_taken_back(struct job *j, const struct stage *s, uint64_t from, uint64_t end);
 
 /* At the end of a turn: what each job waits for now. */

@@ -41,6 +41,9 @@
 #define PWC_ITEMS_MAX  10000000u /* files in one batch: numbers only, nothing is held per item */
 #define PWC_CHUNKS_MAX (1ull << 62)
 
+/* Chunks one job may give up: each is told, and remembered until the job ends. */
+#define PWC_FAILURES_MAX 100000u
+
 /* Connections that may follow one job: each of its events is packed and queued once for each of them. */
 #define PWC_WATCHERS_MAX 16u
 

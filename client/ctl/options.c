@@ -6,7 +6,8 @@
 
 #include "client/ctl/ctl.h"
 
-#define RETRIES_MAX 100 /* what the daemon takes */
+#define RETRIES_MAX  100 /* what the daemon takes */
+#define FAILURES_MAX 100000
 
 int pairs_add(struct pairs *p, const char *name, size_t name_len, const char *value)
 {
@@ -220,8 +221,8 @@ static bool parse_time(const char *value, uint64_t *ret_ns)
 
 static int set_max_failures(struct options *o, const struct option *opt, const char *value)
 {
-    if (parse_u64(value, UINT64_MAX, &o->policy.max_failures) < 0 || o->policy.max_failures == 0)
-        return bad_value(opt, value, "must be a number from 1");
+    if (parse_u64(value, FAILURES_MAX, &o->policy.max_failures) < 0 || o->policy.max_failures == 0)
+        return bad_value(opt, value, "must be 1 to 100000");
     o->policy_set = true;
     return 0;
 }

@@ -389,7 +389,7 @@ test_nonsense_is_refused() {
         refused 2 '--chunk-timeout' --chunk-timeout="$bad" noop n=1
     done
     for bad in 0% 99% % x% 100%% 9999999999%; do refused 2 '--chunk-timeout' --chunk-timeout="$bad" noop n=1; done
-    for bad in 0 x -1 1.5; do refused 2 '--max-failures' --max-failures="$bad" noop n=1; done
+    for bad in 0 x -1 1.5 100001; do refused 2 '--max-failures' --max-failures="$bad" noop n=1; done
     for bad in 0 x -1 1T; do refused 2 '--memory' --memory="$bad" noop n=1; done
     for bad in x fill fill= fill=256 fill=-1 fill=x skip=1; do
         refused 2 '--on-failure' --on-failure="$bad" noop n=1

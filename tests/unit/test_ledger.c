@@ -267,7 +267,7 @@ START_TEST(a_recalled_chunk_is_tried_as_if_it_were_new)
         ck_assert_uint_eq(ledger_attempt(&l, 3), 2 + 2 * round);
         ck_assert(!ledger_charge(&l, 3, CAUSE_CRASH, &once));
         ck_assert(iset_has(&l.bad, 3));
-        ledger_recall(&l, 3);
+        ledger_recall(&l, 3, 2 + 2 * round);
         ck_assert(!ledger_complete(&l));
         ck_assert_uint_eq(ledger_attempt(&l, 3), 3 + 2 * round);
         ck_assert_uint_eq(ledger_left(&l, 3, CAUSE_CRASH, &once), 1);
@@ -277,7 +277,7 @@ START_TEST(a_recalled_chunk_is_tried_as_if_it_were_new)
     }
     ck_assert_uint_eq(ledger_take(&l, 10, &first), 1);
     ledger_charge(&l, 3, CAUSE_CRASH, &once);
-    ledger_recall(&l, 3);
+    ledger_recall(&l, 3, 8);
     ledger_reject(&l, 3);
     ck_assert_uint_eq(ledger_take(&l, 10, &first), 6);
     ck_assert(ledger_report(&l, 4, 10));
@@ -306,11 +306,64 @@ START_TEST(a_charge_finds_its_cause_later)
     ck_assert_uint_eq(ledger_left(&l, 1, CAUSE_OOM, &budget), 0);
     ck_assert_uint_eq(ledger_take(&l, 3, &first), 1);
     ck_assert(!ledger_charge(&l, 1, CAUSE_OOM, &budget));
-    ledger_recall(&l, 1); /* a clean slate: late news of the first death do not touch it */
+    ledger_recall(&l, 1, 2); /* a clean slate: late news of the first death do not touch it */
     ledger_recharge(&l, 1, CAUSE_CRASH, CAUSE_OOM);
     ck_assert_uint_eq(ledger_left(&l, 1, CAUSE_OOM, &budget), 1);
     ck_assert_uint_eq(ledger_attempt(&l, 1), 3);
     ledger_give_back(&l, 0, 3);
+    ledger_free(&l);
+}
+END_TEST
+
+/* As many as the job has chunks may be given up, at once or after some attempts: nothing is kept of each. */
+START_TEST(what_is_given_up_is_charged_nothing)
+{
+    const struct budget budget = {.retries = {[CAUSE_CRASH] = 1}};
+    struct ledger l;
+    uint64_t first;
+    ledger_init(&l, 100000, 100000);
+    for (uint64_t i = 0; i < 100000; i++) {
+        ck_assert_uint_eq(ledger_take(&l, 1, &first), 1);
+        if (i % 2 == 0) {
+            ck_assert(ledger_charge(&l, i, CAUSE_CRASH, &budget));
+            ck_assert_uint_eq(ledger_take(&l, 1, &first), 1);
+            ck_assert_uint_eq(ledger_attempt(&l, i), 2);
+        }
+        ck_assert(!ledger_charge(&l, i, i % 2 == 0 ? CAUSE_CRASH : CAUSE_ERROR, &budget));
+        ck_assert_uint_eq(l.ncharges, 0);
+    }
+    ledger_recharge(&l, 0, CAUSE_CRASH, CAUSE_OOM); /* late news of what is over */
+    ck_assert_uint_eq(l.ncharges, 0);
+    ck_assert_uint_le(l.room, 8);
+    ck_assert(ledger_complete(&l));
+    ck_assert_uint_eq(l.bad.count, 100000);
+    ledger_free(&l);
+}
+END_TEST
+
+/* Nor do those grow that are tried again; and whoever gives chunks back does not look at each of them. */
+START_TEST(charges_are_bounded)
+{
+    const struct budget budget = {.retries = {[CAUSE_CRASH] = 1}};
+    const uint64_t total = 2 * LEDGER_CHARGES_MAX;
+    struct ledger l;
+    uint64_t first;
+    ledger_init(&l, total, total);
+    ck_assert_uint_eq(ledger_take(&l, total, &first), total);
+    for (uint64_t i = 0; i < LEDGER_CHARGES_MAX; i++)
+        ck_assert(ledger_charge(&l, i, CAUSE_CRASH, &budget));
+    ck_assert_uint_eq(ledger_left(&l, LEDGER_CHARGES_MAX, CAUSE_CRASH, &budget), 0);
+    ck_assert(!ledger_charge(&l, LEDGER_CHARGES_MAX, CAUSE_CRASH, &budget));
+    ck_assert_uint_eq(l.ncharges, LEDGER_CHARGES_MAX);
+    ck_assert_uint_eq(ledger_take(&l, total, &first), 1);
+    ck_assert(!ledger_charge(&l, 0, CAUSE_CRASH, &budget)); /* its second: there is room for another now */
+    ck_assert(ledger_charge(&l, LEDGER_CHARGES_MAX + 1, CAUSE_CRASH, &budget));
+    for (int i = 0; i < 300000; i++) {
+        ledger_give_back(&l, total - 1, total);
+        iset_remove(&l.back, total - 1, total);
+        iset_add(&l.held, total - 1, total);
+    }
+    check_ledger(&l);
     ledger_free(&l);
 }
 END_TEST
@@ -332,5 +385,7 @@ int main(void)
     tcase_add_test(t, a_rewound_ledger_waits_for_its_producer);
     tcase_add_test(t, a_recalled_chunk_is_tried_as_if_it_were_new);
     tcase_add_test(t, a_charge_finds_its_cause_later);
+    tcase_add_test(t, what_is_given_up_is_charged_nothing);
+    tcase_add_test(t, charges_are_bounded);
     return run_suite(s);
 }
