@@ -90,13 +90,16 @@ static void name_frame(const char *frame, char *ret, size_t size)
         snprintf(ret, size, " in %s", name);
 }
 
-/* The innermost frame that is not the C library's own way of dying. */
+/* The innermost frame that is not the C library's own way of dying, or of waiting, of the first thread. */
 static void culprit(const struct death *x, char *ret, size_t size)
 {
-    static const char *const noise[] = {"libc.so", "linux-vdso", "obituary", "pthread_kill"};
+    static const char *const noise[] = {"libc.so", "linux-vdso", "obituary", "pthread_kill",
+                                        "libglib-2.0.so"};
     ret[0] = '\0';
     for (const char *line = x->stack; line != NULL && *line != '\0';) {
         char one[160], name[96];
+        if (line != x->stack && strncmp(line, "thread ", 7) == 0)
+            return;
         snprintf(one, sizeof one, "%.*s", (int)strcspn(line, "\n"), line);
         bool skip = false;
         for (size_t i = 0; i < ARRAY_LEN(noise); i++)

@@ -55,8 +55,9 @@ struct obituary {
     uint64_t cpu_ns;
     uint32_t why; /* Pwc__Code the stage itself concluded, e.g. INPUT_SHRANK; 0: none */
     uint32_t text_len;
-    char text[OBITUARY_TEXT]; /* stack, one frame a line: "#3 0x1234 vips_region_prepare+0x40 (libvips.so.42)"
-                               */
+    /* Stack, one frame a line: "#3 0x1234 vips_region_prepare+0x40 (libvips.so.42)". Of several threads each
+     * has a line before, "thread strips computes:", and who is most likely to blame comes first. */
+    char text[OBITUARY_TEXT];
 };
 
 #define TRACE_RECORDS 1024u

@@ -7,14 +7,15 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
-#include <ucontext.h>
 #include <unistd.h>
 
+#include "ipc/clock.h"
 #include "proto/pwc.pb-c.h"
 #include "worker/mappings.h"
 #include "worker/obituary.h"
 #include "worker/sandbox.h"
 #include "worker/symbols.h"
+#include "worker/threads.h"
 
 #define HANDLER_SECONDS 2 /* far more than a stack takes, far less than a person waits */
 
@@ -26,6 +27,8 @@ static struct {
     uint64_t page;
     int statm;
     volatile sig_atomic_t signal; /* being handled */
+    _Atomic pid_t dying, writing; /* the thread that has it in hand */
+    struct thread here;           /* the one that writes */
 } self = {.statm = -1};
 
 static char alt_stack[128 * 1024]; /* unwinding wants some 10 KiB, AVX-512 frames as much again */
@@ -80,42 +83,58 @@ static void put_symbol(struct obituary *o, uintptr_t pc)
               slash != NULL ? slash + 1 : at.dli_fname);
 }
 
-static uintptr_t context_pc(const void *context)
+static void put_frames(struct obituary *o, const struct thread *t)
 {
-    const ucontext_t *uc = context;
-#if defined(__x86_64__)
-    return (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
-#elif defined(__aarch64__)
-    return (uintptr_t)uc->uc_mcontext.pc;
-#else
-    (void)uc;
-    return 0;
-#endif
-}
-
-/* Our own frames come first: the stack starts where the signal struck. */
-static int first_frame(void *const *frames, int n, uintptr_t pc)
-{
-    for (int i = 0; i < n; i++)
-        if ((uintptr_t)frames[i] == pc)
-            return i;
-    return 0;
-}
-
-static void put_stack(struct obituary *o, const void *context)
-{
-    void *frames[OBITUARY_FRAMES + 8];
-    int n = backtrace(frames, (int)ARRAY_LEN(frames));
-    int from = first_frame(frames, n, context_pc(context));
-    for (int i = from; i < n && i - from < (int)OBITUARY_FRAMES; i++) {
-        uintptr_t pc = (uintptr_t)frames[i];
+    for (int i = 0; i < t->nframes; i++) {
+        uintptr_t pc = (uintptr_t)t->frames[i];
         put(o, "#");
-        put_number(o, (uint64_t)(i - from), 10);
+        put_number(o, (uint64_t)i, 10);
         put(o, " 0x");
         put_number(o, pc, 16);
-        put_symbol(o, pc - (i > from)); /* a return address may already lie in the next function */
+        put_symbol(o, pc - (i > 0)); /* a return address may already lie in the next function */
         put(o, "\n");
     }
+}
+
+static void put_thread(struct obituary *o, const struct thread *t)
+{
+    static const char *const at[] = {[THREAD_COMPUTES] = "computes",
+                                     [THREAD_CALLS] = "is in a system call",
+                                     [THREAD_MUTE] = "does not answer",
+                                     [THREAD_WAITS] = "waits for another"};
+    put(o, "thread ");
+    put(o, t->name);
+    put(o, " ");
+    put(o, at[thread_state(t)]);
+    put(o, ":\n");
+    if (thread_state(t) != THREAD_MUTE)
+        put_frames(o, t);
+}
+
+static bool before(const struct thread *a, const struct thread *b)
+{
+    const enum thread_state x = thread_state(a), y = thread_state(b);
+    return x != y ? x < y : a->cpu_ns > b->cpu_ns;
+}
+
+/* All threads, the one that is most likely to blame first: there may be no room for the last. */
+static void put_threads(struct obituary *o)
+{
+    struct thread *all[THREADS_MOST + 1];
+    size_t n = threads_ask(all);
+    all[n++] = &self.here;
+    if (n == 1) {
+        put_frames(o, all[0]);
+        return;
+    }
+    for (size_t i = 1; i < n; i++)
+        for (size_t j = i; j > 0 && before(all[j], all[j - 1]); j--) {
+            struct thread *t = all[j];
+            all[j] = all[j - 1];
+            all[j - 1] = t;
+        }
+    for (size_t i = 0; i < n; i++)
+        put_thread(o, all[i]);
 }
 
 /* ---- the cause ---- */
@@ -167,7 +186,13 @@ static uint64_t cpu_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static void write_obituary(int sig, const siginfo_t *info, const void *context)
+/* A signal that was not caused by what a thread did strikes any of them, mostly the one that waits. */
+static bool strikes_any(int sig, const siginfo_t *info)
+{
+    return sig == SIGXCPU || was_sent(info);
+}
+
+static void write_obituary(int sig, const siginfo_t *info, void *context)
 {
     struct obituary *o = self.target;
     if (o == NULL)
@@ -186,7 +211,11 @@ static void write_obituary(int sig, const siginfo_t *info, const void *context)
         put(o, "\n");
     }
     atomic_store_explicit(&o->ready, 1, memory_order_release);
-    put_stack(o, context);
+    thread_look(&self.here, context);
+    if (strikes_any(sig, info))
+        put_threads(o);
+    else
+        put_frames(o, &self.here);
 }
 
 static void die_of(int sig)
@@ -207,17 +236,42 @@ static void on_guard(int sig)
     die_of(self.signal != 0 ? self.signal : sig);
 }
 
-static void on_death(int sig, siginfo_t *info, void *context)
+/* The first death counts. One in its own handler ends that; another thread's waits for the end of the
+ * process, which the alarm makes certain. */
+static bool first_death(pid_t me)
 {
-    self.signal = sig;
+    const struct timespec pause = {.tv_nsec = NS_PER_MS / 4};
+    pid_t none = 0;
+    if (!atomic_compare_exchange_strong(&self.dying, &none, me))
+        return false;
     alarm(HANDLER_SECONDS);
-    write_obituary(sig, info, context);
-    die_of(sig);
+    for (pid_t who = me; (who = atomic_load(&self.writing)) != 0 && who != me;)
+        nanosleep(&pause, NULL);
+    return true;
 }
 
+static void on_death(int sig, siginfo_t *info, void *context)
+{
+    const pid_t me = gettid();
+    if (first_death(me)) {
+        self.signal = sig;
+        write_obituary(sig, info, context);
+    } else {
+        while (atomic_load(&self.dying) != me)
+            pause();
+    }
+    die_of(self.signal);
+}
+
+/* From the supervisor, or from the thread that it reached. */
 static void on_request(int sig, siginfo_t *info, void *context)
 {
+    pid_t none = 0;
+    if (thread_answer(sig, info, context) || atomic_load(&self.dying) != 0 ||
+        !atomic_compare_exchange_strong(&self.writing, &none, gettid()))
+        return;
     write_obituary(sig, info, context);
+    atomic_store(&self.writing, 0);
 }
 
 /* ---- set-up ---- */
@@ -239,14 +293,18 @@ void obituary_memory(uint64_t memory, int statm)
 void obituary_arm(struct obituary *o)
 {
     self.target = o;
+    threads_list();
     stack_t stack = {.ss_sp = alt_stack, .ss_size = sizeof alt_stack};
     sigaltstack(&stack, NULL);
     struct sigaction on = {.sa_sigaction = on_death, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    struct sigaction request = {.sa_sigaction = on_request, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
     sigemptyset(&on.sa_mask);
-    for (size_t i = 0; i < ARRAY_LEN(deadly); i++)
+    sigemptyset(&request.sa_mask);
+    for (size_t i = 0; i < ARRAY_LEN(deadly); i++) {
         sigaction(deadly[i], &on, NULL);
+        sigaddset(&request.sa_mask, deadly[i]); /* an answer shows what was under way, not itself */
+    }
     struct sigaction guard = {.sa_handler = on_guard, .sa_flags = SA_ONSTACK};
     sigaction(SIGALRM, &guard, NULL);
-    struct sigaction request = {.sa_sigaction = on_request, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
     sigaction(SIGUSR1, &request, NULL);
 }

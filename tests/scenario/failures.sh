@@ -241,6 +241,37 @@ test_the_reason_names_the_function() {
         fail "no stack of the one that hung: $("$PWCCTL" deaths --json)"
 }
 
+# Of the thread that is at it, not of the one that waits for that.
+test_the_reason_names_the_thread() {
+    start_pwcd --workers 2 --set stall_timeout=300ms
+    refused 1 'chunk 3 killed in thread_spins: its time is up, attempt 1 of 1' -q fault.thread n=9 at=3 attempts=9 --retries 0 \
+        call=spin --chunk-timeout 200ms
+    a_death '.cause == "timeout" and (.stack | test("^thread pwc-stage-test computes:\n#0 .*thread_spins(.*\n)*thread pwc-stage-test waits"))' ||
+        fail "no stacks of the threads: $("$PWCCTL" deaths --json)"
+    refused 1 'chunk 3 killed in thread_sleeps: neither progress nor CPU time, attempt 1 of 1' -q fault.thread n=9 at=3 attempts=9 \
+        --retries 0 call=sleep
+    in_background job "$PWCCTL" run fault.thread n=9 at=3 attempts=9 --retries 0 call=spin
+    kill_stage ABRT '.role == "worker" and .chunk == 3'
+    finish_background "$BG"
+    grep -qx 'pwcctl: chunk 3 killed by SIGABRT in thread_spins, attempt 1 of 1' job.err || fail "$(<job.err)"
+    rm job.*
+}
+
+# libvips computes on such threads.
+test_the_reason_of_a_picture() {
+    need_vips
+    start_pwcd --workers 2
+    vips black big.v 3000 1200 --bands 3
+    vips linear big.v big.tif 1 77
+    run image.gaussblur big.tif -o out.tif sigma=300 --retries 0 --chunk-timeout 50ms
+    equal "exit status" 1 "$RC"
+    grep -q 'its time is up' "$T/err" || fail "$(<"$T/err")"
+    ! grep -qE 'g_cond_wait|img_process|semaphore' "$T/err" || fail "names who waits: $(<"$T/err")"
+    a_death '.cause == "timeout" and (.stack | test("^thread [^\n]* computes:\n#0 .*\n(#.*\n)*#.* vips_"))' ||
+        fail "no stack of the thread that computes: $("$PWCCTL" deaths --json)"
+    rm big.v big.tif
+}
+
 # ---- other causes: each has its name and says more than a signal ----
 
 newest_death() {

@@ -132,6 +132,58 @@ START_TEST(a_living_stage_shows_its_stack)
 }
 END_TEST
 
+/* Which of an op's threads is at fault: the first in the text, not the one that the signal finds. */
+static const char *begins(const struct kid *k, const char *head, const char *frame)
+{
+    static char text[OBITUARY_TEXT + 1];
+    const struct obituary *o = &k->segment->obituary;
+    memcpy(text, (const char *)o->text, OBITUARY_TEXT);
+    const char *at = strstr(text, frame), *next = strstr(text + 1, "\nthread ");
+    return strncmp(text, head, strlen(head)) == 0 && at != NULL && next != NULL && at < next ? text : NULL;
+}
+
+/* It may be asked before it has made its thread. */
+static void ask_until(const struct kid *k, const char *head, const char *frame)
+{
+    while (begins(k, head, frame) == NULL) {
+        kill(k->pid, SIGUSR1);
+        sched_yield();
+    }
+}
+
+static const struct {
+    const char *call, *head, *frame;
+} of_threads[] = {{"spin", "thread pwc-stage-test computes:\n", " thread_spins+0x"},
+                  {"sleep", "thread pwc-stage-test is in a system call:\n", " thread_sleeps+0x"}};
+
+START_TEST(a_living_stage_shows_the_thread_that_computes)
+{
+    struct nursery n = nursery_start();
+    struct kid k = kid_ready(&n);
+    begin(&k, "fault.thread", "call", of_threads[_i].call);
+    ask_until(&k, of_threads[_i].head, of_threads[_i].frame);
+    kill(k.pid, SIGABRT); /* to the process: it strikes the thread that waits */
+    ck_assert_int_eq(kid_death(&k).si_status, SIGABRT);
+    ck_assert_int_eq(k.segment->obituary.signal, SIGABRT);
+    ck_assert_ptr_nonnull(begins(&k, of_threads[_i].head, of_threads[_i].frame));
+    ck_assert(text_has(&k, " waits for another:\n"));
+    ck_assert(text_has(&k, "on_lease+0x"));
+}
+END_TEST
+
+/* What it did itself tells of itself alone. */
+START_TEST(a_thread_that_crashes_is_told)
+{
+    struct nursery n = nursery_start();
+    struct kid k = kid_ready(&n);
+    begin(&k, "fault.thread", "call", "segv");
+    ck_assert_int_eq(kid_death(&k).si_status, SIGSEGV);
+    ck_assert(text_has(&k, "#0 0x"));
+    ck_assert(text_has(&k, " thread_segv+0x"));
+    ck_assert_ptr_null(strstr((const char *)k.segment->obituary.text, "on_lease"));
+}
+END_TEST
+
 START_TEST(a_leak_is_called_out_of_memory)
 {
 #ifndef PWC_SANITIZED
@@ -281,6 +333,8 @@ int main(void)
     tcase_add_test(deaths, garbage_is_no_frame);
     tcase_add_test(deaths, a_stopped_stage_can_be_killed);
     tcase_add_test(deaths, a_living_stage_shows_its_stack);
+    tcase_add_loop_test(deaths, a_living_stage_shows_the_thread_that_computes, 0, ARRAY_LEN(of_threads));
+    tcase_add_test(deaths, a_thread_that_crashes_is_told);
     tcase_add_test(deaths, a_leak_is_called_out_of_memory);
     tcase_add_test(deaths, an_input_that_shrinks_is_to_blame);
     tcase_add_test(box, all_layers_are_in_force);

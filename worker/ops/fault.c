@@ -292,6 +292,45 @@ static int act_syscall(struct op_job *job)
     return op_fail(job, CODE(BAD_PARAM), "no such call: %s", name);
 }
 
+/* ---- threads of an op's own ---- */
+
+static void *thread_spins(void *arg)
+{
+    while (opaque == 0)
+        ;
+    return arg;
+}
+
+static void *thread_sleeps(void *arg)
+{
+    while (opaque == 0)
+        pause();
+    return arg;
+}
+
+static void *thread_segv(void *arg)
+{
+    act_segv(NULL);
+    return arg;
+}
+
+static int act_thread(struct op_job *job)
+{
+    static const struct {
+        const char *name;
+        void *(*run)(void *);
+    } does[] = {{"spin", thread_spins}, {"sleep", thread_sleeps}, {"segv", thread_segv}};
+    const char *name = op_str(job, "call", "");
+    pthread_t t;
+    for (size_t i = 0; i < ARRAY_LEN(does); i++)
+        if (strcmp(does[i].name, name) == 0) {
+            if (pthread_create(&t, NULL, does[i].run, NULL) != 0)
+                return op_fail(job, CODE(NO_MEMORY), "no thread");
+            return pthread_join(t, NULL) == 0 ? 0 : -1;
+        }
+    return op_fail(job, CODE(BAD_PARAM), "no thread does that: %s", name);
+}
+
 /* ---- the op around them ---- */
 
 static int misbehave(struct op_job *job, uint64_t chunk)
@@ -392,7 +431,10 @@ static const struct op_param params[] = {
     NUMBER("finish_ms", "How long the end takes", "0"),
     NUMBER("bytes", "leak: how much", "4611686018427387904"),
     NUMBER("status", "exit: the status", "3"),
-    {.name = "call", .type = PWC__PARAM_TYPE__PARAM_STRING, .summary = "syscall: which", .def = "mount"},
+    {.name = "call",
+     .type = PWC__PARAM_TYPE__PARAM_STRING,
+     .summary = "syscall: which; thread: what it does",
+     .def = "mount"},
 };
 static const struct op_param bus_params[] = {NUMBER("ms", "How long it waits before it reads", "0")};
 static const struct op_role in_role[] = {
@@ -422,6 +464,7 @@ static const struct op faults[] = {
     FAULT(scribble, "Overwrites its segment and dies"),
     FAULT(error, "Returns an error"),
     FAULT(syscall, "Calls what the sandbox forbids"),
+    FAULT(thread, "Has a thread misbehave, and waits for it"),
     {.name = "fault.slow_start",
      .version = "1",
      .summary = "Takes long to open",

@@ -1,0 +1,224 @@
+/*
+ * threads.c - see threads.h. The table is written by the threads themselves; a thread that answers after
+ * nobody waits any more writes into its own entry, which is not read then.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <execinfo.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "ipc/clock.h"
+#include "worker/threads.h"
+
+#define PATIENCE_NS (40 * NS_PER_MS) /* the supervisor kills 100 ms after it has asked */
+
+static struct thread threads[THREADS_MOST];
+static _Atomic uint32_t asked;
+static pthread_key_t leaving;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* ---- the list ---- */
+
+static struct thread *enter(void)
+{
+    for (size_t i = 0; i < THREADS_MOST; i++) {
+        pid_t none = 0;
+        if (atomic_load_explicit(&threads[i].id, memory_order_relaxed) == 0 &&
+            atomic_compare_exchange_strong(&threads[i].id, &none, gettid()))
+            return &threads[i];
+    }
+    return NULL; /* it will be missing in stacks, nothing else */
+}
+
+static struct thread *find(pid_t id)
+{
+    for (size_t i = 0; i < THREADS_MOST; i++)
+        if (atomic_load(&threads[i].id) == id)
+            return &threads[i];
+    return NULL;
+}
+
+void threads_list(void)
+{
+    if (find(gettid()) == NULL)
+        enter();
+}
+
+/* ---- their beginning and end ---- */
+
+struct start {
+    void *(*run)(void *);
+    void *arg;
+};
+
+static void leave(void *arg)
+{
+    struct thread *t = arg;
+    atomic_store(&t->id, 0);
+}
+
+static void make_key(void)
+{
+    pthread_key_create(&leaving, leave);
+}
+
+static void *thread_begin(void *arg)
+{
+    struct start start = *(struct start *)arg;
+    free(arg);
+    pthread_once(&once, make_key);
+    struct thread *t = enter();
+    if (t != NULL)
+        pthread_setspecific(leaving, t); /* threads end in more ways than by returning */
+    return start.run(start.arg);
+}
+
+/* Found before the C library's by all that is loaded. */
+int pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
+{
+    int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
+        (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))dlsym(RTLD_NEXT,
+                                                                                       "pthread_create");
+    struct start *start = malloc(sizeof *start);
+    if (start == NULL)
+        return EAGAIN;
+    *start = (struct start){run, arg};
+    int r = create(ret, attr, thread_begin, start);
+    if (r != 0)
+        free(start);
+    return r;
+}
+
+/* ---- what a thread is at ---- */
+
+static uintptr_t context_pc(const ucontext_t *uc)
+{
+#if defined(__x86_64__)
+    return (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
+#elif defined(__aarch64__)
+    return (uintptr_t)uc->uc_mcontext.pc;
+#else
+    (void)uc;
+    return 0;
+#endif
+}
+
+#if defined(__x86_64__)
+/* The number of a call that was ended is gone; a futex's second argument is like no other's. */
+static bool waits_for_futex(greg_t second)
+{
+    const greg_t op = second & ~FUTEX_CLOCK_REALTIME;
+    return op == FUTEX_WAIT_PRIVATE || op == FUTEX_WAIT_BITSET_PRIVATE || op == FUTEX_WAIT_BITSET;
+}
+#endif
+
+/* A system call was ended by the signal, or will be begun again behind it, or none was under way. */
+static enum thread_state context_state(const ucontext_t *uc)
+{
+    bool ended = false, again = false, futex = false;
+#if defined(__x86_64__)
+    static const uint8_t call[] = {0x0f, 0x05};
+    const greg_t *r = uc->uc_mcontext.gregs;
+    const uint8_t *at = (const uint8_t *)context_pc(uc);
+    const bool inside =
+        (uintptr_t)at % 4096 >= 2 && (uintptr_t)at % 4096 < 4095; /* of a page that is there */
+    ended = inside && r[REG_RAX] == -EINTR && memcmp(at - 2, call, 2) == 0;
+    again = inside && memcmp(at, call, 2) == 0;
+    futex = again ? r[REG_RAX] == SYS_futex : waits_for_futex(r[REG_RSI]);
+#elif defined(__aarch64__)
+    static const uint32_t call = 0xd4000001; /* svc 0 */
+    const uint32_t *at = (const uint32_t *)context_pc(uc);
+    ended = (uintptr_t)at % 4096 != 0 && (int64_t)uc->uc_mcontext.regs[0] == -EINTR && at[-1] == call;
+    again = at[0] == call;
+    futex = uc->uc_mcontext.regs[8] == SYS_futex;
+#endif
+    if (!ended && !again)
+        return THREAD_COMPUTES;
+    return futex ? THREAD_WAITS : THREAD_CALLS;
+}
+
+static int unwind(void *frames[], const ucontext_t *uc)
+{
+    void *all[OBITUARY_FRAMES + 8];
+    int n = backtrace(all, (int)ARRAY_LEN(all)), from = 0;
+    for (int i = 0; i < n; i++)
+        if ((uintptr_t)all[i] == context_pc(uc)) {
+            from = i; /* our own frames come first: the stack starts where the signal struck */
+            break;
+        }
+    n = MIN(n - from, (int)OBITUARY_FRAMES);
+    memcpy(frames, all + from, (size_t)n * sizeof *frames);
+    return n;
+}
+
+void thread_look(struct thread *t, void *context)
+{
+    struct timespec ts = {0};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    t->cpu_ns = (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+    t->state = context_state(context);
+    prctl(PR_GET_NAME, t->name, 0, 0, 0);
+    t->nframes = unwind(t->frames, context);
+}
+
+/* ---- asking ---- */
+
+bool thread_answer(int sig, const siginfo_t *info, void *context)
+{
+    if (sig != SIGUSR1 || info->si_code != SI_TKILL || info->si_pid != getpid())
+        return false;
+    struct thread *t = find(gettid());
+    if (t == NULL)
+        return true;
+    uint32_t round = atomic_load(&t->asked);
+    thread_look(t, context);
+    atomic_store(&t->answer, round);
+    return true;
+}
+
+static bool answered(const struct thread *t)
+{
+    return atomic_load(&t->answer) == atomic_load(&t->asked);
+}
+
+enum thread_state thread_state(const struct thread *t)
+{
+    return answered(t) ? t->state : THREAD_MUTE;
+}
+
+static bool all_answered(struct thread *const *t, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!answered(t[i]))
+            return false;
+    return true;
+}
+
+size_t threads_ask(struct thread *ret[THREADS_MOST])
+{
+    const uint32_t round = atomic_fetch_add(&asked, 1) + 1;
+    const struct timespec pause = {.tv_nsec = NS_PER_MS / 4};
+    struct mono until = mono_add(clock_now(), PATIENCE_NS);
+    size_t n = 0;
+    for (size_t i = 0; i < THREADS_MOST; i++) {
+        pid_t id = atomic_load(&threads[i].id);
+        if (id == 0 || id == gettid())
+            continue;
+        atomic_store(&threads[i].asked, round);
+        if (syscall(SYS_tgkill, getpid(), id, SIGUSR1) == 0)
+            ret[n++] = &threads[i];
+    }
+    while (!all_answered(ret, n) && mono_since(until, clock_now()) > 0)
+        nanosleep(&pause, NULL);
+    return n;
+}
