@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -20,6 +21,7 @@
 #include "ipc/clock.h"
 #include "worker/threads.h"
 
+#define STACK_BYTES (128u << 10)     /* unwinding wants some 10 KiB, AVX-512 frames as much again */
 #define PATIENCE_NS (40 * NS_PER_MS) /* the supervisor kills 100 ms after it has asked */
 
 static struct thread threads[THREADS_MOST];
@@ -61,9 +63,28 @@ struct start {
     void *arg;
 };
 
+/* glibc gives a thread no stack for handlers; sanitizers do. Only what is used of it is there. */
+static void *give_stack(void)
+{
+    stack_t stack = {0};
+    if (sigaltstack(NULL, &stack) < 0 || (stack.ss_flags & SS_DISABLE) == 0)
+        return NULL;
+    void *base = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED)
+        return NULL;
+    stack = (stack_t){.ss_sp = base, .ss_size = STACK_BYTES};
+    sigaltstack(&stack, NULL);
+    return base;
+}
+
 static void leave(void *arg)
 {
+    const stack_t none = {.ss_flags = SS_DISABLE};
     struct thread *t = arg;
+    if (t->stack != NULL) {
+        sigaltstack(&none, NULL);
+        munmap(t->stack, STACK_BYTES);
+    }
     atomic_store(&t->id, 0);
 }
 
@@ -78,8 +99,10 @@ static void *thread_begin(void *arg)
     free(arg);
     pthread_once(&once, make_key);
     struct thread *t = enter();
-    if (t != NULL)
+    if (t != NULL) {
+        t->stack = give_stack();
         pthread_setspecific(leaving, t); /* threads end in more ways than by returning */
+    }
     return start.run(start.arg);
 }
 

@@ -3,7 +3,8 @@
  *
  * An op's library computes on threads of its own, while the stage's thread waits for them; a signal that is
  * sent to the process finds the one that waits. So this program has a pthread_create of its own, which every
- * library gets: each thread is listed.
+ * library gets: each thread is listed, and has a stack for handlers of signals, without which one that has
+ * used up its own could not say so.
  *
  * All but threads_list is async-signal-safe.
  */
@@ -35,9 +36,10 @@ struct thread {
     int nframes;
     void *frames[OBITUARY_FRAMES];
     char name[THREAD_NAME];
+    void *stack; /* for handlers, if it was given one */
 };
 
-/* Lists the calling thread. */
+/* Lists the calling thread, which has a stack for handlers already. */
 void threads_list(void);
 /* Fills in what the calling thread is at, from its handler of a signal. */
 void thread_look(struct thread *t, void *context);

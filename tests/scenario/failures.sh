@@ -250,6 +250,8 @@ test_the_reason_names_the_thread() {
         fail "no stacks of the threads: $("$PWCCTL" deaths --json)"
     refused 1 'chunk 3 killed in thread_sleeps: neither progress nor CPU time, attempt 1 of 1' -q fault.thread n=9 at=3 attempts=9 \
         --retries 0 call=sleep
+    refused 1 'chunk 3 killed by SIGSEGV in thread_overflows, attempt 1 of 1' -q fault.thread n=9 at=3 attempts=9 --retries 0 \
+        call=overflow
     in_background job "$PWCCTL" run fault.thread n=9 at=3 attempts=9 --retries 0 call=spin
     kill_stage ABRT '.role == "worker" and .chunk == 3'
     finish_background "$BG"

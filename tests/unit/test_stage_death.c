@@ -171,15 +171,19 @@ START_TEST(a_living_stage_shows_the_thread_that_computes)
 }
 END_TEST
 
-/* What it did itself tells of itself alone. */
+static const struct {
+    const char *call, *frame;
+} crashes[] = {{"segv", " thread_segv+0x"}, {"overflow", " thread_overflows+0x"}};
+
+/* What it did itself tells of itself alone, also when its stack is used up. */
 START_TEST(a_thread_that_crashes_is_told)
 {
     struct nursery n = nursery_start();
     struct kid k = kid_ready(&n);
-    begin(&k, "fault.thread", "call", "segv");
+    begin(&k, "fault.thread", "call", crashes[_i].call);
     ck_assert_int_eq(kid_death(&k).si_status, SIGSEGV);
     ck_assert(text_has(&k, "#0 0x"));
-    ck_assert(text_has(&k, " thread_segv+0x"));
+    ck_assert(text_has(&k, crashes[_i].frame));
     ck_assert_ptr_null(strstr((const char *)k.segment->obituary.text, "on_lease"));
 }
 END_TEST
@@ -334,7 +338,7 @@ int main(void)
     tcase_add_test(deaths, a_stopped_stage_can_be_killed);
     tcase_add_test(deaths, a_living_stage_shows_its_stack);
     tcase_add_loop_test(deaths, a_living_stage_shows_the_thread_that_computes, 0, ARRAY_LEN(of_threads));
-    tcase_add_test(deaths, a_thread_that_crashes_is_told);
+    tcase_add_loop_test(deaths, a_thread_that_crashes_is_told, 0, ARRAY_LEN(crashes));
     tcase_add_test(deaths, a_leak_is_called_out_of_memory);
     tcase_add_test(deaths, an_input_that_shrinks_is_to_blame);
     tcase_add_test(box, all_layers_are_in_force);

@@ -314,12 +314,27 @@ static void *thread_segv(void *arg)
     return arg;
 }
 
+static uintptr_t thread_overflows(uintptr_t n)
+{
+    volatile char room[4096];
+    room[0] = (char)n;
+    return opaque == 0 ? thread_overflows(n + 1) + (uintptr_t)room[0] : n;
+}
+
+static void *thread_goes_deeper(void *arg)
+{
+    return (void *)(thread_overflows(0) + (uintptr_t)arg);
+}
+
 static int act_thread(struct op_job *job)
 {
     static const struct {
         const char *name;
         void *(*run)(void *);
-    } does[] = {{"spin", thread_spins}, {"sleep", thread_sleeps}, {"segv", thread_segv}};
+    } does[] = {{"spin", thread_spins},
+                {"sleep", thread_sleeps},
+                {"segv", thread_segv},
+                {"overflow", thread_goes_deeper}};
     const char *name = op_str(job, "call", "");
     pthread_t t;
     for (size_t i = 0; i < ARRAY_LEN(does); i++)
