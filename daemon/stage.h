@@ -140,7 +140,7 @@ struct stage {
     struct cgroup *cgroup;     /* its own; NULL: its memory is watched */
     struct tail *tail;         /* the last it wrote on stderr */
     uint64_t cpu_ns, rss_peak; /* by the kernel's account, once it is dead */
-    Pwc__Code doom_code; /* asked for its stack; killed for this at the next tick unless it reports before */
+    Pwc__Code doom_code; /* asked for its stack; killed for this at the next tick unless it gets on before */
     const char *doom_reason;
     bool ends;             /* DYING by itself: what it held is taken apart when it is known of what */
     struct handed *handed; /* except this; NULL: nothing was handed over */

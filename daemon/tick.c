@@ -88,13 +88,17 @@ static void watch_stall(const struct job *j, struct stage *s, struct mono now, i
     }
 }
 
+static bool has_moved(const struct stage *s)
+{
+    return stage_slot_chunk(s) != s->lease.seen_chunk || stage_slot_done(s) != s->lease.seen_done;
+}
+
 static void watch_chunk(struct job *j, struct stage *s, struct mono now)
 {
     struct lease *l = &s->lease;
-    uint64_t chunk = stage_slot_chunk(s), done = stage_slot_done(s);
-    if (chunk != l->seen_chunk || done != l->seen_done) {
-        l->seen_chunk = chunk;
-        l->seen_done = done;
+    if (has_moved(s)) {
+        l->seen_chunk = stage_slot_chunk(s);
+        l->seen_done = stage_slot_done(s);
         l->seen_since = now;
         l->seen_cpu = UINT64_MAX;
         return;
@@ -160,6 +164,8 @@ static void watch_stage(struct stage *s, struct mono now)
     }
     if (j == NULL || s->lease.kind == LEASE_NONE || s->state != STAGE_BUSY)
         return;
+    if (has_moved(s))
+        s->doom_code = PWC__CODE__CODE_OK; /* late, but over: it is another chunk that would be blamed */
     stage_carry_out(s);
     if (j->state != PWC__JOB_STATE__JOB_ENDING) {
         watch_memory(j, s);

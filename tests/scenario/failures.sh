@@ -209,6 +209,15 @@ test_time_of_a_chunk() {
     counted 20
 }
 
+# The lease goes on: nobody dies for a chunk that is over, least of all the next one.
+test_a_late_chunk_ends_after_all() {
+    start_pwcd --workers 1
+    run_ok fault.late n=1000 at=100 ms=400 --chunk-timeout 2s --json
+    counted 1000
+    grep -q 'its time is up' "$T/log" || fail "chunk 100 was not late: $(<"$T/log")"
+    equal "deaths" 0 "$("$PWCCTL" deaths --json | jq '.deaths | length')"
+}
+
 # The number of attempts that a record gives is the one that is kept to, also when the first ended otherwise.
 test_attempts_of_two_causes() {
     start_pwcd

@@ -420,6 +420,18 @@ static int slow_start_process(struct op_job *job, uint64_t chunk, void *result)
     return 0;
 }
 
+/* Over its time and then, asked for its stack, at its end after all; the next chunk is in no hurry. */
+static int late_process(struct op_job *job, uint64_t chunk, void *result)
+{
+    const struct obituary *o = &job->priv->stage->segment->obituary;
+    const uint64_t at = (uint64_t)op_int(job, "at", 0);
+    while (chunk == at && atomic_load(&o->ready) == 0)
+        pause_ms(job, 10);
+    if (chunk == at + 1)
+        pause_ms(job, op_int(job, "ms", 0));
+    return slow_start_process(job, chunk, result);
+}
+
 static int map_plan(struct op_job *job, struct op_plan *plan)
 {
     (void)job;
@@ -490,6 +502,18 @@ static const struct op faults[] = {
      .fold_bytes = sizeof(struct count),
      .open = slow_start_open,
      .process = slow_start_process,
+     .fold_init = fault_fold_init,
+     .fold = fault_fold,
+     .finish = fault_finish},
+    {.name = "fault.late",
+     .version = "1",
+     .summary = "Ends a chunk when its time is up",
+     .params = params,
+     .nparams = ARRAY_LEN(params),
+     .count_param = "n",
+     .absorb = PWC__ABSORB__ABSORB_FOLDED,
+     .fold_bytes = sizeof(struct count),
+     .process = late_process,
      .fold_init = fault_fold_init,
      .fold = fault_fold,
      .finish = fault_finish},
