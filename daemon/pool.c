@@ -17,7 +17,8 @@
 #include "daemon/units.h"
 #include "ipc/log.h"
 
-#define SPARE_WELL_NS NS_PER_S /* a spare that lived so long can live: its program starts */
+#define SPARE_WELL_NS   NS_PER_S /* a spare that lived so long can live: its program starts */
+#define UNKILLABLE_PART 4        /* of stages_max: at most so many of one user's may be left behind */
 /* Longer than a turn of the kernel's scheduler: who took over runs by then, wherever it had to queue. */
 #define REST_US 5000
 
@@ -205,9 +206,43 @@ static bool evict_one(struct pool *p, uint64_t keep_domain)
     return false;
 }
 
+static uint32_t unkillable(const struct pool *p)
+{
+    uint32_t n = 0;
+    const struct stage *s;
+    if (p->dying == 0) /* asked at every turn */
+        return 0;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        n += stage_unkillable(s);
+    }
+    return n;
+}
+
+/* Those that are being killed have as good as ended, unless they do not end. */
 static uint32_t alive(const struct pool *p)
 {
-    return p->n - pool_count(p, STAGE_DYING, 0);
+    return p->n - p->dying + unkillable(p);
+}
+
+/* Whatever hangs in the kernel, every seat can be filled, and a job have its producer and its consumer. */
+static uint32_t stages_most(const struct pool *p)
+{
+    uint32_t most = config_stages_max(&p->d->cfg, p->d->seats);
+    return MAX(most, unkillable(p) + MIN(most, p->d->seats + 2));
+}
+
+bool pool_denies(const struct pool *p, uint32_t uid)
+{
+    uint32_t n = 0;
+    const struct stage *s;
+    if (p->dying == 0) /* and for every job */
+        return false;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        n += s->domain != 0 && s->uid == uid && stage_unkillable(s);
+    }
+    return n >= MAX(config_stages_max(&p->d->cfg, p->d->seats) / UNKILLABLE_PART, 2u);
 }
 
 /* Its start has failed, but counts only when the process is gone. */
@@ -275,14 +310,14 @@ static bool may_try(struct pool *p)
 bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid)
 {
     struct stage *s;
-    if (!may_try(p))
+    if (!may_try(p) || pool_denies(p, uid))
         return false;
     TAILQ_FOREACH(s, &p->stages, link)
     {
         if (s->state == STAGE_SPARE && !s->describing)
             return stage_enter(s, domain, uid) == 0;
     }
-    if (alive(p) >= config_stages_max(&p->d->cfg, p->d->seats))
+    if (alive(p) >= stages_most(p))
         evict_one(p, domain);
     return false;
 }
@@ -332,7 +367,9 @@ void pool_balance(struct pool *p)
     struct daemon *d = p->d;
     retire_idle(p);
     uint32_t stock = in_stock(p);
-    uint32_t most = config_stages_max(&d->cfg, d->seats);
+    uint32_t most = stages_most(p);
+    while (alive(p) > most && evict_one(p, 0))
+        ; /* what was killed has not ended after all */
     if (stock > 0 && pool_rests(p))
         return;
     while (stock < spares_wanted(d) && alive(p) < most && may_try(p)) {
@@ -424,6 +461,7 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
     flow_stage_gone(s);
     TAILQ_REMOVE(&p->stages, s, link);
     p->n--;
+    p->dying -= s->state == STAGE_DYING;
     stage_free(s);
     if (p->restart.in_row >= RESTART_GIVE_UP)
         flow_cannot_start(p->d, p->last_words);

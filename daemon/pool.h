@@ -2,8 +2,8 @@
  * pool.h - all stages, and the nursery that makes them.
  *
  * The pool keeps a few spares in stock, starts no more than `stages_max` in all, and reconciles from the
- * truth: what is wanted minus what is alive, at every turn. Deaths before a stage is ready slow it down
- * (restart.h); they never end the daemon.
+ * truth: what is wanted minus what is alive, at every turn. What SIGKILL does not end is counted as alive.
+ * Deaths before a stage is ready slow it down (restart.h); they never end the daemon.
  */
 #ifndef PWC_POOL_H
 #define PWC_POOL_H
@@ -18,7 +18,7 @@ TAILQ_HEAD(stage_list, stage);
 struct pool {
     struct daemon *d;
     struct stage_list stages; /* least recently used first */
-    uint32_t n;
+    uint32_t n, dying;        /* in all; of them in this state */
     uint64_t next_id;
     struct restart_state restart; /* of stages */
     struct event *retry_ev;       /* start again after a delay */
@@ -61,6 +61,8 @@ struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struc
                         pool_filter fits);
 /* Sends a spare into this domain, making room if the pool is full. False: none is there yet. */
 bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid);
+/* So many processes of this user cannot be killed that he gets no more of them until some are gone. */
+bool pool_denies(const struct pool *p, uint32_t uid);
 /* Until the first parked stage has idled too long, in ns; 0: none is parked. */
 int64_t pool_idle_left(const struct pool *p);
 uint32_t pool_count(const struct pool *p, enum stage_state state, uint64_t domain); /* domain 0: any */

@@ -85,6 +85,9 @@ static bool may_submit(struct session *s, uint64_t tag)
         reject(s, tag, PWC__CODE__CODE_START, "", lists_why_no_ops(d, text, sizeof text));
     else if (s->user->jobs >= d->cfg.jobs_per_user || d->njobs - d->nhistory >= d->cfg.jobs_max)
         reject(s, tag, PWC__CODE__CODE_BUSY, "", "too many jobs are waiting: try again later");
+    else if (pool_denies(d->pool, (uint32_t)s->user->uid))
+        reject(s, tag, PWC__CODE__CODE_BUSY, "",
+               "processes of yours hang in the kernel and cannot be killed: try again when they are gone");
     else
         return true;
     return false;

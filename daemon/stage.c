@@ -23,6 +23,8 @@
 #define FRAMES_A_TURN 64
 #define LAST_READS    64
 
+#define WRITE_OFF_NS (3 * NS_PER_S)
+
 static const char *const state_names[] = {
     [STAGE_SPAWNING] = "spawning", [STAGE_BOOTING] = "booting", [STAGE_SPARE] = "spare",
     [STAGE_ENTERING] = "entering", [STAGE_IDLE] = "idle",       [STAGE_BUSY] = "busy",
@@ -259,6 +261,7 @@ void stage_got_process(struct stage *s, pid_t pid, int pidfd)
 static void silence(struct stage *s)
 {
     stage_set_state(s, STAGE_DYING);
+    s->d->pool->dying++;
     event_del(s->read_ev);
     event_del(s->write_ev);
     if (s->pidfd >= 0)
@@ -414,6 +417,11 @@ void stage_free(struct stage *s)
 bool stage_retired(const struct stage *s)
 {
     return s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_OK && !s->ends;
+}
+
+bool stage_unkillable(const struct stage *s)
+{
+    return s->state == STAGE_DYING && mono_since(clock_now(), s->since) > WRITE_OFF_NS;
 }
 
 bool stage_has_open(const struct stage *s, uint64_t job, Stage__Role role)

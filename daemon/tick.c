@@ -20,8 +20,7 @@
 #define TICK_NS      (100 * NS_PER_MS)
 #define TRIM_NS      (2 * NS_PER_S) /* after the last job or client nothing is done any more but this */
 #define STOPPED_NS   NS_PER_S       /* no one needs a stage stopped; a debugger may be quick */
-#define WRITE_OFF_NS (3 * NS_PER_S)
-#define STALL_MEDIAN 10.0 /* as many times as long as a chunk takes here may one stand still */
+#define STALL_MEDIAN 10.0           /* as many times as long as a chunk takes here may one stand still */
 
 /* CPU time of a process so far, in clock ticks; 0 when it cannot be read. ret_waits: it is not even runnable;
  * on a crowded machine one that is may get nothing for long. */
@@ -158,7 +157,7 @@ static void watch_stage(struct stage *s, struct mono now)
     watch_threads(s);
     watch_still(s, now);
     struct job *j = s->job;
-    if (s->state == STAGE_DYING && s->lease.kind != LEASE_NONE && mono_since(now, s->since) > WRITE_OFF_NS) {
+    if (s->state == STAGE_DYING && s->lease.kind != LEASE_NONE && stage_unkillable(s)) {
         write_off(s);
         return;
     }

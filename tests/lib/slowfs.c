@@ -7,8 +7,9 @@
  * DIRECTORY gets one file, "slow", with the bytes of FILE. Lines on standard input, each answered by "ok":
  *
  *   shut NAME...    requests of these kinds wait: getattr read flush
- *   spoil AT        reads that reach the byte AT fail with EIO; without AT, none
- *   open            all go on
+ *   direct          what is opened from now on is read past the cache: who waits for such a read cannot be
+ * killed spoil AT        reads that reach the byte AT fail with EIO; without AT, none open            all go
+ * on
  *
  * "ready" on standard output says that it is mounted, "waiting NAME" that a request has come to a shut gate.
  * At the end of standard input the gates open, and the file system is unmounted.
@@ -33,11 +34,11 @@ static const char *const gate_names[GATES] = {"getattr", "read", "flush"};
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t opened;
-    bool shut[GATES];
+    bool shut[GATES], direct;
     off_t spoilt;
     int fd;
     struct fuse *fuse;
-} fs = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, {false}, INT64_MAX, -1, NULL};
+} fs = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, {false}, false, INT64_MAX, -1, NULL};
 
 static void pass(enum gate g)
 {
@@ -73,7 +74,7 @@ static int slow_open(const char *path, struct fuse_file_info *fi)
 {
     if (strcmp(path, "/slow") != 0)
         return -ENOENT;
-    fi->direct_io = 0;
+    fi->direct_io = fs.direct;
     return (fi->flags & O_ACCMODE) == O_RDONLY ? 0 : -EACCES;
 }
 
@@ -123,9 +124,11 @@ static void obey(char *line)
     pthread_mutex_lock(&fs.lock);
     char *save = NULL, *word = strtok_r(line, " \n", &save);
     bool shut = word != NULL && strcmp(word, "shut") == 0, spoil = word != NULL && strcmp(word, "spoil") == 0;
+    bool direct = word != NULL && strcmp(word, "direct") == 0;
+    fs.direct |= direct;
     if (spoil)
         fs.spoilt = (word = strtok_r(NULL, " \n", &save)) != NULL ? strtoll(word, NULL, 10) : INT64_MAX;
-    else if (!shut)
+    else if (!shut && !direct)
         memset(fs.shut, 0, sizeof fs.shut);
     while (shut && (word = strtok_r(NULL, " \n", &save)) != NULL)
         for (size_t i = 0; i < GATES; i++)

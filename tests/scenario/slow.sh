@@ -193,6 +193,48 @@ last_death() {
     "$PWCCTL" deaths --json | jq -r ".deaths | last | $1"
 }
 
+# live_stages [FILTER]: how many there are, with those that are being ended.
+live_stages() {
+    "$PWCCTL" workers --json | jq "[.workers[] | select(.role != \"nursery\") | select(${1:-true})] | length"
+}
+
+written_off() {
+    grep -c 'survives SIGKILL: written off' "$T/log" || :
+}
+
+# A job of another domain leaves stages that wait for more of it.
+fill_the_pool() {
+    run_ok fault.none n=4 --domain "$RANDOM"
+    [[ $(live_stages) -eq 6 ]]
+}
+
+# Whoever waits for a read past the cache cannot be killed. Such processes count among stages_max, and their user is
+# refused after a few; when they are gone he is welcome again.
+test_processes_that_cannot_be_killed_are_counted() {
+    local before
+    stop_pwcd
+    start_pwcd --workers 2 --set shutdown_grace=200ms --set stages_max=6
+    expect_log 'survives SIGKILL: written off'
+    until_true "all the stages there may be" fill_the_pool
+    order direct
+    order shut read
+    while [[ $(written_off) -lt 2 ]]; do # one or two a job
+        before=$(written_off)
+        in_background job "$PWCCTL" run array.sum "$T/mnt/slow" type=int8
+        somebody_waits
+        kill -INT "$BG"
+        until_true "another one to be written off" eval "[[ \$(written_off) -gt $before ]]"
+        finish_background "$BG"
+    done
+    refused 75 'processes of yours hang in the kernel' fault.none n=10
+    until_true "six stages at most" eval '[[ $(live_stages) -le 6 ]]'
+    [[ $(live_stages '.state == "dying"') -ge 2 ]] || fail "they are not shown"
+    order open
+    until_true "them to be gone" eval '[[ $(live_stages ".state == \"dying\"") -eq 0 ]]'
+    run_ok array.sum "$T/mnt/slow" type=int8
+    finish_slow
+}
+
 test_stop_while_a_read_hangs() {
     order shut read
     in_background job "$PWCCTL" run array.sum "$T/mnt/slow" type=int8

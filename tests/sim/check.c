@@ -568,7 +568,8 @@ void check_step(void)
     const struct user *u;
     const struct stage *s;
     const struct session *c;
-    uint32_t running = 0, held = 0, seats = 0, late = 0, stages = 0, fds = 0, flying = 0, users = 0, busy = 0;
+    uint32_t running = 0, held = 0, seats = 0, late = 0, stages = 0, fds = 0, flying = 0, users = 0, busy = 0,
+             dying = 0;
     TAILQ_FOREACH(u, &d->users, link)
     {
         users++;
@@ -579,6 +580,7 @@ void check_step(void)
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {
         stages++;
+        dying += s->state == STAGE_DYING;
         held += s->seat;
         seats += s->seat && !s->lent;
         late += s->seat && check_still(s);
@@ -593,7 +595,8 @@ void check_step(void)
         fds++;
     }
     fds += (d->pool->nursery != NULL ? 1u : 0u) + (d->pool->nursery_pidfd >= 0 ? 1 : 0);
-    SIM_CHECK(stages == d->pool->n, "the pool counts %u stages, has %u", d->pool->n, stages);
+    SIM_CHECK(stages == d->pool->n && dying == d->pool->dying,
+              "the pool counts %u stages, %u dying; has %u, %u", d->pool->n, d->pool->dying, stages, dying);
     SIM_CHECK(held == running && seats == d->seats_busy && seats <= d->seats + late,
               "%u seats are busy of %u, stages hold %u, %u of them late", d->seats_busy, d->seats, seats,
               late);
