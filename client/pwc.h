@@ -304,7 +304,7 @@ struct pwc_record {
 /* All optional. `user` is the pointer given with them. Not called after pwc_job_free. */
 struct pwc_callbacks {
     /* Counts or state changed; at most some 10 times a second. waiting: why nothing runs ("seats",
-     * "descriptors", "memory", "stages"), or "". */
+     * "turn", "descriptors", "memory", "stages"), or "". */
     void (*progress)(struct pwc_job *job, enum pwc_job_state state, const struct pwc_counts *counts,
                      const char *waiting, void *user);
     /* A process died in this job. given_up: its chunk was given up with this; else it is tried again. */

@@ -19,6 +19,9 @@
 #include "daemon/watch.h"
 #include "ipc/log.h"
 
+/* Jobs of a user that are parked and do not count: they hold descriptors, and some a stage. */
+#define PARKED_MAX 64u
+
 #ifdef __SANITIZE_ADDRESS__ /* which is to notice when one is used behind its end */
 #define SPARE_JOBS 0u
 #else
@@ -256,6 +259,15 @@ void job_land(struct job *j)
     j->flying = false;
 }
 
+void job_park(struct job *j, bool parked)
+{
+    if (j->parked == parked)
+        return;
+    j->parked = parked;
+    j->user->nparked += parked ? 1u : -1u;
+    daemon_touch(j->d);
+}
+
 static void advance_user(struct user *u, uint32_t most)
 {
     bool some = u->jobs > u->nactive; /* mostly none waits, and there are many queues */
@@ -271,7 +283,7 @@ void jobs_advance(struct daemon *d)
     struct user *u, *next;
     for (u = TAILQ_FIRST(&d->busy); u != NULL; u = next) {
         next = TAILQ_NEXT(u, busy_link);
-        advance_user(u, 2 * d->seats + 2);
+        advance_user(u, jobs_turns(d) + MIN(u->nparked, PARKED_MAX));
         if (u->jobs == 0)
             user_rests(d, u);
     }
@@ -354,6 +366,7 @@ static void leave_queue(struct job *j)
     struct user *u = j->user;
     raise_floor(j->d);
     job_land(j);
+    job_park(j, false);
     if (j->active) {
         TAILQ_REMOVE(&u->active, j, link);
         u->nactive--;
@@ -535,7 +548,7 @@ const char *job_waiting_for(const struct job *j)
     if (j->d->short_of_memory)
         return "memory";
     if (!j->active)
-        return "seats";
+        return "turn";
     if (j->items > 0 && !j->batch && !j->have_fds)
         return "descriptors";
     if (j->batch && ledger_waiting(&j->ledger) == 0)

@@ -50,7 +50,7 @@ struct user {
     struct job_list active;  /* the head has waited longest for a lease */
     struct job_list flying;  /* small ones that are leased: active, but there is nothing to give out */
     struct job_places by_id; /* all that are known */
-    uint32_t nflying;
+    uint32_t nflying, nparked;
     LIST_HEAD(, domain) domains;
     uint32_t ndomains, sweep_at; /* so many are too many to keep those that nobody uses */
 };
@@ -109,6 +109,7 @@ struct job {
     bool small; /* small.h */
     bool batch, active, records, want_sent;
     bool flying;            /* in that list */
+    bool parked;            /* job_park() */
     bool alone;             /* a stage that held it besides others died of one of them: it is leased alone */
     int fds[PWC_ROLES_MAX]; /* of a job that is no batch */
     bool have_fds;
@@ -225,9 +226,16 @@ void job_activate(struct job *j);
 /* A small job is leased, or is not any more. */
 void job_fly(struct job *j);
 void job_land(struct job *j);
+/* It has its turn and can do nothing with it, however many seats are free: the next job gets one, too. */
+void job_park(struct job *j, bool parked);
 /* Gives users' waiting jobs their turn while there is room. Only here does a user with no jobs stop being
  * busy: elsewhere that list may be walked while jobs end. */
 void jobs_advance(struct daemon *d);
+/* Jobs a user may have at work at a time. */
+static inline uint32_t jobs_turns(const struct daemon *d)
+{
+    return 2 * d->seats + 2;
+}
 /* Sets the outcome and calls back its stages; terminal as soon as none holds a lease of it. */
 void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *fmt, ...) PRINTF(4, 5);
 /* ENDING and nothing left: tells the client, moves it to the history. */

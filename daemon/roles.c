@@ -116,23 +116,26 @@ static uint32_t roles_of(const struct job *j)
 
 /* Consumers and producers stay for as long as their job lasts. If they held every stage, no worker could be
  * started and none of them would ever end: a job begins when there is room for its own beside those that have
- * begun, and for one worker. */
+ * begun, and for one worker. Nor may one user's hold them all, when nobody takes his results. */
 static bool roles_fit(const struct job *j)
 {
     if (j->state != PWC__JOB_STATE__JOB_QUEUED || roles_of(j) == 0)
         return true;
-    uint32_t taken = 0;
+    uint32_t taken = 0, mine = 0;
     const struct user *u;
     const struct job *other;
     TAILQ_FOREACH(u, &j->d->busy, busy_link)
     {
         TAILQ_FOREACH(other, &u->active, link)
         {
-            if (other->state == PWC__JOB_STATE__JOB_PLANNING || other->state == PWC__JOB_STATE__JOB_RUNNING)
-                taken += roles_of(other);
+            if (other->state != PWC__JOB_STATE__JOB_PLANNING && other->state != PWC__JOB_STATE__JOB_RUNNING)
+                continue;
+            taken += roles_of(other);
+            mine += other->user == j->user && roles_of(other) > 0;
         }
     }
-    return taken == 0 || taken + roles_of(j) < config_stages_max(&j->d->cfg, j->d->seats);
+    return taken == 0 ||
+           (mine < jobs_turns(j->d) && taken + roles_of(j) < config_stages_max(&j->d->cfg, j->d->seats));
 }
 
 /* ---- who fills them ---- */
@@ -165,7 +168,8 @@ uint32_t roles_left(const struct job *j, enum lease_kind role, enum cause cause)
 
 bool roles_plan(struct job *j)
 {
-    struct stage *s = roles_fit(j) ? dispatch_find_stage(j, j->d->seats) : NULL;
+    job_park(j, !roles_fit(j));
+    struct stage *s = j->parked ? NULL : dispatch_find_stage(j, j->d->seats);
     if (s == NULL || open_scratch(j) < 0 || !roles_open(j, s, STAGE__ROLE__ROLE_PLANNER))
         return false;
     dispatch_begin(j, s, LEASE_PLAN, true);

@@ -9,11 +9,11 @@ bool still_there(struct still *st, uint64_t lease, uint64_t chunk, uint64_t done
     return false;
 }
 
-bool still_waits(struct still *st, uint64_t cpu, bool waits, int64_t now)
+void still_waits(struct still *st, uint64_t cpu, bool waits, int64_t now)
 {
-    if (waits && cpu == st->cpu)
-        return now - st->since >= STILL_NS;
-    st->cpu = cpu;
-    st->since = now;
-    return false;
+    if (!waits || cpu != st->cpu) {
+        st->cpu = cpu;
+        st->since = now;
+    }
+    st->stands = now - st->since >= STILL_NS;
 }

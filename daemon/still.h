@@ -16,11 +16,12 @@ struct still {
     uint64_t lease, chunk, done; /* what it holds, and its slot */
     uint64_t cpu;                /* UINT64_MAX: not looked at yet */
     int64_t since;
+    bool stands;
 };
 
 /* Nothing has moved since it was last looked at: only then need its CPU time be read. */
 bool still_there(struct still *st, uint64_t lease, uint64_t chunk, uint64_t done, int64_t now);
-/* It is still there; waits: not runnable. true: it stands still. */
-bool still_waits(struct still *st, uint64_t cpu, bool waits, int64_t now);
+/* It is still there; waits: not runnable. Says whether it stands still. */
+void still_waits(struct still *st, uint64_t cpu, bool waits, int64_t now);
 
 #endif

@@ -124,17 +124,36 @@ static void write_off(struct stage *s)
     flow_stage_gone(s);
 }
 
+/* Its results wait for who will not take them, or its input does not come. */
+static bool holds_up(const struct job *j, const struct stage *s)
+{
+    return s != NULL && s->still.stands &&
+           (s->lease.kind == LEASE_CONSUME || ledger_waiting(&j->ledger) == 0);
+}
+
+static void watch_parked(const struct user *u)
+{
+    struct job *j;
+    TAILQ_FOREACH(j, &u->active, link)
+    {
+        if (j->state == PWC__JOB_STATE__JOB_RUNNING)
+            job_park(j, j->workers_on == 0 && (holds_up(j, j->consumer) || holds_up(j, j->producer)));
+    }
+}
+
 /* A client may serve the file that its stages wait for, as slowly as it likes. */
 static void watch_still(struct stage *s, struct mono now)
 {
-    if (!s->seat || s->nahead > 0) /* what waits behind it is taken back first */
+    if (s->lease.kind == LEASE_NONE || s->nahead > 0) /* what waits behind it is taken back first */
         return;
-    bool still = false, waits;
-    if (still_there(&s->still, s->lease.id, stage_slot_chunk(s), stage_slot_done(s), now.ns)) {
+    bool waits;
+    if (!could_go_on(s->job, &s->lease)) {
+        s->still = (struct still){0};
+    } else if (still_there(&s->still, s->lease.id, stage_slot_chunk(s), stage_slot_done(s), now.ns)) {
         uint64_t cpu = cpu_ticks(s->pid, &waits);
-        still = still_waits(&s->still, cpu, waits, now.ns);
+        still_waits(&s->still, cpu, waits, now.ns);
     }
-    dispatch_lend(s, still);
+    dispatch_lend(s, s->still.stands);
 }
 
 static void watch_memory(struct job *j, struct stage *s)
@@ -284,6 +303,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     struct user *u;
     TAILQ_FOREACH(u, &d->busy, busy_link)
     {
+        watch_parked(u);
         tell_clients(&u->active);
         tell_clients(&u->flying);
     }

@@ -36,6 +36,7 @@ test_fair_by_user_then_by_job() {
         pids+=("$BG")
     done
     until_true "Alice's jobs" eval '[[ $(job_of $ALICE .state) == @(running|queued) ]]'
+    until_true "six of them to have a turn" eval '[[ $("$PWCCTL" jobs --json | jq "[.jobs[] | select(.waiting == \"turn\")] | length") -eq 14 ]]'
     in_background_as bob "$BOB" "$PWCCTL" run fault.none n=300 ms=5
     finish_background "$BG"
     equal "Bob's exit status" 0 "$RC"

@@ -483,7 +483,7 @@ static void check_fairness(const struct daemon *d)
 
 static uint32_t check_user(const struct user *u, uint32_t *ret_fds)
 {
-    uint32_t jobs = 0, active = 0, running = 0;
+    uint32_t jobs = 0, active = 0, running = 0, parked = 0;
     const struct job *j;
     for (int i = 0; i < PRIORITIES; i++)
         TAILQ_FOREACH(j, &u->waiting[i], link)
@@ -495,6 +495,7 @@ static uint32_t check_user(const struct user *u, uint32_t *ret_fds)
     TAILQ_FOREACH(j, &u->active, link)
     {
         active++;
+        parked += j->parked;
         running += check_job(j, true);
         *ret_fds += fds_of_job(j);
     }
@@ -507,6 +508,7 @@ static uint32_t check_user(const struct user *u, uint32_t *ret_fds)
     }
     active += flying;
     SIM_CHECK(flying == u->nflying, "uid %u: counts %u flying, has %u", (unsigned)u->uid, u->nflying, flying);
+    SIM_CHECK(parked == u->nparked, "uid %u: counts %u parked, has %u", (unsigned)u->uid, u->nparked, parked);
     SIM_CHECK(running <= W.d.seats, "uid %u has %u seats of %u", (unsigned)u->uid, running, W.d.seats);
     SIM_CHECK(u->nactive == active && u->jobs == jobs + active && u->running == running,
               "uid %u: counts %u active, %u jobs, %u running; has %u, %u, %u", (unsigned)u->uid, u->nactive,

@@ -20,15 +20,21 @@
 
 #define TICK ((int64_t)STILL_NS)
 
+static bool waits_still(struct still *st, uint64_t cpu, bool waits, int64_t now)
+{
+    still_waits(st, cpu, waits, now);
+    return st->stands;
+}
+
 START_TEST(who_waits_stands_still_after_a_tick)
 {
     struct still st = {0};
     ck_assert(!still_there(&st, 7, 3, 30, TICK));
     ck_assert(still_there(&st, 7, 3, 30, 2 * TICK));
-    ck_assert(!still_waits(&st, 12, true, 2 * TICK)); /* what it had used before nobody knows */
-    ck_assert(!still_waits(&st, 12, true, 3 * TICK - 1));
-    ck_assert(still_waits(&st, 12, true, 3 * TICK));
-    ck_assert(still_waits(&st, 12, true, 9 * TICK));
+    ck_assert(!waits_still(&st, 12, true, 2 * TICK)); /* what it had used before nobody knows */
+    ck_assert(!waits_still(&st, 12, true, 3 * TICK - 1));
+    ck_assert(waits_still(&st, 12, true, 3 * TICK));
+    ck_assert(waits_still(&st, 12, true, 9 * TICK));
 }
 END_TEST
 
@@ -38,11 +44,11 @@ START_TEST(who_computes_or_would_if_it_could_does_not_stand_still)
     still_there(&st, 7, 3, 30, 0);
     for (int64_t i = 1; i < 100; i++) {
         ck_assert(still_there(&st, 7, 3, 30, i * TICK));
-        ck_assert(!still_waits(&st, (uint64_t)i, true, i * TICK)); /* it sleeps whenever somebody looks */
+        ck_assert(!waits_still(&st, (uint64_t)i, true, i * TICK)); /* it sleeps whenever somebody looks */
     }
     for (int64_t i = 100; i < 200; i++)
-        ck_assert(!still_waits(&st, 99, false, i * TICK)); /* it gets no processor */
-    ck_assert(!still_waits(&st, 99, true, 200 * TICK - 1));
+        ck_assert(!waits_still(&st, 99, false, i * TICK)); /* it gets no processor */
+    ck_assert(!waits_still(&st, 99, true, 200 * TICK - 1));
 }
 END_TEST
 
@@ -54,10 +60,10 @@ START_TEST(who_goes_on_is_seen_at_once)
     still_there(&st, 7, 3, 30, now);
     for (int i = 0; i < 3; i++) {
         still_waits(&st, 5, true, now);
-        ck_assert(still_waits(&st, 5, true, now + TICK));
+        ck_assert(waits_still(&st, 5, true, now + TICK));
         now += 2 * TICK;
-        ck_assert(!still_there(&st, on[i][0], on[i][1], on[i][2], now));
-        ck_assert(!still_waits(&st, 5, true, now += TICK));
+        ck_assert(!still_there(&st, on[i][0], on[i][1], on[i][2], now) && !st.stands);
+        ck_assert(!waits_still(&st, 5, true, now += TICK));
     }
 }
 END_TEST
