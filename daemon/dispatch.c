@@ -55,26 +55,27 @@ void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool s
     }
 }
 
-static void release_seat(struct stage *s)
-{
-    if (!s->seat)
-        return;
-    if (!s->lent)
-        s->d->seats_busy--;
-    s->seat = s->lent = false;
-    s->job->user->running--;
-    s->job->workers_on--;
-    s->job->user->used_ns += (uint64_t)mono_since(job_now(s->job), s->lease.since);
-}
-
 void dispatch_lend(struct stage *s, bool lend)
 {
     if (!s->seat || s->lent == lend)
         return;
     s->lent = lend;
     s->d->seats_busy += lend ? -1u : 1u;
+    s->d->seats_lent += lend ? 1u : -1u;
     log_debug("stage %lu %s", (unsigned long)s->id, lend ? "stands still: its seat is lent" : "goes on");
     daemon_touch(s->d);
+}
+
+static void release_seat(struct stage *s)
+{
+    if (!s->seat)
+        return;
+    dispatch_lend(s, false);
+    s->d->seats_busy--;
+    s->seat = false;
+    s->job->user->running--;
+    s->job->workers_on--;
+    s->job->user->used_ns += (uint64_t)mono_since(job_now(s->job), s->lease.since);
 }
 
 void dispatch_let_go(struct stage *s)

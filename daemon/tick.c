@@ -153,7 +153,8 @@ static void watch_still(struct stage *s, struct mono now)
         uint64_t cpu = cpu_ticks(s->pid, &waits);
         still_waits(&s->still, cpu, waits, now.ns);
     }
-    dispatch_lend(s, s->still.stands);
+    /* Who waits for pages waits, too: others would make that worse. */
+    dispatch_lend(s, s->still.stands && (s->lent || !s->d->short_of_memory));
 }
 
 static void watch_memory(struct job *j, struct stage *s)
@@ -276,7 +277,7 @@ static void end_the_largest(struct daemon *d)
 static void watch_pressure(struct daemon *d)
 {
     bool was_short = d->short_of_memory;
-    enum pressure level = d->seats_busy > 0 ? pressure_now() : PRESSURE_NONE;
+    enum pressure level = d->seats_busy + d->seats_lent > 0 ? pressure_now() : PRESSURE_NONE;
     d->short_of_memory = level != PRESSURE_NONE;
     if (level == PRESSURE_LAST)
         end_the_largest(d);

@@ -93,6 +93,20 @@ test_short_machine() {
     finish_background "$BG"
 }
 
+# Who sleeps in a chunk may be waiting for pages: that is no reason to give out more.
+test_short_machine_lends_no_seat() {
+    local n
+    start_on_a_machine_with 4
+    in_background job "$PWCCTL" run fault.none n=100000 ms=1000
+    until_true "a job that waits for memory" jobs_wait_for memory
+    until job_done_at_least 3; do
+        n=$(stage_pids "$WORKING" | wc -l)
+        [[ $n -le 1 ]] || fail "$n stages work"
+    done
+    kill -INT "$BG"
+    finish_background "$BG"
+}
+
 # Nobody has set a limit. Who holds little is not ended: that would help nobody.
 test_last_of_the_machine() {
     start_on_a_machine_with 1

@@ -524,7 +524,7 @@ static bool check_still(const struct stage *s)
     struct proc *p = proc_of_pid(s->pid);
     if (p == NULL)
         return false;
-    if (!p->hung && !p->stopped)
+    if ((!p->hung && !p->stopped) || s->d->short_of_memory)
         p->went_at = sim_now();
     if (s->lent) {
         sim_tally->lent += p->lent != s->lease.id;
@@ -599,7 +599,8 @@ void check_step(void)
     fds += (d->pool->nursery != NULL ? 1u : 0u) + (d->pool->nursery_pidfd >= 0 ? 1 : 0);
     SIM_CHECK(stages == d->pool->n && dying == d->pool->dying,
               "the pool counts %u stages, %u dying; has %u, %u", d->pool->n, d->pool->dying, stages, dying);
-    SIM_CHECK(held == running && seats == d->seats_busy && seats <= d->seats + late,
+    SIM_CHECK(held == running && seats == d->seats_busy && held - seats == d->seats_lent &&
+                  seats <= d->seats + late,
               "%u seats are busy of %u, stages hold %u, %u of them late", d->seats_busy, d->seats, seats,
               late);
     SIM_CHECK(flying == d->nflying, "%u small jobs are out, the users have %u", d->nflying, flying);
