@@ -314,6 +314,10 @@ static void on_ready(struct stage *s, struct frame *f, const ProtobufCMessage *m
 {
     (void)f;
     int error = ((const Stage__Ready *)msg)->cgroup_error;
+    if (s->said_ready) { /* above all: a cgroup that it may live in is not given to others */
+        stage_garbage(s, "was ready before");
+        return;
+    }
     if (error != 0) {
         log_warn("stage %lu cannot join its cgroup: %s; its memory is watched instead", (unsigned long)s->id,
                  strerror(error));

@@ -19,13 +19,14 @@ enum evil_action {
     EVIL_DIE,
     EVIL_PARTIAL, /* half a frame and silence */
     EVIL_LATER,   /* in another order */
+    EVIL_READY,   /* says once more that it is, and that it lives in no cgroup */
     EVIL_ACTIONS
 };
 
 #define EVIL_NAMES                                                                                           \
     {                                                                                                        \
         "drop", "twice", "spoil", "refill", "number", "other", "foreign", "garbage", "descriptors", "flood", \
-            "scribble", "close", "stop", "die", "partial", "later"                                           \
+            "scribble", "close", "stop", "die", "partial", "later", "ready"                                  \
     }
 
 #endif

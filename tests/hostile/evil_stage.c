@@ -350,6 +350,14 @@ static bool later(struct relay *r, const struct frame *f)
     return false;
 }
 
+static bool ready(struct relay *r, const struct frame *f)
+{
+    (void)f;
+    static const uint8_t no_cgroup[] = {(60 << 3 & 0x7f) | 0x80, 60 >> 4, 2}; /* cgroup_error: 1 */
+    send_body(r, PWC_MSG_READY, no_cgroup, sizeof no_cgroup, NULL, 0);
+    return true;
+}
+
 static bool act(struct relay *r, const struct frame *f, enum evil_action a)
 {
     static bool (*const actions[])(struct relay *, const struct frame *) = {
@@ -358,7 +366,7 @@ static bool act(struct relay *r, const struct frame *f, enum evil_action a)
         [EVIL_FOREIGN] = foreign, [EVIL_GARBAGE] = garbage,   [EVIL_DESCRIPTORS] = descriptors,
         [EVIL_FLOOD] = flood,     [EVIL_SCRIBBLE] = scribble, [EVIL_CLOSE] = close_channel,
         [EVIL_STOP] = stop,       [EVIL_DIE] = die,           [EVIL_PARTIAL] = partial,
-        [EVIL_LATER] = later,
+        [EVIL_LATER] = later,     [EVIL_READY] = ready,
     };
     _Static_assert(ARRAY_LEN(actions) == EVIL_ACTIONS, "every action does something");
     atomic_fetch_add(&counts[a], 1);

@@ -253,6 +253,10 @@ START_TEST(each_alone)
     start();
     attack(MAX(rounds() / 6, (uint64_t)1));
     ck_assert_uint_gt(counts[_i], 0);
+    if (_i == EVIL_READY) { /* its cgroup would be another's, and it would live there still */
+        ck_assert_uint_eq(victim_logged(&v, "cannot join its cgroup"), 0);
+        ck_assert_uint_gt(victim_logged(&v, "was ready before"), 0);
+    }
     victim_is_well(&v, GROWS_KIB);
     victim_stop(&v);
 }
