@@ -135,7 +135,9 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
     struct daemon *d = arg;
     struct config fresh;
     char *error = NULL, *note = NULL;
-    service_reloading();
+    bool told = serving && !d->stopping; /* a manager that waits for the start, or the end, waits on */
+    if (told)
+        service_reloading();
     if (config_reload(&d->cfg, &fresh, &note, &error) < 0) {
         log_warn("configuration not reloaded: %s", error);
     } else {
@@ -148,7 +150,8 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
     }
     free(error);
     free(note);
-    tell_ready(d);
+    if (told)
+        tell_ready(d);
     daemon_turn(d);
 }
 

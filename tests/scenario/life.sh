@@ -67,6 +67,23 @@ test_reload() {
     daemon_alive
 }
 
+# The first stage tells which ops there are; before that nobody is served, whatever is asked meanwhile.
+test_reload_before_it_is_ready() {
+    mkfifo "$T/never"
+    printf '#!/bin/bash\necho "$PPID" >%s\nread -r <%s\n' "$T/begun" "$T/never" >"$T/stage"
+    chmod 755 "$T/stage"
+    # shellcheck disable=SC2034 # for lib.sh
+    STAGE=$T/stage
+    launch_pwcd
+    await_line "$T/begun" '^[0-9]+$' >pid
+    kill -HUP "$(<pid)"
+    await_line "$T/log" 'configuration reloaded'
+    kill -TERM "$(<pid)"
+    mind_says "exit 0"
+    mind_says "left 0"
+    end_pwcd
+}
+
 test_dump() {
     start_pwcd
     kill -USR1 "$PID"
