@@ -346,6 +346,18 @@ test_records_of_roles() {
     rm in small
 }
 
+# What it says of an attempt: the end of stderr, the beginning of the stack, no more of either than is promised.
+test_size_of_a_record() {
+    run fault.talk n=20 at=4 attempts=99 --retries 0
+    "$PWCCTL" deaths --json | jq -e '.deaths | last | (.stderr | length <= 2048 and length > 1500 and
+        endswith("\nline 3000\n?[31mlast words\n")) and (.stack | length <= 4096 and test("#47 .* die_deep\\+0x") and
+        (test("#48 ") | not)) and .signal == "SIGABRT"' >/dev/null || fail "$("$PWCCTL" deaths --json)"
+    "$PWCCTL" deaths -v | grep -q 'last words' || fail "deaths -v does not tell: $("$PWCCTL" deaths -v)"
+    run fault.talk n=20 at=4 attempts=99 call=error
+    "$PWCCTL" deaths --json | jq -e '.deaths | last | (.reason | length < 1024 and length > 500 and test("failed: xxx.*attempt 1 of 1$")) and
+        (.stderr | endswith("last words\n"))' >/dev/null || fail "$("$PWCCTL" deaths --json)"
+}
+
 test_records_are_bounded() {
     stop_pwcd
     start_pwcd --workers 2 --set deaths_kept=5

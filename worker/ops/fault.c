@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -146,6 +147,27 @@ static int act_lie(struct op_job *job)
     m.lease = UINT64_MAX - 7;
     m.done = 1000000;
     return stage_send(job->priv->stage, PWC_MSG_REPORT, &m.base, NULL, 0, NULL, 0);
+}
+
+__attribute__((noinline)) static int die_deep(int depth)
+{
+    volatile int here = depth;
+    if (depth == 0)
+        return raise(SIGABRT);
+    return die_deep(depth - 1) + here;
+}
+
+/* More than a record holds of anything. */
+static int act_talk(struct op_job *job)
+{
+    char text[3000];
+    for (int i = 1; i <= 3000; i++)
+        dprintf(STDERR_FILENO, "line %d\n", i);
+    dprintf(STDERR_FILENO, "\033[31mlast words\n");
+    memset(text, 'x', sizeof text);
+    if (strcmp(op_str(job, "call", ""), "error") == 0)
+        return op_fail(job, CODE(OP), "%.*s", (int)sizeof text, text);
+    return die_deep(1000);
 }
 
 static void pause_ms(const struct op_job *job, int64_t ms)
@@ -460,7 +482,7 @@ static const struct op_param params[] = {
     NUMBER("status", "exit: the status", "3"),
     {.name = "call",
      .type = PWC__PARAM_TYPE__PARAM_STRING,
-     .summary = "syscall: which; thread: what it does",
+     .summary = "syscall: which; thread, talk: what it does",
      .def = "mount"},
 };
 static const struct op_param bus_params[] = {NUMBER("ms", "How long it waits before it reads", "0")};
@@ -489,6 +511,7 @@ static const struct op faults[] = {
     FAULT(garbage, "Writes garbage to the supervisor"),
     FAULT(lie, "Reports a lease it never had"),
     FAULT(scribble, "Overwrites its segment and dies"),
+    FAULT(talk, "Writes much to stderr, then dies deep in calls or returns a long error"),
     FAULT(error, "Returns an error"),
     FAULT(syscall, "Calls what the sandbox forbids"),
     FAULT(thread, "Has a thread misbehave, and waits for it"),
