@@ -436,6 +436,21 @@ test_spares_killed_again_and_again() {
     run_ok fault.none n=10
 }
 
+# They are for the supervisor; only SIGKILL is for a stage.
+test_signals_that_stages_ignore() {
+    start_pwcd --workers 1
+    job signals fault.none n=200 ms=10 --json
+    local sig first=
+    for sig in INT TERM HUP QUIT TSTP TTIN TTOU PIPE; do
+        kill_stage "$sig" "$WORKING"
+        equal "the stage after SIG$sig" "${first:=$VICTIM}" "$VICTIM"
+    done
+    ended_well signals
+    cp signals.out "$T/out"
+    counted 200
+    equal "deaths" 0 "$(field deaths)"
+}
+
 # A debugger stops and continues: no reason to end anybody.
 test_stopped_and_continued() {
     start_pwcd --workers 1
