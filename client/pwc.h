@@ -220,8 +220,9 @@ enum pwc_isolation {
 };
 enum pwc_on_failure {
     PWC_ON_FAILURE_FAIL = 0, /* a chunk that is given up fails the job */
-    PWC_ON_FAILURE_SKIP = 1, /* the job goes on and ends partial */
-    PWC_ON_FAILURE_FILL = 2, /* ... with each of its bytes set to `fill` */
+    PWC_ON_FAILURE_SKIP = 1, /* the job goes on and ends partial; in an output it has bytes of 0 */
+    PWC_ON_FAILURE_FILL = 2, /* ... with each of its bytes set to `fill`; refused without an output, or in a
+                                batch */
 };
 
 /* Start from pwc_policy_default. Retries are attempts after the first; -1: the daemon's default. */

@@ -335,6 +335,37 @@ static bool lease_finish(struct job *j)
     return true;
 }
 
+/* One at a time: they are few. */
+static bool lease_blank(struct job *j, uint64_t chunk)
+{
+    struct stage *s = dispatch_find_stage(j, 1);
+    if (s == NULL || !roles_open(j, s, STAGE__ROLE__ROLE_WORKER))
+        return false;
+    dispatch_begin(j, s, LEASE_FINISH, true);
+    Stage__Lease m = STAGE__LEASE__INIT;
+    m.lease = s->lease.id;
+    m.job = j->id;
+    m.first = chunk;
+    m.n = 1;
+    m.attempt = 1;
+    m.blank = true;
+    j->leases++;
+    trace_lease(j, s);
+    stage_send(s, PWC_MSG_LEASE, &m.base);
+    return true;
+}
+
+/* What must be done when all is computed. Whoever wrote to the output must be gone before it is filled:
+ * processes that are being taken apart, too. */
+static bool lease_the_end(struct job *j)
+{
+    uint64_t chunk;
+    if (j->absorb == PWC__ABSORB__ABSORB_FOLDED)
+        return !j->got_results && ledger_complete(&j->ledger) && j->workers_on == 0 && lease_finish(j);
+    return job_has_blank(j, &chunk) && j->stages_on == (j->producer != NULL ? 1u : 0u) &&
+           lease_blank(j, chunk);
+}
+
 /* ---- choosing ---- */
 
 /* The chunk that the consumer needs next is never held back. */
@@ -371,9 +402,7 @@ static bool start_one(struct job *j)
         return false;
     if (ledger_waiting(&j->ledger) > 0)
         return !j->halting && lease_chunks(j);
-    bool unfinished =
-        j->absorb == PWC__ABSORB__ABSORB_FOLDED && !j->got_results && ledger_complete(&j->ledger);
-    return unfinished && j->workers_on == 0 && lease_finish(j);
+    return lease_the_end(j);
 }
 
 static bool serve_user(struct user *u)

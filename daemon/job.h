@@ -157,6 +157,7 @@ struct job {
     uint64_t announced; /* chunks, by the producer that there is */
     uint32_t stages_on; /* stages that hold a lease of it */
     uint32_t workers_on;
+    uint64_t filled;      /* PLACED: below it what was given up has been filled in the output */
     uint64_t recalls;     /* chunks that were given up and are tried again */
     uint32_t idle_losses; /* leases lost with nobody to blame, in a row */
 
@@ -242,6 +243,8 @@ void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *f
 void job_settle(struct job *j);
 /* Everything computed: is it over? Called after every change of ledger, results or consumer. */
 void job_check(struct job *j);
+/* All is computed, and this chunk, which was given up, is to be filled in the output. */
+bool job_has_blank(const struct job *j, uint64_t *ret_chunk);
 void job_free(struct job *j);
 void jobs_free_spare(struct daemon *d);
 void job_session_gone(struct job *j);

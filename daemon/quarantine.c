@@ -194,7 +194,8 @@ void quarantine_why_not(const struct given_up *g, char *why, size_t size)
         tell_recipe(g, "has lost its client, and the files with it", why, size);
     else if (j->batch && j->session->half_closed)
         tell_recipe(g, "has a client that sends no more files", why, size);
-    else if (j->absorb == PWC__ABSORB__ABSORB_SERIAL && g->chunk < j->assembly.sent)
+    else if ((j->absorb == PWC__ABSORB__ABSORB_SERIAL && g->chunk < j->assembly.sent) ||
+             (j->absorb == PWC__ABSORB__ABSORB_PLACED && ledger_complete(&j->ledger)))
         tell_recipe(g, "has written something in its place already", why, size);
 }
 

@@ -244,9 +244,25 @@ static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m
 }
 
 /* Unless it was handed all states there are, it owes one that holds what it was handed. */
-static bool finish_is_lie(const struct lease *l, const Stage__Report *m, const struct frame *f)
+static bool finish_is_lie(const struct job *j, const struct lease *l, const Stage__Report *m,
+                          const struct frame *f)
 {
-    return m->code == PWC__CODE__CODE_OK && !l->final && !state_fits(f);
+    if (m->code != PWC__CODE__CODE_OK)
+        return false;
+    if (j->absorb == PWC__ABSORB__ABSORB_PLACED)
+        return m->done != 1;
+    return !l->final && !state_fits(f);
+}
+
+static void report_blank(struct job *j, struct stage *s, const Stage__Report *m, const struct death *x)
+{
+    uint64_t chunk;
+    if (m->code == PWC__CODE__CODE_OK && job_has_blank(j, &chunk))
+        j->filled = chunk + 1;
+    s->lease.why = m->code;
+    dispatch_release(s, false);
+    if (x != NULL)
+        flow_charge_role(j, LEASE_FINISH, x);
 }
 
 static void report_finish(struct job *j, struct stage *s, const Stage__Report *m, const struct frame *f,
@@ -279,7 +295,7 @@ void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
         return;
     }
     if ((kind == LEASE_CHUNKS && judge(j, &s->lease, m, f) == CLAIM_LIE) ||
-        (kind == LEASE_FINISH && finish_is_lie(&s->lease, m, f))) {
+        (kind == LEASE_FINISH && finish_is_lie(j, &s->lease, m, f))) {
         stage_garbage(s, "reported what cannot be true");
         return;
     }
@@ -288,6 +304,8 @@ void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
         x = deaths_refused(s, kind, m->whole, m->code, m->reason);
     if (kind == LEASE_CHUNKS) {
         report_chunks(j, s, m, f);
+    } else if (kind == LEASE_FINISH && j->absorb == PWC__ABSORB__ABSORB_PLACED) {
+        report_blank(j, s, m, x);
     } else if (kind == LEASE_FINISH) {
         report_finish(j, s, m, f, x);
     } else {

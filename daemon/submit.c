@@ -183,6 +183,20 @@ static int check_policy(const Pwc__Policy *p, struct refusal *why)
     return 0;
 }
 
+/* Where there is nothing to fill it would be a promise that nobody keeps. */
+static int check_fill(const Pwc__OpInfo *op, const Pwc__Submit *s, struct refusal *why)
+{
+    if (s->policy->on_failure != PWC__ON_FAILURE__ON_FAILURE_FILL)
+        return 0;
+    if (is_batch(s))
+        return refuse(why, PWC__CODE__CODE_UNSUPPORTED, "policy.on_failure",
+                      "on failure: a file of a batch is not filled but left out; that is skip");
+    if (op->absorb == PWC__ABSORB__ABSORB_FOLDED || !has_output(op, s))
+        return refuse(why, PWC__CODE__CODE_UNSUPPORTED, "policy.on_failure",
+                      "on failure: %s has no output that could be filled; it can fail or skip", op->name);
+    return 0;
+}
+
 static int check_domain(const Pwc__Submit *s, struct refusal *why)
 {
     if (strlen(s->domain) >= PWC_LABEL_MAX)
@@ -222,7 +236,9 @@ int fields_check(const Pwc__OpInfo *op, const Pwc__Submit *s, struct refusal *re
         return bad_field(ret_why, "isolation", "0 (user), 1 (job) or 2 (chunk)");
     if (check_domain(s, ret_why) < 0 || check_reserved(op, s, ret_why) < 0)
         return -EINVAL;
-    return s->policy != NULL && s->policy->set ? check_policy(s->policy, ret_why) : 0;
+    if (s->policy == NULL || !s->policy->set)
+        return 0;
+    return check_policy(s->policy, ret_why) < 0 || check_fill(op, s, ret_why) < 0 ? -EINVAL : 0;
 }
 
 /* ---- how many chunks ---- */

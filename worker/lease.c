@@ -228,6 +228,23 @@ static bool chunk_lease(struct stage *s, struct op_job *job, const Stage__Lease 
     return job->fold != NULL && (report->done > 0 || f->tail_len > 0 || lease->final);
 }
 
+/* Nothing is computed: where the op could not be opened, what it could not do is filled all the same. */
+static void blank_lease(struct stage *s, struct op_job *job, const Stage__Lease *lease, Stage__Report *report)
+{
+    uint8_t byte = (uint8_t)job->priv->open->fill;
+    for (; report->done < lease->n; report->done++) {
+        uint64_t chunk = lease->first + report->done;
+        stage_slot(s, lease->lease, chunk);
+        if (job->op->blank == NULL)
+            op_fail(job, CODE(PROTOCOL), "%s fills nothing", job->op->name);
+        else if (job->op->blank(job, chunk, byte) == 0)
+            continue;
+        report->code = job_failure(job)->code;
+        report->failed = chunk;
+        return;
+    }
+}
+
 /* The last lease turns the state into results, if it got to its end; else the state goes back. */
 static size_t fold_end(struct op_job *job, const Stage__Lease *lease, Stage__Report *report,
                        uint8_t tail[PWC_STATE_MAX + 4])
@@ -297,7 +314,10 @@ static int work(struct stage *s, struct op_job *job, struct incoming *in)
     atomic_store_explicit(&s->segment->slots[0].fresh, (uint64_t)start.ns, memory_order_relaxed);
     if (revoked(s, lease))
         return send_report(s, job, &report, tail, 0);
-    if (job->priv->broken) {
+    if (lease->blank) {
+        blank_lease(s, job, lease, &report);
+        end = clock_now();
+    } else if (job->priv->broken) {
         report_failure(job, lease, &report);
     } else {
         job_reset(job);

@@ -1,7 +1,7 @@
 /*
  * op.h - the contract between an op and the stage that runs it. Ops never see sockets, leases or processes.
  *
- * An op is a name, typed parameters, descriptor roles and up to seven functions. One table row declares it;
+ * An op is a name, typed parameters, descriptor roles and up to eight functions. One table row declares it;
  * checking, catalogue, help and the chunk machinery follow from that. All functions return 0 or the negative
  * value of op_fail(), which records the code and one line for the user.
  *
@@ -9,6 +9,8 @@
  *   produce  fills the raster, if there is one, and announces chunks as their rows become ready  (producer)
  *   open     prepares to compute chunks of a planned job; state goes into job->state             (worker)
  *   process  computes one chunk: a function of (job, chunk number) alone                         (worker)
+ *   blank    writes `byte` all over a chunk that was given up, into an output that results are placed in;
+ *            uses job->plan and descriptors only: open may have failed                           (worker)
  *   fold     adds another lease's state to this one; any order, any grouping, the same result    (worker)
  *   finish   turns the last fold state into typed results                                        (worker)
  *   merge    takes results in chunk order and writes the output                                  (consumer)
@@ -87,6 +89,7 @@ struct op {
     int (*produce)(struct op_job *job);
     int (*open)(struct op_job *job);
     int (*process)(struct op_job *job, uint64_t chunk, void *result);
+    int (*blank)(struct op_job *job, uint64_t chunk, uint8_t byte); /* where a plan may say PLACED */
     void (*fold_init)(
         struct op_job *job); /* makes job->fold (fold_bytes, zeroed) the neutral state; NULL: zeros are */
     int (*fold)(struct op_job *job, const void *state, size_t len);

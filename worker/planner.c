@@ -52,6 +52,8 @@ static int check_plan(struct op_job *job, const struct op_plan *plan)
                        (unsigned long long)plan->chunks);
     if (plan->producer && job->op->produce == NULL)
         return op_fail(job, CODE(INTERNAL), "%s has no producer", job->op->name);
+    if (plan->absorb == PWC__ABSORB__ABSORB_PLACED && job->op->blank == NULL)
+        return op_fail(job, CODE(INTERNAL), "%s cannot fill what is given up", job->op->name);
     return 0;
 }
 

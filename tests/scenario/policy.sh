@@ -20,6 +20,50 @@ bytes() {
     head -c "$1" /dev/urandom
 }
 
+# ---- what stands in the place of a chunk given up ----
+
+# bytes_not FILE BYTE FROM TO: how many of these bytes of the file are another.
+bytes_not() {
+    perl -e 'open my $f, "<:raw", $ARGV[0] or die; local $/; my $s = substr <$f>, $ARGV[2], $ARGV[3] - $ARGV[2];
+        print length($s) - eval sprintf "\$s =~ tr/\\x%02x//", $ARGV[1]' "$@"
+}
+
+# Rows that workers write themselves, of a picture that is black but for those nobody could compute.
+test_fill_of_placed_rows() {
+    need_vips
+    vips black black.v 3000 1200 --bands 3
+    vips copy black.v black.tif
+    local policy byte job from to
+    for policy in fill=200 skip; do
+        byte=${policy#skip} byte=${byte#fill=}
+        in_background raw "$PWCCTL" run image.gaussblur black.tif -o out.raw --format raw sigma=40 --retries 0 \
+            --on-failure "$policy" --json
+        job=$BG
+        kill_stage KILL "$WORKING"
+        finish_background "$job"
+        equal "exit status" 5 "$RC"
+        equal "size" $((3000 * 1200 * 3)) "$(stat -c %s out.raw)"
+        read -r from to < <("$PWCCTL" quarantine --json | jq -r '.quarantine[-1].covers' | sed 's/rows \(.*\) to/\1/')
+        from=$((from * 9000)) to=$(((to + 1) * 9000))
+        equal "bytes of the filled rows that are not ${byte:-0}" 0 "$(bytes_not out.raw "${byte:-0}" "$from" "$to")"
+        equal "bytes before them that are not black" 0 "$(bytes_not out.raw 0 0 "$from")"
+        equal "bytes behind them that are not black" 0 "$(bytes_not out.raw 0 "$to" $((3000 * 1200 * 3)))"
+        rm out.raw
+    done
+    rm black.* raw.*
+}
+
+test_fill_needs_an_output() {
+    bytes 1000 >n
+    refused 2 'on failure: array.sum has no output that could be filled; it can fail or skip' \
+        array.sum n type=uint8 --on-failure fill=7
+    mkdir in
+    bytes 1000 >in/a
+    refused 2 'on failure: a file of a batch is not filled but left out; that is skip' \
+        fault.copy --out-dir out in/a --on-failure fill=7
+    rm -r in n
+}
+
 # ---- the one line ----
 
 test_one_line_for_a_chunk_given_up() {

@@ -46,7 +46,7 @@ static Pwc__Policy policy_of(const struct spec *s, Pwc__Value *fill)
     p.retries_oom = (int32_t)(r >> 12 & 3) - 1;
     p.retries_timeout = (int32_t)(r >> 14 & 3) - 1;
     p.on_failure = (r >> 16 & 3) != 0 ? PWC__ON_FAILURE__ON_FAILURE_SKIP : PWC__ON_FAILURE__ON_FAILURE_FAIL;
-    if ((r >> 60 & 3) == 0) {
+    if ((r >> 60 & 3) == 0 && (s->op == OP_SERIAL || s->op == OP_PLACED)) {
         p.on_failure = PWC__ON_FAILURE__ON_FAILURE_FILL;
         p.fill = fill;
     }

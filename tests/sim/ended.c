@@ -54,6 +54,8 @@ static void check_results(const struct spec *s, const struct job *j)
                   __builtin_popcountll(good));
         SIM_CHECK(s->whole || result_of(j, "sum") == sum, "job %lu: its sum is wrong", (ul)j->id);
     }
+    SIM_CHECK(s->op != OP_PLACED || s->blanked == s->bad, "job %lu: given up %lx, filled %lx", (ul)j->id,
+              (ul)s->bad, (ul)s->blanked);
     if (s->op == OP_SERIAL && !s->whole)
         SIM_CHECK(result_of(j, "hash") == expected_hash(s), "job %lu: its stream is wrong", (ul)j->id);
     if (s->whole)

@@ -97,6 +97,7 @@ void lease_start(struct proc *p, const Stage__Lease *m, const struct packet *in)
     p->n = m->n;
     p->offset = m->offset;
     p->final = m->final;
+    p->blank = m->blank;
     p->in_chunk = p->slot_set = p->had_states = false;
     p->sum = p->count = 0;
     p->code = PWC__CODE__CODE_OK;
@@ -153,6 +154,8 @@ static bool poisoned(struct proc *p)
 static void compute(struct proc *p)
 {
     struct spec *s = p->job->spec;
+    SIM_CHECK((s->blanked >> p->at & 1) == 0, "job %lu: chunk %lu is computed over what was filled",
+              (ul)p->job->job, (ul)p->at);
     uint64_t value = rows_there(p) ? spec_value(s, p->at) : ~spec_value(s, p->at);
     s->computed |= 1ull << p->at;
     if (folds(s)) {
@@ -288,6 +291,16 @@ static void finish(struct proc *p)
     (void)proc_fault(p, AT_REPORTED);
 }
 
+static void blank(struct proc *p)
+{
+    struct spec *s = p->job->spec;
+    for (; p->at < p->first + p->n; p->at++) {
+        SIM_CHECK(s->op == OP_PLACED && (s->bad >> p->at & 1) != 0,
+                  "job %lu: chunk %lu is filled, but not bad", (ul)p->job->job, (ul)p->at);
+        s->blanked |= 1ull << p->at;
+    }
+}
+
 void lease_step(struct proc *p)
 {
     const struct control_page *control = p->control->mem.pages;
@@ -295,6 +308,11 @@ void lease_step(struct proc *p)
         p->code = PWC__CODE__CODE_NO_MEMORY;
         p->job->spec->blame[p->at]++;
         p->job->spec->trouble++;
+        finish(p);
+        return;
+    }
+    if (p->blank) {
+        blank(p);
         finish(p);
         return;
     }

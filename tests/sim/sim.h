@@ -192,6 +192,7 @@ struct spec {
     uint64_t bad;                                    /* bit a chunk: given up */
     uint8_t blame[SIM_CHUNKS_MAX];                   /* times it was seen to end badly */
     uint8_t charged[SIM_CHUNKS_MAX];                 /* times the supervisor held it responsible */
+    uint64_t blanked;                                /* bit a chunk: filled in the output */
     uint64_t again;                                  /* bit a chunk: it was given up, and recalled */
     unsigned asked_again;                            /* so often its client wanted that */
     uint64_t item_done, item_bad, recorded;
@@ -280,7 +281,7 @@ struct proc {
     /* the lease, plan or role it is at */
     struct opened *job;
     uint64_t lease, first, n, at, offset, began;
-    bool final, in_chunk, slot_set, broken;
+    bool final, blank, in_chunk, slot_set, broken;
     uint64_t sum, count; /* fold */
     bool had_states;
     Pwc__Code code;

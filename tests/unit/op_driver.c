@@ -297,6 +297,8 @@ static int run_cut(struct op_run *run)
     /* A window's passed rows are gone. */
     if (!run->plan.windowed && process_range(run, 0, run->plan.chunks, true) < 0)
         return -1;
+    if (run->blank && run->op->blank(&p->workers[0], run->blank_chunk, run->blank_byte) < 0)
+        return -1;
     if (run->plan.absorb != PWC__ABSORB__ABSORB_SERIAL)
         return 0;
     job_planned(run, &p->consumer);

@@ -29,6 +29,9 @@ struct op_run {
     bool batch; /* whole() at once, without a plan or scratch space */
     _Atomic uint32_t cancel;
     unsigned seed;
+    bool blank; /* PLACED: a chunk that was computed is given up all the same */
+    uint64_t blank_chunk;
+    uint8_t blank_byte;
     /* called before each chunk is computed for the first time; may be NULL */
     void (*on_chunk)(struct op_run *run, uint64_t chunk);
     /* ---- what came out ---- */

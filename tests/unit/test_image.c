@@ -310,6 +310,43 @@ START_TEST(raw_is_placed)
 }
 END_TEST
 
+static size_t read_raw(struct op_run *run, uint8_t *to, size_t room)
+{
+    ck_assert_msg(run_go(run) == 0, "%s", run->text);
+    ssize_t n = pread(run->fds[run->nfds - 1].fd, to, room, 0);
+    ck_assert_int_gt(n, 0);
+    ck_assert_uint_lt((size_t)n, room);
+    return (size_t)n;
+}
+
+/* Over what an attempt has left, to the byte and no further; the last strip is a shorter one. */
+START_TEST(raw_rows_given_up_are_filled)
+{
+    struct call c = {.op = "gaussblur", .in = "rgb16.png", .out = ".raw", .params = "sigma=3"};
+    static uint8_t whole[1 << 20], want[1 << 20], holed[1 << 20];
+    char ours[512];
+    struct op_run run;
+    cut_everything();
+    prepare(&run, &c, ours, sizeof ours);
+    size_t n = read_raw(&run, whole, sizeof whole);
+    uint64_t chunks = run.plan.chunks, rows = run.plan.unit_size, line = n / run.plan.units;
+    ck_assert_uint_gt(chunks, 2);
+    run_free(&run);
+    for (uint64_t chunk = 0; chunk < chunks; chunk += chunks - 1) {
+        prepare(&run, &c, ours, sizeof ours);
+        run.blank = true;
+        run.blank_chunk = chunk;
+        run.blank_byte = 201;
+        ck_assert_uint_eq(read_raw(&run, holed, sizeof holed), n);
+        run_free(&run);
+        uint64_t from = chunk * rows * line;
+        memcpy(want, whole, n);
+        memset(want + from, 201, MIN(rows * line, n - from));
+        ck_assert_mem_eq(want, holed, n);
+    }
+}
+END_TEST
+
 START_TEST(raw_doubles_are_placed)
 {
     check_raw("linear", "rgb.png", "a=1.25 b=3.5", true);
@@ -611,6 +648,7 @@ int main(void)
     tcase_add_loop_test(t, equals_the_command_in_a_batch, 0, ARRAY_LEN(calls));
     tcase_add_test(t, bounds_have_reasons);
     tcase_add_test(t, raw_is_placed);
+    tcase_add_test(t, raw_rows_given_up_are_filled);
     tcase_add_test(t, raw_doubles_are_placed);
     tcase_add_test(t, raw_whole);
     tcase_add_test(t, fourier_is_close);

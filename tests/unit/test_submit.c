@@ -350,6 +350,32 @@ START_TEST(what_is_reserved)
 }
 END_TEST
 
+START_TEST(only_an_output_is_filled)
+{
+    struct request q;
+    Pwc__Value byte = PWC__VALUE__INIT;
+    byte.kind_case = PWC__VALUE__KIND_U64;
+    request_blur(&q);
+    q.policy.on_failure = PWC__ON_FAILURE__ON_FAILURE_FILL;
+    q.policy.fill = &byte;
+    fine(&q);
+    q.m.batch = true;
+    wrong(&q, PWC__CODE__CODE_UNSUPPORTED, "policy.on_failure",
+          "on failure: a file of a batch is not filled but left out; that is skip");
+    request_noop(&q, "4");
+    q.policy = (Pwc__Policy)PWC__POLICY__INIT;
+    q.m.policy = &q.policy;
+    q.policy.set = true;
+    q.policy.on_failure = PWC__ON_FAILURE__ON_FAILURE_FILL;
+    q.policy.fill = &byte;
+    wrong(&q, PWC__CODE__CODE_UNSUPPORTED, "policy.on_failure",
+          "on failure: noop has no output that could be filled; it can fail or skip");
+    q.policy.on_failure = PWC__ON_FAILURE__ON_FAILURE_SKIP;
+    q.policy.fill = NULL;
+    fine(&q);
+}
+END_TEST
+
 /* Submits packed, broken and unpacked again: whatever parses gets an answer, and no reason is more than one
  * line. */
 START_TEST(garbage)
@@ -470,6 +496,7 @@ int main(void)
     tcase_add_test(t, chunk_counts);
     tcase_add_test(t, other_fields);
     tcase_add_test(t, what_is_reserved);
+    tcase_add_test(t, only_an_output_is_filled);
     tcase_add_test(t, garbage);
     tcase_add_test(t, the_largest_job_fits_its_message);
     tcase_add_test(t, the_largest_small_job_fits_its_lease);

@@ -183,6 +183,7 @@ int img_plan(struct op_job *job, struct op_plan *plan);
 int img_produce(struct op_job *job);
 int img_open(struct op_job *job);
 int img_process(struct op_job *job, uint64_t chunk, void *result);
+int img_blank(struct op_job *job, uint64_t chunk, uint8_t byte);
 int img_merge(struct op_job *job);
 int img_whole(struct op_job *job);
 void img_close(struct op_job *job);

@@ -207,3 +207,21 @@ int img_process(struct op_job *job, uint64_t chunk, void *result)
     return img_pwrite(job, s->strip, (size_t)strip.height * s->plan.out_line,
                       (uint64_t)strip.top * s->plan.out_line);
 }
+
+/* Whatever an attempt that died has left there. The operation itself may be what cannot be built. */
+int img_blank(struct op_job *job, uint64_t chunk, uint8_t byte)
+{
+    struct img_plan plan;
+    if (img_plan_parse(job->plan, job->plan_len, &plan) < 0 || chunk >= plan.geo.chunks)
+        return op_fail(job, PWC__CODE__CODE_PROTOCOL, "there is no strip %llu", (unsigned long long)chunk);
+    uint8_t some[16384];
+    memset(some, byte, sizeof some);
+    uint64_t at = chunk * plan.geo.rows * plan.out_line;
+    uint64_t left = geometry_rows_of(&plan.geo, chunk) * plan.out_line;
+    for (uint64_t n; left > 0; at += n, left -= n) {
+        n = MIN(left, (uint64_t)sizeof some);
+        if (img_pwrite(job, some, n, at) < 0)
+            return -1;
+    }
+    return 0;
+}

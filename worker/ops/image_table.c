@@ -257,6 +257,7 @@ static struct op *image_row(const char *name, const char *summary, const struct 
                       .produce = img_produce,
                       .open = img_open,
                       .process = img_process,
+                      .blank = img_blank,
                       .merge = img_merge,
                       .whole = img_whole,
                       .close = img_close};
