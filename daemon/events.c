@@ -52,10 +52,13 @@ void events_death(struct job *j, Pwc__EventKind kind, const struct death *x)
     emit(j, kind, x);
 }
 
-/* A chunk that was given up, whose record waits for credit. At most max_failures of them. */
+/* Bytes of reasons that wait for a client's credit: what is given up then is told without. */
+#define REASONS_WAIT ((size_t)64 * 1024)
+
+/* A range of chunks that were given up alike, whose record waits for credit. */
 struct record {
-    STAILQ_ENTRY(record) link;
-    uint64_t chunk;
+    TAILQ_ENTRY(record) link;
+    uint64_t first, n;
     Pwc__Code code;
     uint32_t attempt;
     char reason[];
@@ -73,6 +76,32 @@ static void send_record(struct job *j, uint64_t first, uint64_t n, const struct 
     session_send(j->session, PWC_MSG_CHUNK_DONE, j->tag, &m.base);
 }
 
+static void drop_record(struct job *j)
+{
+    struct record *bad = TAILQ_FIRST(&j->records_bad);
+    TAILQ_REMOVE(&j->records_bad, bad, link);
+    j->reasons_wait -= strlen(bad->reason);
+    free(bad);
+}
+
+static void add_record(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t attempt, const char *reason)
+{
+    struct record *last = TAILQ_LAST(&j->records_bad, record_list);
+    if (j->reasons_wait >= REASONS_WAIT)
+        reason = "";
+    if (last != NULL && last->first + last->n == chunk && last->code == code && last->attempt == attempt &&
+        strcmp(last->reason, reason) == 0) {
+        last->n++;
+        return;
+    }
+    size_t len = strlen(reason);
+    struct record *bad = xcalloc(1, sizeof *bad + len + 1);
+    *bad = (struct record){.first = chunk, .n = 1, .code = code, .attempt = attempt};
+    memcpy(bad->reason, reason, len + 1);
+    TAILQ_INSERT_TAIL(&j->records_bad, bad, link);
+    j->reasons_wait += len;
+}
+
 /* What waits for credit is merged meanwhile. The end of the job does not wait: then the rest is sent all the
  * same. */
 static void flush_records(struct job *j, bool end)
@@ -83,10 +112,9 @@ static void flush_records(struct job *j, bool end)
             struct range r = j->unsent.ranges[0];
             send_record(j, r.from, r.to - r.from, NULL);
             iset_remove(&j->unsent, r.from, r.to);
-        } else if ((bad = STAILQ_FIRST(&j->records_bad)) != NULL) {
-            send_record(j, bad->chunk, 1, bad);
-            STAILQ_REMOVE_HEAD(&j->records_bad, link);
-            free(bad);
+        } else if ((bad = TAILQ_FIRST(&j->records_bad)) != NULL) {
+            send_record(j, bad->first, bad->n, bad);
+            drop_record(j);
         } else {
             return;
         }
@@ -100,15 +128,10 @@ void events_chunks(struct job *j, uint64_t first, uint64_t n, Pwc__Code code, ui
 {
     if (!j->records || n == 0)
         return;
-    if (code == PWC__CODE__CODE_OK) {
+    if (code == PWC__CODE__CODE_OK)
         iset_add(&j->unsent, first, first + n);
-    } else {
-        size_t len = strlen(reason) + 1;
-        struct record *bad = xcalloc(1, sizeof *bad + len);
-        *bad = (struct record){.chunk = first, .code = code, .attempt = attempt};
-        memcpy(bad->reason, reason, len);
-        STAILQ_INSERT_TAIL(&j->records_bad, bad, link);
-    }
+    else
+        add_record(j, first, code, attempt, reason);
     flush_records(j, false);
 }
 
@@ -121,12 +144,9 @@ void events_credit(struct job *j, uint32_t n)
 
 void events_drop_records(struct job *j)
 {
-    struct record *bad;
     iset_free(&j->unsent);
-    while ((bad = STAILQ_FIRST(&j->records_bad)) != NULL) {
-        STAILQ_REMOVE_HEAD(&j->records_bad, link);
-        free(bad);
-    }
+    while (!TAILQ_EMPTY(&j->records_bad))
+        drop_record(j);
 }
 
 void events_end(const struct job *j, struct session *s, uint64_t tag)

@@ -180,7 +180,7 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     TAILQ_INIT(&j->item_list);
     STAILQ_INIT(&j->states);
     TAILQ_INIT(&j->watches);
-    STAILQ_INIT(&j->records_bad);
+    TAILQ_INIT(&j->records_bad);
     take_fields(j, m);
     take_roles(j, m);
     take_policy(j, m->policy, &d->cfg);

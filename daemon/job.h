@@ -177,7 +177,8 @@ struct job {
     uint64_t trace_most;          /* records of chunks the client asked for; 0: no trace */
     struct trace *trace;          /* NULL: none */
     struct iset unsent;           /* records: done chunks it was not told of yet */
-    STAILQ_HEAD(, record) records_bad;
+    TAILQ_HEAD(record_list, record) records_bad;
+    size_t reasons_wait;     /* bytes of their texts */
     Pwc__Counts last_counts; /* terminal: what the tables said before they went */
 };
 

@@ -210,7 +210,12 @@ void peer_submit(const struct peer *p, uint64_t tag, const struct job_spec *spec
     m.params = param_list;
     m.roles = role_list;
     m.policy = &policy;
-    policy.set = spec->job_timeout_ms != 0 || spec->chunk_timeout_ms != 0;
+    m.records = spec->records;
+    m.max_workers = spec->max_failures != 0 ? 1 : 0;
+    policy.set = spec->job_timeout_ms != 0 || spec->chunk_timeout_ms != 0 || spec->max_failures != 0;
+    policy.max_failures = spec->max_failures;
+    if (spec->max_failures != 0)
+        policy.on_failure = PWC__ON_FAILURE__ON_FAILURE_SKIP;
     policy.retries_crash = policy.retries_error = policy.retries_oom = policy.retries_timeout = -1;
     policy.job_timeout_ns = spec->job_timeout_ms * 1000000;
     policy.chunk_timeout_ns = spec->chunk_timeout_ms * 1000000;

@@ -53,7 +53,8 @@ struct job_spec {
     const char *key;
     const char *params[8]; /* NAME, VALUE pairs of text */
     uint64_t job_timeout_ms, chunk_timeout_ms;
-    uint64_t trace;
+    uint64_t trace, max_failures; /* max_failures: so many chunks are skipped, by one worker */
+    bool records;
 };
 void peer_submit(const struct peer *p, uint64_t tag, const struct job_spec *spec);
 /* Its number; 0: refused. */

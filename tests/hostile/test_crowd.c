@@ -356,6 +356,48 @@ START_TEST(many_requests_again)
 }
 END_TEST
 
+/* ---- failures ---- */
+
+/* As many chunks fail as may, and the client takes no record of them: what waits for it is bounded, and it is
+ * told of the end. */
+START_TEST(failures_that_nobody_takes)
+{
+    struct job_spec many = waits;
+    many.max_failures = PWC_FAILURES_MAX;
+    many.records = true;
+    struct peer p = peer_open(&v);
+    int fd = memfd_of("", 0);
+    ck_assert_int_eq(ftruncate(fd, 1ll << 40), 0);
+    peer_submit(&p, 1, &many);
+    uint64_t job = peer_accepted(&p), told = 0;
+    peer_item(&p, job, 0, &fd, 1);
+    for (bool running = false; !running;) {
+        Pwc__Event *e = peer_await(&p, PWC_MSG_EVENT);
+        running = e->state == PWC__JOB_STATE__JOB_RUNNING && e->counts->done > 0;
+        msg_free(&e->base);
+    }
+    ck_assert_int_eq(ftruncate(fd, 0), 0);
+    struct frame f;
+    size_t most = 0;
+    do {
+        ck_assert_int_eq(peer_hear(&p, &f, PATIENCE_MS), 1);
+        if (f.type == PWC_MSG_CHUNK_DONE) {
+            Pwc__ChunkDone *m = (Pwc__ChunkDone *)msg_unpack(f.desc, f.body, f.body_len);
+            told += m->code != PWC__CODE__CODE_OK ? m->n : 0;
+            msg_free(&m->base);
+        }
+        most = MAX(most, victim_rss_kib(&v));
+    } while (f.type != PWC_MSG_FINISHED);
+    ck_assert_uint_eq(told, PWC_FAILURES_MAX + 1);
+#ifndef PWC_SANITIZED
+    ck_assert_msg(most <= v.rss_kib + 4096, "from %zu to %zu KiB", v.rss_kib, most);
+#endif
+    close(fd);
+    peer_free(&p);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
 /* ---- other people's jobs ---- */
 
 START_TEST(others_jobs_are_not_theirs)
@@ -675,6 +717,7 @@ int main(void)
     tcase_add_test(t, a_label_for_each_job);
     tcase_add_test(t, the_same_request_again);
     tcase_add_test(t, many_requests_again);
+    tcase_add_test(t, failures_that_nobody_takes);
     tcase_add_test(t, others_jobs_are_not_theirs);
     tcase_add_test(t, items_from_the_wrong_connection);
     tcase_add_test(t, detached_while_an_item_is_wanted_again);

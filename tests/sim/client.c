@@ -176,7 +176,7 @@ static void on_accepted(struct client *c, uint64_t tag, const Pwc__Accepted *m)
     if (s->records) {
         Pwc__ChunkCredit credit = PWC__CHUNK_CREDIT__INIT;
         credit.job = m->job;
-        credit.n = 1000;
+        credit.n = sim_chance(500) ? 1000 : (uint32_t)sim_rnd(3); /* the rest comes with the end */
         send_to(c, PWC_MSG_CHUNK_CREDIT, 0, &credit.base);
     }
 }
