@@ -328,6 +328,10 @@ static void find_chunk(struct death *x, struct stage *s)
         return;
     }
     uint64_t chunk = stage_slot_chunk(s);
+    if (stage_slot_finishes(s)) {
+        fill_role(x, s->job, LEASE_FINISH, false);
+        return;
+    }
     bool alone =
         s->lease.end - s->lease.first == 1 &&
         (!s->lease.small || s->kill_code == PWC__CODE__CODE_PROTOCOL || stage_slot_lease(s) == s->lease.id);

@@ -241,9 +241,9 @@ static void send_lease(struct job *j, struct stage *s, bool all_that_is_left)
     struct lease *l = &s->lease;
     /* Alone: another may hold no chunk, but states of which it is making the results. */
     l->final = j->absorb == PWC__ABSORB__ABSORB_FOLDED && all_that_is_left && STAILQ_EMPTY(&j->states) &&
-               j->workers_on == 1;
+               j->workers_on == 1 && (l->first == l->end || roles_attempt(j, LEASE_FINISH) == 1);
     l->recalls = j->recalls;
-    l->attempt = l->first < l->end ? ledger_attempt(&j->ledger, l->first) : 1;
+    l->attempt = l->first < l->end ? ledger_attempt(&j->ledger, l->first) : roles_attempt(j, LEASE_FINISH);
     int fds[PWC_FDS_MAX];
     uint32_t counts[PWC_FDS_MAX];
     unsigned nfds = 0;

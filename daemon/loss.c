@@ -17,7 +17,7 @@
 
 /* Whom does the slot name? Only a chunk of the lease it died with can be charged. A stage that broke the
  * protocol may have written anything there. */
-enum verdict { VERDICT_CHUNK, VERDICT_NOBODY, VERDICT_UNKNOWN };
+enum verdict { VERDICT_CHUNK, VERDICT_NOBODY, VERDICT_UNKNOWN, VERDICT_FINISH };
 
 static enum verdict who_did_it(const struct stage *s, uint64_t *ret)
 {
@@ -30,6 +30,8 @@ static enum verdict who_did_it(const struct stage *s, uint64_t *ret)
         return VERDICT_NOBODY; /* not begun: the slot still says the one before */
     if (believed && stage_slot_lease(s) == l->id && *ret >= l->first && *ret < l->end)
         return VERDICT_CHUNK;
+    if (stage_slot_finishes(s))
+        return VERDICT_FINISH;
     if (believed && (*ret == SLOT_IDLE || stage_slot_past(s)))
         return VERDICT_NOBODY;
     *ret = l->first;
@@ -134,10 +136,13 @@ static void lost_chunks(struct job *j, struct stage *s)
     struct lease l = s->lease;
     dispatch_release(s, true);
     j->ledger.redone += l.end - l.first - (verdict == VERDICT_CHUNK ? 1 : 0);
-    if (j->state == PWC__JOB_STATE__JOB_ENDING || l.first == l.end || verdict == VERDICT_NOBODY) {
+    if (j->state == PWC__JOB_STATE__JOB_ENDING || l.first == l.end || verdict == VERDICT_NOBODY ||
+        verdict == VERDICT_FINISH) {
         ledger_give_back(&j->ledger, l.first, l.end);
         if (verdict == VERDICT_NOBODY)
             lost_to_nobody(j);
+        else if (verdict == VERDICT_FINISH && j->state != PWC__JOB_STATE__JOB_ENDING)
+            flow_charge_role(j, LEASE_FINISH, j->last_death);
     } else if (verdict == VERDICT_UNKNOWN) {
         ledger_suspect(&j->ledger, l.first, l.end);
         j->alone = true;

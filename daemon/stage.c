@@ -447,6 +447,12 @@ uint64_t stage_slot_done(const struct stage *s)
     return s->seg != NULL ? atomic_load(&s->seg->slots[0].done) : 0;
 }
 
+bool stage_slot_finishes(const struct stage *s)
+{
+    return s->kill_code != PWC__CODE__CODE_PROTOCOL && stage_slot_lease(s) == s->lease.id &&
+           stage_slot_chunk(s) == SLOT_FINISH;
+}
+
 bool stage_slot_past(const struct stage *s)
 {
     uint64_t chunk = stage_slot_chunk(s);

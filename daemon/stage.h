@@ -188,5 +188,7 @@ uint64_t stage_slot_lease(const struct stage *s);
 uint64_t stage_slot_done(const struct stage *s);
 /* It has done all it still holds and is at what was taken back: none of its chunks is to blame. */
 bool stage_slot_past(const struct stage *s);
+/* Its chunks are done, and it makes results of the states. */
+bool stage_slot_finishes(const struct stage *s);
 
 #endif

@@ -32,6 +32,7 @@ struct control_page {
 #define SLOT_PRODUCE  (UINT64_MAX - 2)
 #define SLOT_CONSUME  (UINT64_MAX - 3)
 #define SLOT_WHOLE    (UINT64_MAX - 4) /* a planner that does all of the job */
+#define SLOT_FINISH   (UINT64_MAX - 5) /* its chunks are done: fold states become results */
 
 /* One thread of execution: which lease and which chunk it is at. Written with plain stores. */
 struct segment_slot {

@@ -246,11 +246,13 @@ static void blank_lease(struct stage *s, struct op_job *job, const Stage__Lease 
 }
 
 /* The last lease turns the state into results, if it got to its end; else the state goes back. */
-static size_t fold_end(struct op_job *job, const Stage__Lease *lease, Stage__Report *report,
+static size_t fold_end(struct stage *s, struct op_job *job, const Stage__Lease *lease, Stage__Report *report,
                        uint8_t tail[PWC_STATE_MAX + 4])
 {
     if (!lease->final || report->code != CODE(OK) || report->done < lease->n)
         return fold_tail(job, tail);
+    stage_slot(s, lease->lease, SLOT_FINISH); /* none of its chunks is to blame from here on */
+    job->attempt = lease->n > 0 ? 1 : MAX(lease->attempt, 1u);
     if (job->op->finish(job) == 0)
         return 0;
     report->code = job_failure(job)->code;
@@ -325,7 +327,7 @@ static int work(struct stage *s, struct op_job *job, struct incoming *in)
         if (job->batch)
             batch_lease(s, job, lease, in->frame, &report);
         else if (chunk_lease(s, job, lease, in->frame, &report, &end, start))
-            tail_len = fold_end(job, lease, &report, tail);
+            tail_len = fold_end(s, job, lease, &report, tail);
         if (job->batch)
             end = clock_now();
     }

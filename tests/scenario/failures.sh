@@ -159,6 +159,22 @@ test_death_where_states_become_results() {
     counted 200
 }
 
+# One worker's last lease holds chunks and makes the results: that it dies of the latter is no chunk's fault.
+test_death_where_states_become_results_behind_chunks() {
+    start_pwcd --workers 1
+    local what
+    for what in "" "--on-failure skip"; do
+        # shellcheck disable=SC2086 # words
+        refused 1 'worker killed by SIGSEGV in act_segv, attempt 3 of 3' -q fault.segv n=5 at=5 attempts=99 $what
+    done
+    run_ok fault.segv n=5 at=5 attempts=2 --json
+    counted 5
+    equal "retried chunks" 0 "$(field retried)"
+    refused 1 'chunk 0 killed by SIGSEGV in act_segv, attempt 3 of 3' -q fault.segv n=1 at=0 attempts=99
+    run_ok fault.segv n=1 at=1 attempts=2 --json
+    counted 1
+}
+
 test_whole_in_one_process() {
     start_pwcd --workers 2
     job whole fault.copy small -o out slow=whole ms=400

@@ -277,6 +277,11 @@ static void finish(struct proc *p)
 {
     if (proc_fault(p, AT_FINISH))
         return;
+    if (p->final && p->code == PWC__CODE__CODE_OK && p->at == p->first + p->n && !p->broken) {
+        proc_slot_set(p, p->lease, SLOT_FINISH);
+        if (proc_fault(p, AT_FINISH))
+            return;
+    }
     proc_slot_set(p, p->lease, SLOT_IDLE);
     if (proc_fault(p, AT_REPORT))
         return;
