@@ -244,8 +244,11 @@ static void describe(struct death *x, const struct stage *s)
     tell(x, how);
 }
 
-static void death_free(struct death *x)
+static void death_free(struct daemon *d, struct death *x)
 {
+    TAILQ_REMOVE(&d->deaths, x, link);
+    d->ndeaths--;
+    user_keeps_no_more(KEPT_DEATHS, &x->kept);
     free(x->reason);
     free(x->stack);
     free(x->stderr_tail);
@@ -270,12 +273,11 @@ static struct death *death_new(struct stage *s)
     x->stderr_tail = xstrdup(last);
     x->stack = xstrdup("");
     TAILQ_INSERT_TAIL(&d->deaths, x, link);
+    user_keeps(user_get(d, s->uid), KEPT_DEATHS, &x->kept, x);
     if (++d->ndeaths > MAX(d->cfg.deaths_kept, 1u)) {
-        struct death *old = TAILQ_FIRST(&d->deaths);
-        TAILQ_REMOVE(&d->deaths, old, link);
-        d->ndeaths--;
+        struct death *old = user_kept_too_long(d, KEPT_DEATHS, x->kept.user, d->ndeaths);
         events_forget_death(d, old);
-        death_free(old);
+        death_free(d, old);
     }
     return x;
 }
@@ -444,9 +446,6 @@ void deaths_pack(const struct death *x, Pwc__Death *ret)
 void deaths_free_all(struct daemon *d)
 {
     struct death *x;
-    while ((x = TAILQ_FIRST(&d->deaths)) != NULL) {
-        TAILQ_REMOVE(&d->deaths, x, link);
-        death_free(x);
-    }
-    d->ndeaths = 0;
+    while ((x = TAILQ_FIRST(&d->deaths)) != NULL)
+        death_free(d, x);
 }

@@ -2,8 +2,9 @@
  * deaths.h - the record of each attempt that ended badly: a process that died, or an op that said no. Newest
  * last.
  *
- * Bounded: deaths_kept of them (pwcd.conf), a stack of OBITUARY_TEXT, a tail of stderr of TAIL_BYTES and a
- * reason of PWC_TEXT_MAX bytes each at most; a record takes only what its texts need.
+ * Bounded: deaths_kept of them (pwcd.conf; the oldest of who has most go first), a stack of OBITUARY_TEXT, a
+ * tail of stderr of TAIL_BYTES and a reason of PWC_TEXT_MAX bytes each at most; a record takes only what its
+ * texts need.
  */
 #ifndef PWC_DEATHS_H
 #define PWC_DEATHS_H
@@ -15,6 +16,7 @@
 
 struct death {
     TAILQ_ENTRY(death) link;
+    struct keep kept;
     uint64_t job, stage, chunk;
     uint32_t pid, uid;
     const char *role;

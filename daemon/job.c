@@ -402,17 +402,17 @@ void job_settle(struct job *j)
     }
     log_debug("job %lu %s: %s", (unsigned long)j->id, job_state_name(j->state), job_reason(j));
     TAILQ_INSERT_TAIL(&d->history, j, link);
-    if (++d->nhistory > MAX(d->cfg.history, 1u)) { /* the newest may still be in use up the stack */
-        struct job *old = TAILQ_FIRST(&d->history);
-        TAILQ_REMOVE(&d->history, old, link);
-        d->nhistory--;
-        job_free(old);
-    }
+    user_keeps(j->user, KEPT_JOBS, &j->kept, j);
+    if (++d->nhistory > MAX(d->cfg.history, 1u)) /* the newest may still be in use up the stack */
+        job_forget(user_kept_too_long(d, KEPT_JOBS, j->user, d->nhistory));
     daemon_touch(d);
 }
 
-void job_free(struct job *j)
+void job_forget(struct job *j)
 {
+    TAILQ_REMOVE(&j->d->history, j, link);
+    j->d->nhistory--;
+    user_keeps_no_more(KEPT_JOBS, &j->kept);
     jobs_remove(j->d, j);
     quarantine_drop(j, ALL_CHUNKS);
     free(j->recipe);

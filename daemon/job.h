@@ -39,6 +39,15 @@ struct job_place {
     struct job *job;
 };
 
+/* What is remembered of the past is limited in all; the oldest goes of whoever has most of it. */
+enum kept { KEPT_JOBS, KEPT_DEATHS, KEPT_GIVEN_UP, KEPTS };
+struct keep {
+    TAILQ_ENTRY(keep) link; /* the user's, newest last */
+    struct user *user;
+    void *what;
+};
+TAILQ_HEAD(keep_list, keep);
+
 struct user {
     TAILQ_ENTRY(user) link, busy_link;
     uint64_t used_ns;          /* time in seats: who used less comes first */
@@ -51,6 +60,8 @@ struct user {
     struct job_list flying;  /* small ones that are leased: active, but there is nothing to give out */
     struct job_places by_id; /* all that are known */
     uint32_t nflying, nparked;
+    struct keep_list kept[KEPTS];
+    uint32_t nkept[KEPTS];
     LIST_HEAD(, domain) domains;
     uint32_t ndomains, sweep_at; /* so many are too many to keep those that nobody uses */
 };
@@ -88,6 +99,7 @@ struct job_role {
 
 struct job {
     TAILQ_ENTRY(job) link; /* of its user's queue or active list, later of the history */
+    struct keep kept;      /* of the history */
     struct job *hash_next;
     struct job_place of_all, of_user;
     TAILQ_ENTRY(job) by_session;
@@ -204,6 +216,11 @@ void jobs_forget_key(struct daemon *d, struct job *j);
 /* users.c. Forgotten when nothing of theirs is left here: no client, no job, be it of the history, and no
  * stage; and with them what they used. */
 struct user *user_get(struct daemon *d, uid_t uid);
+void user_keeps(struct user *u, enum kept kind, struct keep *k, void *what);
+void user_keeps_no_more(enum kept kind, struct keep *k);
+/* The oldest of who has most, so that nobody's records are gone because others have many. total: of all;
+ * adds: who has just got one more, and goes last among equals. */
+void *user_kept_too_long(const struct daemon *d, enum kept kind, const struct user *adds, uint32_t total);
 void user_is_busy(struct daemon *d, struct user *u); /* he has a job */
 void user_rests(struct daemon *d, struct user *u);
 struct domain *user_domain(struct daemon *d, struct user *u, const char *label);
@@ -246,7 +263,8 @@ void job_settle(struct job *j);
 void job_check(struct job *j);
 /* All is computed, and this chunk, which was given up, is to be filled in the output. */
 bool job_has_blank(const struct job *j, uint64_t *ret_chunk);
-void job_free(struct job *j);
+/* Nothing is known of it any more. */
+void job_forget(struct job *j);
 void jobs_free_spare(struct daemon *d);
 void job_session_gone(struct job *j);
 

@@ -144,6 +144,7 @@ static void forget(struct given_up *g)
     struct daemon *d = g->job->d;
     TAILQ_REMOVE(&d->quarantine, g, link);
     d->nquarantine--;
+    user_keeps_no_more(KEPT_GIVEN_UP, &g->kept);
     free(g->covers);
     free(g->reason);
     free(g);
@@ -161,8 +162,9 @@ void quarantine_add(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t atte
     g->covers = xstrdup(covers);
     g->reason = xasprintf("%.*s", (int)PWC_TEXT_MAX - 1, reason);
     TAILQ_INSERT_TAIL(&d->quarantine, g, link);
+    user_keeps(j->user, KEPT_GIVEN_UP, &g->kept, g);
     if (++d->nquarantine > d->cfg.quarantine_kept)
-        forget(TAILQ_FIRST(&d->quarantine));
+        forget(user_kept_too_long(d, KEPT_GIVEN_UP, j->user, d->nquarantine));
 }
 
 uint64_t quarantine_drop(struct job *j, uint64_t chunk)

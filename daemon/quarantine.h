@@ -3,8 +3,8 @@
  *
  * That a chunk is given up is its state in the job's ledger (`bad`). A record here says why, for people, and
  * outlives the ledger: it goes with the job's place in the history, when it is dropped, or when the chunk is
- * tried again. Bounded: quarantine_kept records (pwcd.conf), the oldest go first, each with a reason of at
- * most PWC_TEXT_MAX bytes.
+ * tried again. Bounded: quarantine_kept records (pwcd.conf), the oldest of who has most go first, each with a
+ * reason of at most PWC_TEXT_MAX bytes.
  *
  * A chunk can be tried again while its job runs: where nothing was written in its place yet and, in a batch,
  * the client that has the file is still there; it is asked for it once more.
@@ -18,6 +18,7 @@
 
 struct given_up {
     TAILQ_ENTRY(given_up) link; /* newest last */
+    struct keep kept;
     struct job *job;
     uint64_t chunk;
     Pwc__Code code;

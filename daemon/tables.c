@@ -73,8 +73,7 @@ static void free_history(struct daemon *d)
 {
     struct job *j;
     while ((j = TAILQ_FIRST(&d->history)) != NULL) {
-        TAILQ_REMOVE(&d->history, j, link);
-        job_free(j);
+        job_forget(j);
     }
     BUG_ON(d->njobs > 0);
     jobs_free_spare(d);
@@ -88,6 +87,8 @@ static void free_users(struct daemon *d)
     while ((u = TAILQ_FIRST(&d->users)) != NULL) {
         struct domain *dom;
         BUG_ON(u->jobs > 0 || u->clients > 0 || u->nactive > 0 || u->nflying > 0 || u->running > 0);
+        for (int i = 0; i < KEPTS; i++)
+            BUG_ON(u->nkept[i] > 0);
         while ((dom = LIST_FIRST(&u->domains)) != NULL) {
             LIST_REMOVE(dom, link);
             free(dom);

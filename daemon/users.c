@@ -57,7 +57,7 @@ static void forget_users(struct daemon *d)
     struct user *u, *next;
     for (u = TAILQ_FIRST(&d->users); u != NULL; u = next) {
         next = TAILQ_NEXT(u, link);
-        if (u->clients > 0 || u->known > 0 || u->busy)
+        if (u->clients > 0 || u->known > 0 || u->busy || u->nkept[KEPT_DEATHS] > 0)
             continue;
         forget_domains(d, u);
         if (u->ndomains > 0)
@@ -78,6 +78,8 @@ static struct user *user_new(struct daemon *d, uid_t uid)
     TAILQ_INIT(&u->active);
     TAILQ_INIT(&u->flying);
     TAILQ_INIT(&u->by_id);
+    for (int i = 0; i < KEPTS; i++)
+        TAILQ_INIT(&u->kept[i]);
     TAILQ_INSERT_TAIL(&d->users, u, link);
     d->nusers++;
     return u;
@@ -95,6 +97,34 @@ struct user *user_get(struct daemon *d, uid_t uid)
         forget_users(d);
     return user_new(d, uid);
 }
+
+/* ---- what is remembered ---- */
+
+void user_keeps(struct user *u, enum kept kind, struct keep *k, void *what)
+{
+    k->user = u;
+    k->what = what;
+    TAILQ_INSERT_TAIL(&u->kept[kind], k, link);
+    u->nkept[kind]++;
+}
+
+void user_keeps_no_more(enum kept kind, struct keep *k)
+{
+    TAILQ_REMOVE(&k->user->kept[kind], k, link);
+    k->user->nkept[kind]--;
+}
+
+void *user_kept_too_long(const struct daemon *d, enum kept kind, const struct user *adds, uint32_t total)
+{
+    const struct user *u, *most = adds;
+    bool half = 2 * adds->nkept[kind] > total; /* mostly: then nobody else has more */
+    for (u = half ? NULL : TAILQ_FIRST(&d->users); u != NULL; u = TAILQ_NEXT(u, link))
+        if (u->nkept[kind] > most->nkept[kind] || (most == adds && u->nkept[kind] == adds->nkept[kind]))
+            most = u;
+    return TAILQ_FIRST(&most->kept[kind])->what;
+}
+
+/* ---- who has work ---- */
 
 void user_is_busy(struct daemon *d, struct user *u)
 {

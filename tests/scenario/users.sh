@@ -61,6 +61,24 @@ test_nobody_ends_anothers_job() {
     [[ $RC -ne 0 ]] || fail "root's cancel had no effect"
 }
 
+# Whoever has many jobs, deaths and chunks given up pushes out his own records, not others'.
+test_nobody_pushes_out_anothers_records() {
+    local job i
+    stop_pwcd
+    start_pwcd --workers 2 --set socket_mode=0666 --set history=8 --set deaths_kept=8 --set quarantine_kept=4
+    as "$ALICE" "$PWCCTL" run fault.segv n=5 at=3 attempts=9 2>err && fail "a chunk that always dies did not fail"
+    job=$(job_of "$ALICE" .job)
+    for ((i = 0; i < 10; i++)); do
+        as "$BOB" "$PWCCTL" run fault.error n=5 at=3 attempts=9 --retries error=2 2>err && fail "an error was no failure"
+    done
+    equal "deaths kept" 8 "$("$PWCCTL" deaths --json | jq '.deaths | length')"
+    equal "Alice's" 3 "$("$PWCCTL" deaths --json | jq "[.deaths[] | select(.job == $job)] | length")"
+    equal "given up" 4 "$("$PWCCTL" quarantine --json | jq '.. | arrays | length' | head -n 1)"
+    as "$ALICE" "$PWCCTL" quarantine | grep -q "^$job.3" || fail "her chunk is forgotten: $("$PWCCTL" quarantine)"
+    as "$ALICE" "$PWCCTL" show "$job" >out || fail "her job is forgotten"
+    equal "jobs" 8 "$("$PWCCTL" jobs --json | jq '.jobs | length')"
+}
+
 # No process ever serves both: what Alice's stages saw, Bob's cannot.
 test_users_share_no_process() {
     local before after

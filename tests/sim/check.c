@@ -570,6 +570,7 @@ void check_step(void)
     const struct user *u;
     const struct stage *s;
     const struct session *c;
+    uint32_t kept[KEPTS] = {0};
     uint32_t running = 0, held = 0, seats = 0, late = 0, stages = 0, fds = 0, flying = 0, users = 0, busy = 0,
              dying = 0;
     TAILQ_FOREACH(u, &d->users, link)
@@ -578,7 +579,13 @@ void check_step(void)
         busy += u->busy;
         running += check_user(u, &fds);
         flying += u->nflying;
+        for (int i = 0; i < KEPTS; i++)
+            kept[i] += u->nkept[i];
     }
+    SIM_CHECK(kept[KEPT_JOBS] == d->nhistory && kept[KEPT_DEATHS] == d->ndeaths &&
+                  kept[KEPT_GIVEN_UP] == d->nquarantine,
+              "%u jobs, %u deaths and %u chunks are remembered, users have %u, %u, %u", d->nhistory,
+              d->ndeaths, d->nquarantine, kept[KEPT_JOBS], kept[KEPT_DEATHS], kept[KEPT_GIVEN_UP]);
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {
         stages++;
