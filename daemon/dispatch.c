@@ -7,6 +7,7 @@
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/pool.h"
+#include "daemon/quarantine.h"
 #include "daemon/roles.h"
 #include "daemon/small.h"
 #include "daemon/trace.h"
@@ -362,7 +363,7 @@ static bool lease_the_end(struct job *j)
     uint64_t chunk;
     if (j->absorb == PWC__ABSORB__ABSORB_FOLDED)
         return !j->got_results && ledger_complete(&j->ledger) && j->workers_on == 0 && lease_finish(j);
-    return job_has_blank(j, &chunk) && j->stages_on == (j->producer != NULL ? 1u : 0u) &&
+    return quarantine_blank(j, &chunk) && j->stages_on == (j->producer != NULL ? 1u : 0u) &&
            lease_blank(j, chunk);
 }
 

@@ -457,16 +457,6 @@ static void check_halt(struct job *j)
         halt_now(j);
 }
 
-bool job_has_blank(const struct job *j, uint64_t *ret_chunk)
-{
-    if (j->absorb != PWC__ABSORB__ABSORB_PLACED || !ledger_complete(&j->ledger))
-        return false;
-    const struct range *r = iset_after(&j->ledger.bad, j->filled);
-    if (r != NULL)
-        *ret_chunk = MAX(r->from, j->filled);
-    return r != NULL;
-}
-
 void job_check(struct job *j)
 {
     if (j->state == PWC__JOB_STATE__JOB_RUNNING)
@@ -481,7 +471,7 @@ void job_check(struct job *j)
     if (j->absorb == PWC__ABSORB__ABSORB_SERIAL && !j->consumed)
         return;
     uint64_t blank;
-    if (job_has_blank(j, &blank))
+    if (quarantine_blank(j, &blank))
         return;
     partial_or_done(j);
 }

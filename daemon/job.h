@@ -261,8 +261,6 @@ void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *f
 void job_settle(struct job *j);
 /* Everything computed: is it over? Called after every change of ledger, results or consumer. */
 void job_check(struct job *j);
-/* All is computed, and this chunk, which was given up, is to be filled in the output. */
-bool job_has_blank(const struct job *j, uint64_t *ret_chunk);
 /* Nothing is known of it any more. */
 void job_forget(struct job *j);
 void jobs_free_spare(struct daemon *d);

@@ -182,6 +182,18 @@ void quarantine_free_all(struct daemon *d)
         forget(TAILQ_FIRST(&d->quarantine));
 }
 
+/* ---- instead ---- */
+
+bool quarantine_blank(const struct job *j, uint64_t *ret_chunk)
+{
+    if (j->absorb != PWC__ABSORB__ABSORB_PLACED || !ledger_complete(&j->ledger))
+        return false;
+    const struct range *r = iset_after(&j->ledger.bad, j->filled);
+    if (r != NULL)
+        *ret_chunk = MAX(r->from, j->filled);
+    return r != NULL;
+}
+
 /* ---- again ---- */
 
 void quarantine_why_not(const struct given_up *g, char *why, size_t size)

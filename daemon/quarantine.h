@@ -33,6 +33,8 @@ void quarantine_add(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t atte
 const struct given_up *quarantine_last(const struct job *j);
 /* Forgets the records of a job, or of one of its chunks; how many there were. */
 uint64_t quarantine_drop(struct job *j, uint64_t chunk);
+/* Results are placed, all is computed, and this chunk is the next that is to be filled in the output. */
+bool quarantine_blank(const struct job *j, uint64_t *ret_chunk);
 /* Fills why with the reason for which this chunk cannot be tried again, and what to do instead; "": it can.
  */
 void quarantine_why_not(const struct given_up *g, char *why, size_t size);

@@ -257,7 +257,7 @@ static bool finish_is_lie(const struct job *j, const struct lease *l, const Stag
 static void report_blank(struct job *j, struct stage *s, const Stage__Report *m, const struct death *x)
 {
     uint64_t chunk;
-    if (m->code == PWC__CODE__CODE_OK && job_has_blank(j, &chunk))
+    if (m->code == PWC__CODE__CODE_OK && quarantine_blank(j, &chunk))
         j->filled = chunk + 1;
     s->lease.why = m->code;
     dispatch_release(s, false);
