@@ -46,10 +46,13 @@ static uint64_t cpu_ticks(pid_t pid, bool *ret_waits)
     return user + sys;
 }
 
-/* How long one chunk may take; 0: as long as it likes. Per cent of the median hold once there is a median. */
-static int64_t chunk_time(const struct job *j)
+/* How long one chunk, or one step of another role, may take; 0: as long as it likes. Per cent of the median
+ * hold for chunks, of which it is, and once there is one. */
+static int64_t step_time(const struct job *j, bool chunk)
 {
     int64_t most = (int64_t)MIN(j->chunk_timeout_ns, (uint64_t)INT64_MAX);
+    if (!chunk)
+        return most;
     double of_median = (double)pace_median_ns(&j->pace) * j->chunk_timeout_percent / 100;
     if (of_median > 0 && (most == 0 || of_median < (double)most))
         most = (int64_t)of_median;
@@ -73,9 +76,7 @@ static void watch_stall(const struct job *j, struct stage *s, struct mono now, i
     struct lease *l = &s->lease;
     double of_median = MIN(STALL_MEDIAN * j->pace.ns_per_chunk, (double)(INT64_MAX / 2));
     int64_t half = MAX(j->d->cfg.stall_timeout, (int64_t)of_median) / 2;
-    if (!could_go_on(j, l))
-        l->seen_since = now;
-    if (j->d->cfg.stall_timeout == 0 || age < half || !could_go_on(j, l))
+    if (j->d->cfg.stall_timeout == 0 || age < half)
         return;
     bool waits;
     uint64_t cpu = cpu_ticks(s->pid, &waits);
@@ -95,17 +96,17 @@ static bool has_moved(const struct stage *s)
 static void watch_chunk(struct job *j, struct stage *s, struct mono now)
 {
     struct lease *l = &s->lease;
-    if (has_moved(s)) {
-        l->seen_chunk = stage_slot_chunk(s);
+    uint64_t chunk = stage_slot_chunk(s);
+    if (has_moved(s) || !could_go_on(j, l)) {
+        l->seen_chunk = chunk;
         l->seen_done = stage_slot_done(s);
         l->seen_since = now;
         l->seen_cpu = UINT64_MAX;
         return;
     }
     int64_t age = mono_since(now, l->seen_since);
-    int64_t most = chunk_time(j);
-    bool timed = l->kind == LEASE_CHUNKS || l->kind == LEASE_PLAN; /* which may be all of it, done whole */
-    if (timed && most != 0 && age > most) {
+    int64_t most = step_time(j, l->kind == LEASE_CHUNKS && chunk != SLOT_FINISH);
+    if (most != 0 && age > most) {
         stage_doom(s, PWC__CODE__CODE_TIMEOUT, "its time is up");
         return;
     }

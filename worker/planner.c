@@ -171,7 +171,7 @@ int op_announce(struct op_job *job, uint64_t upto)
     if (op_cancelled(job))
         return op_fail(job, CODE(CANCELLED), "cancelled");
     struct stage *s = job->priv->stage;
-    s->done = MAX(s->done, upto); /* progress, for whoever watches for stalls */
+    s->done++; /* progress, for whoever watches for stalls */
     atomic_store_explicit(&s->segment->slots[0].done, s->done, memory_order_relaxed);
     if (stage_send(s, PWC_MSG_ANNOUNCE, &m.base, NULL, 0, NULL, 0) < 0)
         return op_fail(job, CODE(SHUTDOWN), "the supervisor is gone");

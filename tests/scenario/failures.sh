@@ -234,6 +234,26 @@ test_a_late_chunk_ends_after_all() {
     equal "deaths" 0 "$("$PWCCTL" deaths --json | jq '.deaths | length')"
 }
 
+# Whoever computes for ever is ended in every role; whoever only takes long for all of it is not.
+test_time_of_a_step() {
+    start_pwcd --workers 2
+    local pair
+    for pair in produce:producer merge:consumer; do
+        refused 1 "${pair#*:} at chunk 2 .*its time is up, attempt 2 of 2" -q fault.copy in -o out burn="${pair%:*}" at=2 \
+            attempts=99 chunk=30000 --chunk-timeout 300ms
+        run_ok fault.copy in -o out burn="${pair%:*}" at=2 attempts=1 chunk=30000 --chunk-timeout 300ms
+        same in out
+        run_ok fault.copy in -o out slow="${pair%:*}" ms=150 chunk=20000 --chunk-timeout 1500ms --json
+        equal "deaths" 0 "$(field deaths)"
+    done
+    refused 1 'planner killed in misbehave: its time is up, attempt 2 of 2' -q fault.copy in -o out burn=plan attempts=99 \
+        --chunk-timeout 300ms
+    refused 1 'worker killed in act_hang: its time is up, attempt 2 of 2' -q fault.hang n=40 ms=2 at=40 attempts=99 \
+        --chunk-timeout 300ms --timeout 60s
+    run_ok fault.hang n=5 at=5 attempts=1 --chunk-timeout 300ms --json
+    counted 5
+}
+
 # The number of attempts that a record gives is the one that is kept to, also when the first ended otherwise.
 test_attempts_of_two_causes() {
     start_pwcd

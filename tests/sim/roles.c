@@ -325,9 +325,12 @@ void consume_step(struct proc *p)
         consumed(p);
         return;
     }
-    if (p->nqueue > 0)
-        due_in(&p->step,
-               sim_chance(W.p_slow) ? (int64_t)sim_rnd(800 * NS_PER_MS) : s->chunk_ns / 4 + sim_delay());
+    if (p->nqueue == 0)
+        return;
+    int64_t takes = sim_chance(W.p_slow) ? (int64_t)sim_rnd(800 * NS_PER_MS) : s->chunk_ns / 4 + sim_delay();
+    if (takes > 300 * NS_PER_MS) /* which its job may not allow a step */
+        s->trouble++;
+    due_in(&p->step, takes);
 }
 
 /* ---- lies ---- */

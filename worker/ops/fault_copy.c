@@ -40,6 +40,8 @@ static int misbehave(struct op_job *job, const char *role, uint64_t chunk)
         return 0;
     if (is(job, "die", role))
         raise(SIGKILL);
+    for (volatile bool burns = is(job, "burn", role); burns;)
+        ;
     return is(job, "fail", role) ? op_fail(job, CODE(OP), "this %s always fails", role) : 0;
 }
 
@@ -170,6 +172,11 @@ static const struct op_param params[] = {
     {.name = "die",
      .type = PWC__PARAM_TYPE__PARAM_ENUM,
      .summary = "Who is killed",
+     .def = "none",
+     .choices = who},
+    {.name = "burn",
+     .type = PWC__PARAM_TYPE__PARAM_ENUM,
+     .summary = "Who computes for ever",
      .def = "none",
      .choices = who},
     {.name = "fail",
