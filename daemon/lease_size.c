@@ -33,7 +33,7 @@ void pace_update(struct lease_pace *p, uint64_t chunks, uint64_t ns)
 uint64_t pace_median_ns(const struct lease_pace *p)
 {
     uint64_t seen = 0;
-    if (p->samples < 10)
+    if (p->samples < PACE_SAMPLES)
         return 0;
     for (uint32_t i = 0; i < PACE_CLASSES; i++)
         if ((seen += p->classes[i]) * 2 >= p->samples)

@@ -15,6 +15,8 @@
 
 /* A median to within an eighth: counts by size, four classes an octave. */
 #define PACE_CLASSES 256u
+#define PACE_SAMPLES                                                                                         \
+    3u /* one that was slow for some reason of its own is outvoted; a job may have few leases */
 
 struct lease_pace {
     double ns_per_chunk; /* moving average; 0: nothing measured yet */
@@ -25,7 +27,7 @@ struct lease_pace {
 
 void pace_free(struct lease_pace *p);
 void pace_update(struct lease_pace *p, uint64_t chunks, uint64_t ns);
-/* What a chunk takes, half of them less; 0 while fewer than ten leases were measured. */
+/* What a chunk takes, half of them less; 0 while fewer than PACE_SAMPLES leases were measured. */
 uint64_t pace_median_ns(const struct lease_pace *p);
 uint64_t lease_size(const struct lease_pace *p, uint64_t waiting, uint32_t workers);
 

@@ -479,6 +479,9 @@ test_chunk_timeout_in_per_cent() {
     run_ok fault.hang n=200 ms=5 at=150 attempts=1 --chunk-timeout 1000% --json
     equal "chunks" 200 "$(field chunks)"
     equal "retried" 1 "$(field retried)"
+    # Also where there are few of them.
+    run_ok fault.hang n=8 ms=200 at=7 attempts=1 --chunk-timeout 300% --timeout 60s --json
+    equal "retried" 1 "$(field retried)"
     # The lesser of the two holds.
     run_ok fault.hang n=200 ms=5 at=0 attempts=1 --chunk-timeout 1000000% --chunk-timeout 200ms
 }
