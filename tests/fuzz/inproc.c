@@ -31,7 +31,8 @@ struct daemon world;
 struct fake fakes[WORLD_STAGES];
 struct caller callers[WORLD_CLIENTS];
 static int64_t now = NS_PER_S;
-static int null_fd = -1, lowest_fd;
+static int null_fd = -1;
+static unsigned open_before;
 
 /* ---- what is replaced: the clock, the closer, processes, the memory there is, main.c ---- */
 
@@ -339,20 +340,13 @@ void world_tick(int64_t ns)
 
 /* ---- begin and end ---- */
 
-static int lowest_free(void)
-{
-    int fd = fcntl(null_fd, F_DUPFD_CLOEXEC, 0);
-    close(fd);
-    return fd;
-}
-
 void world_begin(void)
 {
     if (null_fd < 0) {
         null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
         log_open("fuzz", LOG_BUG, false);
     }
-    lowest_fd = lowest_free();
+    open_before = fuzz_open_descriptors();
     ntimers = 0;
     world = (struct daemon){.seats = 2, .seats_from = "fuzz", .listen_fd = -1};
     struct event_config *c = event_config_new();
@@ -401,7 +395,7 @@ void world_end(void)
     catalogue_free(world.catalogue);
     event_base_free(world.base);
     config_free(&world.cfg);
-    FUZZ_CHECK(lowest_free() == lowest_fd); /* every descriptor was closed */
+    FUZZ_CHECK(fuzz_open_descriptors() == open_before);
 }
 
 /* ---- clients ---- */

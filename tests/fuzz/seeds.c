@@ -162,6 +162,10 @@ static void channel_seeds(void)
     surplus.len = 0;
     add(&surplus, READ_ALL | 1, item, item_len);
     save("channel", "missing", surplus.bytes, surplus.len);
+    surplus.len = 0;
+    for (size_t i = 0; i < 4; i++)
+        add(&surplus, READ_ALL | (i < 2 ? 6 : i == 2 ? 4 : 7), item + i, 1);
+    save("channel", "no-room", surplus.bytes, surplus.len);
 }
 
 /* ---- fold states ---- */

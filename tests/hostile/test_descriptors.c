@@ -317,6 +317,29 @@ START_TEST(up_to_253)
 }
 END_TEST
 
+/* In pieces of a header, each with as many as a whole frame may have: the kernel cuts none of them off. */
+START_TEST(more_than_there_is_room_for)
+{
+    int fds[PWC_FDS_MAX + 4];
+    for (unsigned i = 0; i < ARRAY_LEN(fds); i++)
+        fds[i] = memfd_of("x", 1);
+    for (int i = 0; i < 40; i++) {
+        uint8_t bytes[64];
+        Pwc__Item m = PWC__ITEM__INIT;
+        struct peer p = peer_open(&v);
+        frame_of(bytes, PWC_MSG_ITEM, 1, &m, PWC_FDS_MAX);
+        ck_assert(peer_send(&p, bytes, 10, fds, PWC_FDS_MAX));
+        ck_assert(peer_send(&p, bytes + 10, 2, fds, ARRAY_LEN(fds)));
+        ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_MALFORMED);
+        ck_assert(peer_is_closed(&p, PATIENCE_MS));
+        peer_free(&p);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(fds); i++)
+        close(fds[i]);
+    victim_is_well(&v, GROWS_KIB);
+}
+END_TEST
+
 /* With a request that takes none, and with one that nobody knows. */
 START_TEST(with_messages_that_take_none)
 {
@@ -603,6 +626,7 @@ int main(void)
 #endif
     tcase_add_test(t, too_few_and_too_many);
     tcase_add_test(t, up_to_253);
+    tcase_add_test(t, more_than_there_is_room_for);
     tcase_add_test(t, with_messages_that_take_none);
     tcase_add_test(t, a_huge_sparse_file);
     tcase_add_test(t, descriptors_while_there_is_no_room);

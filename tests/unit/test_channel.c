@@ -189,6 +189,32 @@ START_TEST(surplus_descriptors_of_an_unfinished_frame_break_it)
 }
 END_TEST
 
+static unsigned open_descriptors(void)
+{
+    unsigned n = 0;
+    for (int fd = 0; fd < 256; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* What one frame may have, with the beginning of a header; and before that is complete more than there is
+ * room for. */
+START_TEST(descriptors_beyond_all_room_are_closed)
+{
+    uint8_t bytes[64];
+    struct frame f;
+    unsigned before = open_descriptors();
+    make(bytes, PWC_MSG_ITEM, PWC_FDS_MAX, 0, 20, 0);
+    say_with_files(bytes, 10, PWC_FDS_MAX, 0);
+    fill();
+    ck_assert_int_eq(chan_next(chan, &f), 0);
+    say_with_files(bytes + 10, 2, PWC_FDS_MAX + 4, 0);
+    ck_assert_int_eq(chan_fill(chan), -EPROTO);
+    ck_assert_uint_eq(open_descriptors(),
+                      before + 2 * PWC_FDS_MAX); /* which the channel closes with itself */
+}
+END_TEST
+
 START_TEST(surplus_descriptors_of_an_unfinished_header_break_it)
 {
     uint8_t bytes[64];
@@ -373,6 +399,7 @@ int main(void)
     tcase_add_test(t, surplus_descriptors_break_it);
     tcase_add_test(t, surplus_descriptors_of_an_unfinished_frame_break_it);
     tcase_add_test(t, surplus_descriptors_of_an_unfinished_header_break_it);
+    tcase_add_test(t, descriptors_beyond_all_room_are_closed);
     tcase_add_test(t, far_too_many_descriptors_break_it);
     tcase_add_test(t, a_message_of_the_wrong_side_breaks_it);
     tcase_add_loop_test(t, too_large_for_its_type_breaks_it, 0, 3);
