@@ -142,6 +142,7 @@ void job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *
     trace_announced(j, index + 1);
     trace_chunk(j, TRACE_GAVE_UP, index, code, attempts);
     job_item_done(j, index, code, reason, 0);
+    job_failures(j, code, reason);
     job_check(j);
 }
 

@@ -457,13 +457,24 @@ static void check_halt(struct job *j)
         halt_now(j);
 }
 
+void job_failures(struct job *j, Pwc__Code code, const char *last)
+{
+    if (j->ledger.bad.count > j->max_failures)
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, code, "more than %lu failures; the last: %s",
+                (unsigned long)j->max_failures, last);
+}
+
+static bool may_be_over(const struct job *j)
+{
+    return j->state == PWC__JOB_STATE__JOB_RUNNING ||
+           (j->state == PWC__JOB_STATE__JOB_QUEUED && j->planned); /* of none, or the first are refused */
+}
+
 void job_check(struct job *j)
 {
-    if (j->state == PWC__JOB_STATE__JOB_RUNNING)
+    if (may_be_over(j))
         check_halt(j);
-    bool active = j->state == PWC__JOB_STATE__JOB_RUNNING ||
-                  (j->state == PWC__JOB_STATE__JOB_QUEUED && j->planned); /* of none, or all refused */
-    if (!active || !ledger_complete(&j->ledger))
+    if (!may_be_over(j) || !ledger_complete(&j->ledger))
         return;
     daemon_touch(j->d);
     if (j->absorb == PWC__ABSORB__ABSORB_FOLDED && !j->got_results)

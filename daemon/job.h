@@ -259,6 +259,8 @@ static inline uint32_t jobs_turns(const struct daemon *d)
 void job_end(struct job *j, Pwc__JobState outcome, Pwc__Code code, const char *fmt, ...) PRINTF(4, 5);
 /* ENDING and nothing left: tells the client, moves it to the history. */
 void job_settle(struct job *j);
+/* One more was given up: are they more than its policy bears? */
+void job_failures(struct job *j, Pwc__Code code, const char *last);
 /* Everything computed: is it over? Called after every change of ledger, results or consumer. */
 void job_check(struct job *j);
 /* Nothing is known of it any more. */

@@ -32,9 +32,7 @@ static void gave_up(struct job *j, uint64_t chunk, const struct death *x)
         job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "%s", x->reason);
     else if (j->absorb == PWC__ABSORB__ABSORB_SERIAL)
         assembly_add_hole(&j->assembly, chunk);
-    if (j->ledger.bad.count > j->max_failures)
-        job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "more than %lu failures; the last: %s",
-                (unsigned long)j->max_failures, x->reason);
+    job_failures(j, x->code, x->reason);
     job_check(j);
 }
 

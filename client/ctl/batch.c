@@ -244,6 +244,17 @@ static int check_request(const struct run *run)
     return 0;
 }
 
+/* Its files fail one by one, unless somebody asks for what is the default elsewhere. */
+static void choose_policy(const struct run *run)
+{
+    const struct options *o = &run->args->o;
+    struct pwc_policy p = o->policy;
+    if (!o->fail_asked || p.halt != NULL)
+        return;
+    p.halt = "now,fail=1";
+    pwc_spec_policy(run->rq.spec, &p);
+}
+
 int batch_prepare(struct run *run)
 {
     struct request *rq = &run->rq;
@@ -257,6 +268,7 @@ int batch_prepare(struct run *run)
     if ((r = make_items(b, run)) != 0)
         return r;
     choose_roles(b, rq);
+    choose_policy(run);
     pwc_spec_batch(rq->spec, &(struct pwc_batch){b->n, b->roles, b->nroles, open_item, item_done, b});
     r = pwc_submit(run->c, rq->spec, &run->job);
     return r == PWC_OK ? 0 : complain_code(r);

@@ -60,6 +60,7 @@ struct options {
     struct pairs in, save, load;
     struct pwc_policy policy;
     bool policy_set;
+    bool fail_asked; /* --on-failure fail: of a batch, too */
     enum pwc_isolation isolation;
     uint32_t workers;
     int priority;

@@ -151,6 +151,7 @@ static int set_on_failure(struct options *o, const struct option *opt, const cha
     int r = set_word(opt, value, words, COUNT(words), &i);
     if (r == 0)
         o->policy.on_failure = (enum pwc_on_failure)i;
+    o->fail_asked = r == 0 && i == PWC_ON_FAILURE_FAIL;
     return r;
 }
 

@@ -486,6 +486,29 @@ test_chunk_timeout_in_per_cent() {
     run_ok fault.hang n=200 ms=5 at=0 attempts=1 --chunk-timeout 1000000% --chunk-timeout 200ms
 }
 
+# batch_ends PATTERN ARGUMENT...
+batch_ends() {
+    local pattern=$1
+    shift
+    run fault.copy --out-dir out "$@"
+    equal "exit status" 1 "$RC"
+    grep -qE "$pattern" "$T/err" || fail "no '$pattern' in: $(<"$T/err")"
+}
+
+# Files that cannot be opened are failures like any other, be they the first of all.
+test_a_batch_that_fails_ends() {
+    mkdir in
+    echo a >in/a
+    batch_ends 'halted after 1 failures; the last: cannot open' in/no1 in/a --on-failure fail
+    batch_ends 'halted after 2 failures; the last: cannot open' in/no1 in/no2 --halt now,fail=2
+    batch_ends 'more than 1 failures; the last: cannot open' in/no1 in/no2 in/no3 in/a --max-failures 1
+    batch_ends 'more than 1 failures; the last: chunk 1' in/no1 in/a --max-failures 1 die=whole at=1 attempts=99 --retries 0
+    run fault.copy in/no1 in/a --out-dir out --on-failure skip
+    equal "exit status" 5 "$RC"
+    same in/a out/a
+    rm -r in out
+}
+
 test_halt() {
     refused 1 'halted after 1 failures; the last: chunk 4 failed: this chunk always fails, attempt 1 of 1' -q fault.error n=50 at=4 \
         attempts=99 --halt now,fail=1
