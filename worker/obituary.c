@@ -17,7 +17,9 @@
 #include "worker/symbols.h"
 #include "worker/threads.h"
 
-#define HANDLER_SECONDS 2 /* far more than a stack takes, far less than a person waits */
+#define ASKED_NS        (60 * NS_PER_MS)  /* the supervisor kills 100 ms after it has asked */
+#define DEATH_NS        (500 * NS_PER_MS) /* threads may be many and processors few */
+#define HANDLER_SECONDS 2                 /* far more than a stack takes, far less than a person waits */
 
 static const int deadly[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ};
 
@@ -118,10 +120,10 @@ static bool before(const struct thread *a, const struct thread *b)
 }
 
 /* All threads, the one that is most likely to blame first: there may be no room for the last. */
-static void put_threads(struct obituary *o)
+static void put_threads(struct obituary *o, int64_t patience_ns)
 {
     struct thread *all[THREADS_MOST + 1];
-    size_t n = threads_ask(all);
+    size_t n = threads_ask(all, patience_ns);
     all[n++] = &self.here;
     if (n == 1) {
         put_frames(o, all[0]);
@@ -213,7 +215,7 @@ static void write_obituary(int sig, const siginfo_t *info, void *context)
     atomic_store_explicit(&o->ready, 1, memory_order_release);
     thread_look(&self.here, context);
     if (strikes_any(sig, info))
-        put_threads(o);
+        put_threads(o, sig == SIGUSR1 ? ASKED_NS : DEATH_NS);
     else
         put_frames(o, &self.here);
 }

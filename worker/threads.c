@@ -21,8 +21,7 @@
 #include "ipc/clock.h"
 #include "worker/threads.h"
 
-#define STACK_BYTES (128u << 10)     /* unwinding wants some 10 KiB, AVX-512 frames as much again */
-#define PATIENCE_NS (40 * NS_PER_MS) /* the supervisor kills 100 ms after it has asked */
+#define STACK_BYTES (128u << 10) /* unwinding wants some 10 KiB, AVX-512 frames as much again */
 
 static struct thread threads[THREADS_MOST];
 static _Atomic uint32_t asked;
@@ -227,11 +226,11 @@ static bool all_answered(struct thread *const *t, size_t n)
     return true;
 }
 
-size_t threads_ask(struct thread *ret[THREADS_MOST])
+size_t threads_ask(struct thread *ret[THREADS_MOST], int64_t patience_ns)
 {
     const uint32_t round = atomic_fetch_add(&asked, 1) + 1;
     const struct timespec pause = {.tv_nsec = NS_PER_MS / 4};
-    struct mono until = mono_add(clock_now(), PATIENCE_NS);
+    struct mono until = mono_add(clock_now(), patience_ns);
     size_t n = 0;
     for (size_t i = 0; i < THREADS_MOST; i++) {
         pid_t id = atomic_load(&threads[i].id);

@@ -46,7 +46,7 @@ void thread_look(struct thread *t, void *context);
 /* Answers threads_ask, from a handler; false: the signal was another one. */
 bool thread_answer(int sig, const siginfo_t *info, void *context);
 enum thread_state thread_state(const struct thread *t);
-/* Asks all other threads what they are at and waits a little for answers. Returns how many there are. */
-size_t threads_ask(struct thread *ret[THREADS_MOST]);
+/* Asks all other threads what they are at and waits so long for answers. Returns how many there are. */
+size_t threads_ask(struct thread *ret[THREADS_MOST], int64_t patience_ns);
 
 #endif
