@@ -106,7 +106,8 @@ static void culprit(const struct death *x, char *ret, size_t size)
             skip |= strstr(one, noise[i]) != NULL;
         if (!skip && sscanf(one, "#%*d %*s %95[^\n]", name) == 1) {
             name_frame(name, ret, size);
-            return;
+            if (ret[0] != '\0') /* code that was made at run time has no name */
+                return;
         }
         line = strchr(line, '\n');
         line = line != NULL ? line + 1 : NULL;

@@ -291,6 +291,8 @@ test_the_reason_names_the_thread() {
     start_pwcd --workers 2 --set stall_timeout=300ms
     refused 1 'chunk 3 killed in thread_spins: its time is up, attempt 1 of 1' -q fault.thread n=9 at=3 attempts=9 --retries 0 \
         call=spin --chunk-timeout 200ms
+    refused 1 'chunk 3 killed in thread_(runs_made|spins): its time is up, attempt 1 of 1' -q fault.thread n=9 at=3 attempts=9 \
+        --retries 0 call=made --chunk-timeout 200ms
     a_death '.cause == "timeout" and (.stack | test("^thread pwc-stage-test computes:\n#0 .*thread_spins(.*\n)*thread pwc-stage-test waits"))' ||
         fail "no stacks of the threads: $("$PWCCTL" deaths --json)"
     refused 1 'chunk 3 killed in thread_sleeps: neither progress nor CPU time, attempt 1 of 1' -q fault.thread n=9 at=3 attempts=9 \

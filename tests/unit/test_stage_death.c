@@ -154,6 +154,9 @@ static void ask_until(const struct kid *k, const char *head, const char *frame)
 static const struct {
     const char *call, *head, *frame;
 } of_threads[] = {{"spin", "thread pwc-stage-test computes:\n", " thread_spins+0x"},
+#if defined(__x86_64__)
+                  {"made", "thread pwc-stage-test computes:\n", " thread_runs_made+0x"},
+#endif
                   {"sleep", "thread pwc-stage-test is in a system call:\n", " thread_sleeps+0x"}};
 
 START_TEST(a_living_stage_shows_the_thread_that_computes)

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -323,6 +324,26 @@ static void *thread_spins(void *arg)
     return arg;
 }
 
+#if defined(__x86_64__)
+/* Code that was made at run time, as liborc makes it: it calls nobody, and no table tells how to unwind it.
+ */
+static void *thread_runs_made(void *arg)
+{
+    static const uint8_t for_ever[] = {0xeb, 0xfe};
+    void *code =
+        mmap(NULL, sizeof for_ever, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void (*run)(void);
+    if (code == MAP_FAILED)
+        return NULL;
+    memcpy(code, for_ever, sizeof for_ever);
+    memcpy(&run, &code, sizeof run);
+    run();
+    return arg;
+}
+#else
+#define thread_runs_made thread_spins
+#endif
+
 static void *thread_sleeps(void *arg)
 {
     while (opaque == 0)
@@ -355,6 +376,7 @@ static int act_thread(struct op_job *job)
         void *(*run)(void *);
     } does[] = {{"spin", thread_spins},
                 {"sleep", thread_sleeps},
+                {"made", thread_runs_made},
                 {"segv", thread_segv},
                 {"overflow", thread_goes_deeper}};
     const char *name = op_str(job, "call", "");
