@@ -49,8 +49,8 @@ void jobs_run(struct pwc *c, int kind, enum pwc_isolation isolation, struct tall
 /* ---- killer.c ---- */
 struct killer;
 struct killer *killer_start(const struct options *o);
-/* Ends it and prints what it did. Returns the number of signals that hit. */
-uint64_t killer_stop(struct killer *k);
+/* Ends it and prints what it did. Returns how many signals a second have hit. */
+double killer_stop(struct killer *k);
 uint64_t random_next(uint64_t *state);
 
 /* ---- level.c ---- */
