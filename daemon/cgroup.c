@@ -80,7 +80,7 @@ int cgroup_parse_mount(const char *mountinfo, char *ret_path, size_t size)
     return -ENOENT;
 }
 
-static int find_self(char *ret_path, size_t size)
+int cgroup_find_self(char *ret_path, size_t size, size_t *ret_root)
 {
     char self[PATH_LEN], where[PATH_LEN / 4], mounts[64 * 1024];
     get(AT_FDCWD, "/proc/self/cgroup", mounts, sizeof mounts);
@@ -90,6 +90,7 @@ static int find_self(char *ret_path, size_t size)
     get(AT_FDCWD, "/proc/self/mountinfo", mounts, sizeof mounts);
     if ((r = cgroup_parse_mount(mounts, where, sizeof where)) < 0)
         return r;
+    *ret_root = strlen(where);
     return (size_t)snprintf(ret_path, size, "%s%s", where, strcmp(self, "/") == 0 ? "" : self) < size
                ? 0
                : -ENAMETOOLONG;
@@ -196,9 +197,10 @@ static int not_in_force(const char *why, const char *where)
 int cgroups_start(bool wanted, uint32_t stages)
 {
     char path[PATH_LEN];
+    size_t root;
     if (!wanted)
         return not_in_force("cgroups = no", "");
-    if (find_self(path, sizeof path) < 0)
+    if (cgroup_find_self(path, sizeof path, &root) < 0)
         return not_in_force("no cgroup v2", "");
     if (!find_delegated(path))
         return not_in_force("no cgroup is delegated to pwcd", "");

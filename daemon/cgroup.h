@@ -19,6 +19,9 @@
 
 struct cgroup;
 
+/* The folder of the group this process is in; root: so many of its bytes are where the tree is mounted. 0 or
+ * -errno. */
+int cgroup_find_self(char *ret_path, size_t size, size_t *ret_root);
 /* Finds out whether we may, moves this process into a leaf and makes cgroups for so many stages. 0: in force.
  * Before any child is made. */
 int cgroups_start(bool wanted, uint32_t stages);

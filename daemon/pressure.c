@@ -1,10 +1,12 @@
 /* pressure.c - see pressure.h. Files under /proc are read without waiting for anything. */
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/cgroup.h"
 #include "daemon/pressure.h"
 
 static const char *slurp(const char *path, char *text, size_t size)
@@ -26,22 +28,81 @@ static double field(const char *text, const char *key)
     return at != NULL && sscanf(at + strlen(key), "%lf", &v) == 1 ? v : -1;
 }
 
+/* total and available in one unit; negative: not known. */
+static enum pressure level_of(double total, double available, const char *psi)
+{
+    double percent = total > 0 && available >= 0 ? available * 100 / total : 100;
+    if (percent < PRESSURE_AVAILABLE_PERCENT)
+        return percent < PRESSURE_LAST_PERCENT ? PRESSURE_LAST : PRESSURE_SHORT;
+    return field(psi, "full avg10=") > PRESSURE_FULL_PERCENT ? PRESSURE_SHORT : PRESSURE_NONE;
+}
+
 enum pressure pressure_level(const char *meminfo, const char *psi)
 {
-    double total = field(meminfo, "MemTotal:"), available = field(meminfo, "MemAvailable:");
-    if (total > 0 && available >= 0) {
-        double percent = available * 100 / total;
-        if (percent < PRESSURE_AVAILABLE_PERCENT)
-            return percent < PRESSURE_LAST_PERCENT ? PRESSURE_LAST : PRESSURE_SHORT;
+    return level_of(field(meminfo, "MemTotal:"), field(meminfo, "MemAvailable:"), psi);
+}
+
+/* What is cached of files and can go at once is as good as free, as in MemAvailable. */
+enum pressure pressure_group(const char *max, const char *current, const char *stat, const char *psi)
+{
+    double limit = field(max, ""), used = field(current, "");
+    if (limit < 0 || used < 0)
+        return PRESSURE_NONE;
+    used -= MAX(field(stat, "inactive_file "), 0) + MAX(field(stat, "slab_reclaimable "), 0);
+    return level_of(limit, MAX(limit - used, 0), psi);
+}
+
+/* ---- now ---- */
+
+#define GROUPS_MAX 16 /* one in the other */
+
+/* Calls f with the folder of each group around this process, that of the whole tree last. */
+static void each_group(void (*f)(const char *, void *), void *arg)
+{
+    static char own[PATH_MAX];
+    static size_t root;
+    static bool looked;
+    if (!looked && cgroup_find_self(own, sizeof own, &root) < 0)
+        own[0] = '\0';
+    looked = true;
+    if (own[0] == '\0')
+        return;
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s", own);
+    for (int i = 0; i < GROUPS_MAX; i++) {
+        f(path, arg);
+        char *last = strrchr(path, '/');
+        if (strlen(path) <= root || last == NULL)
+            return;
+        *last = '\0';
     }
-    return field(psi, "full avg10=") > PRESSURE_FULL_PERCENT ? PRESSURE_SHORT : PRESSURE_NONE;
+}
+
+static const char *of_group(const char *group, const char *file, char *text, size_t size)
+{
+    char path[PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/%s", group, file);
+    return slurp(path, text, size);
+}
+
+static void worst_of(const char *group, void *worst)
+{
+    char max[32], current[32], stat[4096], psi[256];
+    if (field(of_group(group, "memory.max", max, sizeof max), "") < 0)
+        return;
+    enum pressure p = pressure_group(max, of_group(group, "memory.current", current, sizeof current),
+                                     of_group(group, "memory.stat", stat, sizeof stat),
+                                     of_group(group, "memory.pressure", psi, sizeof psi));
+    *(enum pressure *)worst = MAX(p, *(enum pressure *)worst);
 }
 
 enum pressure pressure_now(void)
 {
     char meminfo[2048], psi[256];
-    return pressure_level(slurp("/proc/meminfo", meminfo, sizeof meminfo),
-                          slurp("/proc/pressure/memory", psi, sizeof psi));
+    enum pressure worst = pressure_level(slurp("/proc/meminfo", meminfo, sizeof meminfo),
+                                         slurp("/proc/pressure/memory", psi, sizeof psi));
+    each_group(worst_of, &worst);
+    return worst;
 }
 
 uint64_t pressure_worth(const char *meminfo)
@@ -50,10 +111,20 @@ uint64_t pressure_worth(const char *meminfo)
     return kib > 0 ? (uint64_t)(kib * 1024 * PRESSURE_WORTH_PERCENT / 100) : 0;
 }
 
+static void least_worth(const char *group, void *least)
+{
+    char max[32];
+    double limit = field(of_group(group, "memory.max", max, sizeof max), "");
+    if (limit >= 0)
+        *(uint64_t *)least = MIN(*(uint64_t *)least, (uint64_t)(limit * PRESSURE_WORTH_PERCENT / 100));
+}
+
 uint64_t pressure_worth_now(void)
 {
     char meminfo[2048];
-    return pressure_worth(slurp("/proc/meminfo", meminfo, sizeof meminfo));
+    uint64_t least = pressure_worth(slurp("/proc/meminfo", meminfo, sizeof meminfo));
+    each_group(least_worth, &least);
+    return least;
 }
 
 uint64_t pressure_resident(const char *status)

@@ -25,7 +25,10 @@ enum pressure { PRESSURE_NONE, PRESSURE_SHORT, PRESSURE_LAST };
 
 /* "MemTotal: ..." and "full avg10=..."; texts may be empty (then they say nothing). */
 enum pressure pressure_level(const char *meminfo, const char *psi);
-/* The same of this machine, now. */
+/* The same of a cgroup, by the texts of memory.max, memory.current, memory.stat and memory.pressure. */
+enum pressure pressure_group(const char *max, const char *current, const char *stat, const char *psi);
+/* The worst of this machine and of the cgroups around this process that have a limit (the unit's MemoryMax=,
+ * a container's), now. */
 enum pressure pressure_now(void);
 /* Bytes that are worth ending a process for; 0: the text does not say. */
 uint64_t pressure_worth(const char *meminfo);

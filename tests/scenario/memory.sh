@@ -93,6 +93,32 @@ test_short_machine() {
     finish_background "$BG"
 }
 
+# group_has PERCENT: so much is left of the 1 GiB that the cgroup around pwcd may have, as pwcd reads it.
+group_has() {
+    printf '%09d\n' $(((100 - $1) * 10000000)) 1<>"$T/group/memory.current"
+}
+
+# The unit's MemoryMax=, or a container's: there the machine may have plenty.
+test_short_cgroup() {
+    local tree
+    need_root
+    unshare -m true 2>/dev/null || skip "no mount namespaces here"
+    tree=$(awk '$4 == "/" && / - cgroup2 / {print $5; exit}' /proc/self/mountinfo)
+    [[ -n $tree ]] || skip "no cgroup v2 tree"
+    mkdir "$T/group"
+    echo 1000000000 >"$T/group/memory.max"
+    group_has 4
+    # shellcheck disable=SC2016 # expanded there
+    PREFIX=(unshare -m bash -c 'mount --bind "$1" "$2" && shift 2 && exec "$@"' - "$T/group" "$tree")
+    start_pwcd --workers 2 --set cgroups=no
+    in_background job "$PWCCTL" run fault.none n=100000 ms=20
+    until_true "a job that waits for memory" jobs_wait_for memory
+    group_has 50
+    until_true "both seats in use" eval '[[ $(stage_pids "$WORKING" | wc -l) -eq 2 ]]'
+    kill -INT "$BG"
+    finish_background "$BG"
+}
+
 # Who sleeps in a chunk may be waiting for pages: that is no reason to give out more.
 test_short_machine_lends_no_seat() {
     local n

@@ -282,6 +282,14 @@ START_TEST(pressure_reads_the_kernels_texts)
     ck_assert_int_eq(pressure_level(AVAILABLE(24), text), PRESSURE_LAST);
     ck_assert_int_eq(pressure_level(AVAILABLE(24), ""), PRESSURE_LAST);
     ck_assert_int_eq(pressure_level("", ""), PRESSURE_NONE);
+    ck_assert_int_eq(pressure_group("1000\n", "960\n", "anon 900\ninactive_file 0\n", ""), PRESSURE_SHORT);
+    ck_assert_int_eq(pressure_group("1000\n", "980\n", "", ""), PRESSURE_LAST);
+    ck_assert_int_eq(pressure_group("1000\n", "1008\n", "", ""), PRESSURE_LAST);
+    ck_assert_int_eq(pressure_group("1000\n", "980\n", "inactive_file 30\nslab_reclaimable 10\n", ""),
+                     PRESSURE_NONE);
+    ck_assert_int_eq(pressure_group("1000\n", "5\n", "", PSI("12.50")), PRESSURE_SHORT);
+    ck_assert_int_eq(pressure_group("max\n", "980\n", "", PSI("12.50")), PRESSURE_NONE);
+    ck_assert_int_eq(pressure_group("", "", "", ""), PRESSURE_NONE);
     ck_assert_uint_eq(pressure_worth(AVAILABLE(24)), 102400);
     ck_assert_uint_eq(pressure_worth(""), 0);
     ck_assert_uint_eq(pressure_resident("RssAnon:\t   100 kB\nRssFile:\t 7 kB\nRssShmem:\t   28 kB\n"),
