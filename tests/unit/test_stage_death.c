@@ -233,7 +233,7 @@ START_TEST(an_input_that_shrinks_is_to_blame)
     siginfo_t info = kid_death(&k);
     ck_assert_int_eq(info.si_status, SIGBUS);
     ck_assert_uint_eq(k.segment->obituary.why, PWC__CODE__CODE_INPUT_SHRANK);
-    ck_assert_uint_eq(atomic_load(&k.segment->slots[0].chunk), SLOT_PLAN);
+    ck_assert_uint_eq(atomic_load(&k.segment->slots[0].chunk), SLOT_WHOLE);
     ck_assert_uint_eq(atomic_load(&k.segment->slots[0].lease), 9);
 }
 END_TEST
