@@ -1,5 +1,5 @@
 #!/bin/bash
-# The supervisor itself killed: its stages are gone (within a second is what is wanted: the time is noted), clients are told
+# The supervisor itself killed: its stages are gone within a second (mind's STAY_MS; the time is noted, too), clients are told
 # at once, outputs are absent rather than half there, and the next start on the same socket, which the last left behind,
 # serves and leaves nothing of the last's.
 . "$(dirname "$0")/../scenario/lib.sh"
