@@ -176,6 +176,8 @@ static void classify(struct death *x, const struct stage *s, const siginfo_t *in
         x->code = s->kill_code;
     if (s->cpu_ns > 0)
         x->cpu_ns = s->cpu_ns;
+    uint64_t before = s->seg != NULL ? atomic_load(&s->seg->slots[0].cpu) : 0;
+    x->cpu_ns -= MIN(before, x->cpu_ns); /* of this lease, not of those it had before */
     x->rss_peak = s->rss_peak;
     find_oom(x, s);
 }

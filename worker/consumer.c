@@ -214,6 +214,7 @@ int on_consume(struct stage *s, struct incoming *in)
     if (!job->priv->broken) {
         job_reset(job);
         job->attempt = MAX(m->attempt, 1u);
+        atomic_store(&s->segment->slots[0].cpu, (uint64_t)clock_cpu_ns());
         stage_slot(s, m->lease, SLOT_CONSUME);
         s->busy = true;
         r = descriptors_truncate(job); /* a new generation starts from nothing */

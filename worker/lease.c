@@ -313,6 +313,8 @@ static int work(struct stage *s, struct op_job *job, struct incoming *in)
     }
     int64_t cpu = job->priv->once ? 0 : clock_cpu_ns();
     struct mono start = clock_now(), end = start;
+    if (!job->priv->once)
+        put(&s->segment->slots[0].cpu, (uint64_t)cpu);
     atomic_store_explicit(&s->segment->slots[0].fresh, (uint64_t)start.ns, memory_order_relaxed);
     if (revoked(s, lease))
         return send_report(s, job, &report, tail, 0);

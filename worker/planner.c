@@ -141,6 +141,7 @@ int on_plan(struct stage *s, struct incoming *in)
         return -EPROTO;
     int64_t cpu = clock_cpu_ns();
     struct mono start = clock_now();
+    atomic_store(&s->segment->slots[0].cpu, (uint64_t)cpu);
     struct op_plan plan = {0};
     bool failed = job->priv->broken;
     if (!failed) {
@@ -214,6 +215,7 @@ int on_produce(struct stage *s, struct incoming *in)
         job_reset(job);
         job->attempt = MAX(m->attempt, 1u);
         job->priv->released = 0;
+        atomic_store(&s->segment->slots[0].cpu, (uint64_t)clock_cpu_ns());
         stage_slot(s, m->lease, SLOT_PRODUCE);
         s->busy = true;
         r = job->op->produce(job);

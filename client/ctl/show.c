@@ -283,7 +283,8 @@ static void show_death_fully(const struct pwc_death *d, void *user)
     show_death(d, user);
     if (v->j != NULL)
         return;
-    printf("    %s %u, stage %" PRIu64 ", %s in the chunk, %s of CPU, peak %" PRIu64 " KiB, sandbox: %s\n",
+    printf("    %s %u, stage %" PRIu64 ", %s since its lease began, %s of CPU, peak %" PRIu64
+           " KiB, sandbox: %s\n",
            d->role, d->pid, d->stage, duration_text(d->elapsed_ns, t, sizeof t),
            duration_text(d->cpu_ns, cpu, sizeof cpu), d->rss_peak / 1024,
            d->layers[0] != '\0' ? d->layers : "none");

@@ -354,6 +354,18 @@ test_records() {
     fi
 }
 
+# What its process had computed before is no part of an attempt.
+test_cpu_time_of_an_attempt() {
+    stop_pwcd
+    start_pwcd --workers 1
+    truncate -s 1G sparse
+    run_ok array.sum sparse type=int8
+    run fault.segv n=3 at=1 attempts=9 --retries 0
+    "$PWCCTL" deaths --json | jq -e '.deaths | length == 1 and all(.[]; 0 < .cpu_ns and .cpu_ns <= .elapsed_ns)' >/dev/null ||
+        fail "$("$PWCCTL" deaths --json)"
+    rm sparse
+}
+
 # recorded ROLE CHUNK COVERS: the last job's records are three attempts in that role, at that chunk ("null": at none), and
 # are found by it.
 recorded() {
