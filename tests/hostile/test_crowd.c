@@ -2,49 +2,16 @@
  * test_crowd.c - clients that are too many, ask too much or never listen: the others are served, and memory
  * stays within its bound. Those who attack are another user where they can be.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/hostile/fill.h"
-#include "tests/hostile/peer.h"
+#include "tests/hostile/crowd.h"
 #include "tests/unit/runner.h"
 
 #define CROWD        3000u
-#define STRANGER     65534u
-#define NEIGHBOUR    65533u
-#define JOBS_A_USER  2000u
 #define KIB_A_CLIENT 3u /* of one that says nothing */
-
-static struct victim v;
-static bool root;
-
-static void start(void)
-{
-    struct rlimit rl;
-    root = geteuid() == 0;
-    getrlimit(RLIMIT_NOFILE, &rl);
-    rl.rlim_cur = rl.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &rl);
-    victim_start(&v, (const char *const[]){"--set", "clients_max=4000", "--set", "clients_per_user=3500",
-                                           "--set", "jobs_per_user=2000", "--set", "history=50", "--set",
-                                           "max_pixels=1000000", NULL});
-}
-static void stop(void)
-{
-    victim_stop(&v);
-}
-
-/* Another user than the ordinary client, where we can be one. */
-static struct peer stranger(void)
-{
-    return root ? peer_open_as(&v, STRANGER) : peer_open(&v);
-}
 
 /* ---- idle ---- */
 
@@ -200,9 +167,6 @@ static unsigned submit_many(struct peer *p, const struct job_spec *spec, unsigne
     return accepted;
 }
 
-static const struct job_spec waits = {
-    .op = "array.sum", .params = {"type", "uint8"}, .items = 1, .roles = {"in"}};
-
 START_TEST(submits_up_to_the_limit_of_the_user)
 {
     if (!root)
@@ -280,82 +244,6 @@ START_TEST(a_label_for_each_job)
 }
 END_TEST
 
-START_TEST(the_same_request_again)
-{
-    struct job_spec keyed = waits;
-    keyed.key = "the same";
-    struct peer p = peer_open(&v), q = peer_open(&v);
-    peer_submit(&p, 1, &keyed);
-    uint64_t job = peer_accepted(&p);
-    for (uint64_t i = 0; i < 500; i++) {
-        struct peer *who = i % 2 == 0 ? &p : &q;
-        peer_submit(who, i, &keyed);
-        ck_assert_uint_eq(peer_accepted(who), job);
-    }
-    if (root) {
-        struct peer other = peer_open_as(&v, STRANGER);
-        peer_submit(&other, 1, &keyed);
-        ck_assert_uint_ne(peer_accepted(&other), job);
-        peer_free(&other);
-    }
-    peer_ask(&q, PWC_MSG_CANCEL, job);
-    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_CANCELLED);
-    peer_submit(&q, 9, &keyed); /* it has ended: still the same */
-    ck_assert_uint_eq(peer_accepted(&q), job);
-    ck_assert_int_eq(peer_code(&q), PWC__CODE__CODE_CANCELLED);
-    keyed.key = "a key of thirty-two bytes, all in";
-    peer_submit(&p, 10, &keyed);
-    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_BAD_PARAM); /* thirty-three */
-    keyed.key = "a key of thirty-two bytes, all i";
-    peer_submit(&p, 11, &keyed);
-    ck_assert_uint_ne(peer_accepted(&p), 0);
-    keyed.key = "a key of thirty-two bytes, all in";
-    peer_submit(&p, 12, &keyed);
-    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_BAD_PARAM); /* still no other's */
-    peer_free(&p);
-    peer_free(&q);
-    victim_is_well(&v, 8192);
-}
-END_TEST
-
-static uint64_t submit_keyed(struct peer *p, unsigned i)
-{
-    char key[32];
-    snprintf(key, sizeof key, "request %u", i);
-    struct job_spec keyed = waits;
-    keyed.key = key;
-    peer_submit(p, i, &keyed);
-    uint64_t job = peer_accepted(p);
-    ck_assert_uint_ne(job, 0);
-    return job;
-}
-
-/* Each is found among all, and none any more once its job is forgotten: 50 ended ones are remembered. */
-START_TEST(many_requests_again)
-{
-    enum { REQUESTS = 600 };
-    static uint64_t job[REQUESTS];
-    struct peer p = peer_open(&v), q = peer_open(&v);
-    for (unsigned i = 0; i < REQUESTS; i++)
-        job[i] = submit_keyed(&p, i);
-    for (unsigned i = REQUESTS; i-- > 0;)
-        ck_assert_uint_eq(submit_keyed(&q, i), job[i]);
-    for (unsigned i = 0; i < REQUESTS; i++) {
-        peer_ask(&p, PWC_MSG_CANCEL, job[i]);
-        msg_free(peer_await(&p, PWC_MSG_FINISHED));
-    }
-    for (unsigned i = REQUESTS - 50; i < REQUESTS; i++)
-        ck_assert_uint_eq(submit_keyed(&q, i), job[i]);
-    uint64_t again = submit_keyed(&p, 0);
-    for (unsigned i = 0; i < REQUESTS; i++)
-        ck_assert_uint_ne(again, job[i]);
-    peer_ask(&p, PWC_MSG_CANCEL, again);
-    peer_free(&p);
-    peer_free(&q);
-    victim_is_well(&v, 8192);
-}
-END_TEST
-
 /* ---- failures ---- */
 
 /* As many chunks fail as may, and the client takes no record of them: what waits for it is bounded, and it is
@@ -394,184 +282,6 @@ START_TEST(failures_that_nobody_takes)
 #endif
     close(fd);
     peer_free(&p);
-    victim_is_well(&v, 8192);
-}
-END_TEST
-
-/* ---- other people's jobs ---- */
-
-START_TEST(others_jobs_are_not_theirs)
-{
-    if (!root)
-        return;
-    static const uint16_t asks[] = {PWC_MSG_CANCEL, PWC_MSG_ATTACH, PWC_MSG_DETACH, PWC_MSG_CHUNK_CREDIT};
-    struct peer owner = peer_open_as(&v, NEIGHBOUR), thief = peer_open_as(&v, STRANGER);
-    int fd = memfd_of("some bytes", 10);
-    peer_submit(&owner, 1, &waits);
-    uint64_t job = peer_accepted(&owner);
-    for (unsigned i = 0; i < ARRAY_LEN(asks); i++) {
-        peer_ask(&thief, asks[i], job);
-        ck_assert_int_eq(peer_code(&thief), PWC__CODE__CODE_NO_SUCH_JOB);
-    }
-    peer_item(&thief, job, 0, &fd, 1); /* ignored */
-    peer_ask(&thief, PWC_MSG_LIST_JOBS, job);
-    Pwc__End *end = peer_await(&thief, PWC_MSG_END);
-    ck_assert_uint_eq(end->count, 0);
-    msg_free(&end->base);
-    peer_item(&owner, job, 0, &fd, 1);
-    Pwc__Finished *f = peer_await(&owner, PWC_MSG_FINISHED);
-    ck_assert_msg(f->state == PWC__JOB_STATE__JOB_DONE, "%s", f->reason);
-    msg_free(&f->base);
-    peer_ask(&thief, PWC_MSG_ATTACH, job); /* not even its end */
-    ck_assert_int_eq(peer_code(&thief), PWC__CODE__CODE_NO_SUCH_JOB);
-    close(fd);
-    peer_free(&owner);
-    peer_free(&thief);
-    victim_is_well(&v, 8192);
-}
-END_TEST
-
-/* On another connection of the same user: items belong to the connection that was asked for them. */
-START_TEST(items_from_the_wrong_connection)
-{
-    struct peer p = peer_open(&v), q = peer_open(&v);
-    int fd = memfd_of("some bytes", 10);
-    peer_submit(&p, 1, &waits);
-    uint64_t job = peer_accepted(&p);
-    for (uint64_t i = 0; i < 100; i++)
-        peer_item(&q, job, i % 3, &fd, 1);
-    peer_ask(&q, PWC_MSG_ATTACH, job); /* a watcher is not asked for them either */
-    for (uint64_t i = 0; i < 100; i++)
-        peer_item(&q, job, i % 3, &fd, 1);
-    peer_item(&p, job, 0, &fd, 1);
-    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_OK);
-    ck_assert_int_eq(peer_code(&q), PWC__CODE__CODE_OK);
-    close(fd);
-    peer_free(&p);
-    peer_free(&q);
-    victim_is_well(&v, 8192);
-}
-END_TEST
-
-/* ---- items that are wanted a second time ---- */
-
-static void full_item(const struct peer *p, uint64_t job, uint64_t index)
-{
-    int fd = memfd_of("some bytes", 10);
-    peer_item(p, job, index, &fd, 1);
-    close(fd);
-}
-
-/* A batch of two whose first has been given up (its file is empty) while the second takes long. */
-static uint64_t half_a_batch(struct peer *p)
-{
-    static const struct job_spec spec = {
-        .op = "fault.bus", .params = {"ms", "600000"}, .items = 2, .batch = true, .roles = {"in"}};
-    int empty = memfd_of("", 0);
-    peer_submit(p, 1, &spec);
-    uint64_t job = peer_accepted(p);
-    msg_free(peer_await(p, PWC_MSG_WANT));
-    peer_item(p, job, 0, &empty, 1);
-    close(empty);
-    full_item(p, job, 1);
-    Pwc__ItemDone *done = peer_await(p, PWC_MSG_ITEM_DONE);
-    ck_assert_uint_eq(done->index, 0);
-    ck_assert_int_ne(done->code, PWC__CODE__CODE_OK);
-    msg_free(&done->base);
-    return job;
-}
-
-/* The daemon does not hold all it needs again, whatever it held before. */
-START_TEST(detached_while_an_item_is_wanted_again)
-{
-    struct peer p = peer_open(&v);
-    uint64_t job = half_a_batch(&p);
-    peer_ask(&p, PWC_MSG_RETRY_CHUNKS, job);
-    msg_free(peer_await(&p, PWC_MSG_OK));
-    peer_ask(&p, PWC_MSG_DETACH, job);
-    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_STATE);
-    full_item(&p, job, 0);
-    peer_ask(&p, PWC_MSG_DETACH, job);
-    msg_free(peer_await(&p, PWC_MSG_OK));
-    peer_ask(&p, PWC_MSG_CANCEL, job);
-    msg_free(peer_await(&p, PWC_MSG_OK));
-    peer_free(&p);
-    victim_is_well(&v, 8192);
-}
-END_TEST
-
-static bool can_be_retried(struct peer *p, uint64_t job)
-{
-    peer_ask(p, PWC_MSG_LIST_QUARANTINE, job);
-    Pwc__Quarantined *m = peer_await(p, PWC_MSG_QUARANTINED);
-    bool can = m->why_not[0] == '\0';
-    msg_free(&m->base);
-    return can;
-}
-
-/* Who says no more is not waited for. */
-START_TEST(wanted_again_of_a_half_closed_client)
-{
-    struct peer p = peer_open(&v), q = peer_open(&v);
-    uint64_t job = half_a_batch(&p);
-    ck_assert(can_be_retried(&q, job));
-    ck_assert_int_eq(shutdown(p.fd, SHUT_WR), 0);
-    int64_t until = now_ms() + PATIENCE_MS;
-    while (can_be_retried(&q, job))
-        ck_assert(poll_again(until));
-    peer_ask(&q, PWC_MSG_RETRY_CHUNKS, job);
-    ck_assert_int_eq(peer_code(&q), PWC__CODE__CODE_STATE);
-    peer_ask(&q, PWC_MSG_CANCEL, job);
-    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_CANCELLED);
-    peer_free(&p);
-    peer_free(&q);
-    victim_is_well(&v, 8192);
-}
-END_TEST
-
-static bool peer_answer_is(struct peer *p, uint16_t type)
-{
-    struct frame f;
-    do
-        ck_assert_int_eq(peer_hear(p, &f, PATIENCE_MS), 1);
-    while (f.type != PWC_MSG_OK && f.type != PWC_MSG_ERROR);
-    return f.type == type;
-}
-
-/* So many may follow a job, each is told of its end once, and who goes makes room. */
-START_TEST(watchers_of_a_job)
-{
-    struct peer p = peer_open(&v), more[PWC_WATCHERS_MAX];
-    int fd = memfd_of("some bytes", 10);
-    struct job_spec keyed = waits;
-    keyed.key = "much looked at";
-    peer_submit(&p, 1, &keyed);
-    uint64_t job = peer_accepted(&p);
-    for (unsigned i = 0; i < PWC_WATCHERS_MAX; i++) {
-        more[i] = peer_open(&v);
-        peer_ask(&more[i], PWC_MSG_ATTACH, job);
-        peer_ask(&more[i], PWC_MSG_ATTACH, job); /* twice is once */
-    }
-    ck_assert_int_eq(peer_code(&more[PWC_WATCHERS_MAX - 1]), PWC__CODE__CODE_BUSY);
-    ck_assert_int_eq(peer_code(&more[PWC_WATCHERS_MAX - 1]), PWC__CODE__CODE_BUSY);
-    peer_submit(&more[PWC_WATCHERS_MAX - 1], 2, &keyed); /* the same request is no way in */
-    ck_assert_int_eq(peer_code(&more[PWC_WATCHERS_MAX - 1]), PWC__CODE__CODE_BUSY);
-    peer_free(&more[0]);
-    more[0] = peer_open(&v);
-    do
-        peer_ask(&more[0], PWC_MSG_ATTACH, job);
-    while (peer_answer_is(&more[0], PWC_MSG_ERROR)); /* until the one before is seen to be gone */
-    peer_item(&p, job, 0, &fd, 1);
-    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_OK);
-    for (unsigned i = 0; i < PWC_WATCHERS_MAX - 1; i++) {
-        ck_assert_int_eq(peer_code(&more[i]), PWC__CODE__CODE_OK);
-        peer_say(&more[i], PWC_MSG_DATA, 7, &(Pwc__Data)PWC__DATA__INIT);
-        ck_assert_int_eq(peer_code(&more[i]), PWC__CODE__CODE_UNSUPPORTED); /* not told of the end twice */
-    }
-    close(fd);
-    peer_free(&p);
-    for (unsigned i = 0; i < PWC_WATCHERS_MAX; i++)
-        peer_free(&more[i]);
     victim_is_well(&v, 8192);
 }
 END_TEST
@@ -627,23 +337,7 @@ START_TEST(users_come_and_go)
 }
 END_TEST
 
-/* ---- what is asked of jobs ---- */
-
-START_TEST(guessed_jobs)
-{
-    struct peer p = stranger();
-    uint64_t state = 7;
-    struct source s = {seeded_next, &state, {1, 2, 3, 4, 5, 100, 1000, 100000}};
-    for (int i = 0; i < 2000; i++) {
-        static const uint16_t asks[] = {PWC_MSG_CANCEL, PWC_MSG_ATTACH, PWC_MSG_DETACH, PWC_MSG_CHUNK_CREDIT};
-        uint64_t job = source_number(&s) | (root ? 0 : 1ull << 40);
-        peer_ask(&p, asks[i % 4], job);
-        ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_NO_SUCH_JOB);
-    }
-    peer_free(&p);
-    victim_is_well(&v, 8192);
-}
-END_TEST
+/* ---- lists ---- */
 
 /* Lists must not cost what all jobs that ever were would. Submits go up to the limit while lists are asked
  * for. */
@@ -703,8 +397,8 @@ int main(void)
     Suite *s = suite_create("hostile crowd");
     TCase *t = tcase_create("crowd");
     tcase_set_timeout(t, 0);
-    tcase_add_checked_fixture(t, start,
-                              stop); /* a daemon each: what one leaves in the heap is not the next one's */
+    /* A daemon each: what one leaves in the heap is not the next one's. */
+    tcase_add_checked_fixture(t, crowd_start, crowd_stop);
     tcase_add_test(t, answers_are_never_read);
     tcase_add_test(t, many_deaf_clients);
     tcase_add_test(t, events_are_never_read);
@@ -715,17 +409,9 @@ int main(void)
     (void)large_submits_up_to_the_limit;
 #endif
     tcase_add_test(t, a_label_for_each_job);
-    tcase_add_test(t, the_same_request_again);
-    tcase_add_test(t, many_requests_again);
     tcase_add_test(t, failures_that_nobody_takes);
-    tcase_add_test(t, others_jobs_are_not_theirs);
-    tcase_add_test(t, items_from_the_wrong_connection);
-    tcase_add_test(t, detached_while_an_item_is_wanted_again);
-    tcase_add_test(t, wanted_again_of_a_half_closed_client);
-    tcase_add_test(t, watchers_of_a_job);
     tcase_add_test(t, who_has_nothing_to_start_holds_up_nobody);
     tcase_add_test(t, users_come_and_go);
-    tcase_add_test(t, guessed_jobs);
     tcase_add_test(t, lists_after_many_jobs);
     tcase_add_test(t, lists_of_few_jobs_far_apart);
     tcase_add_test(t, more_than_may_connect);
