@@ -350,8 +350,10 @@ struct client {
 void client_begin(struct client *c);
 void client_end(struct client *c);
 
-/* ---- check.c, ended.c ---- */
-uint64_t chunk_bits(uint64_t from, uint64_t to); /* a bit a chunk */
+/* ---- check.c, check_job.c, ended.c ---- */
+uint64_t chunk_bits(uint64_t from, uint64_t to);      /* a bit a chunk */
+uint32_t check_job(const struct job *j, bool active); /* active: the list it is in; how many seats it has */
+uint32_t job_fds(const struct job *j);                /* that are open for it */
 void check_step(void);
 void check_end(void);
 void check_reset(void);
