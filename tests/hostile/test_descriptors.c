@@ -1,280 +1,23 @@
 /*
- * test_descriptors.c - clients that send the wrong kinds and numbers of descriptors, to a real pwcd: their
- * job fails with a reason, nobody waits, and pwcd holds none of them afterwards.
+ * test_descriptors.c - clients that send the wrong numbers of descriptors, some whose file changes or never
+ * ends, or whose close hangs, to a real pwcd: their job fails with a reason, nobody waits, and pwcd holds
+ * none of them afterwards. Wrong kinds are test_kinds.c's.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "ipc/fds.h"
-#include "tests/hostile/peer.h"
+#include "tests/hostile/descriptors.h"
 #include "tests/hostile/picture.h"
 #include "tests/unit/runner.h"
-
-#define GROWS_KIB      4096u
-#define JOB_TIMEOUT_MS (4000 * SLOWER)
-
-static struct victim v;
-
-static void start(void)
-{
-    victim_start(&v, (const char *const[]){"--set", "retries_crash=0", "--set", "retries_oom=0", NULL});
-}
-static void stop(void)
-{
-    victim_stop(&v);
-}
-
-/* ---- kinds ---- */
-
-static const char *path_of(const char *name)
-{
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", v.dir, name);
-    return path;
-}
-
-static int file_with(const char *bytes, int flags)
-{
-    const char *path = path_of("file");
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    ck_assert_int_eq(write_all(fd, bytes, strlen(bytes)), 0);
-    close(fd);
-    fd = open(path, flags | O_CLOEXEC);
-    ck_assert_int_eq(unlink(path), 0);
-    return fd;
-}
-
-static int make_directory(void)
-{
-    return open(v.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-}
-static int make_fifo(void)
-{
-    const char *path = path_of("fifo");
-    ck_assert_int_eq(mkfifo(path, 0600), 0);
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    unlink(path);
-    return fd;
-}
-static int make_pipe(void)
-{
-    static int ends[2]; /* the other end stays open: who reads waits */
-    return pipe2(ends, O_CLOEXEC) == 0 ? ends[0] : -1;
-}
-static int make_socket(void)
-{
-    int ends[2];
-    return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0 ? ends[0] : -1;
-}
-static int make_zero(void)
-{
-    return open("/dev/zero", O_RDWR | O_CLOEXEC);
-}
-static int make_null(void)
-{
-    return open("/dev/null", O_RDWR | O_CLOEXEC);
-}
-static int make_path(void)
-{
-    return open("/etc/passwd", O_PATH | O_CLOEXEC);
-}
-static int make_write_only(void)
-{
-    return file_with("some bytes", O_WRONLY);
-}
-static int make_read_only(void)
-{
-    return file_with("some bytes", O_RDONLY);
-}
-static int make_append(void)
-{
-    return file_with("some bytes", O_RDWR | O_APPEND);
-}
-static int make_epoll(void)
-{
-    return epoll_create1(EPOLL_CLOEXEC);
-}
-static int make_event(void)
-{
-    return eventfd(0, EFD_CLOEXEC);
-}
-static int make_timer(void)
-{
-    return timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
-}
-static int make_signal(void)
-{
-    sigset_t none;
-    sigemptyset(&none);
-    return signalfd(-1, &none, SFD_CLOEXEC);
-}
-static int make_inotify(void)
-{
-    return inotify_init1(IN_CLOEXEC);
-}
-static int make_pidfd(void)
-{
-    return (int)syscall(SYS_pidfd_open, getpid(), 0);
-}
-static int make_memory(void)
-{
-    return open("/proc/self/mem", O_RDWR | O_CLOEXEC);
-}
-static int make_proc(void)
-{
-    return open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-}
-static int make_daemon_memory(void)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/mem", (int)v.pid);
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    return fd >= 0 ? fd : make_memory();
-}
-static int make_sealed(void)
-{
-    int fd = -1;
-    ck_assert_int_eq(memfd_sealed_copy("sealed", "some bytes", 10, &fd), 0);
-    return fd;
-}
-static int make_client(void)
-{
-    return peer_socket(&v); /* pwcd's own other end */
-}
-
-enum { ARRAY = 1, PICTURE = 2, IN = ARRAY | PICTURE, OUT = 4 }; /* an array may be empty, a picture not */
-static const struct {
-    const char *what;
-    int (*make)(void);
-    unsigned wrong_as;
-} kinds[] = {
-    {"a directory", make_directory, IN | OUT},
-    {"a FIFO", make_fifo, IN | OUT},
-    {"an empty pipe", make_pipe, IN | OUT},
-    {"a socket", make_socket, IN | OUT},
-    {"/dev/zero", make_zero, IN | OUT},
-    {"/dev/null", make_null, IN | OUT},
-    {"an O_PATH descriptor", make_path, IN | OUT},
-    {"a write-only file", make_write_only, IN | OUT},
-    {"a read-only file", make_read_only, OUT},
-    {"an O_APPEND file", make_append, OUT},
-    {"an epoll", make_epoll, IN | OUT},
-    {"an eventfd", make_event, IN | OUT},
-    {"a timerfd", make_timer, IN | OUT},
-    {"a signalfd", make_signal, IN | OUT},
-    {"an inotify", make_inotify, IN | OUT},
-    {"a pidfd", make_pidfd, IN | OUT},
-    {"/proc/self/mem", make_memory, PICTURE | OUT},
-    {"/proc/self/status", make_proc, PICTURE | OUT},
-    {"pwcd's memory", make_daemon_memory, PICTURE | OUT},
-    {"a sealed memfd", make_sealed, OUT},
-    {"a connection to pwcd", make_client, IN | OUT},
-};
-
-static const struct job_spec sum = {.op = "array.sum",
-                                    .params = {"type", "uint8"},
-                                    .items = 1,
-                                    .roles = {"in"},
-                                    .job_timeout_ms = JOB_TIMEOUT_MS};
-static const struct job_spec invert = {.op = "image.invert",
-                                       .items = 1,
-                                       .roles = {"in", "out"},
-                                       .format = "png",
-                                       .job_timeout_ms = JOB_TIMEOUT_MS};
-
-/* The job with these descriptors; they are closed here. */
-static Pwc__Finished *finish_job(const struct job_spec *spec, int *fds, unsigned nfds)
-{
-    struct peer p = peer_open(&v);
-    peer_submit(&p, 1, spec);
-    Pwc__Want *want = peer_await(&p, PWC_MSG_WANT);
-    peer_item(&p, want->job, 0, fds, nfds);
-    msg_free(&want->base);
-    Pwc__Finished *m = peer_await(&p, PWC_MSG_FINISHED);
-    peer_free(&p);
-    for (unsigned i = 0; i < nfds; i++)
-        close(fds[i]);
-    return m;
-}
-
-static void must_fail(Pwc__Finished *m, const char *what, const char *as)
-{
-    ck_assert_msg(m->state == PWC__JOB_STATE__JOB_FAILED && m->reason[0] != '\0', "%s as %s: state %d", what,
-                  as, m->state);
-    ck_assert_msg(m->code != PWC__CODE__CODE_TIMEOUT && m->code != PWC__CODE__CODE_STALLED,
-                  "%s as %s: nobody noticed", what, as);
-    ck_assert_msg(m->code != PWC__CODE__CODE_SANDBOX && m->code != PWC__CODE__CODE_INTERNAL, "%s as %s: %s",
-                  what, as, m->reason);
-    msg_free(&m->base);
-}
-
-START_TEST(as_input_of_an_array)
-{
-    if ((kinds[_i].wrong_as & ARRAY) == 0)
-        return;
-    int fd = kinds[_i].make();
-    ck_assert_msg(fd >= 0, "%s: %s", kinds[_i].what, strerror(errno));
-    must_fail(finish_job(&sum, &fd, 1), kinds[_i].what, "input of array.sum");
-}
-END_TEST
-
-START_TEST(as_input_of_an_image)
-{
-    if ((kinds[_i].wrong_as & PICTURE) == 0)
-        return;
-    int fds[] = {kinds[_i].make(), memfd_of("", 0)};
-    must_fail(finish_job(&invert, fds, 2), kinds[_i].what, "input of image.invert");
-}
-END_TEST
-
-/* Small images are done by one stage, large ones by producer, workers and a consumer; raw ones are placed. */
-static const struct {
-    uint32_t size;
-    const char *format;
-} outputs[] = {{40, "png"}, {2000, "tiff"}, {2000, "raw"}};
-
-static void as_output(unsigned kind, unsigned how)
-{
-    struct job_spec spec = invert;
-    spec.format = outputs[how].format;
-    int fds[] = {picture(outputs[how].size, outputs[how].size, 3), kinds[kind].make()};
-    must_fail(finish_job(&spec, fds, 2), kinds[kind].what, outputs[how].format);
-}
-
-START_TEST(as_output_of_an_image)
-{
-    for (unsigned how = 0; how < ARRAY_LEN(outputs) && (kinds[_i].wrong_as & OUT) != 0; how++)
-        as_output((unsigned)_i, how);
-    victim_is_well(&v, GROWS_KIB);
-}
-END_TEST
-
-START_TEST(as_output_the_input)
-{
-    for (unsigned how = 0; how < ARRAY_LEN(outputs); how++) {
-        struct job_spec spec = invert;
-        spec.format = outputs[how].format;
-        int fd = picture(outputs[how].size, outputs[how].size, 3), fds[] = {fd, dup(fd)};
-        must_fail(finish_job(&spec, fds, 2), "the input", "output");
-    }
-    victim_is_well(&v, GROWS_KIB);
-}
-END_TEST
 
 /* ---- numbers ---- */
 
@@ -609,18 +352,11 @@ int main(void)
     Suite *s = suite_create("hostile descriptors");
     TCase *t = tcase_create("descriptors");
     tcase_set_timeout(t, 0);
-    tcase_add_unchecked_fixture(t, start, stop);
-    tcase_add_loop_test(t, as_input_of_an_array, 0, ARRAY_LEN(kinds));
+    tcase_add_unchecked_fixture(t, descriptors_start, descriptors_stop);
 #ifdef HAVE_VIPS
-    tcase_add_loop_test(t, as_input_of_an_image, 0, ARRAY_LEN(kinds));
-    tcase_add_loop_test(t, as_output_of_an_image, 0, ARRAY_LEN(kinds));
-    tcase_add_test(t, as_output_the_input);
     tcase_add_test(t, a_memfd_that_shrinks_while_it_is_read);
     tcase_add_test(t, a_huge_sparse_picture);
 #else
-    (void)as_input_of_an_image;
-    (void)as_output_of_an_image;
-    (void)as_output_the_input;
     (void)a_memfd_that_shrinks_while_it_is_read;
     (void)a_huge_sparse_picture;
 #endif
