@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "client/pwc.h"
@@ -96,9 +97,12 @@ int main(int argc, char **argv)
     until_it_runs(a, job);
     if (strcmp(how, "ended") == 0) {
         tell_end("first", job);
-        tell_end("again", submitted(a, again));
+        same = submitted(a, again);
+        tell_end("again", same);
+        pwc_job_free(same);
     }
-    if (strcmp(how, "lost") == 0 || strcmp(how, "linger") == 0 || strcmp(how, "gone") == 0)
+    bool before = strcmp(how, "lost") == 0 || strcmp(how, "linger") == 0 || strcmp(how, "gone") == 0;
+    if (before)
         pwc_close(a);
     same = submitted(b, again);
     if (strcmp(how, "left") == 0)
@@ -106,5 +110,12 @@ int main(int argc, char **argv)
     tell_end("again", same);
     if (strcmp(how, "here") == 0 || strcmp(how, "beside") == 0)
         tell_end("first", job);
+    pwc_job_free(same);
+    pwc_job_free(job);
+    if (a != b && !before && strcmp(how, "left") != 0)
+        pwc_close(a);
+    pwc_close(b);
+    pwc_spec_free(again);
+    pwc_spec_free(first);
     return 0;
 }
