@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "ipc/fds.h"
 #include "worker/ops/image.h"
 
 typedef struct img_source {
@@ -60,13 +61,10 @@ static gint64 source_read(VipsSource *source, void *data, size_t length)
         s->failure = PWC__CODE__CODE_CANCELLED;
     if (s->failure != PWC__CODE__CODE_OK || s->pos >= s->size || s->left <= 0 || length == 0)
         return 0;
-    size_t want = MIN(length, (size_t)MIN(s->size - s->pos, s->left));
-    ssize_t n;
-    do
-        n = pread(s->fd, data, want, s->pos);
-    while (n < 0 && errno == EINTR);
-    if (n <= 0) {
-        s->failure = n == 0 ? PWC__CODE__CODE_INPUT_SHRANK : PWC__CODE__CODE_INPUT_IO;
+    int64_t n = MIN((int64_t)MIN(length, (size_t)INT64_MAX), MIN(s->size - s->pos, s->left));
+    int r = pread_all(s->fd, data, (size_t)n, (uint64_t)s->pos); /* libtiff takes less for a damaged file */
+    if (r < 0) {
+        s->failure = r == -ENODATA ? PWC__CODE__CODE_INPUT_SHRANK : PWC__CODE__CODE_INPUT_IO;
         return 0;
     }
     s->pos += n;
@@ -138,12 +136,10 @@ static gint64 target_write(VipsTarget *target, const void *data, size_t length)
 static gint64 target_read(VipsTarget *target, void *data, size_t length)
 {
     ImgTarget *t = (ImgTarget *)target;
-    ssize_t n;
-    do
-        n = pread(t->fd, data, length, t->pos);
-    while (n < 0 && errno == EINTR);
-    if (n > 0)
-        t->pos += n;
+    int64_t n = MIN((int64_t)MIN(length, (size_t)INT64_MAX), MAX(t->end - t->pos, 0));
+    if (pread_all(t->fd, data, (size_t)n, (uint64_t)t->pos) < 0)
+        return -1;
+    t->pos += n;
     return n;
 }
 
