@@ -286,6 +286,18 @@ test_the_reason_names_the_function() {
         fail "no stack of the one that hung: $("$PWCCTL" deaths --json)"
 }
 
+# The slot names the chunk before its thread is there: wait for CPU time of a thread that is not the first.
+a_thread_spins() {
+    local task
+    a_stage '.role == "worker" and .chunk == 3' || return 1
+    for task in "/proc/$VICTIM/task"/*; do
+        if [[ ${task##*/} != "$VICTIM" ]] && awk '$14 <= 5 {exit 1}' "$task/stat"; then
+            return 0
+        fi
+    done
+    return 1
+}
+
 # Of the thread that is at it, not of the one that waits for that.
 test_the_reason_names_the_thread() {
     start_pwcd --workers 2 --set stall_timeout=300ms
@@ -300,7 +312,8 @@ test_the_reason_names_the_thread() {
     refused 1 'chunk 3 killed by SIGSEGV in thread_overflows, attempt 1 of 1' -q fault.thread n=9 at=3 attempts=9 --retries 0 \
         call=overflow
     in_background job "$PWCCTL" run fault.thread n=9 at=3 attempts=9 --retries 0 call=spin
-    kill_stage ABRT '.role == "worker" and .chunk == 3'
+    until_true "a thread that spins" a_thread_spins
+    kill -ABRT "$VICTIM"
     finish_background "$BG"
     grep -qx 'pwcctl: chunk 3 killed by SIGABRT in thread_spins, attempt 1 of 1' job.err || fail "$(<job.err)"
     rm job.*
