@@ -49,6 +49,7 @@ void death_from(struct pwc_death *ret, const Pwc__Death *pb)
         .at_ns = pb->at_ns,
         .cpu_ns = pb->cpu_ns,
         .rss_peak = pb->rss_peak,
+        .rss_before = pb->rss_before,
         .elapsed_ns = pb->elapsed_ns,
         .layers = text_of(pb->layers),
         .syscall = text_of(pb->syscall),

@@ -283,10 +283,12 @@ struct pwc_death {
     uint32_t attempt, attempts_max; /* attempt counts from 1 */
     int code;                       /* enum pwc_code */
     int signal, exit_status;
-    const char *reason; /* one line */
-    const char *stack;  /* a frame a line, or "" */
-    uint64_t at_ns;     /* since the epoch */
-    uint64_t cpu_ns, rss_peak, elapsed_ns;
+    const char *reason;          /* one line */
+    const char *stack;           /* a frame a line, or "" */
+    uint64_t at_ns;              /* since the epoch */
+    uint64_t cpu_ns, elapsed_ns; /* since its lease began */
+    uint64_t rss_peak;           /* bytes of resident memory: the most that its process ever held, ... */
+    uint64_t rss_before;     /* ... and until the lease began: if that is less, rss_peak is this lease's */
     const char *layers;      /* of the sandbox that was in force */
     const char *syscall;     /* the forbidden one, or "" */
     const char *stderr_tail; /* what the process wrote last, or ""; like the stack it comes with

@@ -161,6 +161,22 @@ static void find_oom(struct death *x, const struct stage *s)
     }
 }
 
+/* The kernel counts for the process' life; the slot says what there was when the lease began, but for a small
+ * job's, which was too quick to ask. */
+static void of_this_lease(struct death *x, const struct stage *s)
+{
+    const struct segment_slot *slot = s->seg != NULL ? &s->seg->slots[0] : NULL;
+    uint64_t cpu_before = slot != NULL ? atomic_load(&slot->cpu) : 0;
+    uint64_t rss_before = slot != NULL ? atomic_load(&slot->rss) : 0;
+    x->cpu_ns -= MIN(cpu_before, x->cpu_ns);
+    x->rss_peak = s->rss_peak;
+    x->rss_before = MIN(rss_before, x->rss_peak);
+    if (s->lease.small) {
+        x->cpu_ns = MIN(x->cpu_ns, x->elapsed_ns);
+        x->rss_before = x->rss_peak;
+    }
+}
+
 static void classify(struct death *x, const struct stage *s, const siginfo_t *info)
 {
     bool killed = info == NULL || info->si_code != CLD_EXITED;
@@ -176,9 +192,7 @@ static void classify(struct death *x, const struct stage *s, const siginfo_t *in
         x->code = s->kill_code;
     if (s->cpu_ns > 0)
         x->cpu_ns = s->cpu_ns;
-    uint64_t before = s->seg != NULL ? atomic_load(&s->seg->slots[0].cpu) : 0;
-    x->cpu_ns -= MIN(before, x->cpu_ns); /* of this lease, not of those it had before */
-    x->rss_peak = s->rss_peak;
+    of_this_lease(x, s);
     find_oom(x, s);
 }
 
@@ -386,30 +400,40 @@ void deaths_amend(const struct stage *s, const siginfo_t *info)
     log_info("stage %lu (pid %d) is gone: %s", (unsigned long)s->id, s->pid, x->reason);
 }
 
-struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, const char *reason)
+static struct death *op_error_new(struct stage *s, const struct op_error *why)
 {
     struct death *x = death_new(s);
+    x->code = why->code;
+    x->oom_by = why->code == PWC__CODE__CODE_OOM ? "stage" : "";
+    x->cpu_ns = why->cpu_ns;
+    x->rss_before = why->rss_before;
+    x->rss_peak = why->rss_peak;
+    return x;
+}
+
+static const char *words_of(const struct op_error *why)
+{
+    return why->reason[0] != '\0' ? why->reason : code_name(why->code);
+}
+
+struct death *deaths_error(struct stage *s, uint64_t chunk, const struct op_error *why)
+{
+    struct death *x = op_error_new(s, why);
     char what[PWC_TEXT_MAX];
-    x->code = code;
-    x->oom_by = code == PWC__CODE__CODE_OOM ? "stage" : "";
     fill_chunk(x, s, chunk);
     x->attempts_max = attempts_max(x, s->job);
-    snprintf(what, sizeof what, "failed: %.*s", PWC_TEXT_MAX - 400,
-             reason[0] != '\0' ? reason
-                               : code_name(code)); /* room for what it covers, which must not be cut */
+    /* room for what it covers, which must not be cut */
+    snprintf(what, sizeof what, "failed: %.*s", PWC_TEXT_MAX - 400, words_of(why));
     tell(x, what);
     s->job->last_death = x;
     return x;
 }
 
-struct death *deaths_refused(struct stage *s, enum lease_kind role, bool whole, Pwc__Code code,
-                             const char *reason)
+struct death *deaths_refused(struct stage *s, enum lease_kind role, bool whole, const struct op_error *why)
 {
-    struct death *x = death_new(s);
-    x->code = code;
-    x->oom_by = code == PWC__CODE__CODE_OOM ? "stage" : "";
+    struct death *x = op_error_new(s, why);
     fill_role(x, s->job, role, whole);
-    x->reason = one_line(xasprintf("%.*s", PWC_TEXT_MAX - 1, reason[0] != '\0' ? reason : code_name(code)));
+    x->reason = one_line(xasprintf("%.*s", PWC_TEXT_MAX - 1, words_of(why)));
     return x;
 }
 
@@ -438,6 +462,7 @@ void deaths_pack(const struct death *x, Pwc__Death *ret)
     ret->stack = (char *)(uintptr_t)x->stack;
     ret->at_ns = (uint64_t)x->at_ns;
     ret->cpu_ns = x->cpu_ns;
+    ret->rss_before = x->rss_before;
     ret->rss_peak = x->rss_peak;
     ret->layers = (char *)(uintptr_t)x->layers;
     ret->syscall = (char *)(uintptr_t)x->syscall;

@@ -32,7 +32,8 @@ struct death {
     const char *oom_by; /* CODE_OOM: who saw it; else "" */
     char layers[128];
     int64_t at_ns;
-    uint64_t cpu_ns, elapsed_ns, rss_peak;
+    uint64_t cpu_ns, elapsed_ns;
+    uint64_t rss_before, rss_peak; /* of the process: when the lease began, in the end */
 };
 
 /* Why a stage is killed with CODE_OOM that was over no limit of its own. */
@@ -43,12 +44,17 @@ struct death *deaths_record(struct stage *s, const siginfo_t *info);
 /* One that was written off is gone now: its record, if that is still kept, says how it ended. What it was
  * charged with stays. */
 void deaths_amend(const struct stage *s, const siginfo_t *info);
-/* An op's error at a chunk, with the stage alive. */
-struct death *deaths_error(struct stage *s, uint64_t chunk, Pwc__Code code, const char *reason);
+/* What a stage says of an op's error, which it survives. Numbers are its own account. */
+struct op_error {
+    Pwc__Code code;
+    const char *reason;
+    uint64_t cpu_ns, rss_before, rss_peak;
+};
+
+struct death *deaths_error(struct stage *s, uint64_t chunk, const struct op_error *why);
 /* The same in another role: planner, producer, consumer, whoever makes results of states (LEASE_FINISH).
  * whole: the planner did all of the job. */
-struct death *deaths_refused(struct stage *s, enum lease_kind role, bool whole, Pwc__Code code,
-                             const char *reason);
+struct death *deaths_refused(struct stage *s, enum lease_kind role, bool whole, const struct op_error *why);
 void deaths_pack(const struct death *x, Pwc__Death *ret); /* borrows from x */
 /* At every tick, so that a death can be told to have come with a kill by the kernel. True: there was one just
  * now. */

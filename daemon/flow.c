@@ -293,8 +293,9 @@ static void on_failed(struct stage *s, struct frame *f, const ProtobufCMessage *
         return;
     }
     s->lease.why = m->code != PWC__CODE__CODE_OK ? m->code : PWC__CODE__CODE_OP;
+    struct op_error why = {s->lease.why, m->reason, m->cpu_ns, m->rss_before, m->rss_peak};
     bool ending = j->state == PWC__JOB_STATE__JOB_ENDING;
-    const struct death *x = ending ? NULL : deaths_refused(s, role, false, s->lease.why, m->reason);
+    const struct death *x = ending ? NULL : deaths_refused(s, role, false, &why);
     if (j->producer == s)
         j->producer = NULL;
     if (j->consumer == s)

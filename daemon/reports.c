@@ -212,6 +212,11 @@ static void doubt_arena(struct stage *s, const Stage__Report *m)
         flow_release_arena(s);
 }
 
+static struct op_error op_error_of(const Stage__Report *m)
+{
+    return (struct op_error){m->code, m->reason, m->cpu_ns, m->rss_before, m->rss_peak};
+}
+
 static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m, const struct frame *f)
 {
     bool error = m->code != PWC__CODE__CODE_OK;
@@ -228,9 +233,9 @@ static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m
     }
     bool finishing = error && m->done == s->lease.end - s->lease.first;
     const struct death *x = NULL;
+    struct op_error why = op_error_of(m);
     if (error)
-        x = finishing ? deaths_refused(s, LEASE_FINISH, false, m->code, m->reason)
-                      : deaths_error(s, m->failed, m->code, m->reason);
+        x = finishing ? deaths_refused(s, LEASE_FINISH, false, &why) : deaths_error(s, m->failed, &why);
     take_report(j, s, m, f);
     /* Without a chunk done and a state sent nothing was folded: what it was handed is wanted again. */
     dispatch_release(s, m->done == 0 && f->tail_len == 0);
@@ -298,8 +303,9 @@ void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
         return;
     }
     const struct death *x = NULL;
+    struct op_error why = op_error_of(m);
     if (kind != LEASE_CHUNKS && m->code != PWC__CODE__CODE_OK && j->state != PWC__JOB_STATE__JOB_ENDING)
-        x = deaths_refused(s, kind, m->whole, m->code, m->reason);
+        x = deaths_refused(s, kind, m->whole, &why);
     if (kind == LEASE_CHUNKS) {
         report_chunks(j, s, m, f);
     } else if (kind == LEASE_FINISH && j->absorb == PWC__ABSORB__ABSORB_PLACED) {

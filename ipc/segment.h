@@ -41,7 +41,8 @@ struct segment_slot {
     _Atomic uint64_t done;  /* chunks since the stage began: progress */
     _Atomic uint64_t fresh; /* CLOCK_MONOTONIC ns of the lease's start */
     _Atomic uint64_t cpu;   /* CPU time of the process then, ns */
-    uint64_t pad[3];        /* a cache line each */
+    _Atomic uint64_t rss;   /* its peak of resident memory then, bytes */
+    uint64_t pad[2];        /* a cache line each */
 };
 
 #define OBITUARY_TEXT   4096u

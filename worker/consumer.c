@@ -15,6 +15,7 @@
 #include "ipc/fds.h"
 #include "ipc/log.h"
 #include "worker/job.h"
+#include "worker/usage.h"
 #include "worker/mappings.h"
 
 /* One a worker, and a few that outlived theirs: far above any machine's count, far below max_map_count. */
@@ -211,10 +212,10 @@ int on_consume(struct stage *s, struct incoming *in)
     if (job == NULL || job->priv->open->role != STAGE__ROLE__ROLE_CONSUMER || job->op->merge == NULL)
         return -EPROTO;
     int r = -1;
+    struct usage used = usage_begin(&s->segment->slots[0]);
     if (!job->priv->broken) {
         job_reset(job);
         job->attempt = MAX(m->attempt, 1u);
-        atomic_store(&s->segment->slots[0].cpu, (uint64_t)clock_cpu_ns());
         stage_slot(s, m->lease, SLOT_CONSUME);
         s->busy = true;
         r = descriptors_truncate(job); /* a new generation starts from nothing */
@@ -229,7 +230,7 @@ int on_consume(struct stage *s, struct incoming *in)
         job_sweep(s);
         return 0;
     }
-    r = r < 0 ? stage_failed(s, job) : send_consumed(s, job);
+    r = r < 0 ? stage_failed(s, job, &used) : send_consumed(s, job);
     job_sweep(s);
     return r;
 }

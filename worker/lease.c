@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "worker/job.h"
+#include "worker/usage.h"
 
 enum stop { STOP_END, STOP_LIMIT, STOP_CANCEL, STOP_FAILED };
 
@@ -299,6 +300,21 @@ static bool revoked(struct stage *s, const Stage__Lease *lease)
     return lease->lease < atomic_load(&s->control->revoke);
 }
 
+/* A job that came with its lease is over in microseconds: nothing was asked when it began. */
+static void report_usage(const struct op_job *job, const struct usage *begin, Stage__Report *report)
+{
+    report->cpu_ns = report->ns;
+    if (job->priv->once && report->code == CODE(OK))
+        return;
+    struct usage used = usage_end(begin);
+    if (!job->priv->once)
+        report->cpu_ns = used.cpu_ns;
+    if (report->code == CODE(OK))
+        return;
+    report->rss_before = job->priv->once ? used.rss_peak : used.rss_before;
+    report->rss_peak = used.rss_peak;
+}
+
 static int work(struct stage *s, struct op_job *job, struct incoming *in)
 {
     const Stage__Lease *lease = (const Stage__Lease *)in->msg;
@@ -311,10 +327,10 @@ static int work(struct stage *s, struct op_job *job, struct incoming *in)
         report.failed = lease->first;
         return refuse_lease(s, &report);
     }
-    int64_t cpu = job->priv->once ? 0 : clock_cpu_ns();
     struct mono start = clock_now(), end = start;
+    struct usage used = {0};
     if (!job->priv->once)
-        put(&s->segment->slots[0].cpu, (uint64_t)cpu);
+        used = usage_begin(&s->segment->slots[0]);
     atomic_store_explicit(&s->segment->slots[0].fresh, (uint64_t)start.ns, memory_order_relaxed);
     if (revoked(s, lease))
         return send_report(s, job, &report, tail, 0);
@@ -334,7 +350,7 @@ static int work(struct stage *s, struct op_job *job, struct incoming *in)
             end = clock_now();
     }
     report.ns = (uint64_t)mono_since(end, start);
-    report.cpu_ns = job->priv->once ? report.ns : (uint64_t)(clock_cpu_ns() - cpu);
+    report_usage(job, &used, &report);
     stage_slot(s, lease->lease, SLOT_IDLE);
     return send_report(s, job, &report, tail, tail_len);
 }

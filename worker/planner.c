@@ -9,6 +9,7 @@
 
 #include "ipc/fds.h"
 #include "worker/job.h"
+#include "worker/usage.h"
 #include "worker/mappings.h"
 
 /* Real pages or blocks: a full disk must be an error here, not a SIGBUS in a worker. */
@@ -112,7 +113,7 @@ static int run_plan(struct stage *s, struct op_job *job, uint64_t lease, struct 
 }
 
 static int report_plan(struct stage *s, struct op_job *job, const Stage__Plan *m, bool whole, bool failed,
-                       struct mono start, int64_t cpu)
+                       struct mono start, const struct usage *begin)
 {
     static char none[1] = "";
     AUTO_FREE Pwc__Param **results = job_results(job);
@@ -129,7 +130,10 @@ static int report_plan(struct stage *s, struct op_job *job, const Stage__Plan *m
         report.bytes_out = job->priv->wrote;
     }
     report.ns = (uint64_t)mono_since(clock_now(), start);
-    report.cpu_ns = (uint64_t)(clock_cpu_ns() - cpu);
+    struct usage used = usage_end(begin);
+    report.cpu_ns = used.cpu_ns;
+    report.rss_before = failed ? used.rss_before : 0;
+    report.rss_peak = failed ? used.rss_peak : 0;
     return stage_send(s, PWC_MSG_REPORT, &report.base, NULL, 0, NULL, 0);
 }
 
@@ -139,9 +143,8 @@ int on_plan(struct stage *s, struct incoming *in)
     struct op_job *job = job_find(s, m->job);
     if (job == NULL || job->priv->open->role != STAGE__ROLE__ROLE_PLANNER || job->raster != NULL)
         return -EPROTO;
-    int64_t cpu = clock_cpu_ns();
+    struct usage used = usage_begin(&s->segment->slots[0]);
     struct mono start = clock_now();
-    atomic_store(&s->segment->slots[0].cpu, (uint64_t)cpu);
     struct op_plan plan = {0};
     bool failed = job->priv->broken;
     if (!failed) {
@@ -159,7 +162,7 @@ int on_plan(struct stage *s, struct incoming *in)
             return r;
         failed = true;
     }
-    return report_plan(s, job, m, plan.whole, failed, start, cpu);
+    return report_plan(s, job, m, plan.whole, failed, start, &used);
 }
 
 /* ---- producer ---- */
@@ -211,11 +214,11 @@ int on_produce(struct stage *s, struct incoming *in)
     if (job == NULL || job->op->produce == NULL)
         return -EPROTO;
     int r = -1;
+    struct usage used = usage_begin(&s->segment->slots[0]);
     if (!job->priv->broken) {
         job_reset(job);
         job->attempt = MAX(m->attempt, 1u);
         job->priv->released = 0;
-        atomic_store(&s->segment->slots[0].cpu, (uint64_t)clock_cpu_ns());
         stage_slot(s, m->lease, SLOT_PRODUCE);
         s->busy = true;
         r = job->op->produce(job);
@@ -223,7 +226,7 @@ int on_produce(struct stage *s, struct incoming *in)
         stage_slot(s, m->lease, SLOT_IDLE);
     }
     if (r < 0)
-        return stage_failed(s, job);
+        return stage_failed(s, job, &used);
     Stage__Produced done = STAGE__PRODUCED__INIT;
     done.job = m->job;
     return stage_send(s, PWC_MSG_PRODUCED, &done.base, NULL, 0, NULL, 0);

@@ -22,6 +22,7 @@
 #include "worker/mappings.h"
 #include "worker/obituary.h"
 #include "worker/sandbox.h"
+#include "worker/usage.h"
 
 /*
  * A client that waits for its small job often has the next one. To sleep until then costs two wake-ups of an
@@ -75,13 +76,17 @@ int stage_say_held(struct stage *s)
     return s->held_since.ns != 0 ? flush(s, chan_flush(s->chan)) : 0;
 }
 
-int stage_failed(struct stage *s, struct op_job *job)
+int stage_failed(struct stage *s, struct op_job *job, const struct usage *begin)
 {
     const struct failure *f = job_failure(job);
     Stage__Failed m = STAGE__FAILED__INIT;
     m.job = job->id;
     m.code = f->code;
     m.reason = (char *)(uintptr_t)f->text;
+    struct usage used = usage_end(begin);
+    m.cpu_ns = used.cpu_ns;
+    m.rss_before = used.rss_before;
+    m.rss_peak = used.rss_peak;
     return stage_send(s, PWC_MSG_FAILED, &m.base, NULL, 0, NULL, 0);
 }
 

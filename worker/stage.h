@@ -28,6 +28,8 @@
 
 enum stage_state { STAGE_SPARE = 1, STAGE_ENTERED = 2 };
 
+struct usage;
+
 struct arena {
     uint64_t id, bytes;
     uint8_t *base; /* NULL: none */
@@ -72,8 +74,9 @@ int stage_say_held(struct stage *s); /* now */
 int stage_turn(struct stage *s);
 /* Handles what is already there. */
 int stage_drain(struct stage *s);
-/* A job-level error in any role but worker: tells the supervisor what the op said. */
-int stage_failed(struct stage *s, struct op_job *job);
+/* A job-level error of a producer or consumer: tells the supervisor what the op said. begin: of
+ * usage_begin(). */
+int stage_failed(struct stage *s, struct op_job *job, const struct usage *begin);
 /* What the slot says from now on. */
 void stage_slot(struct stage *s, uint64_t lease, uint64_t chunk);
 

@@ -185,6 +185,7 @@ void json_death(struct json *j, const char *key, const struct pwc_death *d)
     json_u64(j, "at_ns", d->at_ns);
     json_u64(j, "cpu_ns", d->cpu_ns);
     json_u64(j, "rss_peak", d->rss_peak);
+    json_u64(j, "rss_before", d->rss_before);
     json_u64(j, "elapsed_ns", d->elapsed_ns);
     json_str(j, "layers", d->layers);
     json_str(j, "syscall", d->syscall);

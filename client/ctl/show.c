@@ -284,9 +284,10 @@ static void show_death_fully(const struct pwc_death *d, void *user)
     if (v->j != NULL)
         return;
     printf("    %s %u, stage %" PRIu64 ", %s since its lease began, %s of CPU, peak %" PRIu64
-           " KiB, sandbox: %s\n",
+           " KiB%s, sandbox: %s\n",
            d->role, d->pid, d->stage, duration_text(d->elapsed_ns, t, sizeof t),
            duration_text(d->cpu_ns, cpu, sizeof cpu), d->rss_peak / 1024,
+           d->rss_peak > d->rss_before ? "" : " (which its process had before)",
            d->layers[0] != '\0' ? d->layers : "none");
     indented("    ", d->stack);
     indented("    stderr: ", d->stderr_tail);
