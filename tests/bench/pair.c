@@ -5,10 +5,10 @@
  *              [--check COMMAND] --json FILE --table FILE
  *              --run NAME COMMAND... [--absent NAME REASON]... --goal "METRIC PEER <= VALUE"...
  *
- * A round runs every side once; the order turns by one each round, so that nobody is always the one who finds
- * the caches cold. What a command prints as "key value" is a metric; "wall" is its time from start to end.
- * When ours fails the row has failed; a peer that fails, or exits with 77, is absent. CHECK runs after each
- * round.
+ * A round runs every side once; each order is followed by its reverse, then turns by one, so that nobody is
+ * always the one who finds the caches cold, or always comes after the same other. What a command prints as
+ * "key value" is a metric; "wall" is its time from start to end. When ours fails the row has failed; a peer
+ * that fails, or exits with 77, is absent. CHECK runs after each round.
  *
  * No round begins that would not end within the budget: the table says how many there were. A command that
  * takes longer than the limit is killed, with everything it has started.

@@ -59,6 +59,13 @@ equal "the best of several" "fast 2.000 no" "$(cell 4) $(cell 7) $(cell 11)"
 run_row --rounds 3 --warm 2 --run ours "$(counting a '100 100 1 2 3')" --goal "v - <= 5"
 equal "rounds that warm up are not kept" "2.000 yes" "$(cell 5) $(cell 11)"
 
+# side NAME: a command that writes down its turn
+side() {
+    echo "printf $1 >>$tmp/order; echo v 1"
+}
+run_row --rounds 4 --warm 0 --run a "$(side a)" --run b "$(side b)" --run c "$(side c)" --goal "v b <= 1"
+equal "each order and its reverse, and who begins changes" abccbabcaacb "$(cat "$tmp/order")"
+
 # ---- what goes wrong ----
 run_row --rounds 3 --run ours "echo v 1; exit 1" --run p "echo v 9" --goal "v p <= 1"
 equal "a wrong result of ours" "1 FAILED: ours failed, or its result was wrong" "$RC $(cell 11)"
