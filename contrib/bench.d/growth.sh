@@ -9,7 +9,7 @@ row_chunks() {
     for n in 1000 10000 100000 1000000 10000000 100000000 1000000000; do
         point chunks "$n" "$CLIENT" fresh "" "$CLIENT" chunks noop "$n"
     done
-    row memory "10^9 chunks: supervisor, MiB" --rounds 1 --warm 0 \
+    row memory "10^9 chunks: supervisor, MiB" --once \
         --run ours "$CLIENT fresh '' $CLIENT chunks noop 1000000000" --goal "daemon_rss_mib - <= 16"
 }
 

@@ -167,8 +167,8 @@ row_trace() {
     rm -f "$TMP/cost.trace"
 }
 
-# Against a daemon that has seen nothing yet, as one finds it after the boot. One round: nothing here scatters. The peer
-# is a bare program with a stage's libraries.
+# Against a daemon that has seen nothing yet, as one finds it after the boot. The peer is a bare program with a stage's
+# libraries.
 row_idle() {
     local seconds
     seconds=$(by 20 6)
@@ -178,6 +178,6 @@ row_idle() {
     else
         SIDES+=(--absent libs "built without libvips")
     fi
-    row idle "idle: wakeups in $seconds s, resident MiB" --rounds 1 --warm 0 "${SIDES[@]}" --goal "wakeups - <= 0" \
+    row idle "idle: wakeups in $seconds s, resident MiB" --once "${SIDES[@]}" --goal "wakeups - <= 0" \
         --goal "stage_wakeups - <= 0" --goal "calls - <= 0" --goal "rss_mib - <= 8" --goal "stage_rss_mib libs <= 1"
 }

@@ -49,16 +49,20 @@ write_json() {
 
 # Under the table: what cut it short, and what its marks mean.
 explain() {
-    awk -F'\t' '$8 != "" && $13 < 0.95 {few = 1} $12 ~ /of/ {cut = 1} END {
-        if (few) print "~: fewer than six pairs; the range is the smallest and the largest, and no 95 % bound."
+    awk -F'\t' '$8 != "" && $13 < 0.95 {few = 1} $12 ~ /of/ {cut = 1} $11 ~ /too few/ {short = 1} $12 == "once" {once = 1} END {
+        if (few) print "~, unsure: fewer than six pairs; the range is the smallest and the largest, and no 95 % bound."
+        if (short) print "yes, too few pairs: the bound is there, but a goal counts as reached with 15 pairs or more."
+        if (once) print "once: what does not scatter, counts and memory, is measured once."
         if (cut) print "Rows with \"N of M\" pairs were cut by the time there was."
     }' "$TMP/table.tsv"
     sed 's/^/note: /' "$TMP/notes.txt"
 }
 
 summary() {
-    awk -F'\t' -v seconds="$SECONDS" '$11 == "yes" {yes++} $11 == "no" || $11 ~ /^FAILED/ {no++} END {
-        printf "%d goals reached, %d missed, %d not measured, in %d s\n", yes, no, NR - yes - no, seconds}' "$TMP/table.tsv"
+    awk -F'\t' -v seconds="$SECONDS" '$11 == "yes" {yes++} $11 == "no" || $11 ~ /^FAILED/ {no++}
+        $11 == "unsure" || $11 ~ /too few/ {few++} END {
+        printf "%d goals reached, %d missed, %d with too few pairs to say, %d not measured, in %d s\n", yes, no, few,
+            NR - yes - no - few, seconds}' "$TMP/table.tsv"
 }
 
 finish() {

@@ -1,7 +1,7 @@
 /*
  * pair.c - bench-pair: runs our program and others in turn, on the same work, and says what the ratios are.
  *
- *   bench-pair --row ID --title TEXT --rounds N [--warm N] [--budget SECONDS] [--limit SECONDS]
+ *   bench-pair --row ID --title TEXT (--rounds N [--warm N] | --once) [--budget SECONDS] [--limit SECONDS]
  *              [--check COMMAND] --json FILE --table FILE
  *              --run NAME COMMAND... [--absent NAME REASON]... --goal "METRIC PEER <= VALUE"...
  *
@@ -9,6 +9,9 @@
  * always the one who finds the caches cold, or always comes after the same other. What a command prints as
  * "key value" is a metric; "wall" is its time from start to end. When ours fails the row has failed; a peer
  * that fails, or exits with 77, is absent. CHECK runs after each round.
+ *
+ * --once is for what does not scatter, counts of wakeups for instance: one round, none before it, and a
+ * verdict without bounds. Else a goal is reached only with a 95 % bound and enough pairs (stats.h).
  *
  * No round begins that would not end within the budget: the table says how many there were. A command that
  * takes longer than the limit is killed, with everything it has started.
@@ -87,7 +90,11 @@ static bool row_option(struct row *row, const char *option, char ***at)
         row->rounds = bench_number("rounds", next(at), 1, ROUNDS_MAX);
     else if (strcmp(option, "--warm") == 0)
         row->warm = bench_number("warm", next(at), 0, ROUNDS_MAX);
-    else if (strcmp(option, "--budget") == 0)
+    else if (strcmp(option, "--once") == 0) {
+        row->once = true;
+        row->rounds = 1;
+        row->warm = 0;
+    } else if (strcmp(option, "--budget") == 0)
         row->budget = seconds("budget", next(at));
     else if (strcmp(option, "--limit") == 0)
         row->limit = seconds("limit", next(at));

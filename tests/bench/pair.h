@@ -39,6 +39,7 @@ struct row {
     struct goal goals[GOALS_MAX];
     size_t nsides, ngoals;
     size_t rounds, warm;  /* wanted; warm ones come first and are not kept */
+    bool once;            /* nothing here scatters: one round, and no bounds */
     size_t begun, done;   /* all; those that were kept */
     double budget, limit; /* seconds: for all rounds; for one command */
     const char *failure;  /* a wrong result, a program that failed; NULL */
@@ -48,7 +49,7 @@ struct metric *side_metric(struct side *s, const char *key); /* NULL: none */
 
 /* pair_run.c: rounds until there are enough or the budget is spent. */
 void row_run(struct row *row);
-/* pair_report.c: one JSON object, and a line of the table for each goal. true: all goals are reached. */
-bool row_report(struct row *row, FILE *json, FILE *table);
+/* pair_report.c: one JSON object, and a line of the table for each goal. */
+void row_report(struct row *row, FILE *json, FILE *table);
 
 #endif

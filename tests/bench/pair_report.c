@@ -5,11 +5,15 @@
 #include "tests/bench/pair.h"
 #include "tests/bench/stats.h"
 
+enum outcome { FAILED, UNKNOWN, UNSURE, NO, TOO_FEW, YES };
+
 struct verdict {
     const struct side *peer; /* NULL: our value itself */
     struct stats ours, theirs, ratio;
     bool known, reached, has_theirs;
     const char *why_not; /* unknown */
+    enum outcome outcome;
+    char word[96]; /* what the table says */
 };
 
 static struct stats stats_of_copy(const struct metric *m)
@@ -83,6 +87,31 @@ static struct verdict judge(struct row *row, const struct goal *g)
     return best;
 }
 
+/* A goal that holds needs a bound and enough pairs, unless nothing scatters. */
+static enum outcome outcome_of(const struct row *row, const struct verdict *v)
+{
+    if (row->failure != NULL)
+        return FAILED;
+    if (!v->known)
+        return UNKNOWN;
+    if (!row->once && !stats_sure(&v->ratio))
+        return UNSURE;
+    if (!v->reached)
+        return NO;
+    return row->once || row->done >= STATS_ENOUGH ? YES : TOO_FEW;
+}
+
+static void settle(struct verdict *v, const struct row *row)
+{
+    static const char *const words[] = {
+        [UNSURE] = "unsure", [NO] = "no", [TOO_FEW] = "yes, too few pairs", [YES] = "yes"};
+    v->outcome = outcome_of(row, v);
+    if (v->outcome == FAILED)
+        snprintf(v->word, sizeof v->word, "FAILED: %s", row->failure);
+    else
+        snprintf(v->word, sizeof v->word, "%s", v->outcome == UNKNOWN ? v->why_not : words[v->outcome]);
+}
+
 static void put_text(FILE *f, const char *text)
 {
     fputc('"', f);
@@ -119,13 +148,16 @@ static void put_side(FILE *f, const struct side *s)
     fputs("}}", f);
 }
 
+/* "reached" is null when too little was measured to say either. */
 static void put_goal(FILE *f, const struct goal *g, const struct verdict *v)
 {
-    fprintf(f, "{\"metric\":\"%s\",\"against\":\"%s\",\"goal\":\"%s %.9g\",\"reached\":%s", g->metric,
-            g->peers, g->at_most ? "<=" : ">=", g->value,
-            !v->known    ? "null"
-            : v->reached ? "true"
-                         : "false");
+    bool no = v->outcome == NO || v->outcome == FAILED;
+    fprintf(f, "{\"metric\":\"%s\",\"against\":\"%s\",\"goal\":\"%s %.9g\",\"reached\":%s,\"verdict\":",
+            g->metric, g->peers, g->at_most ? "<=" : ">=", g->value,
+            v->outcome == YES ? "true"
+            : no              ? "false"
+                              : "null");
+    put_text(f, v->word);
     if (v->peer != NULL)
         fprintf(f, ",\"best\":\"%s\"", v->peer->name);
     if (v->known) {
@@ -144,7 +176,7 @@ static void put_number(FILE *f, double v)
     fprintf(f, "%.*f", 4 - before, v);
 }
 
-static void put_numbers(FILE *f, const struct verdict *v)
+static void put_numbers(FILE *f, const struct row *row, const struct verdict *v)
 {
     put_number(f, v->ours.median);
     fputc('\t', f);
@@ -154,14 +186,20 @@ static void put_numbers(FILE *f, const struct verdict *v)
     if (v->peer != NULL)
         put_number(f, v->ratio.median);
     fputc('\t', f);
-    put_number(f, v->ratio.low);
+    if (!row->once)
+        put_number(f, v->ratio.low);
     fputc('\t', f);
-    put_number(f, v->ratio.high);
+    if (!row->once)
+        put_number(f, v->ratio.high);
 }
 
-/* "15"; "9 of 15" when the budget cut it. */
+/* "15"; "9 of 15" when the budget cut it; "once". */
 static void put_pairs(FILE *f, const struct row *row)
 {
+    if (row->once && row->done == 1) {
+        fputs("once", f);
+        return;
+    }
     fprintf(f, "%zu", row->done);
     if (row->done < row->rounds)
         fprintf(f, " of %zu", row->rounds);
@@ -173,24 +211,20 @@ static void put_line(FILE *f, const struct row *row, const struct goal *g, const
     const char *peer = v->peer != NULL ? v->peer->name : g->peers;
     fprintf(f, "%s\t%s\t%s\t%s\t", row->id, row->title, g->metric, peer);
     if (v->known && row->failure == NULL)
-        put_numbers(f, v);
+        put_numbers(f, row, v);
     else
         fputs("\t\t\t\t", f);
-    fprintf(f, "\t%s %.6g\t", g->at_most ? "<=" : ">=", g->value);
-    if (row->failure != NULL)
-        fprintf(f, "FAILED: %s\t", row->failure);
-    else
-        fprintf(f, "%s\t", !v->known ? v->why_not : v->reached ? "yes" : "no");
+    fprintf(f, "\t%s %.6g\t%s\t", g->at_most ? "<=" : ">=", g->value, v->word);
     put_pairs(f, row);
     fprintf(f, "\t%.4f\n", v->known ? v->ratio.coverage : 0);
 }
 
-bool row_report(struct row *row, FILE *json, FILE *table)
+void row_report(struct row *row, FILE *json, FILE *table)
 {
-    bool all = row->failure == NULL;
     fprintf(json, "{\"row\":\"%s\",\"title\":", row->id);
     put_text(json, row->title);
-    fprintf(json, ",\"rounds\":%zu,\"wanted\":%zu,\"failure\":", row->done, row->rounds);
+    fprintf(json, ",\"rounds\":%zu,\"wanted\":%zu,\"once\":%s,\"failure\":", row->done, row->rounds,
+            row->once ? "true" : "false");
     row->failure != NULL ? put_text(json, row->failure) : (void)fputs("null", json);
     fputs(",\"sides\":[", json);
     for (size_t i = 0; i < row->nsides; i++) {
@@ -200,11 +234,10 @@ bool row_report(struct row *row, FILE *json, FILE *table)
     fputs("],\"goals\":[", json);
     for (size_t i = 0; i < row->ngoals; i++) {
         struct verdict v = judge(row, &row->goals[i]);
+        settle(&v, row);
         fputs(i > 0 ? "," : "", json);
         put_goal(json, &row->goals[i], &v);
         put_line(table, row, &row->goals[i], &v);
-        all = all && v.known && v.reached;
     }
     fputs("]}\n", json);
-    return all;
 }

@@ -35,6 +35,11 @@ struct stats stats_of(double *values, size_t n)
     return s;
 }
 
+bool stats_sure(const struct stats *s)
+{
+    return s->coverage >= SURE;
+}
+
 bool stats_reaches(const struct stats *s, bool at_most, double goal)
 {
     return at_most ? s->high <= goal * STATS_SLACK : s->low >= goal / STATS_SLACK;

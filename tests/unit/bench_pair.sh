@@ -31,6 +31,11 @@ cell() {
     cut -f "$1" "$tmp/table"
 }
 
+# reached: what the JSON says of the only goal
+reached() {
+    sed -nE 's/.*"reached":([a-z]+).*/\1/p' "$tmp/json"
+}
+
 # counting FILE VALUES: a command that prints the next of the values each time it is run
 counting() {
     printf '%s\n' "$2" | tr ' ' '\n' >"$tmp/$1"
@@ -45,19 +50,25 @@ equal "its bounds: the second of each end" "0.200 0.800" "$(cell 8) $(cell 9)"
 equal "0.8 is over 0.5 x 1.05" no "$(cell 11)"
 equal "pairs" 9 "$(cell 12)"
 equal "sure" yes "$(awk -F'\t' '{print ($13 >= 0.95) ? "yes" : "no"}' "$tmp/table")"
-run_row --rounds 5 --run ours "echo v 2" --run p "echo v 4" --goal "v p <= 0.5"
+run_row --rounds 15 --run ours "echo v 2" --run p "echo v 4" --goal "v p <= 0.5"
 equal "a goal that is just met" yes "$(cell 11)"
-equal "five values are not sure" no "$(awk -F'\t' '{print ($13 >= 0.95) ? "yes" : "no"}' "$tmp/table")"
-run_row --rounds 5 --run ours "echo v 104" --run p "echo v 100" --goal "v p <= 1.0"
+run_row --rounds 14 --run ours "echo v 2" --run p "echo v 4" --goal "v p <= 0.5"
+equal "fourteen pairs are too few" "yes, too few pairs null" "$(cell 11) $(reached)"
+run_row --rounds 5 --run ours "echo v 2" --run p "echo v 4" --goal "v p <= 0.5"
+equal "five values have no bound" "unsure null no" "$(cell 11) $(reached) $(awk -F'\t' '{print ($13 >= 0.95) ? "yes" : "no"}' "$tmp/table")"
+run_row --once --run ours "echo v 2" --goal "v - <= 2"
+equal "what is measured once" "yes true once" "$(cell 11) $(reached) $(cell 12)"
+equal "and has no range" "" "$(cell 8)$(cell 9)"
+run_row --rounds 15 --run ours "echo v 104" --run p "echo v 100" --goal "v p <= 1.0"
 equal "within 1.05 of the goal" yes "$(cell 11)"
-run_row --rounds 5 --run ours "echo v 106" --run p "echo v 100" --goal "v p <= 1.0"
+run_row --rounds 15 --run ours "echo v 106" --run p "echo v 100" --goal "v p <= 1.0"
 equal "not within" no "$(cell 11)"
-run_row --rounds 5 --run ours "echo v 94" --run p "echo v 100" --goal "v p >= 1.0"
+run_row --rounds 15 --run ours "echo v 94" --run p "echo v 100" --goal "v p >= 1.0"
 equal "at least" no "$(cell 11)"
-run_row --rounds 3 --run ours "echo v 2" --run slow "echo v 8" --run fast "echo v 1" --goal "v slow+fast <= 1"
+run_row --rounds 15 --run ours "echo v 2" --run slow "echo v 8" --run fast "echo v 1" --goal "v slow+fast <= 1"
 equal "the best of several" "fast 2.000 no" "$(cell 4) $(cell 7) $(cell 11)"
 run_row --rounds 3 --warm 2 --run ours "$(counting a '100 100 1 2 3')" --goal "v - <= 5"
-equal "rounds that warm up are not kept" "2.000 yes" "$(cell 5) $(cell 11)"
+equal "rounds that warm up are not kept" "2.000 3" "$(cell 5) $(cell 12)"
 
 # side NAME: a command that writes down its turn
 side() {
@@ -68,7 +79,7 @@ equal "each order and its reverse, and who begins changes" abccbabcaacb "$(cat "
 
 # ---- what goes wrong ----
 run_row --rounds 3 --run ours "echo v 1; exit 1" --run p "echo v 9" --goal "v p <= 1"
-equal "a wrong result of ours" "1 FAILED: ours failed, or its result was wrong" "$RC $(cell 11)"
+equal "a wrong result of ours" "1 FAILED: ours failed, or its result was wrong false" "$RC $(cell 11) $(reached)"
 run_row --rounds 3 --run ours "echo v 1" --run p "exit 1" --goal "v p <= 1"
 equal "a wrong result of a peer" "0 failed, or its result was wrong" "$RC $(cell 11)"
 run_row --rounds 3 --run ours "echo v 1" --run p "exit 77" --goal "v p <= 1"
@@ -87,7 +98,7 @@ equal "and what it started is gone" gone "$(kill -0 "$(cat "$tmp/pid")" 2>/dev/n
 run_row --rounds 3 --run ours "echo v 1" --run p "exec tail -f /dev/null" --limit 0.2 --goal "v p <= 1"
 equal "a peer hangs" "0 took too long" "$RC $(cell 11)"
 run_row --rounds 50 --warm 0 --budget 0.01 --run ours "sleep 0.05; echo v 1" --goal "v - <= 1"
-equal "the budget is spent after the first round" "1 of 50 yes" "$(cell 12) $(cell 11)"
+equal "the budget is spent after the first round" "1 of 50 unsure" "$(cell 12) $(cell 11)"
 run_row --rounds 3 --goal "v p < 1" --run ours "echo v 1"
 equal "a goal that is none" "1 bench-pair: goal 'v p < 1': expected METRIC PEER <= VALUE, or >=" "$RC $(cat "$tmp/err")"
 
