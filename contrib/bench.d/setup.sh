@@ -143,8 +143,9 @@ by() { # FULL QUICK
 }
 
 wanted() {
-    local pattern
-    for pattern in ${only//,/ }; do
+    local pattern patterns
+    IFS=, read -ra patterns <<<"$only" # no file names take a pattern's place
+    for pattern in "${patterns[@]}"; do
         # shellcheck disable=SC2053 # it is a pattern
         [[ $1 != $pattern ]] || return 0
     done

@@ -123,6 +123,21 @@ equal "a flat cost is a level line" level \
     "$(sed -nE 's/^<polyline points="[0-9.]+,([0-9.]+) [0-9.]+,([0-9.]+) ".*/\1 \2/p' "$tmp/plot.svg" | awk '{print $1 == $2 ? "level" : $0}')"
 equal "the axes say what they are" 2 "$(grep -c 'chunks of the job\|time of the job, s' "$tmp/plot.svg")"
 
+# ---- the functions of contrib/bench, without running a row ----
+
+# with_parts SCRIPT: in an empty folder
+with_parts() {
+    rm -rf "$tmp/parts" && mkdir "$tmp/parts"
+    bash -uc '. "$0/contrib/lib.sh"; for part in "$0"/contrib/bench.d/*.sh; do . "$part"; done
+        cd "$1"; TMP=$1 quick="" profile="" only="*"; '"$1" "$src" "$tmp/parts"
+}
+
+equal "rows by patterns, also where files have such names" "blur blur.png" \
+    "$(with_parts 'touch blur.none; only="blu*,none" ROWS="
+empty 1 1
+blur 1 1
+blur.png 1 1"; choose_rows; echo "${NAMES[@]}"')"
+
 equal "an unknown row" 1 "$("$src/contrib/bench" --rows nosuchrow 2>&1 | grep -c "'nosuchrow' is none of: empty mix")"
 equal "no number of rounds" "bench: --rounds: 'x' is no number of rounds" "$("$src/contrib/bench" --rounds x 2>&1)"
 
