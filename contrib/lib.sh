@@ -72,7 +72,8 @@ install_packages() {
     rm -f "$log"
 }
 
-# What belongs to the source: what git tracks or would, else all but builds.
+# What belongs to the source: what git tracks or would, else all but builds (build-aux is autoconf's), or each copy would
+# hold the one before.
 list_source() {
     if git -C "$SOURCE" rev-parse --git-dir >/dev/null 2>&1; then
         git -C "$SOURCE" ls-files -z --cached --others --exclude-standard |
@@ -80,7 +81,8 @@ list_source() {
                 [[ ! -e $SOURCE/$f ]] || printf '%s\0' "$f"
             done
     else
-        (cd "$SOURCE" && find . \( -path './build' -o -path './build-[cq]*' -o -path ./.git -o -path ./autom4te.cache \) -prune -o -type f -print0)
+        (cd "$SOURCE" && find . \( -path './build' -o -path './build-[!a]*' -o -path ./bench-results -o -path ./.git -o \
+            -path ./autom4te.cache \) -prune -o -type f -print0)
     fi
 }
 

@@ -46,8 +46,8 @@ clean_up() {
 find_programs() {
     local dir
     if [[ -n $build ]]; then
-        [[ -e $build/Makefile ]] || die "$build: no build of pwc is there"
         build=$(cd "$build" && pwd)
+        output=${output:-$build/bench-results}
         headline "Building in $build"
         quietly "$TMP/make.log" make -C "$build" -j"$(nproc)" bench-programs
     else
@@ -57,6 +57,7 @@ find_programs() {
         copy_source "$dir/src"
         TARGETS=bench-programs build "$dir/obj" "$dir/src" CFLAGS="-O2 -g"
         build=$dir/obj
+        output=${output:-$dir/results}
     fi
     # Their libraries may be missing: the rows say so. Not with "quietly", which ends us.
     make -C "$build" -k tests/bench/bench-gear tests/bench/bench-libs >"$TMP/make-peers.log" 2>&1 </dev/null || :
@@ -79,7 +80,6 @@ prepare() {
         install_packages "${PEER_PACKAGES[@]}" ${profile:+linux-perf}
     fi
     find_programs
-    output=${output:-$SOURCE/build-bench/results}
     mkdir -p "$output" "$TMP/scratch"
     output=$(cd "$output" && pwd)
     touch "$TMP/rows.jsonl" "$TMP/table.tsv" "$TMP/growth.tsv" "$TMP/titles.tsv" "$TMP/notes.txt"

@@ -132,6 +132,10 @@ with_parts() {
         cd "$1"; TMP=$1 quick="" profile="" only="*"; '"$1" "$src" "$tmp/parts"
 }
 
+equal "a copy of the source without git has no builds in it" "./a.c ./build-aux/b" \
+    "$(with_parts 'export GIT_DIR=/nonexistent; SOURCE=$TMP
+        mkdir build build-aux build-bench build-quickstart build-check; touch a.c build/x build-aux/b build-bench/x \
+        build-quickstart/x build-check/x; list_source | sort -z | tr "\0" " " | xargs')"
 equal "rows by patterns, also where files have such names" "blur blur.png" \
     "$(with_parts 'touch blur.none; only="blu*,none" ROWS="
 empty 1 1
@@ -139,6 +143,9 @@ blur 1 1
 blur.png 1 1"; choose_rows; echo "${NAMES[@]}"')"
 
 equal "an unknown row" 1 "$("$src/contrib/bench" --rows nosuchrow 2>&1 | grep -c "'nosuchrow' is none of: empty mix")"
+mkdir "$tmp/b"
+equal "paths are from where it is started" "bench: --build: no build of pwc is in '$tmp/b'" \
+    "$(cd "$tmp" && "$src/contrib/bench" --no-install --build b 2>&1)"
 equal "no number of rounds" "bench: --rounds: 'x' is no number of rounds" "$("$src/contrib/bench" --rounds x 2>&1)"
 
 printf '%d passed, %d failed\n' $passed $failed
