@@ -59,10 +59,10 @@ explain() {
 }
 
 summary() {
-    awk -F'\t' -v seconds="$SECONDS" '$11 == "yes" {yes++} $11 == "no" || $11 ~ /^FAILED/ {no++}
+    awk -F'\t' -v seconds="$SECONDS" -v prepared="$PREPARED" '$11 == "yes" {yes++} $11 == "no" || $11 ~ /^FAILED/ {no++}
         $11 == "unsure" || $11 ~ /too few/ {few++} END {
-        printf "%d goals reached, %d missed, %d with too few pairs to say, %d not measured, in %d s\n", yes, no, few,
-            NR - yes - no - few, seconds}' "$TMP/table.tsv"
+        printf "%d goals reached, %d missed, %d with too few pairs to say, %d not measured, in %d s, of which %d to install and build\n",
+            yes, no, few, NR - yes - no - few, seconds, prepared}' "$TMP/table.tsv"
 }
 
 finish() {

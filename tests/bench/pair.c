@@ -13,8 +13,8 @@
  * --once is for what does not scatter, counts of wakeups for instance: one round, none before it, and a
  * verdict without bounds. Else a goal is reached only with a 95 % bound and enough pairs (stats.h).
  *
- * No round begins that would not end within the budget: the table says how many there were. A command that
- * takes longer than the limit is killed, with everything it has started.
+ * No round but the first begins that would not end within the budget: the table says how many there were. A
+ * command that takes longer than the limit is killed, with everything it has started.
  */
 #include <stdio.h>
 #include <string.h>

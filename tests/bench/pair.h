@@ -38,9 +38,9 @@ struct row {
     struct side sides[SIDES_MAX];
     struct goal goals[GOALS_MAX];
     size_t nsides, ngoals;
-    size_t rounds, warm;  /* wanted; warm ones come first and are not kept */
+    size_t rounds, warm;  /* wanted; warm ones come first and are not kept when others follow */
     bool once;            /* nothing here scatters: one round, and no bounds */
-    size_t begun, done;   /* all; those that were kept */
+    size_t begun, done;   /* all; those that are kept */
     double budget, limit; /* seconds: for all rounds; for one command */
     const char *failure;  /* a wrong result, a program that failed; NULL */
 };

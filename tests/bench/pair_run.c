@@ -112,8 +112,7 @@ static void side_failed(struct row *row, struct side *s, int status)
         s->absent = late ? "took too long" : "failed, or its result was wrong";
 }
 
-/* keep: false in the rounds that only warm up */
-static void run_side(struct row *row, struct side *s, bool keep)
+static void run_side(struct row *row, struct side *s)
 {
     char out[8192], key[32];
     double wall, value;
@@ -122,7 +121,7 @@ static void run_side(struct row *row, struct side *s, bool keep)
         s->absent = "cannot run here";
     else if (status != 0)
         side_failed(row, s, status);
-    if (status != 0 || !keep)
+    if (status != 0)
         return;
     add_value(s, "wall", wall);
     for (char *line = strtok(out, "\n"); line != NULL; line = strtok(NULL, "\n"))
@@ -155,25 +154,41 @@ static void run_round(struct row *row, size_t round)
     for (size_t i = 0; i < row->nsides && row->failure == NULL; i++) {
         struct side *s = side_at(row, round, i);
         if (s->absent == NULL)
-            run_side(row, s, round >= row->warm);
+            run_side(row, s);
     }
     if (row->failure == NULL && row->sides[0].absent == NULL)
         check(row);
 }
 
-/* One round is kept whatever it takes; another one is begun when the longest so far would still fit. */
+static void forget(struct row *row)
+{
+    row->done = 0;
+    for (struct side *s = row->sides; s < row->sides + row->nsides; s++)
+        while (s->nmetrics > 0) {
+            struct metric *m = &s->metrics[--s->nmetrics];
+            free(m->values);
+            *m = (struct metric){0};
+        }
+}
+
+/*
+ * Another round is begun when the longest so far would still fit. One is kept whatever it takes: when nothing
+ * follows those that warm up, the last of them.
+ */
 void row_run(struct row *row)
 {
     double begun = bench_now(), longest = 0;
     struct sigaction end = {.sa_handler = end_all};
     sigaction(SIGTERM, &end, NULL);
     sigaction(SIGINT, &end, NULL);
-    while (row->done < row->rounds && row->failure == NULL && row->sides[0].absent == NULL) {
+    while (row->begun < row->warm + row->rounds && row->failure == NULL && row->sides[0].absent == NULL) {
         double start = bench_now();
-        if (row->done > 0 && start + longest - begun > row->budget)
+        if (row->begun > 0 && start + longest - begun > row->budget)
             return;
+        if (row->begun <= row->warm)
+            forget(row);
         run_round(row, row->begun++);
-        row->done += row->begun > row->warm;
+        row->done++;
         longest = bench_now() - start > longest ? bench_now() - start : longest;
     }
 }

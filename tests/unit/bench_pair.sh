@@ -99,6 +99,8 @@ run_row --rounds 3 --run ours "echo v 1" --run p "exec tail -f /dev/null" --limi
 equal "a peer hangs" "0 took too long" "$RC $(cell 11)"
 run_row --rounds 50 --warm 0 --budget 0.01 --run ours "sleep 0.05; echo v 1" --goal "v - <= 1"
 equal "the budget is spent after the first round" "1 of 50 unsure" "$(cell 12) $(cell 11)"
+run_row --rounds 50 --budget 0.01 --run ours "$(counting a '1 2 3'); sleep 0.05" --goal "v - <= 1"
+equal "with no time for another the round that warms up is kept" "1 of 50 1.000" "$(cell 12) $(cell 5)"
 run_row --rounds 3 --goal "v p < 1" --run ours "echo v 1"
 equal "a goal that is none" "1 bench-pair: goal 'v p < 1': expected METRIC PEER <= VALUE, or >=" "$RC $(cat "$tmp/err")"
 
@@ -136,6 +138,10 @@ equal "a copy of the source without git has no builds in it" "./a.c ./build-aux/
     "$(with_parts 'export GIT_DIR=/nonexistent; SOURCE=$TMP
         mkdir build build-aux build-bench build-quickstart build-check; touch a.c build/x build-aux/b build-bench/x \
         build-quickstart/x build-check/x; list_source | sort -z | tr "\0" " " | xargs')"
+equal "--quick is over in three minutes if two were enough to build" "162 162 173" \
+    "$(with_parts 'quick=yes MINUTES=2.7; echo $(end_after 5) $(end_after 100) $(end_after 120)')"
+equal "in full most of the time is left to the rows" "1620 1620 1734" \
+    "$(with_parts 'MINUTES=27; echo $(end_after 5) $(end_after 480) $(end_after 600)')"
 equal "rows by patterns, also where files have such names" "blur blur.png" \
     "$(with_parts 'touch blur.none; only="blu*,none" ROWS="
 empty 1 1
