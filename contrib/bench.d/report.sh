@@ -33,7 +33,11 @@ json_text() {
 }
 
 write_json() {
-    printf '{"machine":"%s",\n"notes":"%s",\n"rows":[\n' "$(json_text <"$TMP/machine.txt")" "$(json_text <"$TMP/notes.txt")"
+    printf '{"command":"%s",\n"date":"%s","quick":%s,"rounds":%s,"minutes":%s,"seconds":%s,"prepared_seconds":%s,' \
+        "$(json_text <<<"contrib/bench${arguments:+ $arguments}")" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
+        "$([[ -n $quick ]] && echo true || echo false)" "$ROUNDS" "$MINUTES" "$SECONDS" "$PREPARED"
+    printf '"seats":%s,"steps_a_chunk":%s,"growth_samples":1,\n' "$SEATS" "$STEPS"
+    printf '"machine":"%s",\n"notes":"%s",\n"rows":[\n' "$(json_text <"$TMP/machine.txt")" "$(json_text <"$TMP/notes.txt")"
     sed '$!s/$/,/' "$TMP/rows.jsonl"
     printf '],\n"growth":[\n'
     awk -F'\t' '{
@@ -200,6 +204,7 @@ write_blocks() {
     } | put_block table "$SOURCE/README.md"
     {
         markdown_machine
+        printf '\nEach figure is one sample.\n'
         for table in $(drawn_tables); do
             printf '\n### %s\n\n' "$(awk -F'\t' -v t="$table" '$1 == t {print $2}' "$TMP/titles.tsv")"
             markdown_growth "$table"

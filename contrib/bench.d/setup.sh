@@ -177,9 +177,16 @@ note() { # something that the reader of the results has to know
     printf '%s\n' "$*" >>"$TMP/notes.txt"
 }
 
+# no_result ROW WHY: a row with nothing else to show stands in the table and in the JSON all the same
+no_result() {
+    printf '%s\t%s\t\t\t\t\t\t\t\t\t%s\t\t0\n' "$1" "$1" "$2" >>"$TMP/table.tsv"
+    printf '{"row":"%s","failure":"%s"}\n' "$1" "$2" >>"$TMP/rows.jsonl"
+    failed=1
+}
+
 # A failure in one row ends that row. BUDGET: its share of what is left; LIMIT: for one command of it.
 run_rows() {
-    local i k left rest rc row
+    local i k left rest rc row before
     head_line
     for i in "${!NAMES[@]}"; do
         row=${NAMES[i]} rest=0 left=$((END - SECONDS))
@@ -188,26 +195,30 @@ run_rows() {
         done
         if [[ $left -lt 5 ]]; then
             note "$row: left out, the $MINUTES minutes are over"
+            no_result "$row" "left out"
             continue
         fi
         BUDGET=$((left * WEIGHTS[i] / rest)) LIMIT=$(by 120 40)
         BUDGET=$((BUDGET > 0 ? BUDGET : 1)) LIMIT=$((LIMIT < left ? LIMIT : left))
         printf '%s[row %d of %d: %s; %d s of %d s gone, up to %d s for it]%s\n' "$BOLD" $((i + 1)) ${#NAMES[@]} "$row" \
             "$SECONDS" "$END" "$BUDGET" "$PLAIN" >&2
+        before=$(wc -l <"$TMP/table.tsv")
         set +e
         run_row "$row"
         rc=$?
         set -e
         [[ $rc -ne 130 ]] || exit 130
-        [[ $rc -eq 0 ]] || failed=1
+        [[ $rc -ne 0 ]] || continue
+        failed=1
+        [[ $(wc -l <"$TMP/table.tsv") -gt $before ]] || no_result "$row" "FAILED: see the notes"
     done
 }
 
 # What it returns says whether all went well; it must not be called where bash ignores -e.
 run_row() (
     set -e
-    failed=0 done_with=''
-    trap 'stop_all; [[ -n $done_with ]] || note "$1: could not be run to its end"' EXIT
+    failed=0 done_with='' this=$1 # when the trap runs, $1 is the script's again
+    trap 'stop_all; [[ -n $done_with ]] || note "$this: could not be run to its end"' EXIT
     trap 'exit 130' INT TERM
     start_pwcd
     "row_${1//./_}"

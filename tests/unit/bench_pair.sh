@@ -131,7 +131,7 @@ equal "the axes say what they are" 2 "$(grep -c 'chunks of the job\|time of the 
 with_parts() {
     rm -rf "$tmp/parts" && mkdir "$tmp/parts"
     bash -uc '. "$0/contrib/lib.sh"; for part in "$0"/contrib/bench.d/*.sh; do . "$part"; done
-        cd "$1"; TMP=$1 quick="" profile="" only="*"; '"$1" "$src" "$tmp/parts"
+        cd "$1"; TMP=$1 quick="" profile="" only="*" arguments=""; '"$1" "$src" "$tmp/parts" "$(cd "${pair%/*}" && pwd)"
 }
 
 equal "a copy of the source without git has no builds in it" "./a.c ./build-aux/b" \
@@ -142,6 +142,18 @@ equal "--quick is over in three minutes if two were enough to build" "162 162 17
     "$(with_parts 'quick=yes MINUTES=2.7; echo $(end_after 5) $(end_after 100) $(end_after 120)')"
 equal "in full most of the time is left to the rows" "1620 1620 1734" \
     "$(with_parts 'MINUTES=27; echo $(end_after 5) $(end_after 480) $(end_after 600)')"
+# Rows that shell functions stand for: one that is measured, one that breaks, one for which there is no time.
+equal "every row is in the table and in the JSON" "1 sound:null broken:FAILED: see the notes late:left out" \
+    "$(with_parts 'start_pwcd() { :; }; row_broken() { false; }
+        row_sound() { row sound sound --run ours "echo v 1" --goal "v - <= 1"; }
+        BIN=$2 ROUNDS=1 MINUTES=1 SEATS=2 STEPS=9 PREPARED=0 failed=0
+        touch rows.jsonl table.tsv growth.tsv notes.txt machine.txt
+        NAMES=(sound broken) WEIGHTS=(1 1) END=$((SECONDS + 60)); exec 3>&1 >/dev/null 2>&1; run_rows; exec >&3 2>&1
+        NAMES=(late) WEIGHTS=(1) END=0; run_rows >/dev/null
+        [[ $(cat notes.txt) == "broken: could not be run to its end"*"late: left out"* ]] || cat notes.txt
+        write_json >json; jq -e . json >/dev/null || cat json
+        echo "$failed" $(jq -r ".rows[] | \"\(.row):\(.failure)\"" json)
+        [[ $(cut -f 1,11 table.tsv | tr "\t\n" ": ") == "sound:unsure broken:FAILED: see the notes late:left out " ]] || cat table.tsv')"
 equal "rows by patterns, also where files have such names" "blur blur.png" \
     "$(with_parts 'touch blur.none; only="blu*,none" ROWS="
 empty 1 1
