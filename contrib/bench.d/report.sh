@@ -53,7 +53,8 @@ write_json() {
 
 # Under the table: what cut it short, and what its marks mean.
 explain() {
-    awk -F'\t' '$8 != "" && $13 < 0.95 {few = 1} $12 ~ /of/ {cut = 1} $11 ~ /too few/ {short = 1} $12 == "once" {once = 1} END {
+    awk -F'\t' '$4 != "" && $5 != "" && $7 == "" {alone = 1} $8 != "" && $13 < 0.95 {few = 1} $12 ~ /of/ {cut = 1} $11 ~ /too few/ {short = 1} $12 == "once" {once = 1} END {
+        if (alone) print "No ratio: the goal is for our own value, and so is the range; theirs is for scale."
         if (few) print "~, unsure: fewer than six pairs; the range is the smallest and the largest, and no 95 % bound."
         if (short) print "yes, too few pairs: the bound is there, but a goal counts as reached with 15 pairs or more."
         if (once) print "once: what does not scatter, counts and memory, is measured once."

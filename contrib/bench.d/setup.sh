@@ -240,7 +240,7 @@ row() {
     local id=$1 title=$2 before
     shift 2
     before=$(wc -l <"$TMP/table.tsv")
-    "$BIN/bench-pair" --row "$id" --title "$title" --json "$TMP/rows.jsonl" --table "$TMP/table.tsv" \
+    "$BIN/bench-pair" --row "$id" --title "$title" --json "$TMP/rows.jsonl" --table "$TMP/table.tsv" --notes "$TMP/notes.txt" \
         --rounds "$ROUNDS" --budget "$BUDGET" --limit "$LIMIT" "$@" || failed=1
     tail -n +$((before + 1)) "$TMP/table.tsv" | format_lines
 }

@@ -2,7 +2,7 @@
  * pair.c - bench-pair: runs our program and others in turn, on the same work, and says what the ratios are.
  *
  *   bench-pair --row ID --title TEXT (--rounds N [--warm N] | --once) [--budget SECONDS] [--limit SECONDS]
- *              [--check COMMAND] --json FILE --table FILE
+ *              [--check COMMAND] --json FILE --table FILE [--notes FILE]
  *              --run NAME COMMAND... [--absent NAME REASON]... --goal "METRIC PEER <= VALUE"...
  *
  * A round runs every side once; each order is followed by its reverse, then turns by one, so that nobody is
@@ -106,7 +106,7 @@ static bool row_option(struct row *row, const char *option, char ***at)
 int main(int argc, char **argv)
 {
     static struct row row = {.rounds = 15, .warm = 1, .budget = 1e9, .limit = 600};
-    FILE *json = NULL, *table = NULL;
+    FILE *json = NULL, *table = NULL, *notes = NULL;
     (void)argc;
     for (char **at = argv + 1; *at != NULL;) {
         const char *option = next(&at);
@@ -116,6 +116,8 @@ int main(int argc, char **argv)
             json = append_to(next(&at));
         else if (strcmp(option, "--table") == 0)
             table = append_to(next(&at));
+        else if (strcmp(option, "--notes") == 0)
+            notes = append_to(next(&at));
         else if (strcmp(option, "--goal") == 0)
             add_goal(&row, next(&at));
         else if (strcmp(option, "--run") == 0) {
@@ -131,6 +133,10 @@ int main(int argc, char **argv)
         bench_fail("--row, --title, --run, --json and --table must be given");
     row_run(&row);
     row_report(&row, json, table);
+    if (notes != NULL)
+        row_notes(&row, notes);
+    if (notes != NULL && fclose(notes) != 0)
+        bench_fail("notes: %m");
     fclose(json);
     return fclose(table) == 0 && row.failure == NULL ? 0 : 1;
 }

@@ -51,5 +51,7 @@ struct metric *side_metric(struct side *s, const char *key); /* NULL: none */
 void row_run(struct row *row);
 /* pair_report.c: one JSON object, and a line of the table for each goal. */
 void row_report(struct row *row, FILE *json, FILE *table);
+/* A line for each peer that has no figure. */
+void row_notes(struct row *row, FILE *notes);
 
 #endif

@@ -8,9 +8,10 @@
 enum outcome { FAILED, UNKNOWN, UNSURE, NO, TOO_FEW, YES };
 
 struct verdict {
-    const struct side *peer; /* NULL: our value itself */
+    const struct side *peer;   /* NULL: our value itself */
+    const struct side *beside; /* no peer, but shown beside ours; NULL: none */
     struct stats ours, theirs, ratio;
-    bool known, reached, has_theirs;
+    bool known, reached;
     const char *why_not; /* unknown */
     enum outcome outcome;
     char word[96]; /* what the table says */
@@ -32,12 +33,16 @@ static void judge_against(struct verdict *v, struct row *row, const struct goal 
     v->why_not = peer->absent != NULL ? peer->absent : "not measured";
     if (peer->absent != NULL || ours == NULL || theirs == NULL || ours->n != theirs->n)
         return;
-    for (size_t i = 0; i < ours->n; i++)
+    for (size_t i = 0; i < ours->n; i++) {
+        v->why_not = "their value is 0"; /* there is no ratio to that */
+        if (theirs->values[i] == 0)
+            return;
         ratio[i] = ours->values[i] / theirs->values[i];
+    }
     v->ours = stats_of_copy(ours);
     v->theirs = stats_of_copy(theirs);
     v->ratio = stats_of(ratio, ours->n);
-    v->known = v->has_theirs = true;
+    v->known = true;
     v->reached = stats_reaches(&v->ratio, g->at_most, g->value);
 }
 
@@ -53,7 +58,7 @@ static void judge_alone(struct verdict *v, struct row *row, const struct goal *g
     m = row->nsides > 1 && row->sides[1].absent == NULL ? side_metric(&row->sides[1], g->metric) : NULL;
     if (m != NULL) {
         v->theirs = stats_of_copy(m);
-        v->has_theirs = true;
+        v->beside = &row->sides[1];
     }
     v->reached = stats_reaches(&v->ratio, g->at_most, g->value);
 }
@@ -164,7 +169,9 @@ static void put_goal(FILE *f, const struct goal *g, const struct verdict *v)
         put_stats(f, "ours", &v->ours);
         put_stats(f, v->peer != NULL ? "ratio" : "value", &v->ratio);
     }
-    if (v->has_theirs)
+    if (v->beside != NULL)
+        fprintf(f, ",\"beside\":\"%s\"", v->beside->name);
+    if (v->known && (v->peer != NULL || v->beside != NULL))
         put_stats(f, "theirs", &v->theirs);
     fputc('}', f);
 }
@@ -180,7 +187,7 @@ static void put_numbers(FILE *f, const struct row *row, const struct verdict *v)
 {
     put_number(f, v->ours.median);
     fputc('\t', f);
-    if (v->has_theirs)
+    if (v->peer != NULL || v->beside != NULL)
         put_number(f, v->theirs.median);
     fputc('\t', f);
     if (v->peer != NULL)
@@ -208,7 +215,8 @@ static void put_pairs(FILE *f, const struct row *row)
 /* row, title, metric, peer, ours, theirs, ratio, low, high, goal, verdict, pairs, coverage: between tabs */
 static void put_line(FILE *f, const struct row *row, const struct goal *g, const struct verdict *v)
 {
-    const char *peer = v->peer != NULL ? v->peer->name : g->peers;
+    const struct side *shown = v->peer != NULL ? v->peer : v->beside;
+    const char *peer = shown != NULL ? shown->name : g->peers;
     fprintf(f, "%s\t%s\t%s\t%s\t", row->id, row->title, g->metric, peer);
     if (v->known && row->failure == NULL)
         put_numbers(f, row, v);
@@ -217,6 +225,20 @@ static void put_line(FILE *f, const struct row *row, const struct goal *g, const
     fprintf(f, "\t%s %.6g\t%s\t", g->at_most ? "<=" : ">=", g->value, v->word);
     put_pairs(f, row);
     fprintf(f, "\t%.4f\n", v->known ? v->ratio.coverage : 0);
+}
+
+/* A peer that is not there is missing for the whole row, also where another stands for it ("vips1+vips2"). */
+void row_notes(struct row *row, FILE *notes)
+{
+    for (struct side *s = row->sides + 1; s < row->sides + row->nsides; s++) {
+        if (s->absent == NULL)
+            continue;
+        const struct metric *wall = side_metric(s, "wall");
+        fprintf(notes, "%s: without %s: %s", row->id, s->name, s->absent);
+        if (wall != NULL)
+            fprintf(notes, " (rounds before that: %zu)", wall->n);
+        fputc('\n', notes);
+    }
 }
 
 void row_report(struct row *row, FILE *json, FILE *table)

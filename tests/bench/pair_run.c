@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -125,7 +126,7 @@ static void run_side(struct row *row, struct side *s)
         return;
     add_value(s, "wall", wall);
     for (char *line = strtok(out, "\n"); line != NULL; line = strtok(NULL, "\n"))
-        if (sscanf(line, "%31s %lf", key, &value) == 2)
+        if (sscanf(line, "%31s %lf", key, &value) == 2 && isfinite(value))
             add_value(s, key, value);
 }
 
