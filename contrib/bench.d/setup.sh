@@ -110,8 +110,6 @@ calibrate() {
     start_pwcd
     stop_all
     STEPS=$("$BIN/bench-omp" calibrate 10000)
-    printf 'A chunk of about 10 us is %s steps of arithmetic. %s rounds a row, %s minutes at most.\n' "$STEPS" "$ROUNDS" \
-        "$MINUTES"
 }
 
 # ---- the machine ----
@@ -137,10 +135,15 @@ describe_machine() {
         printf 'peers     libvips-tools %s, gearman-job-server %s, python3 %s, numpy %s, parallel %s\n' \
             "$(version_of libvips-tools)" "$(version_of gearman-job-server)" "$(version_of python3)" \
             "$(version_of python3-numpy)" "$(version_of parallel)"
-        printf 'settings  %s; load before %s\n' "${quick:+quick, }$ROUNDS rounds, defaults of pwcd" "$(cut -d ' ' -f 1-3 /proc/loadavg)"
+        printf 'settings  %s rounds, %s minutes at most, defaults of pwcd, %s seats, OMP_NUM_THREADS=%s, ' \
+            "${quick:+quick, }$ROUNDS" "$MINUTES" "$SEATS" "$OMP_NUM_THREADS"
+        printf 'vipsN: VIPS_CONCURRENCY=N\n'
+        printf 'chunk     %s steps of arithmetic are about 10 us\n' "$STEPS"
+        printf 'files     pictures, scratch and results are on %s\n' "$(df --output=fstype "$TMP" | tail -n 1)"
+        printf 'load      %s before anything was built or run\n' "$load_before"
     } | tee "$TMP/machine.txt"
-    awk '$1 > 0.5 {print "note      others use this machine: absolute times are worth little, ratios something"}' \
-        /proc/loadavg | tee -a "$TMP/machine.txt"
+    awk '$1 > 0.5 {print "note      this machine was not idle before: absolute times are worth little, ratios something"}' \
+        <<<"$load_before" | tee -a "$TMP/machine.txt"
 }
 
 # ---- rows ----
