@@ -183,7 +183,7 @@ note() { # something that the reader of the results has to know
 # no_result ROW WHY: a row with nothing else to show stands in the table and in the JSON all the same
 no_result() {
     printf '%s\t%s\t\t\t\t\t\t\t\t\t%s\t\t0\n' "$1" "$1" "$2" >>"$TMP/table.tsv"
-    printf '{"row":"%s","failure":"%s"}\n' "$1" "$2" >>"$TMP/rows.jsonl"
+    printf '{"row":"%s","failure":"%s","sides":[],"goals":[]}\n' "$1" "$2" >>"$TMP/rows.jsonl"
     failed=1
 }
 
