@@ -481,6 +481,7 @@ int trace_write(struct trace *t, int fd)
     put(w, "{\"displayTimeUnit\":\"ms\",\"otherData\":{\"schema\":\"pwc.trace/1\",\"op\":\"");
     put(w, t->op);
     put_field(w, "\",\"job\":", t->job);
+    put_field(w, ",\"base_ns\":", t->base);
     put_field(w, ",\"records\":", t->n);
     put_field(w, ",\"records_dropped\":", t->dropped);
     put_field(w, ",\"chunks_without_record\":", unrecorded(t));

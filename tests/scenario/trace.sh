@@ -53,6 +53,18 @@ test_each_chunk_is_there_once() {
     files_are t.json
 }
 
+# So that what others saw at the same clock can be put beside it: of two jobs one comes after the other, and neither is
+# later than the machine's uptime, which runs on while that clock stands still.
+test_times_have_a_base() {
+    run_ok fault.none n=10 --trace first.json
+    run_ok fault.none n=10 --trace second.json
+    jq -es --argjson up "$(cut -d ' ' -f 1 /proc/uptime)" 'map(.otherData.base_ns as $base | [.traceEvents[] |
+        select(.ph != "M") | .ts] | [$base + min * 1000, $base + max * 1000]) | .[0][0] > 0 and .[0][1] < .[1][0] and
+        .[1][1] <= ($up + 0.01) * 1e9' first.json second.json >/dev/null ||
+        fail "not one after the other: $(jq -c .otherData.base_ns first.json second.json)"
+    files_are first.json second.json
+}
+
 test_short_chunks_share_records() {
     run_ok noop n=10000000 --trace t.json --json
     well_formed t.json
