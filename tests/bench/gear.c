@@ -91,9 +91,14 @@ static void run_tasks(gearman_client_st *c, size_t n)
         bench_fail("%zu of %zu tasks were done", done, n);
 }
 
-static int flood_child(in_port_t port, size_t n)
+/* Says that it is connected and warm, waits for the word, runs its tasks: as ours does (client_jobs.c). */
+static int flood_child(in_port_t port, size_t n, int go, int ready)
 {
+    char byte = 0;
     gearman_client_st *c = client(port);
+    run_tasks(c, WARM);
+    if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 1)
+        return 1;
     run_tasks(c, n);
     gearman_client_free(c);
     return 0;
@@ -101,15 +106,25 @@ static int flood_child(in_port_t port, size_t n)
 
 static int flood(in_port_t port, size_t n, size_t clients)
 {
-    int status;
-    double start = bench_now();
+    int go[2], ready[2], status;
+    char byte = 0;
+    if (pipe(go) < 0 || pipe(ready) < 0)
+        bench_fail("pipe: %m");
     for (size_t i = 0; i < clients; i++) {
         pid_t pid = fork();
         if (pid < 0)
             bench_fail("fork: %m");
         if (pid == 0)
-            _exit(flood_child(port, n));
+            _exit(flood_child(port, n, go[0], ready[1]));
     }
+    close(ready[1]); /* a child that fails must not leave us waiting */
+    for (size_t i = 0; i < clients; i++)
+        if (read(ready[0], &byte, 1) != 1)
+            bench_fail("a client failed");
+    double start = bench_now();
+    for (size_t i = 0; i < clients; i++)
+        if (write(go[1], &byte, 1) != 1)
+            bench_fail("pipe: %m");
     for (size_t i = 0; i < clients; i++)
         if (wait(&status) < 0 || status != 0)
             bench_fail("a client failed");
