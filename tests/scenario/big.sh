@@ -49,6 +49,37 @@ test_one_gigapixel_at_a_tenth_in_place() {
     blur_within 10000 512
 }
 
+# The largest that any stage has had in memory at once, pages of files included, in MiB.
+peak_of_a_stage() {
+    local pid
+    for pid in $(stage_pids '.role != "nursery"'); do
+        awk '$1 == "VmHWM:" {print int($2 / 1024)}' "/proc/$pid/status"
+    done | sort -n | tail -n 1
+}
+
+# long_within MIB [OPTIONS]: 343 MiB of pixels, narrow and tall, of which a strip needs 25. They are less than a window,
+# so that no raster is given back, and one worker reads them all.
+long_within() {
+    local peak
+    need_vips
+    [[ -z $SANITIZED ]] || skip "what was freed is kept for a while, and each byte has its shadow"
+    start_pwcd --workers 1
+    vips black "in.tif${2-}" 4000 90000
+    run_ok image.resize in.tif -o out.tif scale=0.02
+    until_true "a worker that is done" a_stage '.role == "parked"'
+    peak=$(peak_of_a_stage)
+    note "largest process: $peak MiB"
+    [[ $peak -gt 10 && $peak -le $1 ]] || fail "a stage had $peak MiB in memory, allowed are $1"
+}
+
+test_a_long_picture_in_place_leaves_the_map() {
+    long_within 100
+}
+
+test_a_long_raster_leaves_the_map() {
+    long_within 100 "[tile]"
+}
+
 test_thirty_thousand_square() {
     [[ -n ${PWC_BIG-} ]] || skip "takes minutes and 10 GB of disk; PWC_BIG=1 runs it"
     blur_within 30000 512 "[tile]"

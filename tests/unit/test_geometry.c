@@ -1,6 +1,7 @@
 /* test_geometry.c - the pure part of cutting: fits, grids, needs. Random demands, with borders as libvips
  * clips. */
 #include <math.h>
+#include <string.h>
 
 #include "tests/unit/runner.h"
 #include "worker/ops/image_geometry.h"
@@ -93,6 +94,95 @@ START_TEST(a_blur_slides)
 }
 END_TEST
 
+/* ---- what a worker has mapped ---- */
+
+#define PAGE  4096u
+#define BLOCK 16u /* pages that come with the one that is asked for */
+#define STEP  (1u << 17)
+
+struct mapped {
+    uintptr_t begin;
+    size_t pages;
+    bool *there;
+};
+
+static void touch(struct mapped *m, uintptr_t from, uintptr_t to)
+{
+    for (uintptr_t p = from / PAGE / BLOCK * BLOCK; p * PAGE < to; p++)
+        if (p * PAGE >= m->begin && p * PAGE - m->begin < m->pages * PAGE)
+            m->there[p - m->begin / PAGE] = true;
+}
+
+static void leave(struct mapped *m, uintptr_t from, uint64_t bytes)
+{
+    ck_assert_uint_eq(from % PAGE, 0);
+    ck_assert_uint_ge(from, m->begin);
+    ck_assert_uint_le(from + bytes, m->begin + m->pages * PAGE);
+    memset(m->there + (from - m->begin) / PAGE, 0, bytes / PAGE);
+}
+
+static uintptr_t lowest(const struct mapped *m)
+{
+    for (size_t i = 0; i < m->pages; i++)
+        if (m->there[i])
+            return m->begin + i * PAGE;
+    return UINTPTR_MAX;
+}
+
+/* One of several workers; now and then it is given a chunk of somebody who died. */
+static void walk(const struct model *m, const struct geometry *g, struct mapped *pages, uint32_t line)
+{
+    struct trail t = {.map = pages->begin,
+                      .pixels = pages->begin + rnd(2 * PAGE),
+                      .line = line,
+                      .step = STEP,
+                      .left = UINTPTR_MAX};
+    for (uint64_t c = rnd(3); c < g->chunks;
+         c = rnd(9) == 0 ? c - MIN(c, (uint64_t)rnd(6)) : c + 1 + rnd(2)) {
+        struct demand d = ask(m, g, (uint32_t)(c * g->rows), geometry_rows_of(g, c)), next = {0};
+        uintptr_t from = 0, top = t.pixels + (uint64_t)d.top * line;
+        if (d.bottom > 0)
+            touch(pages, top, t.pixels + (uint64_t)d.bottom * line);
+        uint64_t bytes = geometry_leave(g, &t, c, &from);
+        if (bytes > 0)
+            leave(pages, from, bytes);
+        if (c + 1 < g->chunks)
+            next = ask(m, g, (uint32_t)((c + 1) * g->rows), geometry_rows_of(g, c + 1));
+        if (bytes > 0 && next.bottom > 0)
+            ck_assert_uint_le(from + bytes, t.pixels + (uint64_t)next.top * line);
+        ck_assert_uint_gt(lowest(pages), t.pixels + geometry_unneeded(g, c + 1) * line - STEP);
+    }
+}
+
+START_TEST(passed_rows_leave_the_map)
+{
+    for (int i = 0; i < 200; i++) {
+        struct geometry g = {.in_rows = 1000 + rnd(3000), .out_width = 1, .out_rows = 500 + rnd(3000)};
+        struct model m = {.slope = (double)g.in_rows / g.out_rows, .above = rnd(40), .below = rnd(40)};
+        uint32_t line = 1 + rnd(5000), margin = fit(&m, &g);
+        ck_assert(!g.all);
+        geometry_cut(&g, line, margin, 1 + rnd(1u << 17));
+        struct mapped pages = {.begin = (1000 + rnd(100)) * (uintptr_t)PAGE,
+                               .pages = (uint64_t)g.in_rows * line / PAGE + 3};
+        pages.there = calloc(pages.pages, sizeof *pages.there);
+        walk(&m, &g, &pages, line);
+        free(pages.there);
+    }
+}
+END_TEST
+
+/* Whoever needs the whole picture for every strip keeps it. */
+START_TEST(what_all_need_stays_mapped)
+{
+    struct geometry g = {.in_rows = 5000, .out_width = 1, .out_rows = 5000, .all = true};
+    struct trail t = {.map = PAGE, .pixels = PAGE + 8, .line = 3000, .step = STEP, .left = UINTPTR_MAX};
+    uintptr_t from;
+    geometry_cut(&g, 3000, 0, 50000);
+    for (uint64_t c = 0; c < g.chunks; c++)
+        ck_assert_uint_eq(geometry_leave(&g, &t, c, &from), 0);
+}
+END_TEST
+
 START_TEST(a_flip_needs_all)
 {
     struct geometry g = {.in_rows = 5000, .out_width = 1, .out_rows = 5000};
@@ -174,6 +264,8 @@ int main(void)
     TCase *t = tcase_create("geometry");
     tcase_add_test(t, lines_are_covered);
     tcase_add_test(t, a_blur_slides);
+    tcase_add_test(t, passed_rows_leave_the_map);
+    tcase_add_test(t, what_all_need_stays_mapped);
     tcase_add_test(t, a_flip_needs_all);
     tcase_add_test(t, steps_need_all);
     tcase_add_test(t, strips_stay_small);

@@ -168,6 +168,7 @@ struct img {
     struct img_input in;
     struct img_plan plan;
     struct img_view view;
+    struct trail trail; /* worker */
     VipsImage *second, *out;
     struct img_eval *eval;
     void *mask;  /* planner: the mask file's bytes */
@@ -177,6 +178,8 @@ extern uint64_t img_whole_bytes;  /* rasters up to this size are not cut; tests 
 extern uint64_t img_strip_bytes;  /* aim of a strip's size; tests lower it */
 extern uint64_t img_read_bytes;   /* decoded at a time; tests lower it */
 extern uint64_t img_window_bytes; /* rasters beyond it are windows; tests lower it */
+/* Rows that were passed are given up so many bytes at a time, so that it costs nothing. A power of two. */
+#define IMG_DROP_STEP MIN((uint64_t)4 << 20, img_window_bytes / 8)
 void img_eval_free(struct img_eval *e);
 struct img *img_state(struct op_job *job);
 int img_plan(struct op_job *job, struct op_plan *plan);

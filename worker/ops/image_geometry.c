@@ -141,6 +141,24 @@ uint64_t geometry_ready(const struct geometry *g, uint32_t rows)
     return lo;
 }
 
+/*
+ * Whole steps, by their addresses: the kernel maps the neighbours of a page that is asked for, in blocks of
+ * which a step holds a whole number, so nothing of what was left is mapped again from above.
+ */
+uint64_t geometry_leave(const struct geometry *g, struct trail *t, uint64_t chunk, uintptr_t *ret_from)
+{
+    uintptr_t from = t->pixels + geometry_unneeded(g, chunk) * t->line;
+    uintptr_t to = t->pixels + geometry_unneeded(g, chunk + 1) * t->line;
+    from = MAX(from - from % t->step, t->map);
+    to -= to % t->step;
+    t->left = MIN(t->left, from); /* a chunk that is tried again has come back here */
+    if (to <= t->left)
+        return 0;
+    *ret_from = t->left;
+    t->left = to;
+    return to - *ret_from;
+}
+
 uint32_t geometry_rows_of(const struct geometry *g, uint64_t chunk)
 {
     uint64_t first = chunk * g->rows;

@@ -41,6 +41,18 @@ uint32_t geometry_need(const struct geometry *g, uint64_t chunk);
 uint32_t geometry_unneeded(const struct geometry *g, uint64_t chunk);
 /* Chunks that can be computed once `rows` input rows are there. */
 uint64_t geometry_ready(const struct geometry *g, uint32_t rows);
+/* How a worker walks through the raster that it has mapped. All but `left` are addresses and sizes that stay.
+ */
+struct trail {
+    uintptr_t map;    /* where the map begins */
+    uintptr_t pixels; /* ... and the raster in it */
+    uint64_t line;    /* bytes a row */
+    uint64_t step;    /* rows are left so many bytes at a time */
+    uintptr_t left;   /* nothing is mapped below; UINTPTR_MAX: nothing at all */
+};
+/* The chunk has been computed: so many bytes from *ret_from on need not stay mapped, because chunks behind it
+ * do not ask for them; 0: none yet. */
+uint64_t geometry_leave(const struct geometry *g, struct trail *t, uint64_t chunk, uintptr_t *ret_from);
 uint32_t geometry_rows_of(const struct geometry *g, uint64_t chunk); /* rows of that chunk */
 /* A plan comes from a process that read hostile data. */
 bool geometry_valid(const struct geometry *g);

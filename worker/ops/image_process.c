@@ -9,8 +9,12 @@
  * the stage's thread waits. On any other thread libvips shares nothing between the branches of an operation,
  * and a region that is asked for less than before computes again what it was asked for before. Each strip
  * gets a fresh region, so that it is a function of its number alone.
+ *
+ * Rows that no later strip needs leave the map: a picture of gigabytes would count as the worker's memory,
+ * page by page as it was read, though it is the kernel's cache.
  */
 #include <string.h>
+#include <sys/mman.h>
 
 #include "worker/ops/image.h"
 
@@ -54,6 +58,11 @@ static int build(struct op_job *job, struct img *s)
     if (!in)
         return img_fail(job, PWC__CODE__CODE_INTERNAL, NULL);
     s->view.limit = s->plan.geo.in_rows;
+    s->trail = (struct trail){.map = (uintptr_t)pixels - s->plan.in_place,
+                              .pixels = (uintptr_t)pixels,
+                              .line = s->plan.line,
+                              .step = IMG_DROP_STEP,
+                              .left = UINTPTR_MAX};
     int r = img_build(job, in, s->second, &s->out, &op);
     g_object_unref(in);
     if (r != 0)
@@ -187,6 +196,16 @@ static int explain(struct op_job *job, struct img *s, uint64_t chunk)
     return op_fail(job, PWC__CODE__CODE_OP, "%s", text);
 }
 
+/* Raster and input are shared maps of files: what leaves stays in the cache, and whoever asks for it again
+ * (a strip that is tried once more) finds it there. */
+static void leave_rows(struct img *s, uint64_t chunk)
+{
+    uintptr_t from;
+    uint64_t bytes = geometry_leave(&s->plan.geo, &s->trail, chunk, &from);
+    if (bytes > 0)
+        (void)madvise((void *)from, bytes, MADV_DONTNEED); /* a wish: without it all goes on */
+}
+
 int img_process(struct op_job *job, uint64_t chunk, void *result)
 {
     struct img *s = job->state;
@@ -200,6 +219,7 @@ int img_process(struct op_job *job, uint64_t chunk, void *result)
     s->view.beyond = false;
     if (eval_ask(s->eval, &strip, s->strip ? s->strip : result) != 0)
         return explain(job, s, chunk);
+    leave_rows(s, chunk);
     if (img_starved(job) < 0)
         return -1;
     if (!s->strip)

@@ -16,8 +16,6 @@
 uint64_t img_read_bytes = 256u << 10;
 /* A raster larger than this is a window: rows that all chunks have passed are given back. */
 uint64_t img_window_bytes = 384u << 20;
-/* Given back at a time, so that punching costs nothing. */
-#define DROP_STEP MIN(4u << 20, img_window_bytes / 8)
 /* In place: how far apart the bytes are whose coming is waited for. */
 #define FETCH_STEP (64u << 10)
 
@@ -103,7 +101,7 @@ static void drop_rows(struct op_job *job, const struct img_plan *plan, struct pr
     if (plan->in_place)
         return; /* it is the client's file */
     uint64_t end = passed(plan, p, rows) * plan->line;
-    end -= end % DROP_STEP;
+    end -= end % IMG_DROP_STEP;
     if (end <= p->dropped)
         return;
     if (fallocate(job->raster_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)p->dropped,
