@@ -54,6 +54,12 @@ static void result_drop(struct assembly *a, struct result *r)
     free(r);
 }
 
+static void drop_all(struct assembly *a)
+{
+    while (!LIST_EMPTY(&a->results))
+        result_drop(a, LIST_FIRST(&a->results));
+}
+
 static void forget_gone(struct assembly *a)
 {
     while (!LIST_EMPTY(&a->gone))
@@ -62,7 +68,7 @@ static void forget_gone(struct assembly *a)
 
 void assembly_free(struct assembly *a)
 {
-    assembly_forget(a);
+    drop_all(a);
     while (!LIST_EMPTY(&a->arenas))
         arena_free(LIST_FIRST(&a->arenas));
     forget_gone(a);
@@ -128,26 +134,37 @@ void arena_free_places(struct arena *arena, uint32_t place, uint32_t n)
     arena->taken &= ~mask(place, n);
 }
 
-void assembly_add(struct assembly *a, struct arena *arena, uint64_t first, uint64_t n, uint32_t place)
+/* Looks for its place from `before` on, one that is in front of it; NULL: from the first. Returns it. */
+static struct result *insert(struct assembly *a, struct result *before, struct result what)
 {
     struct result *r = xcalloc(1, sizeof *r);
-    *r = (struct result){.first = first, .n = n, .arena = arena, .place = place};
-    struct result *at, *before = NULL;
-    LIST_FOREACH(at, &a->results, link)
-    {
-        if (at->first > first)
-            break;
+    struct result *at = before != NULL ? LIST_NEXT(before, link) : LIST_FIRST(&a->results);
+    *r = what;
+    for (; at != NULL && at->first <= r->first; at = LIST_NEXT(at, link))
         before = at;
-    }
     if (before == NULL)
         LIST_INSERT_HEAD(&a->results, r, link);
     else
         LIST_INSERT_AFTER(before, r, link);
+    return r;
+}
+
+void assembly_add(struct assembly *a, struct arena *arena, uint64_t first, uint64_t n, uint32_t place)
+{
+    insert(a, NULL, (struct result){.first = first, .n = n, .arena = arena, .place = place});
 }
 
 void assembly_add_hole(struct assembly *a, uint64_t chunk)
 {
     assembly_add(a, NULL, chunk, 1, 0);
+}
+
+static void add_holes(struct assembly *a, const struct iset *bad, uint64_t upto)
+{
+    struct result *last = NULL;
+    for (size_t i = 0; i < bad->n; i++)
+        for (uint64_t c = bad->ranges[i].from; c < MIN(bad->ranges[i].to, upto); c++)
+            last = insert(a, last, (struct result){.first = c, .n = 1});
 }
 
 static const struct result *result_at(const struct assembly *a, uint64_t chunk)
@@ -195,7 +212,7 @@ bool assembly_absorbed(struct assembly *a, uint64_t upto)
     return true;
 }
 
-void assembly_restart(struct assembly *a)
+static void begin_again(struct assembly *a)
 {
     struct arena *arena;
     LIST_FOREACH(arena, &a->arenas, link)
@@ -206,10 +223,29 @@ void assembly_restart(struct assembly *a)
     a->sent = a->absorbed = 0;
 }
 
-void assembly_forget(struct assembly *a)
+/* By ranges: how many chunks there are is a stage's word. */
+void assembly_restart(struct assembly *a, struct ledger *l)
 {
-    while (!LIST_EMPTY(&a->results))
-        result_drop(a, LIST_FIRST(&a->results));
+    uint64_t at = 0, upto = a->absorbed;
+    const struct result *r;
+    begin_again(a);
+    LIST_FOREACH(r, &a->results, link)
+    {
+        if (r->first >= upto)
+            break;
+        ledger_forget(l, at, r->first);
+        at = r->first + r->n;
+    }
+    ledger_forget(l, at, upto);
+    add_holes(a, &l->bad, upto);
+}
+
+void assembly_rewind(struct assembly *a, struct ledger *l)
+{
+    begin_again(a);
+    drop_all(a);
+    ledger_rewind(l);
+    add_holes(a, &l->bad, l->total);
 }
 
 bool assembly_full(const struct assembly *a, uint32_t seats)

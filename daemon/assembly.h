@@ -12,7 +12,7 @@
 
 #include <sys/queue.h>
 
-#include "daemon/iset.h"
+#include "daemon/ledger.h"
 
 #define ARENA_PLACES   64u
 #define ORPHANS_A_SEAT 2u /* arenas of stages that are gone, before those that follow have to wait */
@@ -71,10 +71,11 @@ void assembly_remove_hole(struct assembly *a, uint64_t chunk);
 const struct result *assembly_next(struct assembly *a, uint64_t *ret_first, uint64_t *ret_n);
 /* False: the consumer claims more than it was given. */
 bool assembly_absorbed(struct assembly *a, uint64_t upto);
-/* A new consumer starts from nothing: everything that still lies in arenas is to be sent again. */
-void assembly_restart(struct assembly *a);
-/* Drops everything that waits: it will be computed again. */
-void assembly_forget(struct assembly *a);
+/* A new consumer starts from nothing: what still lies in arenas is to be sent again, what was absorbed and
+ * does not to be computed again, and what was given up is a hole again. */
+void assembly_restart(struct assembly *a, struct ledger *l);
+/* The producer starts from nothing, too: everything is to be computed again. */
+void assembly_rewind(struct assembly *a, struct ledger *l);
 /* Stages that are gone have left so many results that others would only leave more. */
 bool assembly_full(const struct assembly *a, uint32_t seats);
 /* An arena that the present consumer knows and nobody needs any more; each is told once. */

@@ -145,15 +145,12 @@ void ledger_rewind(struct ledger *l)
 
 void ledger_forget(struct ledger *l, uint64_t from, uint64_t to)
 {
-    for (;;) {
-        const struct range *r = iset_after(&l->done, from);
-        if (r == NULL || r->from >= to)
-            return;
-        uint64_t a = MAX(r->from, from), b = MIN(r->to, to);
-        iset_remove(&l->done, a, b);
-        l->redone += b - a;
-        put_waiting(l, a, b);
-    }
+    const struct range *r = iset_after(&l->done, from);
+    if (r == NULL || from >= to)
+        return;
+    for (size_t i = (size_t)(r - l->done.ranges); i < l->done.n && l->done.ranges[i].from < to; i++)
+        put_waiting(l, MAX(l->done.ranges[i].from, from), MIN(l->done.ranges[i].to, to));
+    l->redone += iset_remove(&l->done, from, to);
 }
 
 static struct charge *charge_of(struct ledger *l, uint64_t chunk)

@@ -153,35 +153,19 @@ static void lost_chunks(struct job *j, struct stage *s)
     }
 }
 
-/* A windowed raster has given its beginning back: the producer starts again with the consumer. */
-static void rewind_all(struct job *j)
+/* The next consumer starts from nothing. A windowed raster has given its beginning back: there the producer
+ * starts again with it. */
+static void consumer_restarts(struct job *j)
 {
-    assembly_forget(&j->assembly);
-    ledger_rewind(&j->ledger);
-    for (size_t i = 0; i < j->ledger.bad.n; i++)
-        for (uint64_t c = j->ledger.bad.ranges[i].from; c < j->ledger.bad.ranges[i].to; c++)
-            assembly_add_hole(&j->assembly, c);
+    trace_restart(j);
+    if (!j->windowed) {
+        assembly_restart(&j->assembly, &j->ledger);
+        return;
+    }
+    assembly_rewind(&j->assembly, &j->ledger);
     j->produced = false;
     if (j->producer != NULL)
         stage_kill(j->producer, PWC__CODE__CODE_OK, "its job starts again");
-}
-
-/* The next consumer starts from nothing: what lies in arenas is sent again, what was absorbed computed again.
- */
-static void consumer_restarts(struct job *j)
-{
-    uint64_t absorbed = j->assembly.absorbed;
-    trace_restart(j);
-    assembly_restart(&j->assembly);
-    if (j->windowed) {
-        rewind_all(j);
-        return;
-    }
-    for (uint64_t c = 0; c < absorbed; c++)
-        if (iset_has(&j->ledger.bad, c))
-            assembly_add_hole(&j->assembly, c);
-        else if (!assembly_holds(&j->assembly, c))
-            ledger_forget(&j->ledger, c, c + 1);
 }
 
 void flow_role_lost(struct job *j, enum lease_kind role, const struct death *x)

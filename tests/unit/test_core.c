@@ -300,6 +300,8 @@ END_TEST
 
 /* ---- assembly ---- */
 
+static struct ledger none; /* of no chunk */
+
 static struct arena *new_arena(struct assembly *a, uint64_t id, uint64_t places)
 {
     int fd;
@@ -382,7 +384,7 @@ START_TEST(assembly_says_which_arenas_are_gone)
     ck_assert_uint_eq(id, 7);
     ck_assert(!assembly_gone(&a, &id));
     ck_assert(assembly_absorbed(&a, 3));
-    assembly_restart(&a); /* who had it mapped is dead */
+    assembly_restart(&a, &none); /* who had it mapped is dead */
     ck_assert(!assembly_gone(&a, &id));
     arena_release(&a, z); /* nobody was ever told of it */
     ck_assert(!assembly_gone(&a, &id));
@@ -404,9 +406,79 @@ START_TEST(assembly_a_retried_first_chunk_always_finds_room)
     ck_assert_uint_eq(arena_take(&a, x, 0, 1, &p), 1);
     assembly_add(&a, x, 0, 1, p);
     ck_assert_ptr_nonnull(assembly_next(&a, &first, &n));
-    assembly_restart(&a);
+    assembly_restart(&a, &none);
     ck_assert_ptr_nonnull(assembly_next(&a, &first, &n));
     ck_assert_uint_eq(first, 0);
+    assembly_free(&a);
+}
+END_TEST
+
+#define MANY (1ull << 40)
+
+/* Every 7th of the first 70 chunks was given up; of the four behind MANY, which lie in an arena, two were
+ * absorbed, and so was all before them. */
+static void absorb_many(struct assembly *a, struct ledger *l)
+{
+    const struct budget once = {0};
+    struct arena *x = new_arena(a, 1, 64);
+    uint64_t first, n;
+    uint32_t p;
+    ledger_init(l, 2 * MANY, MANY + 4);
+    ck_assert_uint_eq(ledger_take(l, 2 * MANY, &first), MANY + 4);
+    for (uint64_t c = 7; c <= 70; c += 7) {
+        ck_assert(!ledger_charge(l, c, CAUSE_ERROR, &once));
+        assembly_add_hole(a, c);
+    }
+    for (uint64_t c = 0; c <= 70; c += 7)
+        ck_assert(ledger_report(l, c == 0 ? 0 : c + 1, c < 70 ? c + 7 : MANY + 4));
+    ck_assert_uint_eq(arena_take(a, x, MANY, 4, &p), 4);
+    assembly_add(a, x, MANY, 4, p);
+    a->sent = MANY; /* one by one would take years */
+    ck_assert(assembly_absorbed(a, MANY));
+    ck_assert_ptr_nonnull(assembly_next(a, &first, &n));
+    ck_assert(assembly_absorbed(a, MANY + 2));
+}
+
+START_TEST(a_consumer_of_many_chunks_starts_again_at_once)
+{
+    struct assembly a;
+    struct ledger l;
+    uint64_t first, n;
+    assembly_init(&a, 8);
+    absorb_many(&a, &l);
+    assembly_restart(&a, &l);
+    ck_assert_uint_eq(l.done.count, 4); /* these still lie there */
+    ck_assert_uint_eq(l.bad.count, 10);
+    ck_assert_uint_eq(ledger_waiting(&l), MANY - 10);
+    for (uint64_t c = 0; c < 100; c++)
+        ck_assert(assembly_holds(&a, c) == (c > 0 && c <= 70 && c % 7 == 0));
+    ck_assert_ptr_null(assembly_next(&a, &first, &n));
+    ck_assert_uint_eq(ledger_take(&l, 100, &first), 7);
+    ck_assert_uint_eq(first, 0);
+    a.sent = MANY;
+    ck_assert_ptr_nonnull(assembly_next(&a, &first, &n));
+    ck_assert_uint_eq(n, 4);
+    ledger_free(&l);
+    assembly_free(&a);
+}
+END_TEST
+
+START_TEST(with_its_producer_everything_starts_again)
+{
+    struct assembly a;
+    struct ledger l;
+    uint64_t first;
+    assembly_init(&a, 8);
+    absorb_many(&a, &l);
+    assembly_rewind(&a, &l);
+    ck_assert_uint_eq(l.done.count, 0);
+    ck_assert_uint_eq(ledger_waiting(&l), 0);
+    ck_assert(!assembly_holds(&a, MANY));
+    for (uint64_t c = 0; c < 100; c++)
+        ck_assert(assembly_holds(&a, c) == (c > 0 && c <= 70 && c % 7 == 0));
+    ledger_set_ready(&l, MANY);
+    ck_assert_uint_eq(ledger_take(&l, 100, &first), 7);
+    ledger_free(&l);
     assembly_free(&a);
 }
 END_TEST
@@ -436,5 +508,7 @@ int main(void)
     tcase_add_test(t, assembly_hands_out_in_order);
     tcase_add_test(t, assembly_says_which_arenas_are_gone);
     tcase_add_test(t, assembly_a_retried_first_chunk_always_finds_room);
+    tcase_add_test(t, a_consumer_of_many_chunks_starts_again_at_once);
+    tcase_add_test(t, with_its_producer_everything_starts_again);
     return run_suite(s);
 }
