@@ -134,18 +134,26 @@ static bool results_are_late(const struct job *j, const struct lease *l)
 
 enum claim { CLAIM_TRUE, CLAIM_LATE, CLAIM_LIE };
 
+/* Who stops before the end has an error to tell, or was told to: its job ends, or it was to begin no more
+ * small ones. */
+static bool stops_for_nothing(const struct job *j, const struct lease *l, const Stage__Report *m)
+{
+    return m->code == PWC__CODE__CODE_OK && m->done < l->end - l->first && !l->small &&
+           j->state != PWC__JOB_STATE__JOB_ENDING;
+}
+
 /* A report that covers what its lease no longer holds is late: it is dropped whole, and what is still held is
- * done again. One that contradicts itself is a lie. Only a final lease can fail with all its chunks done: in
- * finishing. */
+ * done again. One that covers what its lease never held, stops before its end for nothing, or contradicts
+ * itself is a lie. Only a final lease can fail with all its chunks done: in finishing. */
 static enum claim judge(const struct job *j, const struct lease *l, const Stage__Report *m,
                         const struct frame *f)
 {
-    uint64_t held = l->end - l->first;
+    uint64_t held = l->end - l->first, given = l->given_end - l->first;
     bool error = m->code != PWC__CODE__CODE_OK;
-    if (error && m->failed != l->first + m->done)
+    if (m->done > given || (error && m->failed != l->first + m->done) || stops_for_nothing(j, l, m))
         return CLAIM_LIE;
     if (m->done > held || (error && m->done == held && !l->final))
-        return CLAIM_LATE;
+        return held < given ? CLAIM_LATE : CLAIM_LIE;
     if (m->done == held && results_are_late(j, l))
         return CLAIM_LATE;
     if (j->absorb != PWC__ABSORB__ABSORB_FOLDED || (l->final && m->done == held && !error))

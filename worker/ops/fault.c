@@ -150,6 +150,17 @@ static int act_lie(struct op_job *job)
     return stage_send(job->priv->stage, PWC_MSG_REPORT, &m.base, NULL, 0, NULL, 0);
 }
 
+/* A report of more chunks than its lease ever held. */
+static int act_boast(struct op_job *job)
+{
+    struct stage *s = job->priv->stage;
+    Stage__Report m = STAGE__REPORT__INIT;
+    m.job = job->id;
+    m.lease = atomic_load(&s->segment->slots[0].lease);
+    m.done = 1000000;
+    return stage_send(s, PWC_MSG_REPORT, &m.base, NULL, 0, NULL, 0);
+}
+
 __attribute__((noinline)) static int die_deep(int depth)
 {
     volatile int here = depth;
@@ -532,6 +543,7 @@ static const struct op faults[] = {
     FAULT(exit, "Exits"),
     FAULT(garbage, "Writes garbage to the supervisor"),
     FAULT(lie, "Reports a lease it never had"),
+    FAULT(boast, "Reports more chunks than it was given"),
     FAULT(scribble, "Overwrites its segment and dies"),
     FAULT(talk, "Writes much to stderr, then dies deep in calls or returns a long error"),
     FAULT(error, "Returns an error"),
