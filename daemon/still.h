@@ -1,9 +1,9 @@
 /*
  * still.h - does a stage stand still? Pure: what the tick sees of it, ten times a second, goes in.
  *
- * It does when its slot and its CPU time have not moved for STILL_NS and it was not even runnable: it waits
- * in the kernel, for a disk or for whoever serves the file that a client has sent (which may be the client).
- * Whoever computes is seen at once, and so is whoever goes on.
+ * It does when its slot and its CPU time have not moved for STILL_NS and none of its threads was even
+ * runnable: it waits in the kernel, for a disk or for whoever serves the file that a client has sent (which
+ * may be the client). Whoever computes is seen at once, and so is whoever goes on.
  */
 #ifndef PWC_STILL_H
 #define PWC_STILL_H

@@ -1,7 +1,6 @@
 /* tick.c - see tick.h. A chunk's age is read off its slot: no message and no clock read in the stage is
  * needed. */
 #include <malloc.h>
-#include <stdio.h>
 
 #include "daemon/cgroup.h"
 #include "daemon/deaths.h"
@@ -11,6 +10,7 @@
 #include "daemon/job.h"
 #include "daemon/pool.h"
 #include "daemon/pressure.h"
+#include "daemon/procstat.h"
 #include "daemon/session.h"
 #include "daemon/small.h"
 #include "daemon/tick.h"
@@ -21,30 +21,6 @@
 #define TRIM_NS      (2 * NS_PER_S) /* after the last job or client nothing is done any more but this */
 #define STOPPED_NS   NS_PER_S       /* no one needs a stage stopped; a debugger may be quick */
 #define STALL_MEDIAN 10.0           /* as many times as long as a chunk takes here may one stand still */
-
-/* CPU time of a process so far, in clock ticks; 0 when it cannot be read. ret_waits: it is not even runnable;
- * on a crowded machine one that is may get nothing for long. */
-static uint64_t cpu_ticks(pid_t pid, bool *ret_waits)
-{
-    char state = 0;
-    char path[40], text[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    FILE *f = fopen(path, "re");
-    size_t n = f != NULL ? fread(text, 1, sizeof text - 1, f) : 0;
-    if (f != NULL)
-        fclose(f);
-    text[n] = '\0';
-    const char *after = NULL;
-    for (const char *p = text; *p != '\0'; p++)
-        if (*p == ')')
-            after = p;
-    unsigned long user = 0, sys = 0;
-    if (after == NULL ||
-        sscanf(after, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &state, &user, &sys) != 3)
-        state = 0;
-    *ret_waits = state != 'R';
-    return user + sys;
-}
 
 /* How long one chunk, or one step of another role, may take; 0: as long as it likes. Per cent of the median
  * hold for chunks, of which it is, and once there is one. */
@@ -79,7 +55,7 @@ static void watch_stall(const struct job *j, struct stage *s, struct mono now, i
     if (j->d->cfg.stall_timeout == 0 || age < half)
         return;
     bool waits;
-    uint64_t cpu = cpu_ticks(s->pid, &waits);
+    uint64_t cpu = procstat_cpu(s->pid, &waits);
     if (cpu != l->seen_cpu || !waits) {
         l->seen_cpu = cpu; /* it computes: long is not stuck */
         l->stall_since = now;
@@ -151,7 +127,7 @@ static void watch_still(struct stage *s, struct mono now)
     if (!could_go_on(s->job, &s->lease)) {
         s->still = (struct still){0};
     } else if (still_there(&s->still, s->lease.id, stage_slot_chunk(s), stage_slot_done(s), now.ns)) {
-        uint64_t cpu = cpu_ticks(s->pid, &waits);
+        uint64_t cpu = procstat_cpu(s->pid, &waits);
         still_waits(&s->still, cpu, waits, now.ns);
     }
     /* Who waits for pages waits, too: others would make that worse. */

@@ -1,0 +1,116 @@
+/* test_procstat.c - CPU time and states of processes, and of threads behind a first one that waits. */
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/procstat.h"
+#include "tests/unit/runner.h"
+
+START_TEST(reads_the_kernels_text)
+{
+    char state;
+    uint64_t ticks;
+    ck_assert(procstat_parse("17 (a) R) ) S 1 17 17 0 -1 4194304 11 12 13 14 30 12 0 0 20 0 3 0 99\n", &state,
+                             &ticks));
+    ck_assert_int_eq(state, 'S');
+    ck_assert_uint_eq(ticks, 42);
+    ck_assert(!procstat_parse("", &state, &ticks));
+    ck_assert(!procstat_parse("17 (a", &state, &ticks));
+    ck_assert(!procstat_parse("17 (a) S 1 17", &state, &ticks));
+}
+END_TEST
+
+START_TEST(who_is_gone_waits)
+{
+    bool waits = false;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    ck_assert_uint_eq(procstat_cpu(pid, &waits), 0);
+    ck_assert(waits);
+}
+END_TEST
+
+/* ---- a process whose first thread waits for another one ---- */
+
+enum phase { BEGINS, SPINS, SLEEPS };
+
+static _Noreturn void wait_for_ever(void)
+{
+    for (;;)
+        pause();
+}
+
+static void *spin(void *arg)
+{
+    _Atomic int *phase = arg;
+    atomic_store(phase, SPINS);
+    while (atomic_load(phase) == SPINS)
+        ;
+    wait_for_ever();
+}
+
+static pid_t start(_Atomic int *phase)
+{
+    pthread_t thread;
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (pthread_create(&thread, NULL, spin, phase) != 0)
+        _exit(1);
+    wait_for_ever();
+}
+
+static bool first_thread_sleeps(pid_t pid)
+{
+    char path[48], text[512], state = 0;
+    uint64_t ticks;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, pid);
+    FILE *f = fopen(path, "re");
+    ck_assert_ptr_nonnull(f);
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    fclose(f);
+    ck_assert(procstat_parse(text, &state, &ticks));
+    return state == 'S';
+}
+
+START_TEST(who_has_a_thread_that_computes_does_not_wait)
+{
+    bool waits = true;
+    _Atomic int *phase = mmap(NULL, sizeof *phase, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(phase, MAP_FAILED);
+    pid_t pid = start(phase);
+    ck_assert_int_gt(pid, 0);
+    while (atomic_load(phase) == BEGINS || !first_thread_sleeps(pid))
+        sched_yield();
+    procstat_cpu(pid, &waits);
+    ck_assert(!waits);
+    while (procstat_cpu(pid, &waits) == 0)
+        sched_yield(); /* a tick of its time has been counted, too */
+    atomic_store(phase, SLEEPS);
+    while (procstat_cpu(pid, &waits), !waits)
+        sched_yield();
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("procstat");
+    TCase *t = tcase_create("procstat");
+    tcase_set_timeout(t, 60);
+    suite_add_tcase(s, t);
+    tcase_add_test(t, reads_the_kernels_text);
+    tcase_add_test(t, who_is_gone_waits);
+    tcase_add_test(t, who_has_a_thread_that_computes_does_not_wait);
+    return run_suite(s);
+}
