@@ -124,6 +124,16 @@ void ledger_suspect(struct ledger *l, uint64_t from, uint64_t to)
     ledger_give_back(l, from, to);
 }
 
+/* What is over keeps none: there may be as many as the job has chunks. */
+static void drop_charges(struct ledger *l, uint64_t from, uint64_t to)
+{
+    size_t at = charge_index(l, from), end = charge_index(l, to);
+    if (at == end)
+        return;
+    memmove(l->charges + at, l->charges + end, (l->ncharges - end) * sizeof *l->charges);
+    l->ncharges -= end - at;
+}
+
 bool ledger_report(struct ledger *l, uint64_t from, uint64_t to)
 {
     if (from == to)
@@ -134,6 +144,7 @@ bool ledger_report(struct ledger *l, uint64_t from, uint64_t to)
     iset_remove(&l->held, from, to);
     iset_add(&l->done, from, to);
     iset_remove(&l->suspect, from, to);
+    drop_charges(l, from, to);
     return true;
 }
 
@@ -168,15 +179,10 @@ static struct charge *charge_of(struct ledger *l, uint64_t chunk)
     return &l->charges[at];
 }
 
-/* What is given up keeps none: there may be as many as the job has chunks. */
 static void give_up(struct ledger *l, uint64_t chunk)
 {
     iset_add(&l->bad, chunk, chunk + 1);
-    size_t at = charge_index(l, chunk);
-    if (at == l->ncharges || l->charges[at].chunk != chunk)
-        return;
-    l->ncharges--;
-    memmove(l->charges + at, l->charges + at + 1, (l->ncharges - at) * sizeof *l->charges);
+    drop_charges(l, chunk, chunk + 1);
 }
 
 bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget)
@@ -202,7 +208,7 @@ uint32_t ledger_left(const struct ledger *l, uint64_t chunk, enum cause cause, c
     return by < budget->retries[cause] ? budget->retries[cause] - by : 0;
 }
 
-/* Given up meanwhile it has no charges, and recalled a clean slate: nothing is to be moved. */
+/* Done or given up meanwhile it has no charges, and recalled a clean slate: nothing is to be moved. */
 void ledger_recharge(struct ledger *l, uint64_t chunk, enum cause from, enum cause to)
 {
     if (charge_find(l, chunk) == NULL)
@@ -217,7 +223,8 @@ void ledger_recharge(struct ledger *l, uint64_t chunk, enum cause from, enum cau
 void ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts)
 {
     BUG_ON(iset_remove(&l->bad, chunk, chunk + 1) != 1);
-    charge_of(l, chunk)->before = attempts;
+    if (l->ncharges < LEDGER_CHARGES_MAX)
+        charge_of(l, chunk)->before = attempts;
     iset_add(&l->held, chunk, chunk + 1);
 }
 

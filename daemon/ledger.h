@@ -38,7 +38,7 @@ struct ledger {
     struct iset held, done, bad;
     struct iset suspect;    /* waiting or held: one of them killed a lease and nobody knows which */
     uint64_t suspect_most;  /* how many of them one lease may hold: halved by each such death */
-    struct charge *charges; /* sorted by chunk; of none that is bad */
+    struct charge *charges; /* sorted by chunk; of none that is done or bad */
     size_t ncharges, room;
     uint64_t retried, redone;
 };
@@ -61,9 +61,10 @@ void ledger_give_back(struct ledger *l, uint64_t from, uint64_t to);
  * deaths the guilty one stands alone, and can be charged.
  */
 void ledger_suspect(struct ledger *l, uint64_t from, uint64_t to);
-/* held -> done. Returns false, changing nothing, unless all of the range is held. */
+/* held -> done, and its charges are forgotten. Returns false, changing nothing, unless all of the range is
+ * held. */
 bool ledger_report(struct ledger *l, uint64_t from, uint64_t to);
-/* done -> waiting: their results are gone. */
+/* done -> waiting: their results are gone. Their budgets are whole again. */
 void ledger_forget(struct ledger *l, uint64_t from, uint64_t to);
 
 /* A held chunk's attempt ended badly. True: it waits for another attempt; false: it is bad now, and its
@@ -73,12 +74,12 @@ bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const str
 uint32_t ledger_left(const struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
 /* It was charged, and waits or is held, done or given up meanwhile; now it is known for what. */
 void ledger_recharge(struct ledger *l, uint64_t chunk, enum cause from, enum cause to);
-/* Attempts at a chunk so far, for messages: 1 + charges while it is held. Of one that is bad nothing is
- * known. */
+/* Attempts at a chunk so far, for messages: 1 + charges while it is held. Of one that is done or bad nothing
+ * is known. */
 uint32_t ledger_attempt(const struct ledger *l, uint64_t chunk);
 
-/* bad -> held, after so many attempts, with its budget whole again: somebody will give it back, alone or not,
- * or reject it. */
+/* bad -> held, after so many attempts, with its budget whole again unless too many others have charges:
+ * somebody will give it back, alone or not, or reject it. */
 void ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts);
 /* held -> waiting, to be taken alone. */
 void ledger_give_alone(struct ledger *l, uint64_t chunk);

@@ -121,7 +121,7 @@ static void settle_handed(struct job *j, struct stage *s)
     ledger_recharge(&j->ledger, chunk, CAUSE_CRASH, cause_of(x->code));
     if (called_back || iset_has(&j->ledger.bad, chunk))
         return;
-    trace_chunk(j, TRACE_RETRY, chunk, x->code, ledger_attempt(&j->ledger, chunk) - 1);
+    trace_chunk(j, TRACE_RETRY, chunk, x->code, x->attempt);
     events_death(j, PWC__EVENT_KIND__EVENT_RETRY, x);
 }
 

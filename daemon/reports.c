@@ -120,10 +120,11 @@ static void keep_in_arena(struct job *j, struct stage *s, uint64_t first, uint64
     s->lease.nplaces = 0;
 }
 
-static void items_reported(struct job *j, uint64_t first, uint64_t end)
+/* More than one chunk: it was the first attempt at each. */
+static void items_reported(struct job *j, uint64_t first, uint64_t end, uint32_t attempt)
 {
     for (uint64_t i = first; j->batch && i < end; i++)
-        job_item_done(j, i, PWC__CODE__CODE_OK, "", ledger_attempt(&j->ledger, i));
+        job_item_done(j, i, PWC__CODE__CODE_OK, "", attempt);
 }
 
 /* Results of all chunks but one that was recalled meanwhile: somebody will make them once more, of all. */
@@ -184,7 +185,7 @@ static void take_report(struct job *j, struct stage *s, const Stage__Report *m, 
     uint64_t rest = end + (error ? 1 : 0);
     if (rest < held_end)
         ledger_give_back(&j->ledger, rest, held_end);
-    items_reported(j, first, end);
+    items_reported(j, first, end, l->attempt);
     events_chunks(j, first, m->done, PWC__CODE__CODE_OK, l->attempt, "");
 }
 

@@ -41,8 +41,10 @@ static struct {
 
 bool __real_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
 bool __wrap_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
-void __real_ledger_recall(struct ledger *l, uint64_t chunk);
-void __wrap_ledger_recall(struct ledger *l, uint64_t chunk);
+bool __real_ledger_report(struct ledger *l, uint64_t from, uint64_t to);
+bool __wrap_ledger_report(struct ledger *l, uint64_t from, uint64_t to);
+void __real_ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts);
+void __wrap_ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts);
 void __real_ledger_reject_next(struct ledger *l);
 void __wrap_ledger_reject_next(struct ledger *l);
 struct job *__real_job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m);
@@ -100,15 +102,29 @@ bool __wrap_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, co
 }
 
 /* Its budget is whole again, and what it did before is forgotten. */
-void __wrap_ledger_recall(struct ledger *l, uint64_t chunk)
+static void forgive(struct spec *s, uint64_t chunk)
+{
+    s->blame[chunk] = (uint8_t)(s->blame[chunk] - s->charged[chunk]);
+    s->charged[chunk] = 0;
+}
+
+/* Should it be done once more. */
+bool __wrap_ledger_report(struct ledger *l, uint64_t from, uint64_t to)
+{
+    bool done = __real_ledger_report(l, from, to);
+    for (uint64_t c = from; done && c < to; c++)
+        forgive(spec_of_job(job_of_ledger(l)->id), c);
+    return done;
+}
+
+void __wrap_ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts)
 {
     struct spec *s = spec_of_job(job_of_ledger(l)->id);
     s->bad &= ~(1ull << chunk);
     s->again |= 1ull << chunk;
-    s->blame[chunk] = (uint8_t)(s->blame[chunk] - s->charged[chunk]);
-    s->charged[chunk] = 0;
+    forgive(s, chunk);
     sim_tally->retried++;
-    __real_ledger_recall(l, chunk);
+    __real_ledger_recall(l, chunk, attempts);
 }
 
 void __wrap_ledger_reject_next(struct ledger *l)

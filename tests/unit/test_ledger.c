@@ -368,6 +368,55 @@ START_TEST(charges_are_bounded)
 }
 END_TEST
 
+/* A job of days, in which somebody kills a worker now and then: each chunk is well the second time. */
+START_TEST(what_is_done_is_charged_nothing)
+{
+    const struct budget budget = {.retries = {[CAUSE_CRASH] = 1}};
+    const uint64_t total = LEDGER_CHARGES_MAX + 10;
+    struct ledger l;
+    uint64_t first;
+    ledger_init(&l, total, total);
+    for (uint64_t i = 0; i < total; i++) {
+        ck_assert_uint_eq(ledger_take(&l, 1, &first), 1);
+        ck_assert_msg(ledger_charge(&l, i, CAUSE_CRASH, &budget), "chunk %lu is given up", (unsigned long)i);
+        ck_assert_uint_eq(ledger_take(&l, 1, &first), 1);
+        ck_assert_uint_eq(ledger_attempt(&l, i), 2);
+        ck_assert(ledger_report(&l, i, i + 1));
+        ck_assert_uint_eq(l.ncharges, 0);
+    }
+    ck_assert(ledger_complete(&l));
+    ledger_recharge(&l, 7, CAUSE_CRASH, CAUSE_OOM); /* late news of what is over */
+    ck_assert_uint_eq(l.ncharges, 0);
+    ledger_forget(&l, 7, 8);
+    ck_assert_uint_eq(ledger_take(&l, 1, &first), 1);
+    ck_assert_uint_eq(ledger_left(&l, 7, CAUSE_CRASH, &budget), 1);
+    ledger_free(&l);
+}
+END_TEST
+
+/* Those that are recalled are among them: when there are as many as there may be, one has a last attempt. */
+START_TEST(charges_of_recalled_chunks_are_bounded)
+{
+    const struct budget budget = {.retries = {[CAUSE_CRASH] = 1}};
+    const uint64_t total = LEDGER_CHARGES_MAX + 1;
+    struct ledger l;
+    uint64_t first;
+    ledger_init(&l, total, total);
+    ck_assert_uint_eq(ledger_take(&l, total, &first), total);
+    ledger_reject(&l, 0);
+    for (uint64_t i = 1; i < total; i++)
+        ck_assert(ledger_charge(&l, i, CAUSE_CRASH, &budget));
+    ledger_recall(&l, 0, 2);
+    ck_assert_uint_eq(l.ncharges, LEDGER_CHARGES_MAX);
+    ledger_give_alone(&l, 0);
+    ck_assert_uint_eq(ledger_take(&l, total, &first), 1);
+    ck_assert(!ledger_charge(&l, 0, CAUSE_CRASH, &budget));
+    ck_assert_uint_eq(l.ncharges, LEDGER_CHARGES_MAX);
+    check_ledger(&l);
+    ledger_free(&l);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("ledger");
@@ -387,5 +436,7 @@ int main(void)
     tcase_add_test(t, a_charge_finds_its_cause_later);
     tcase_add_test(t, what_is_given_up_is_charged_nothing);
     tcase_add_test(t, charges_are_bounded);
+    tcase_add_test(t, what_is_done_is_charged_nothing);
+    tcase_add_test(t, charges_of_recalled_chunks_are_bounded);
     return run_suite(s);
 }
