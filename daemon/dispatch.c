@@ -42,6 +42,7 @@ void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool s
     s->seat = seat;
     s->leases++;
     cgroup_limit(s->cgroup, j->memory);
+    s->holds_most = j->memory;
     atomic_store(&s->control->cancel, 0);
     atomic_store(&s->control->limit, UINT64_MAX);
     atomic_store_explicit(&s->control->trace, 0, memory_order_relaxed);

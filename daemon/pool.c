@@ -13,6 +13,7 @@
 #include "daemon/flow.h"
 #include "daemon/job.h"
 #include "daemon/pool.h"
+#include "daemon/pressure.h"
 #include "daemon/small.h"
 #include "daemon/units.h"
 #include "ipc/log.h"
@@ -153,8 +154,8 @@ void pool_used(struct pool *p, struct stage *s)
 }
 
 /* The most recently used is the warmest, one that has the job open already warmer still. */
-struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struct job *prefer,
-                        pool_filter fits)
+static struct stage *find_idle(struct pool *p, uint64_t domain, bool fresh, const struct job *prefer,
+                               pool_filter fits)
 {
     struct stage *s, *found = NULL;
     TAILQ_FOREACH_REVERSE(s, &p->stages, stage_list, link)
@@ -169,6 +170,27 @@ struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struc
             found = s;
     }
     return found;
+}
+
+/* What it has kept of jobs with a larger limit, or none, would be blamed on a chunk of this one. One that is
+ * new is the smallest there can be. */
+static bool holds_too_much(struct stage *s, const struct job *j)
+{
+    if (j->memory == 0 || s->leases == 0 || (s->holds_most != 0 && s->holds_most <= j->memory))
+        return false;
+    if (pressure_of(s->pid) > j->memory)
+        return true;
+    s->holds_most = j->memory;
+    return false;
+}
+
+struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struct job *prefer,
+                        pool_filter fits)
+{
+    struct stage *s;
+    while ((s = find_idle(p, domain, fresh, prefer, fits)) != NULL && holds_too_much(s, prefer))
+        stage_kill(s, PWC__CODE__CODE_OK, "holds more than the next job may");
+    return s;
 }
 
 /* ---- stock ---- */

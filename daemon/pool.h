@@ -54,8 +54,8 @@ int64_t pool_wait(struct pool *p);
 void pool_balance(struct pool *p); /* starts what is missing, ends what has idled too long */
 void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info);
 struct stage *pool_find(struct pool *p, uint64_t id);
-/* An idle stage of this domain; NULL: none. fresh: one that never held a lease. fits: NULL, or what it must
- * pass. */
+/* An idle stage of this domain for this job; NULL: none. fresh: one that never held a lease. fits: NULL, or
+ * what it must pass. Those that hold more memory than the job may are retired. */
 typedef bool (*pool_filter)(const struct job *j, const struct stage *s);
 struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struct job *prefer,
                         pool_filter fits);

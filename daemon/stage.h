@@ -138,6 +138,7 @@ struct stage {
     int64_t trace_at;    /* when the last chunk that it told of was over */
 
     struct cgroup *cgroup;     /* its own; NULL: its memory is watched */
+    uint64_t holds_most;       /* bytes, when it was idle or by its job's limit; 0: not known */
     struct tail *tail;         /* the last it wrote on stderr */
     uint64_t cpu_ns, rss_peak; /* by the kernel's account, once it is dead */
     Pwc__Code doom_code; /* asked for its stack; killed for this at the next tick unless it gets on before */

@@ -52,6 +52,16 @@ test_watched() {
     died_of_memory supervisor
 }
 
+# What a job without a limit has left in its stages is not blamed on the next one's chunks: others do them.
+test_limit_below_what_the_job_before_left() {
+    start_pwcd --workers 2 --set cgroups=no
+    run_ok fault.leak n=9 at=3 attempts=9 bytes=200000000
+    run_ok fault.none n=6 ms=300 --memory 100M --json
+    equal "deaths" 0 "$(field deaths)"
+    run_ok fault.none n=6 ms=300 --memory 200M --json
+    equal "deaths" 0 "$(field deaths)"
+}
+
 # Its allocations fail first.
 test_own_limit() {
     start_pwcd --workers 2 --set memory=100M --set cgroups=no
