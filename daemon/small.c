@@ -133,12 +133,13 @@ static struct job *follower(const struct stage *s)
     return NULL;
 }
 
+/* When its user can have no further seat: those that he has lent are free, but not for him. */
 static bool takes_more(const struct stage *s, struct mono now)
 {
     return s->state == STAGE_BUSY && s->lease.small && s->job->state == PWC__JOB_STATE__JOB_RUNNING &&
-           s->nahead < STAGE_AHEAD && !s->job->alone && s->job->ledger.ncharges == 0 &&
-           mono_since(now, s->lease.since) < PATIENCE / 5 && mono_since(now, s->seat_since) < QUANTUM &&
-           depth(s->d, s->job->op) > s->nahead;
+           MAX(s->d->seats_busy, s->job->user->running) >= s->d->seats && s->nahead < STAGE_AHEAD &&
+           !s->job->alone && s->job->ledger.ncharges == 0 && mono_since(now, s->lease.since) < PATIENCE / 5 &&
+           mono_since(now, s->seat_since) < QUANTUM && depth(s->d, s->job->op) > s->nahead;
 }
 
 static bool add_one(struct stage *s, struct mono now)
@@ -166,7 +167,7 @@ void small_arm(struct daemon *d)
 /* In turn, so that all have about as many. */
 void small_ahead(struct daemon *d)
 {
-    if (d->short_of_memory || d->seats_busy < d->seats)
+    if (d->short_of_memory || d->seats_busy + d->seats_lent < d->seats)
         return;
     struct mono now = daemon_now(d);
     bool more = true, some = false;
