@@ -58,6 +58,16 @@ static void add_options(struct pwc_spec *spec, enum pwc_table table, struct pair
     pairs_free(p);
 }
 
+/* Stdout by whatever name. A process that is detached has none any more. */
+static bool is_stdout(const char *name)
+{
+    struct stat named, ours;
+    if (strcmp(name, "-") == 0)
+        return true;
+    return stat(name, &named) == 0 && S_ISFIFO(named.st_mode) && fstat(STDOUT_FILENO, &ours) == 0 &&
+           named.st_dev == ours.st_dev && named.st_ino == ours.st_ino;
+}
+
 static int open_output(struct run *run, const char *word)
 {
     struct request *rq = &run->rq;
@@ -65,6 +75,9 @@ static int open_output(struct run *run, const char *word)
     char why[256], *name = must(strdup(word));
     int r = take_brackets(name, false, &save);
     add_options(rq->spec, PWC_SAVE, &save);
+    if (r == 0 && run->args->o.detach && is_stdout(name))
+        r = complain(EXIT_USAGE,
+                     "'%s' is stdout, which with --detach gets the job's number only: name a file", name);
     if (r == 0 && rq->shape.formats && (r = format_of(name, &run->args->o, run->c, &rq->format)) == 0)
         pwc_spec_format(rq->spec, rq->format);
     if (r == 0 && output_open(name, &run->out, why, sizeof why) != 0)
