@@ -90,7 +90,7 @@ struct pwc_job {
     struct pwc *c;
     unsigned refs;
     bool released; /* the user let go: no more callbacks */
-    bool cancel;   /* wanted before the job had an id */
+    bool cancel;   /* asked for, perhaps before the job had an id */
     bool existing; /* an earlier Submit with its request key made the job */
     bool attached;
     enum pwc_on_disconnect on_disconnect;

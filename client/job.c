@@ -31,6 +31,19 @@ static struct pwc_job *job_new(struct pwc *c, const struct pwc_callbacks *cb, vo
     return job;
 }
 
+static int send_cancel(struct pwc_job *job)
+{
+    Pwc__Cancel cancel = PWC__CANCEL__INIT;
+    cancel.job = job->id;
+    return conn_send(job->c, PWC_MSG_CANCEL, ++job->c->next_tag, &cancel.base, NULL, 0);
+}
+
+/* Nobody opens its items any more. */
+static bool left_alone(const struct pwc_job *job)
+{
+    return job->released && job->batch.items > 0;
+}
+
 void job_set_id(struct pwc_job *job, uint64_t id)
 {
     struct pwc *c = job->c;
@@ -47,11 +60,8 @@ void job_set_id(struct pwc_job *job, uint64_t id)
         credit.n = job->window;
         conn_send(c, PWC_MSG_CHUNK_CREDIT, 0, &credit.base, NULL, 0);
     }
-    if (job->cancel) {
-        Pwc__Cancel cancel = PWC__CANCEL__INIT;
-        cancel.job = id;
-        conn_send(c, PWC_MSG_CANCEL, ++c->next_tag, &cancel.base, NULL, 0);
-    }
+    if (job->cancel || left_alone(job))
+        send_cancel(job);
 }
 
 void job_finish(struct pwc_job *job, enum pwc_job_state state, int code, const char *reason,
@@ -80,12 +90,9 @@ void pwc_job_free(struct pwc_job *job)
     struct pwc *c = job->c;
     conn_lock(c);
     c->refs++;
-    if (job->batch.items > 0 && !job_terminal(job)) {
-        conn_unlock(c);
-        pwc_cancel(job);
-        conn_lock(c);
-    }
     job->released = true;
+    if (left_alone(job) && job->id != 0 && !job_terminal(job))
+        send_cancel(job);
     job_unref(job);
     conn_unlock(c);
     conn_unref(c);
@@ -209,11 +216,8 @@ int pwc_cancel(struct pwc_job *job)
     struct pwc *c = job->c;
     int r = PWC_OK;
     conn_lock(c);
-    if (!job_terminal(job) && job->id != 0) {
-        Pwc__Cancel cancel = PWC__CANCEL__INIT;
-        cancel.job = job->id;
-        r = conn_send(c, PWC_MSG_CANCEL, ++c->next_tag, &cancel.base, NULL, 0);
-    }
+    if (!job_terminal(job) && job->id != 0)
+        r = send_cancel(job);
     job->cancel = true;
     conn_unlock(c);
     return r;

@@ -27,7 +27,8 @@ static struct pwc_job *tagged_job(struct pwc *c, uint64_t tag)
 }
 
 /* An earlier Submit made the job, and the daemon has its descriptors or asks for them there. So ours are not
- * needed, what is said of items is about files that are not ours, and freeing the handle cancels nothing. */
+ * needed, what is said of items is about files that are not ours, and freeing the handle cancels nothing,
+ * not even when it was freed before we knew. */
 static void made_before(struct pwc *c, struct pwc_job *job, uint64_t id)
 {
     job->existing = true;

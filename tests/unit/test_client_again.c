@@ -122,7 +122,7 @@ static void item_done(struct pwc_job *job, uint64_t index, int code, const char 
     ((struct items *)user)->done++;
 }
 
-static struct pwc_job *submit_batch(const char *op, struct items *items)
+static struct pwc_job *send_batch(const char *op, struct items *items)
 {
     static const char *const roles[] = {"in"};
     struct pwc_spec *spec = keyed(op);
@@ -130,6 +130,12 @@ static struct pwc_job *submit_batch(const char *op, struct items *items)
     pwc_spec_batch(spec, &batch);
     struct pwc_job *job = submit(spec);
     pwc_spec_free(spec);
+    return job;
+}
+
+static struct pwc_job *submit_batch(const char *op, struct items *items)
+{
+    struct pwc_job *job = send_batch(op, items);
     ck_assert_int_eq(pwc_wait_accepted(job, LONG), PWC_OK);
     return job;
 }
@@ -175,6 +181,38 @@ START_TEST(let_go)
 }
 END_TEST
 
+/* How often the daemon was asked to cancel. With the first answer comes what makes us ask, so there is a
+ * second. */
+static unsigned cancels(void)
+{
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(pwc_ping(conn, LONG), PWC_OK);
+    return fake_cancels(fake);
+}
+
+/* The same before the answer has said which of the two it is. */
+START_TEST(let_go_before_the_answer)
+{
+    struct items items = {0};
+    struct pwc_job *a = submit_batch("hang", &items);
+    pwc_job_free(send_batch("hang", &items));
+    ck_assert_uint_eq(cancels(), 0);
+    struct pwc_job *b = send_batch("hang", &items); /* cancelled and freed: that was asked for */
+    pwc_cancel(b);
+    pwc_job_free(b);
+    ck_assert_uint_eq(cancels(), 1);
+    pwc_job_free(a);
+}
+END_TEST
+
+START_TEST(first_let_go_before_the_answer)
+{
+    struct items items = {0};
+    pwc_job_free(send_batch("hang", &items));
+    ck_assert_uint_eq(cancels(), 1);
+}
+END_TEST
+
 void add_again_tests(TCase *tc)
 {
     tcase_add_test(tc, after_its_end);
@@ -183,4 +221,6 @@ void add_again_tests(TCase *tc)
     tcase_add_test(tc, batch_after_the_connection);
     tcase_add_test(tc, batch_beside_the_first);
     tcase_add_test(tc, let_go);
+    tcase_add_test(tc, let_go_before_the_answer);
+    tcase_add_test(tc, first_let_go_before_the_answer);
 }
