@@ -151,8 +151,8 @@ static int conclude(struct run *run)
         r = run->batch != NULL ? batch_outcome(run) : report_outcome(run->job, o->allow_partial, run);
     if (r == 0)
         r = published != 0 ? published : traced;
-    if (state == PWC_JOB_DONE || state == PWC_JOB_PARTIAL)
-        report_summary(run);
+    if (run->signal == 0 && published == 0 && (state == PWC_JOB_DONE || state == PWC_JOB_PARTIAL))
+        report_summary(run); /* it names the output, which is there */
     bool stdout_taken = (run->out.fd >= 0 && run->out.target == NULL) || trace_on_stdout(o);
     if (o->json && !stdout_taken)
         report_json(run->job, run->rq.shape.name, run);

@@ -348,7 +348,7 @@ void fake_item(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
         return;
     }
     job->answered++;
-    if (strcmp(job->op, "stall") == 0) {
+    if (strcmp(job->op, "stall") == 0 || strcmp(job->op, "overtaken") == 0) {
         send_progress(c, job, 400);
     } else if (!job->submit->batch) {
         finish(c, job, item->code == 0 ? PWC__JOB_STATE__JOB_DONE : PWC__JOB_STATE__JOB_FAILED, item->code,
@@ -372,7 +372,9 @@ void fake_cancel(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
         fake_send_error(c, f->tag, PWC__CODE__CODE_NO_SUCH_JOB, "there is no such job");
     } else {
         send_ok(c, f->tag, id);
-        if (job != NULL && strcmp(job->op, "deaf") != 0)
+        if (job != NULL && strcmp(job->op, "overtaken") == 0)
+            finish(c, job, PWC__JOB_STATE__JOB_DONE, PWC__CODE__CODE_OK, "", 0);
+        else if (job != NULL && strcmp(job->op, "deaf") != 0)
             finish(c, job, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_CANCELLED, "cancelled", 0);
     }
     msg_free(msg);

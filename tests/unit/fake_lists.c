@@ -108,7 +108,7 @@ static const struct {
     {"fail", false, false},   {"garbage", false, false},  {"hang", true, true},
     {"lose", false, false},   {"partial", false, false},  {"records", false, false},
     {"refuse", false, false}, {"shutdown", false, false}, {"size", true, false},
-    {"slow", false, false},   {"tiny", false, false},
+    {"slow", false, false},   {"tiny", false, false},     {"overtaken", true, true},
 };
 
 void fake_list_ops(struct conn *c, const struct frame *f, ProtobufCMessage *msg)

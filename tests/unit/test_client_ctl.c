@@ -441,6 +441,34 @@ START_TEST(interrupted_with_output)
 }
 END_TEST
 
+/* The job was done already: then it is done, but where its output would be there is none. */
+START_TEST(interrupted_too_late)
+{
+    int out, err;
+    put("in", "x");
+    char *const argv[] = {W("pwcctl"),  W("run"),        W("overtaken"), W("in"), W("-o"),
+                          W("out.raw"), W("--progress"), W("json"),      W("-v"), NULL};
+    pid_t pid = start(argv, STDIN_FILENO, &out, &err);
+    await(err, "\"done\":400");
+    kill(pid, SIGINT);
+    collect(out, err, &ran);
+    ck_assert_int_eq(finish(pid), 130);
+    check_stream(ran.err, "\"state\":\"done\"", "run overtaken", "stderr");
+    ck_assert_msg(strstr(ran.err, "out.raw") == NULL, "%s", ran.err);
+    ck_assert_int_eq(count_files("."), 1);
+}
+END_TEST
+
+START_TEST(not_published)
+{
+    put("in", "x");
+    ck_assert_int_eq(
+        RUN(W("run"), W("echo"), W("in"), W("-o"), W("/dev/full"), W("--format"), W("raw"), W("-v")), 1);
+    check_stream(ran.err, "cannot write '/dev/full': No space left", "run echo", "stderr");
+    ck_assert_msg(strstr(ran.err, "-> /dev/full") == NULL, "%s", ran.err);
+}
+END_TEST
+
 /* ---- detached, private ---- */
 
 START_TEST(submitted)
@@ -513,6 +541,8 @@ int main(void)
     tcase_add_test(tc, terminated);
     tcase_add_test(tc, interrupted_twice);
     tcase_add_test(tc, interrupted_with_output);
+    tcase_add_test(tc, interrupted_too_late);
+    tcase_add_test(tc, not_published);
     tcase_add_test(tc, submitted);
     tcase_add_test(tc, private_daemon_fails);
     suite_add_tcase(s, tc);

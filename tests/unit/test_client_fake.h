@@ -14,6 +14,7 @@
  *   slow     progress events until cancelled
  *   deaf     like slow, but cancelling does not end it
  *   stall    takes its item, says progress and never ends
+ *   overtaken  like stall, but who cancels it comes too late: it is done
  *   records  ten ChunkDone, never more than the credit
  *   tiny     like echo, but every frame is sent byte by byte
  *   batch    wants its items in windows of `window`; item i fails if its file says "bad"; else in to out
