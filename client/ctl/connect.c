@@ -16,7 +16,6 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "client/ctl/ctl.h"
@@ -200,13 +199,6 @@ static const char *last_words(void)
 static bool dead(void)
 {
     return poll(&(struct pollfd){.fd = own.pidfd, .events = POLLIN}, 1, 0) > 0;
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 /* READY=1, its death, or the end of our patience. */

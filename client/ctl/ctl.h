@@ -142,6 +142,9 @@ const char *nearest(const char *word, const char *const *names, size_t n); /* NU
 int parse_duration(const char *s, uint64_t *ret_ns);                       /* 30, 1.5h, 200ms, 2d; -1 */
 int parse_size(const char *s, uint64_t *ret_bytes);        /* 100, 64M (1024), 64m (1000); -1 */
 int parse_u64(const char *s, uint64_t max, uint64_t *ret); /* -1 */
+int64_t now_ms(void);
+int64_t end_ms(int timeout_ms); /* when that will be over; PWC_FOREVER: -1 */
+int left_ms(int64_t end);       /* until then: 0, or PWC_FOREVER */
 const char *duration_text(uint64_t ns, char *buf, size_t size);
 const char *signal_name(int sig);                   /* "SIGSEGV" */
 int parse_job(const char *word, uint64_t *ret_job); /* complains */
@@ -298,6 +301,6 @@ void detach_fork(void);
 void detach_tell(uint64_t job);
 /* While this process lives, detach_wait_published in others waits for it. 0 or -1. */
 int detach_announce(struct pwc *c, uint64_t job);
-bool detach_wait_published(struct pwc *c, uint64_t job, int timeout_ms); /* false: not in time */
+bool detach_wait_published(struct pwc *c, uint64_t job, int64_t end); /* false: not in time */
 
 #endif

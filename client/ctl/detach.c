@@ -90,16 +90,28 @@ int detach_announce(struct pwc *c, uint64_t job)
     return -1;
 }
 
-bool detach_wait_published(struct pwc *c, uint64_t job, int timeout_ms)
+/* Who finds the listener's backlog full waits in connect. */
+static int connect_until(int fd, const struct sockaddr_un *sa, socklen_t len, int64_t end)
+{
+    int ms = left_ms(end);
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms > 0 ? ms % 1000 * 1000 : 1}; /* 0 is for ever */
+    if (ms != PWC_FOREVER)
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
+    return connect(fd, (const struct sockaddr *)sa, len);
+}
+
+bool detach_wait_published(struct pwc *c, uint64_t job, int64_t end)
 {
     struct sockaddr_un sa;
     struct ucred who = {0};
     socklen_t len = publisher_name(c, job, &sa), size = sizeof who;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), r = -1;
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, len) == 0 &&
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 &&
-        (who.uid == geteuid() || geteuid() == 0)) /* anybody may take a name; only our own are waited for */
-        while ((r = poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, timeout_ms)) < 0 && errno == EINTR)
+    if (fd >= 0 && connect_until(fd, &sa, len, end) < 0)
+        r = errno == EAGAIN ? 0 : -1;
+    else if (fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 &&
+             (who.uid == geteuid() || geteuid() == 0)) /* anybody may take a name; only our own count */
+        while ((r = poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, left_ms(end))) < 0 &&
+               errno == EINTR)
             continue;
     if (fd >= 0)
         close(fd);

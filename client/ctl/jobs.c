@@ -1,28 +1,14 @@
 /* jobs.c - wait and cancel: jobs by number. */
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 #include "client/ctl/ctl.h"
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-static int left_ms(int64_t end)
-{
-    int64_t left = end - now_ms();
-    return end < 0 ? PWC_FOREVER : left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
-}
 
 static int wait_for(struct pwc *c, const struct args *args, uint64_t id, int64_t end)
 {
     struct pwc_job *job = NULL;
     char prefix[32] = "";
-    if (!detach_wait_published(c, id, left_ms(end)))
+    if (!detach_wait_published(c, id, end))
         return complain(EXIT_TIMEOUT, "job %" PRIu64 " is not done yet", id);
     int r = pwc_attach(c, id, NULL, NULL, ANSWER_MS, &job);
     if (r != PWC_OK)
@@ -64,7 +50,7 @@ int verb_wait(const struct args *args)
 {
     struct pwc *c = NULL;
     uint64_t *ids = NULL;
-    int64_t end = args->o.timeout_ms == PWC_FOREVER ? -1 : now_ms() + args->o.timeout_ms;
+    int64_t end = end_ms(args->o.timeout_ms);
     int r = parse_jobs(args, &ids);
     if (r != 0)
         return r;

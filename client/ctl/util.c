@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "client/ctl/ctl.h"
@@ -211,6 +212,24 @@ static int parse_units(const char *s, const struct unit *units, size_t n, uint64
         return 0;
     }
     return -1;
+}
+
+int64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t end_ms(int timeout_ms)
+{
+    return timeout_ms == PWC_FOREVER ? -1 : now_ms() + timeout_ms;
+}
+
+int left_ms(int64_t end)
+{
+    int64_t left = end - now_ms();
+    return end < 0 ? PWC_FOREVER : left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
 int parse_duration(const char *s, uint64_t *ret_ns)

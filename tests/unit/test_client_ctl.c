@@ -8,7 +8,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/unit/ctl_run.h"
@@ -492,6 +494,42 @@ START_TEST(submitted)
 }
 END_TEST
 
+/* Where the publisher of a job is met. */
+static socklen_t publisher(const char *job, struct sockaddr_un *sa)
+{
+    char instance[16] = "", *at = sa->sun_path + 1;
+    *sa = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(instance, sizeof instance, "fake %d", (int)getpid());
+    at += sprintf(at, "pwc/");
+    for (size_t i = 0; i < sizeof instance; i++)
+        at += sprintf(at, "%02x", (unsigned char)instance[i]);
+    at += sprintf(at, "/%s", job);
+    return (socklen_t)(at - (char *)sa);
+}
+
+static int stream_socket(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_ge(fd, 0);
+    return fd;
+}
+
+/* A listener whose backlog is full, and who takes nobody: waiting for it has an end too. */
+START_TEST(crowd_waits)
+{
+    struct sockaddr_un sa;
+    socklen_t len = publisher("901", &sa);
+    int listener = stream_socket(), first = stream_socket();
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&sa, len), 0);
+    ck_assert_int_eq(listen(listener, 0), 0);
+    ck_assert_int_eq(connect(first, (struct sockaddr *)&sa, len), 0);
+    ck_assert_int_eq(RUN(W("wait"), W("901"), W("--timeout"), W("50ms")), 124);
+    check_stream(ran.err, "is not done yet", "wait", "stderr");
+    close(first);
+    close(listener);
+}
+END_TEST
+
 static void script(const char *name, const char *body)
 {
     char *text = NULL;
@@ -544,6 +582,7 @@ int main(void)
     tcase_add_test(tc, interrupted_too_late);
     tcase_add_test(tc, not_published);
     tcase_add_test(tc, submitted);
+    tcase_add_test(tc, crowd_waits);
     tcase_add_test(tc, private_daemon_fails);
     suite_add_tcase(s, tc);
     return run_suite(s);

@@ -54,7 +54,8 @@ static void on_hello(struct conn *c, const struct frame *f, ProtobufCMessage *ms
         return;
     }
     Pwc__Welcome w = PWC__WELCOME__INIT;
-    uint8_t instance[16] = "sixteen bytes..";
+    uint8_t instance[16] = "";
+    snprintf((char *)instance, sizeof instance, "fake %d", (int)getpid());
     w.version = c->f->greeting == FAKE_NEWER ? 99 : 1;
     w.instance.data = instance;
     w.instance.len = sizeof instance;

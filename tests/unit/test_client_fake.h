@@ -19,6 +19,8 @@
  *   tiny     like echo, but every frame is sent byte by byte
  *   batch    wants its items in windows of `window`; item i fails if its file says "bad"; else in to out
  *
+ * Its instance is "fake PID", as there may be more on the machine.
+ *
  * A request with a key that was seen before gives the same job: on the connection that has it, it goes on;
  * when it is over, its end is told; else its connection is gone, and it is taken up here and ends well.
  */
