@@ -55,11 +55,14 @@ static char *name_beside(const char *target)
 
 /* ---- preparing ---- */
 
+/* It can be opened while the job runs. What replaces a file gets that one's mode when it takes its place;
+ * until then nobody else reads what may be private. */
 static int temp_named(struct output *out, char *why, size_t size)
 {
+    mode_t mode = out->kind == OUTPUT_REPLACE ? 0600 : 0666;
     for (int i = 0; i < 16; i++) {
         out->temp = name_beside(out->target);
-        out->fd = open(out->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        out->fd = open(out->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         if (out->fd >= 0)
             return 0;
         int saved = errno;

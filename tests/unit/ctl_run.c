@@ -1,15 +1,21 @@
 /* ctl_run.c - see ctl_run.h. */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/unit/ctl_run.h"
 #include "tests/unit/runner.h"
 
-bool as_nobody;
+bool as_nobody, no_tmpfile;
 char dir[64], sock[96];
 struct fake *fake;
 static char program[4096];
@@ -46,6 +52,21 @@ void ctl_teardown(void)
     rmdir(dir);
 }
 
+static void refuse_tmpfile(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_openat, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])), /* the low half */
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_TMPFILE & ~O_DIRECTORY, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EOPNOTSUPP),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog prog = {sizeof code / sizeof *code, code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0)
+        _exit(CANNOT_EXEC);
+}
+
 pid_t start(char *const *argv, int in, int *ret_out, int *ret_err)
 {
     int out[2], err[2];
@@ -56,6 +77,8 @@ pid_t start(char *const *argv, int in, int *ret_out, int *ret_err)
     if (pid == 0) {
         if (as_nobody && (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0))
             _exit(CANNOT_EXEC);
+        if (no_tmpfile)
+            refuse_tmpfile();
         dup2(in, 0);
         dup2(out[1], 1);
         dup2(err[1], 2);

@@ -17,7 +17,8 @@ struct ran {
     char out[16384], err[16384];
 };
 
-extern bool as_nobody; /* pwcctl gives up root first */
+extern bool as_nobody;  /* pwcctl gives up root first */
+extern bool no_tmpfile; /* and finds no file system that has files without names */
 extern char dir[64], sock[96];
 extern struct fake *fake;
 extern struct ran ran; /* of the last run */

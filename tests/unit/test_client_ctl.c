@@ -443,6 +443,54 @@ START_TEST(interrupted_with_output)
 }
 END_TEST
 
+/* Mode of the one hidden file here. */
+static mode_t hidden_mode(void)
+{
+    struct stat st = {0};
+    int n = 0;
+    DIR *d = opendir(".");
+    for (const struct dirent *e; (e = readdir(d)) != NULL;)
+        if (e->d_name[0] == '.' && strlen(e->d_name) > 2) {
+            ck_assert_int_eq(stat(e->d_name, &st), 0);
+            n++;
+        }
+    closedir(d);
+    ck_assert_int_eq(n, 1);
+    return st.st_mode & 0777;
+}
+
+/* Where the file that replaces a private one has a name while the job runs. */
+START_TEST(no_nameless_files)
+{
+    int out, err;
+    struct stat st;
+    put("in", "secret");
+    put("out.raw", "old");
+    chmod("out.raw", 0600);
+    no_tmpfile = true;
+    char *const argv[] = {W("pwcctl"),  W("run"),        W("stall"), W("in"), W("-o"),
+                          W("out.raw"), W("--progress"), W("json"),  NULL};
+    mode_t old = umask(022);
+    pid_t pid = start(argv, STDIN_FILENO, &out, &err);
+    await(err, "\"done\":400");
+    ck_assert_int_eq(hidden_mode(), 0600);
+    kill(pid, SIGINT);
+    collect(out, err, &ran);
+    ck_assert_int_eq(finish(pid), 130);
+    ck_assert_int_eq(count_files("."), 2);
+    chmod("out.raw", 0640);
+    ck_assert_int_eq(RUN(W("run"), W("echo"), W("in"), W("out.raw")), 0);
+    ck_assert_int_eq(RUN(W("run"), W("echo"), W("in"), W("new.raw")), 0);
+    umask(old);
+    ck_assert_str_eq(get("out.raw"), "secret");
+    ck_assert_int_eq(stat("out.raw", &st), 0);
+    ck_assert_int_eq(st.st_mode & 0777, 0640);
+    ck_assert_int_eq(stat("new.raw", &st), 0);
+    ck_assert_int_eq(st.st_mode & 0777, 0644);
+    ck_assert_int_eq(count_files("."), 3);
+}
+END_TEST
+
 /* The job was done already: then it is done, but where its output would be there is none. */
 START_TEST(interrupted_too_late)
 {
@@ -579,6 +627,7 @@ int main(void)
     tcase_add_test(tc, terminated);
     tcase_add_test(tc, interrupted_twice);
     tcase_add_test(tc, interrupted_with_output);
+    tcase_add_test(tc, no_nameless_files);
     tcase_add_test(tc, interrupted_too_late);
     tcase_add_test(tc, not_published);
     tcase_add_test(tc, submitted);
