@@ -185,6 +185,7 @@ static void item_done(struct pwc_job *job, uint64_t index, int code, const char 
     if (it->out != NULL && output_publish(&it->output, cannot, sizeof cannot) != 0) {
         snprintf(why, sizeof why, "cannot write '%s': %s", it->out, cannot);
         item_failed(b, it, why);
+        b->run->unpublished = true;
     }
     output_drop(&it->output);
 }

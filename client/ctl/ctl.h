@@ -249,6 +249,7 @@ struct run {
     struct batch *batch;
     struct trace *trace; /* NULL: none */
     bool finished;
+    bool unpublished;   /* an output is not in its place */
     unsigned deaths;    /* chunks given up that were told */
     char given_up[512]; /* the last death that was final, to be told unless the job's own end tells it */
     int signal;         /* of a ^C: 0 none */
@@ -299,8 +300,13 @@ void signals_cleanup_path(const char *dir,
  */
 void detach_fork(void);
 void detach_tell(uint64_t job);
-/* While this process lives, detach_wait_published in others waits for it. 0 or -1. */
-int detach_announce(struct pwc *c, uint64_t job);
-bool detach_wait_published(struct pwc *c, uint64_t job, int64_t end); /* false: not in time */
+/* From here to detach_conclude, or our death, detach_wait_published in others waits for us. */
+void detach_announce(struct pwc *c, uint64_t job);
+int detach_fd(void); /* readable when somebody comes to wait; -1: nobody can */
+void detach_take_waiters(void);
+void detach_conclude(bool published);
+enum published { PUBLISHED, NOT_PUBLISHED, NOT_IN_TIME };
+/* PUBLISHED also when nobody does it (any more): then there is nobody to say otherwise. */
+enum published detach_wait_published(struct pwc *c, uint64_t job, int64_t end);
 
 #endif

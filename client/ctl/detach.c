@@ -4,7 +4,8 @@
  * Somebody has to publish the output when the job is done, and to open a batch's files as they are wanted.
  * That is the child: in a session of its own, silent once the job has its number. Every pwcctl that will
  * publish holds an abstract socket named after the job, so that `wait` in another process can wait for the
- * files too: the connection breaks when the publisher ends, however it ends, and nothing stays behind.
+ * files too: one byte tells it whether they are there. A connection that breaks without it says that the
+ * publisher ended before its work was done; nothing stays behind, however it ends.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +19,16 @@
 
 #include "client/ctl/ctl.h"
 
+#define WAITERS_MAX 256 /* a batch's files need descriptors, too */
+
 static int tell_fd = -1;
+
+static struct {
+    int fd; /* the listener */
+    int waiters[WAITERS_MAX];
+    size_t n;
+    bool full; /* who comes now stays in the listener's queue */
+} announced = {.fd = -1};
 
 static void parent_ends(pid_t child, int fd)
 {
@@ -78,16 +88,79 @@ static socklen_t publisher_name(struct pwc *c, uint64_t job, struct sockaddr_un 
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
 }
 
-int detach_announce(struct pwc *c, uint64_t job)
+void detach_announce(struct pwc *c, uint64_t job)
 {
     struct sockaddr_un sa;
     socklen_t len = publisher_name(c, job, &sa);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0 && bind(fd, (struct sockaddr *)&sa, len) == 0 && listen(fd, 64) == 0)
-        return 0; /* open as long as we live: that is the message */
-    if (fd >= 0)
+        announced.fd = fd;
+    else if (fd >= 0)
         close(fd);
+}
+
+int detach_fd(void)
+{
+    return announced.full ? -1 : announced.fd;
+}
+
+/* Waiters send nothing: what can be read is their end. */
+static void drop_gone(void)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < announced.n; i++)
+        if (poll(&(struct pollfd){.fd = announced.waiters[i], .events = POLLIN}, 1, 0) > 0)
+            close(announced.waiters[i]);
+        else
+            announced.waiters[n++] = announced.waiters[i];
+    announced.n = n;
+}
+
+/* The next who comes, with a right to hear it; anybody may connect. -1: nobody, or no more can be taken. */
+static int next_waiter(void)
+{
+    int fd;
+    while ((fd = accept4(announced.fd, NULL, NULL, SOCK_CLOEXEC)) >= 0 || errno == EINTR) {
+        struct ucred who = {0};
+        socklen_t size = sizeof who;
+        if (fd < 0)
+            continue;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 &&
+            (who.uid == geteuid() || who.uid == 0))
+            return fd;
+        close(fd);
+    }
     return -1;
+}
+
+/* Each is taken out of the queue at once: who gives up waiting must not fill it for those who come later. */
+void detach_take_waiters(void)
+{
+    int fd;
+    drop_gone();
+    while (announced.n < COUNT(announced.waiters) && (fd = next_waiter()) >= 0)
+        announced.waiters[announced.n++] = fd;
+    announced.full = announced.n == COUNT(announced.waiters) || errno != EAGAIN;
+}
+
+static void tell_waiter(int fd, bool published)
+{
+    char byte = published ? PUBLISHED : NOT_PUBLISHED;
+    (void)!send(fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(fd);
+}
+
+void detach_conclude(bool published)
+{
+    if (announced.fd < 0)
+        return;
+    shutdown(announced.fd, SHUT_RDWR); /* who comes now is refused, not forgotten */
+    while (announced.n > 0)
+        tell_waiter(announced.waiters[--announced.n], published);
+    for (int fd; (fd = next_waiter()) >= 0;)
+        tell_waiter(fd, published);
+    close(announced.fd);
+    announced.fd = -1;
 }
 
 /* Who finds the listener's backlog full waits in connect. */
@@ -100,20 +173,31 @@ static int connect_until(int fd, const struct sockaddr_un *sa, socklen_t len, in
     return connect(fd, (const struct sockaddr *)sa, len);
 }
 
-bool detach_wait_published(struct pwc *c, uint64_t job, int64_t end)
+/* What the publisher has to say, or its end. */
+static enum published hear(int fd, int64_t end)
+{
+    char byte;
+    int r;
+    while ((r = poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, left_ms(end))) < 0 && errno == EINTR)
+        continue;
+    if (r == 0)
+        return NOT_IN_TIME;
+    return read(fd, &byte, 1) == 1 && byte == PUBLISHED ? PUBLISHED : NOT_PUBLISHED;
+}
+
+enum published detach_wait_published(struct pwc *c, uint64_t job, int64_t end)
 {
     struct sockaddr_un sa;
     struct ucred who = {0};
     socklen_t len = publisher_name(c, job, &sa), size = sizeof who;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), r = -1;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    enum published r = PUBLISHED;
     if (fd >= 0 && connect_until(fd, &sa, len, end) < 0)
-        r = errno == EAGAIN ? 0 : -1;
+        r = errno == EAGAIN ? NOT_IN_TIME : PUBLISHED;
     else if (fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 &&
              (who.uid == geteuid() || geteuid() == 0)) /* anybody may take a name; only our own count */
-        while ((r = poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, left_ms(end))) < 0 &&
-               errno == EINTR)
-            continue;
+        r = hear(fd, end);
     if (fd >= 0)
         close(fd);
-    return r != 0;
+    return r;
 }

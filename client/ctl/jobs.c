@@ -8,7 +8,8 @@ static int wait_for(struct pwc *c, const struct args *args, uint64_t id, int64_t
 {
     struct pwc_job *job = NULL;
     char prefix[32] = "";
-    if (!detach_wait_published(c, id, end))
+    enum published published = detach_wait_published(c, id, end);
+    if (published == NOT_IN_TIME)
         return complain(EXIT_TIMEOUT, "job %" PRIu64 " is not done yet", id);
     int r = pwc_attach(c, id, NULL, NULL, ANSWER_MS, &job);
     if (r != PWC_OK)
@@ -20,6 +21,9 @@ static int wait_for(struct pwc *c, const struct args *args, uint64_t id, int64_t
     if (args->n > 2)
         snprintf(prefix, sizeof prefix, "%" PRIu64 " ", id);
     r = report_outcome(job, args->o.allow_partial, NULL);
+    if (r == 0 && published == NOT_PUBLISHED)
+        r = complain(EXIT_FAILED, "job %" PRIu64 " is done, but not all of its output could be published",
+                     id);
     if (args->o.json)
         report_json(job, NULL, NULL);
     else

@@ -66,15 +66,18 @@ static void take_signal(struct run *run)
 static void follow(struct run *run)
 {
     while (!run->finished) {
-        struct pollfd p[3] = {
+        struct pollfd p[] = {
             {.fd = pwc_fd(run->c), .events = pwc_events(run->c)},
             {.fd = signals_fd(), .events = POLLIN},
             {.fd = private_pidfd(), .events = POLLIN},
+            {.fd = detach_fd(), .events = POLLIN},
         };
-        if (poll(p, 3, progress_wait_ms()) < 0 && errno != EINTR)
+        if (poll(p, COUNT(p), progress_wait_ms()) < 0 && errno != EINTR)
             break;
         if (p[1].revents != 0)
             take_signal(run);
+        if (p[3].revents != 0)
+            detach_take_waiters();
         pwc_dispatch(run->c, 0); /* its errors end the job, which finishes it */
         progress_tick();
     }
@@ -140,6 +143,9 @@ static int conclude(struct run *run)
     progress_json_finished(state, &counts, pwc_job_id(run->job));
     if (run->signal == 0 && (state == PWC_JOB_DONE || (state == PWC_JOB_PARTIAL && run->batch == NULL)))
         published = single_publish(run);
+    else if (run->out.fd >= 0)
+        run->unpublished = true;
+    run->unpublished |= published != 0;
     int traced = trace_publish(run);
     if (run->batch == NULL && state != PWC_JOB_FAILED)
         tell_given_up(run);
@@ -173,7 +179,9 @@ static int run_job(struct run *run)
     signals_hold();
     follow(run);
     signals_release();
-    return conclude(run);
+    r = conclude(run);
+    detach_conclude(!run->unpublished);
+    return r;
 }
 
 static int check_trace(const struct options *o)

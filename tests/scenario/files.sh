@@ -94,6 +94,32 @@ test_output_to_a_fifo() {
     [[ -p pipe ]] || fail "the FIFO was replaced"
 }
 
+# connected_to JOB: somebody waits for its publisher, who has a name of its own in the kernel's list.
+connected_to() {
+    (($(grep -cE "@pwc/[0-9a-f]{32}/$1\$" /proc/net/unix) >= 2))
+}
+
+# The publisher waits for a reader of the FIFO, and gets one that does not want it all.
+test_wait_hears_what_was_not_published() {
+    local id
+    mkfifo pipe
+    id=$("$PWCCTL" submit image.invert in.png -o pipe --format png)
+    in_background wait "$PWCCTL" wait "$id"
+    until_true "the waiter to be there" connected_to "$id"
+    head -c 10 pipe >some
+    finish_background "$BG"
+    equal "exit status" 1 "$RC"
+    grep -q "^pwcctl: job $id is done, but not all of its output could be published" wait.err ||
+        fail "reason: $(<wait.err)"
+    id=$("$PWCCTL" submit image.invert in.png -o pipe --format png)
+    in_background wait "$PWCCTL" wait "$id"
+    until_true "the waiter to be there" connected_to "$id"
+    cat pipe >piped.png
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    vipsheader piped.png >/dev/null
+}
+
 test_interrupted_leaves_nothing() {
     vips black big.v 9000 9000 --bands 3
     vips tiffsave big.v big.tif

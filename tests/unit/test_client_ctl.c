@@ -578,6 +578,32 @@ START_TEST(crowd_waits)
 }
 END_TEST
 
+/* More come and give up than a listener's backlog holds: who comes after them is heard, and told. */
+START_TEST(many_give_up_waiting)
+{
+    int fd;
+    struct sockaddr_un sa;
+    socklen_t len = publisher("1", &sa);
+    const struct timeval patience = {.tv_sec = 20};
+    put("in", "later");
+    ck_assert_int_eq(RUN(W("submit"), W("stall"), W("in"), W("-o"), W("out.raw")), 0);
+    for (int i = 0; i < 300; i++) {
+        fd = stream_socket();
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+        ck_assert_msg(connect(fd, (struct sockaddr *)&sa, len) == 0, "number %d: %m", i);
+        close(fd);
+    }
+    fd = stream_socket();
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&sa, len), 0);
+    fake_stop(fake); /* the job is lost, and with it the output */
+    fake = fake_start(sock, FAKE_WELCOME);
+    char byte = 0;
+    ck_assert_int_eq(read(fd, &byte, 1), 1);
+    ck_assert_int_eq(byte, 1);
+    close(fd);
+}
+END_TEST
+
 static void script(const char *name, const char *body)
 {
     char *text = NULL;
@@ -632,6 +658,7 @@ int main(void)
     tcase_add_test(tc, not_published);
     tcase_add_test(tc, submitted);
     tcase_add_test(tc, crowd_waits);
+    tcase_add_test(tc, many_give_up_waiting);
     tcase_add_test(tc, private_daemon_fails);
     suite_add_tcase(s, tc);
     return run_suite(s);
