@@ -2,6 +2,7 @@
  * stripped objects from dladdr, which takes the loader's lock: that is recursive, and the alarm ends a
  * handler that waits for another thread's. */
 #include <dlfcn.h>
+#include <errno.h>
 #include <execinfo.h>
 #include <signal.h>
 #include <string.h>
@@ -265,8 +266,7 @@ static void on_death(int sig, siginfo_t *info, void *context)
     die_of(self.signal);
 }
 
-/* From the supervisor, or from the thread that it reached. */
-static void on_request(int sig, siginfo_t *info, void *context)
+static void answer(int sig, siginfo_t *info, void *context)
 {
     pid_t none = 0;
     if (thread_answer(sig, info, context) || atomic_load(&self.dying) != 0 ||
@@ -274,6 +274,15 @@ static void on_request(int sig, siginfo_t *info, void *context)
         return;
     write_obituary(sig, info, context);
     atomic_store(&self.writing, 0);
+}
+
+/* From the supervisor, or from the thread that it reached. What was under way may go on and end in time after
+ * all. */
+static void on_request(int sig, siginfo_t *info, void *context)
+{
+    const int kept = errno;
+    answer(sig, info, context);
+    errno = kept;
 }
 
 /* ---- set-up ---- */

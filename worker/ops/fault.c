@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -480,8 +481,11 @@ static int late_process(struct op_job *job, uint64_t chunk, void *result)
 {
     const struct obituary *o = &job->priv->stage->segment->obituary;
     const uint64_t at = (uint64_t)op_int(job, "at", 0);
+    errno = 0;
     while (chunk == at && atomic_load(&o->ready) == 0)
-        pause_ms(job, 10);
+        sched_yield();
+    if (errno != 0)
+        return op_fail(job, CODE(OP), "it was asked, and errno is changed: %s", strerror(errno));
     if (chunk == at + 1)
         pause_ms(job, op_int(job, "ms", 0));
     return slow_start_process(job, chunk, result);
