@@ -266,13 +266,14 @@ static void on_death(int sig, siginfo_t *info, void *context)
     die_of(self.signal);
 }
 
+/* A death that has seen nobody write does not look again: so who wants to write looks for it last. */
 static void answer(int sig, siginfo_t *info, void *context)
 {
     pid_t none = 0;
-    if (thread_answer(sig, info, context) || atomic_load(&self.dying) != 0 ||
-        !atomic_compare_exchange_strong(&self.writing, &none, gettid()))
+    if (thread_answer(sig, info, context) || !atomic_compare_exchange_strong(&self.writing, &none, gettid()))
         return;
-    write_obituary(sig, info, context);
+    if (atomic_load(&self.dying) == 0)
+        write_obituary(sig, info, context);
     atomic_store(&self.writing, 0);
 }
 
