@@ -86,9 +86,9 @@ static void put_symbol(struct obituary *o, uintptr_t pc)
               slash != NULL ? slash + 1 : at.dli_fname);
 }
 
-static void put_frames(struct obituary *o, const struct thread *t)
+static void put_frames(struct obituary *o, const struct thread *t, int from)
 {
-    for (int i = 0; i < t->nframes; i++) {
+    for (int i = from; i < t->nframes; i++) {
         uintptr_t pc = (uintptr_t)t->frames[i];
         put(o, "#");
         put_number(o, (uint64_t)i, 10);
@@ -111,7 +111,7 @@ static void put_thread(struct obituary *o, const struct thread *t)
     put(o, at[thread_state(t)]);
     put(o, ":\n");
     if (thread_state(t) != THREAD_MUTE)
-        put_frames(o, t);
+        put_frames(o, t, 0);
 }
 
 static bool before(const struct thread *a, const struct thread *b)
@@ -127,7 +127,7 @@ static void put_threads(struct obituary *o, int64_t patience_ns)
     size_t n = threads_ask(all, patience_ns);
     all[n++] = &self.here;
     if (n == 1) {
-        put_frames(o, all[0]);
+        put_frames(o, all[0], 0);
         return;
     }
     for (size_t i = 1; i < n; i++)
@@ -215,10 +215,14 @@ static void write_obituary(int sig, const siginfo_t *info, void *context)
     }
     atomic_store_explicit(&o->ready, 1, memory_order_release);
     thread_look(&self.here, context);
-    if (strikes_any(sig, info))
+    if (strikes_any(sig, info)) {
+        thread_unwind(&self.here, info, context);
         put_threads(o, sig == SIGUSR1 ? ASKED_NS : DEATH_NS);
-    else
-        put_frames(o, &self.here);
+        return;
+    }
+    put_frames(o, &self.here, 0); /* whatever becomes of the rest */
+    thread_unwind(&self.here, info, context);
+    put_frames(o, &self.here, 1);
 }
 
 static void die_of(int sig)

@@ -144,6 +144,22 @@ static bool waits_for_futex(greg_t second)
 }
 #endif
 
+#if defined(__x86_64__) || defined(__aarch64__)
+/* The system tells without a fault: it reads a set of signals before it finds that it is asked nothing. */
+static bool word_readable(uintptr_t at)
+{
+    const int nothing = -1;
+    at &= ~(uintptr_t)7;
+    return at != 0 && (syscall(SYS_rt_sigprocmask, nothing, at, NULL, 8) == 0 || errno != EFAULT);
+}
+
+/* n: 8 at most. */
+static bool readable(const void *at, size_t n)
+{
+    return word_readable((uintptr_t)at) && word_readable((uintptr_t)at + n - 1);
+}
+#endif
+
 /* A system call was ended by the signal, or will be begun again behind it, or none was under way. */
 static enum thread_state context_state(const ucontext_t *uc)
 {
@@ -152,16 +168,16 @@ static enum thread_state context_state(const ucontext_t *uc)
     static const uint8_t call[] = {0x0f, 0x05};
     const greg_t *r = uc->uc_mcontext.gregs;
     const uint8_t *at = (const uint8_t *)context_pc(uc);
-    const bool inside =
-        (uintptr_t)at % 4096 >= 2 && (uintptr_t)at % 4096 < 4095; /* of a page that is there */
-    ended = inside && r[REG_RAX] == -EINTR && memcmp(at - 2, call, 2) == 0;
-    again = inside && memcmp(at, call, 2) == 0;
+    const bool there = readable(at - 2, 4);
+    ended = there && r[REG_RAX] == -EINTR && memcmp(at - 2, call, 2) == 0;
+    again = there && memcmp(at, call, 2) == 0;
     futex = again ? r[REG_RAX] == SYS_futex : waits_for_futex(r[REG_RSI]);
 #elif defined(__aarch64__)
     static const uint32_t call = 0xd4000001; /* svc 0 */
     const uint32_t *at = (const uint32_t *)context_pc(uc);
-    ended = (uintptr_t)at % 4096 != 0 && (int64_t)uc->uc_mcontext.regs[0] == -EINTR && at[-1] == call;
-    again = at[0] == call;
+    const bool there = (uintptr_t)at % 4 == 0 && readable(at - 1, 8);
+    ended = there && (int64_t)uc->uc_mcontext.regs[0] == -EINTR && at[-1] == call;
+    again = there && at[0] == call;
     futex = uc->uc_mcontext.regs[8] == SYS_futex;
 #endif
     if (!ended && !again)
@@ -178,11 +194,23 @@ static bool behind_call(const uint8_t *at)
             return true;
     return at[-5] == 0xe8;
 }
+
+__attribute__((no_sanitize("address"))) static bool returns_to(void *const *sp, void **ret)
+{
+    Dl_info known;
+    if (!readable(sp, sizeof *sp))
+        return false;
+    const uint8_t *at = *sp;
+    if (dladdr(at - 8, &known) == 0 || !readable(at - 7, 7) || !behind_call(at))
+        return false;
+    *ret = *sp;
+    return true;
+}
 #endif
 
 /* Code that was made at run time (liborc's, which computes most 8-bit pictures) tells nobody how to unwind
  * it. It has pushed some registers, no more, so whom it returns to is not far; farther nothing is certain. */
-__attribute__((no_sanitize("address"))) static int find_caller(void **ret, const ucontext_t *uc)
+static int find_caller(void **ret, const ucontext_t *uc)
 {
 #if defined(__x86_64__)
     void *const *sp = (void *const *)uc->uc_mcontext.gregs[REG_RSP];
@@ -190,28 +218,70 @@ __attribute__((no_sanitize("address"))) static int find_caller(void **ret, const
     if (dladdr((const void *)context_pc(uc), &known) != 0)
         return 0;
     for (int i = 0; i < 16; i++)
-        if (dladdr((const uint8_t *)sp[i] - 8, &known) != 0 && behind_call(sp[i])) {
-            *ret = sp[i];
+        if (returns_to(sp + i, ret))
             return 1;
-        }
 #else
     (void)ret, (void)uc;
 #endif
     return 0;
 }
 
-static int unwind(void *frames[], const ucontext_t *uc)
+/* The frames below the one at pc; of all there are where this architecture's pc is not known. */
+static int unwind_from(uintptr_t pc, void *frames[], int most)
 {
     void *all[OBITUARY_FRAMES + 8];
-    int n = backtrace(all, (int)ARRAY_LEN(all)), from = 0;
-    for (int i = 0; i < n; i++)
-        if ((uintptr_t)all[i] == context_pc(uc)) {
-            from = i; /* our own frames come first: the stack starts where the signal struck */
-            break;
+    const int n = backtrace(all, (int)ARRAY_LEN(all));
+    for (int i = 0; i < n; i++) /* our own come first: the stack starts where the signal struck */
+        if (pc == 0 || (uintptr_t)all[i] == pc) {
+            const int below = MIN(n - i - 1, most);
+            memcpy(frames, all + i + 1, (size_t)below * sizeof *frames);
+            return below;
         }
-    n = MIN(n - from, (int)OBITUARY_FRAMES);
-    memcpy(frames, all + from, (size_t)n * sizeof *frames);
-    return n == 1 ? n + find_caller(frames + 1, uc) : n;
+    return 0;
+}
+
+/* Nothing can be run there: a call through a pointer that leads nowhere, or a return to it. */
+static bool leads_nowhere(const siginfo_t *info, const ucontext_t *uc)
+{
+#if defined(__x86_64__) || defined(__aarch64__)
+    const void *pc = (const void *)context_pc(uc);
+    const bool fault = (info->si_signo == SIGSEGV || info->si_signo == SIGBUS) && info->si_code > 0;
+    return !readable(pc, 1) || (fault && info->si_addr == pc);
+#else
+    (void)info, (void)uc;
+    return false;
+#endif
+}
+
+/* The stack of who jumped to nowhere, as if the call had just returned. The registers are put back: where
+ * the signal was sent just then, the thread goes on. */
+static int unwind_jump(void *frames[], int most, ucontext_t *uc)
+{
+    int n = 0;
+#if defined(__x86_64__)
+    greg_t *r = uc->uc_mcontext.gregs;
+    const greg_t pc = r[REG_RIP], sp = r[REG_RSP];
+    if (!returns_to((void *const *)sp, frames))
+        return 0;
+    r[REG_RIP] = (greg_t)frames[0];
+    r[REG_RSP] = sp + (greg_t)sizeof frames[0];
+    n = 1 + unwind_from((uintptr_t)frames[0], frames + 1, most - 1);
+    r[REG_RIP] = pc;
+    r[REG_RSP] = sp;
+#elif defined(__aarch64__)
+    mcontext_t *m = &uc->uc_mcontext;
+    const uint64_t pc = m->pc;
+    Dl_info known;
+    frames[0] = (void *)m->regs[30];
+    if (m->regs[30] == pc || dladdr(frames[0], &known) == 0)
+        return 0;
+    m->pc = m->regs[30];
+    n = 1 + unwind_from((uintptr_t)frames[0], frames + 1, most - 1);
+    m->pc = pc;
+#else
+    (void)frames, (void)most, (void)uc;
+#endif
+    return n;
 }
 
 void thread_look(struct thread *t, void *context)
@@ -221,7 +291,19 @@ void thread_look(struct thread *t, void *context)
     t->cpu_ns = (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
     t->state = context_state(context);
     prctl(PR_GET_NAME, t->name, 0, 0, 0);
-    t->nframes = unwind(t->frames, context);
+    t->frames[0] = (void *)context_pc(context);
+    t->nframes = 1;
+}
+
+/* libgcc reads what lies at the place that it starts from. */
+void thread_unwind(struct thread *t, const siginfo_t *info, void *context)
+{
+    const int most = (int)OBITUARY_FRAMES - 1;
+    int n = leads_nowhere(info, context) ? unwind_jump(t->frames + 1, most, context)
+                                         : unwind_from(context_pc(context), t->frames + 1, most);
+    if (n == 0)
+        n = find_caller(t->frames + 1, context);
+    t->nframes = 1 + n;
 }
 
 /* ---- asking ---- */
@@ -235,6 +317,7 @@ bool thread_answer(int sig, const siginfo_t *info, void *context)
         return true;
     uint32_t round = atomic_load(&t->asked);
     thread_look(t, context);
+    thread_unwind(t, info, context);
     atomic_store(&t->answer, round);
     return true;
 }

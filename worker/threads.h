@@ -41,8 +41,10 @@ struct thread {
 
 /* Lists the calling thread, which has a stack for handlers already. */
 void threads_list(void);
-/* Fills in what the calling thread is at, from its handler of a signal. */
+/* Fills in what the calling thread is at, from its handler of a signal; of its stack, the first frame. */
 void thread_look(struct thread *t, void *context);
+/* Then its callers: a stack may be so broken that this kills. */
+void thread_unwind(struct thread *t, const siginfo_t *info, void *context);
 /* Answers threads_ask, from a handler; false: the signal was another one. */
 bool thread_answer(int sig, const siginfo_t *info, void *context);
 enum thread_state thread_state(const struct thread *t);

@@ -279,6 +279,7 @@ test_threads_without_end() {
 test_the_reason_names_the_function() {
     start_pwcd --workers 2
     refused 1 'chunk 3 killed by SIGSEGV in act_segv, attempt 1 of 1' -q fault.segv n=9 at=3 attempts=9 --retries 0
+    refused 1 'chunk 3 killed by SIGSEGV in act_jump, attempt 1 of 1' -q fault.jump n=9 at=3 attempts=9 --retries 0 call=null
     refused 1 'chunk 3 killed by SIGABRT in act_abort, attempt 1 of 1' -q fault.abort n=9 at=3 attempts=9 --retries 0
     refused 1 'chunk 3 killed in act_hang: its time is up, attempt 1 of 1' -q fault.hang n=9 at=3 attempts=9 --retries 0 \
         --chunk-timeout 200ms

@@ -68,6 +68,40 @@ START_TEST(segv_leaves_an_obituary)
 }
 END_TEST
 
+static const struct {
+    const char *to, *head;
+} jumps[] = {{"null", "#0 0x0 ?\n#1 0x"}, {"gone", "#0 0x"}, {"closed", "#0 0x"}, {"data", "#0 0x"}};
+
+/* The commonest of all, and the one that leaves no code to begin with: the stack is that of who called. */
+START_TEST(a_call_to_nowhere_is_told)
+{
+    struct nursery n = nursery_start();
+    struct kid k = kid_ready(&n);
+    begin(&k, "fault.jump", "call", jumps[_i].to);
+    ck_assert_int_eq(kid_death(&k).si_status, SIGSEGV);
+    const char *text = (const char *)k.segment->obituary.text, *second = strstr(text, "\n#1 ");
+    ck_assert_int_eq(strncmp(text, jumps[_i].head, strlen(jumps[_i].head)), 0);
+    ck_assert_ptr_nonnull(second);
+    const char *caller = strstr(second, " act_jump+0x");
+    ck_assert(caller != NULL && memchr(second + 1, '\n', (size_t)(caller - second - 1)) == NULL);
+    ck_assert_ptr_nonnull(strstr(caller, " on_lease+0x"));
+    ck_assert_ptr_null(strstr(text, " on_death+0x"));
+}
+END_TEST
+
+/* Nobody knows who called, but where it was. */
+START_TEST(a_broken_stack_leaves_its_first_frame)
+{
+    struct nursery n = nursery_start();
+    struct kid k = kid_ready(&n);
+    begin(&k, "fault.smash", "at", "0");
+    ck_assert_int_eq(kid_death(&k).si_status, SIGSEGV);
+    const char *text = (const char *)k.segment->obituary.text;
+    ck_assert_int_eq(strncmp(text, "#0 0x", 5), 0);
+    ck_assert(strstr(text, " act_segv+0x") != NULL || strstr(text, " act_smash+0x") != NULL);
+}
+END_TEST
+
 START_TEST(exit_is_seen)
 {
     struct kid k;
@@ -335,6 +369,8 @@ int main(void)
     tcase_set_timeout(box, 60);
     tcase_add_test(deaths, abort_leaves_an_obituary);
     tcase_add_test(deaths, segv_leaves_an_obituary);
+    tcase_add_loop_test(deaths, a_call_to_nowhere_is_told, 0, ARRAY_LEN(jumps));
+    tcase_add_test(deaths, a_broken_stack_leaves_its_first_frame);
     tcase_add_test(deaths, exit_is_seen);
     tcase_add_test(deaths, a_scribbler_harms_only_its_segment);
     tcase_add_test(deaths, garbage_is_no_frame);

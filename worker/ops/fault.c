@@ -54,6 +54,33 @@ __attribute__((no_sanitize("undefined"))) static int act_segv(struct op_job *job
     return 0;
 }
 
+/* Calls where nothing is, or only data. */
+static int act_jump(struct op_job *job)
+{
+    const char *call = op_str(job, "call", "");
+    void (*jump)(void);
+    void *to = NULL;
+    if (strcmp(call, "data") == 0)
+        to = (void *)(uintptr_t)&opaque;
+    else if (strcmp(call, "null") != 0)
+        to = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (strcmp(call, "gone") == 0)
+        munmap(to, 4096);
+    memcpy(&jump, &to, sizeof jump);
+    jump();
+    return 0;
+}
+
+/* Dies where nobody can tell any more who called: what it would return to is overwritten. */
+static int act_smash(struct op_job *job)
+{
+    uintptr_t *frame = __builtin_frame_address(0);
+    opaque = (uintptr_t)&frame[1];
+    *(volatile uintptr_t *)opaque = 8;
+    opaque = 0;
+    return act_segv(job);
+}
+
 static int act_abort(struct op_job *job)
 {
     (void)job;
@@ -519,7 +546,7 @@ static const struct op_param params[] = {
     NUMBER("status", "exit: the status", "3"),
     {.name = "call",
      .type = PWC__PARAM_TYPE__PARAM_STRING,
-     .summary = "syscall: which; thread, talk: what it does",
+     .summary = "syscall: which; thread, talk: what it does; jump: to where",
      .def = "mount"},
 };
 static const struct op_param bus_params[] = {NUMBER("ms", "How long it waits before it reads", "0")};
@@ -537,6 +564,8 @@ static const struct op_role in_role[] = {
 static const struct op faults[] = {
     FAULT(none, "Chunks that do nothing but count"),
     FAULT(segv, "Writes where nothing is"),
+    FAULT(jump, "Calls where nothing is"),
+    FAULT(smash, "Writes where nothing is, with a broken stack"),
     FAULT(abort, "Aborts"),
     FAULT(hang, "Computes for ever"),
     FAULT(stop, "Stops itself"),
