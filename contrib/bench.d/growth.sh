@@ -10,7 +10,7 @@ row_chunks() {
         point chunks "$n" "$CLIENT" fresh "" "$CLIENT" chunks noop "$n"
     done
     row memory "10^9 chunks: supervisor, MiB" --once \
-        --run ours "$CLIENT fresh '' $CLIENT chunks noop 1000000000" --goal "daemon_rss_mib - <= 16"
+        --run ours "$CLIENT fresh '' $CLIENT chunks noop 1000000000" --goal "daemon_peak_mib - <= 16"
 }
 
 row_waiting() {
@@ -36,10 +36,12 @@ row_clients() {
 }
 
 row_workers() {
-    local n
-    growth_head workers "How cost grows with workers on $(nproc) CPUs: $(by 100000 20000) chunks of 10 us"
+    local n chunks sum
+    chunks=$(by 100000 20000)
+    growth_head workers "How cost grows with workers on $(nproc) CPUs: $chunks chunks of 10 us"
+    sum=$("$BIN/bench-omp" expect "$chunks" "$STEPS")
     for n in 1 2 4 8 16 32 64; do
-        point workers "$n" "$CLIENT" fresh "--workers $n" "$CLIENT" chunks bench.mix "$(by 100000 20000)" "$STEPS"
+        point workers "$n" "$CLIENT" fresh "--workers $n" "$CLIENT" chunks bench.mix "$chunks" "$STEPS" "$sum"
     done
 }
 

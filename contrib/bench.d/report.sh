@@ -8,10 +8,10 @@ COLUMNS_OF_GROWTH="\
 chunks	chunks of the job	seconds	time of the job, s
 chunks	chunks of the job	daemon_cpu_ms	CPU time of the supervisor, ms
 chunks	chunks of the job	daemon_percent	its share of all CPU time, %
-chunks	chunks of the job	daemon_rss_mib	supervisor resident, MiB
-waiting	jobs that wait	submit_us	submit, us a job
-waiting	jobs that wait	list_us	list, us a job
-waiting	jobs that wait	dispatch_us	run, us a job
+chunks	chunks of the job	daemon_peak_mib	supervisor at its most, MiB
+waiting	jobs that wait	submit_daemon_us	supervisor to take one, us
+waiting	jobs that wait	list_daemon_us	to list one, us
+waiting	jobs that wait	dispatch_daemon_us	to have one run, us
 waiting	jobs that wait	bytes_job	memory, bytes a job
 clients	connected clients	connect_us	connect, us a client
 clients	connected clients	job_p50	one-chunk job, p50, us
@@ -20,7 +20,7 @@ clients	connected clients	bytes_client	memory, bytes a client
 workers	workers	ns_chunk	time a chunk of 10 us, ns
 workers	workers	daemon_cpu_ms	CPU time of the supervisor, ms
 workers	workers	daemon_percent	its share of all CPU time, %
-workers	workers	daemon_rss_mib	supervisor resident, MiB
+workers	workers	daemon_peak_mib	supervisor at its most, MiB
 sizes	megapixels	seconds	time of the command, s
 sizes	megapixels	anon_mib	memory that cannot be dropped, all processes, MiB
 sizes	megapixels	pss_mib	the same with pages of files, MiB

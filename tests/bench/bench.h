@@ -36,6 +36,7 @@ double bench_cpu_of(pid_t pid);          /* seconds of CPU, of the main thread, 
 double bench_cpu_of_children(pid_t pid); /* the same of each living child; dead ones count for nothing */
 double bench_cpu_of_family(pid_t pid);   /* in ticks: of pid, its children, those that it has waited for */
 uint64_t bench_rss_kib(pid_t pid);       /* VmRSS */
+uint64_t bench_peak_kib(pid_t pid);      /* VmHWM: the most it ever had */
 uint64_t bench_switches_of(pid_t pid);   /* times it was put on a CPU anew: 0 new ones mean no wakeup */
 size_t bench_children(pid_t pid, pid_t *ret_pids, size_t max);
 

@@ -136,7 +136,7 @@ static void run_jobs(struct pwc **c, size_t n, double *took, size_t jobs)
 
 int cmd_clients(int argc, char **argv)
 {
-    enum { JOBS = 500 };
+    enum { WARM = 200, JOBS = 2000 };
     size_t n = bench_number("clients", argc > 1 ? argv[1] : NULL, 1, 100000), most = clients_a_process() - 1;
     double took[JOBS];
     int held[2], status;
@@ -152,6 +152,7 @@ int cmd_clients(int argc, char **argv)
     struct pwc **c = connect_many(own);
     double t1 = bench_now();
     uint64_t after = bench_rss_kib(daemon);
+    run_jobs(c, own, took, WARM);
     run_jobs(c, own, took, JOBS);
     double cpu = bench_cpu_of(daemon);
     uint64_t switches = bench_switches_of(daemon);

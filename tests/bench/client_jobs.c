@@ -43,7 +43,7 @@ int cmd_chunks(int argc, char **argv)
     bench_print("leases", (double)counts.leases);
     bench_print("daemon_cpu_ms", cpu * 1e3);
     bench_print("daemon_percent", 100 * cpu / (cpu + stages));
-    bench_print("daemon_rss_mib", (double)bench_rss_kib(daemon) / 1024);
+    bench_print("daemon_peak_mib", (double)bench_peak_kib(daemon) / 1024);
     pwc_job_free(job);
     pwc_spec_free(warm);
     pwc_spec_free(spec);

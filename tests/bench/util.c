@@ -162,6 +162,11 @@ uint64_t bench_rss_kib(pid_t pid)
     return status_field(pid, "VmRSS");
 }
 
+uint64_t bench_peak_kib(pid_t pid)
+{
+    return status_field(pid, "VmHWM");
+}
+
 uint64_t bench_switches_of(pid_t pid)
 {
     return status_field(pid, "voluntary_ctxt_switches");
