@@ -19,7 +19,8 @@ static const struct {
     {"kill", "N STEPS                  N times: kill a worker in a chunk, wait for the chunk elsewhere",
      cmd_kill},
     {"kills",
-     "PWCCTL TRACE N STEPS SECONDS  a job of N chunks, a worker killed every SECONDS: what its trace says",
+     "PWCCTL TRACE N STEPS SUM SECONDS  a job of N chunks, a worker killed every SECONDS (0: none): what its "
+     "trace says",
      cmd_kills},
     {"exec", "PROGRAM N                time until a stage that is executed says Ready", cmd_exec},
     {"waiting", "N                     cost of N jobs that wait", cmd_waiting},
@@ -27,6 +28,7 @@ static const struct {
     {"idle", "SECONDS [strace]         wakeups and memory of a daemon that has nothing to do", cmd_idle},
     {"fresh", "SETTINGS COMMAND...     run it against a daemon of its own", cmd_fresh},
     {"memory", "COMMAND...             run it; peak memory of daemon and stages meanwhile", cmd_memory},
+    {"added", "COMMAND LONGER          how many per cent longer the second takes", cmd_added},
 };
 
 static int usage(void)

@@ -22,5 +22,6 @@ int cmd_clients(int argc, char **argv);
 int cmd_fresh(int argc, char **argv);
 int cmd_idle(int argc, char **argv);
 int cmd_memory(int argc, char **argv);
+int cmd_added(int argc, char **argv);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * client_daemon.c - a daemon for one measurement, what an idle one costs, what memory a job takes.
+ * client_daemon.c - a daemon for one measurement, what an idle one costs, what memory a job takes, what an
+ * option adds to it.
  *
  * $BENCH_PWCD is the program, $BENCH_STAGE its stages', $BENCH_TMP a folder for the socket and scratch files.
  */
@@ -240,5 +241,28 @@ int cmd_memory(int argc, char **argv)
     bench_print("anon_mib", (double)anon / 1024);
     bench_print("pss_mib", (double)all / 1024);
     bench_print("daemon_rss_mib", (double)bench_rss_kib(daemon) / 1024);
+    return 0;
+}
+
+/* ---- what something adds ---- */
+
+/* There and back, so that a machine that becomes slower or faster meanwhile does the same to both. */
+int cmd_added(int argc, char **argv)
+{
+    static const int order[] = {1, 2, 2, 1};
+    char shell[] = "sh", option[] = "-c";
+    double took[3] = {0};
+    if (argc != 3)
+        bench_fail("added COMMAND LONGER");
+    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
+        char *command = argv[order[i]];
+        double start = bench_now();
+        if (run_and_wait((char *[]){shell, option, command, NULL}) != 0)
+            bench_fail("failed, or its result was wrong: %s", command);
+        took[order[i]] += bench_now() - start;
+    }
+    bench_print("without", took[1] / 2);
+    bench_print("with", took[2] / 2);
+    bench_print("added_percent", 100 * (took[2] / took[1] - 1));
     return 0;
 }

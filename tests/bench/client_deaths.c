@@ -1,6 +1,6 @@
 /*
  * client_deaths.c - what a death costs: until the chunk stands in another process's slot, and over a whole
- * job, by the account that the job's trace gives.
+ * job, by the account that the job's trace gives and by the clock.
  *
  * Times of the first are taken where they happen: from just before our SIGKILL until the moment that the
  * other process has put into its slot as the start of its lease (slots.h). Looking for it costs the daemon
@@ -22,7 +22,8 @@
 #define TOLD_S      0.5
 #define SEEN_S      1.0
 #define UNSEEN_MOST 50 /* one in so many */
-#define LOOK_MS     2  /* between two looks at the slots: less than a chunk takes */
+#define MISSED_MOST 25
+#define LOOK_MS     2 /* between two looks at the slots: less than a chunk takes */
 
 static size_t deaths_told;
 static uint64_t chunk_told;
@@ -90,9 +91,10 @@ static void look(pid_t daemon, uint64_t killed_ns, struct slots *begun)
 }
 
 /*
- * Kills a worker that is in a chunk. Its obituary says which that was; none comes if it was between two. A
- * machine that stands still for longer than a chunk takes, as virtual ones do, hides where it was begun: that
- * is said, and does not count.
+ * Kills a worker that is in a chunk. Its obituary says which that was; none comes if it was between two,
+ * which looks like a daemon that says nothing for half a second and is therefore rare or a failure. A machine
+ * that stands still for longer than a chunk takes, as virtual ones do, hides where it was begun: then it took
+ * as long as was looked for it.
  */
 enum outcome { HIT, MISSED, UNSEEN };
 
@@ -119,67 +121,94 @@ static enum outcome hit_one(struct pwc *c, pid_t daemon, struct pwc_job *job, st
         look(daemon, killed_ns, &begun);
         if (deaths_told > told)
             next = slots_begun(&begun, chunk_told, killed_ns);
-        if (next == NULL && age > SEEN_S)
+        if (next == NULL && age > SEEN_S) {
+            ret->elsewhere = SEEN_S;
             return UNSEEN;
+        }
     }
     ret->elsewhere = (double)(next->since - killed_ns) * 1e-9;
     return HIT;
 }
 
+static void print_hits(const struct hit *hits, size_t n)
+{
+    double *elsewhere = calloc(n, sizeof(double)), *told = calloc(n, sizeof(double));
+    for (size_t i = 0; i < n; i++) {
+        elsewhere[i] = hits[i].elsewhere;
+        told[i] = hits[i].told;
+    }
+    bench_print("max", bench_quantile(elsewhere, n, 1) * 1e6);
+    bench_print_quantiles("", elsewhere, n);
+    bench_print_quantiles("told_", told, n);
+    free(told);
+    free(elsewhere);
+}
+
 int cmd_kill(int argc, char **argv)
 {
-    size_t n = bench_number("kills", argc > 1 ? argv[1] : NULL, 1, 1 << 20), got = 0, unseen = 0;
+    size_t n = bench_number("kills", argc > 1 ? argv[1] : NULL, 1, 1 << 20), unseen = 0, missed = 0;
     uint64_t steps = bench_number("steps", argc > 2 ? argv[2] : NULL, 1, UINT64_MAX >> 1);
-    double *elsewhere = calloc(n, sizeof(double)), *told = calloc(n, sizeof(double));
+    struct hit *hits = calloc(n, sizeof *hits);
     struct pwc *c = bench_connect();
     pid_t daemon = bench_daemon(c);
     struct pwc_job *job = start_job(c, 1u << 30, steps);
-    while (got < n) {
-        struct hit hit = {0};
-        enum outcome o = hit_one(c, daemon, job, &hit);
+    for (size_t got = 0; got < n;) {
+        hits[got] = (struct hit){0};
+        enum outcome o = hit_one(c, daemon, job, &hits[got]);
         unseen += o == UNSEEN;
+        missed += o == MISSED;
         if (unseen > 1 + n / UNSEEN_MOST)
             bench_fail("%zu chunks did not turn up elsewhere, the last %lu", unseen,
                        (unsigned long)chunk_told);
-        if (o != HIT)
-            continue;
-        told[got] = hit.told;
-        elsewhere[got++] = hit.elsewhere;
+        if (missed > 1 + n / MISSED_MOST)
+            bench_fail("%zu workers were killed in a chunk, and nobody said so within %.1f s", missed,
+                       TOLD_S);
+        got += o != MISSED;
         poll(NULL, 0, 20); /* the pool makes a new spare meanwhile, as it would between rare deaths */
     }
     pwc_cancel(job);
     pwc_wait(job, PWC_FOREVER);
     if (pwc_job_state(job) != PWC_JOB_CANCELLED)
         bench_fail("the job ended: %s", pwc_job_reason(job));
-    bench_print("max", bench_quantile(elsewhere, n, 1) * 1e6);
-    bench_print_quantiles("", elsewhere, n);
-    bench_print_quantiles("told_", told, n);
+    print_hits(hits, n);
     bench_print("unseen", (double)unseen);
+    bench_print("missed", (double)missed);
     pwc_job_free(job);
     pwc_close(c);
-    free(told);
-    free(elsewhere);
+    free(hits);
     return 0;
 }
 
 /* ---- a job under fire: what it lost, by its own account ---- */
 
-static pid_t start_traced(const char *pwcctl, const char *trace, uint64_t n, uint64_t steps)
+static pid_t start_traced(const char *pwcctl, const char *trace, uint64_t n, uint64_t steps, int out)
 {
     char chunks[40], work[40];
     snprintf(chunks, sizeof chunks, "n=%lu", (unsigned long)n);
     snprintf(work, sizeof work, "steps=%lu", (unsigned long)steps);
     pid_t pid = fork();
     if (pid == 0) {
-        int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-        if (null < 0 || dup2(null, STDOUT_FILENO) < 0)
+        if (dup2(out, STDOUT_FILENO) < 0)
             _exit(126);
         execl(pwcctl, pwcctl, "run", "-q", "--trace", trace, "bench.mix", chunks, work, (char *)NULL);
         _exit(127);
     }
     if (pid < 0)
         bench_fail("fork: %m");
+    close(out);
     return pid;
+}
+
+/* What a chunk that was lost, or counted twice, would change. */
+static void check_result(int out, uint64_t n, uint64_t sum)
+{
+    char text[256];
+    unsigned long chunks, got;
+    ssize_t len = read(out, text, sizeof text - 1);
+    text[len > 0 ? len : 0] = '\0';
+    if (sscanf(text, "chunks %lu sum %lu", &chunks, &got) != 2 || chunks != n || got != sum)
+        bench_fail("the job says '%s', not %lu chunks and the sum %lu", text, (unsigned long)n,
+                   (unsigned long)sum);
 }
 
 /* Any job: there is no other on this daemon. */
@@ -190,7 +219,8 @@ static void take_any(const struct pwc_stage_info *s, void *user)
         *pid = (pid_t)s->pid;
 }
 
-/* Until the command ends, which must be well. Returns the number of workers killed. */
+/* Until the command ends, which must be well; every: seconds, 0 for never. Returns the number of workers
+ * killed. */
 static size_t shoot_until_done(struct pwc *c, pid_t command, double every)
 {
     size_t kills = 0;
@@ -198,7 +228,7 @@ static size_t shoot_until_done(struct pwc *c, pid_t command, double every)
     for (double next = bench_now() + every; waitpid(command, &status, WNOHANG) == 0;) {
         pid_t pid = 0;
         poll(NULL, 0, LOOK_MS);
-        if (bench_now() < next)
+        if (every <= 0 || bench_now() < next)
             continue;
         if (pwc_list_stages(c, PWC_TIMEOUT_DEFAULT, take_any, &pid) != PWC_OK)
             bench_fail("%s", pwc_error());
@@ -209,6 +239,8 @@ static size_t shoot_until_done(struct pwc *c, pid_t command, double every)
     }
     if (status != 0)
         bench_fail("pwcctl run failed");
+    if (every > 0 && kills == 0)
+        bench_fail("no worker was killed");
     return kills;
 }
 
@@ -235,26 +267,8 @@ static void read_account(const char *pwcctl, const char *trace, char *json, size
         bench_fail("%s failed", command);
 }
 
-int cmd_kills(int argc, char **argv)
+static void print_account(const char *json)
 {
-    if (argc < 6)
-        bench_fail("kills PWCCTL TRACE N STEPS SECONDS");
-    uint64_t n = bench_number("chunks", argv[3], 1, UINT64_MAX >> 1);
-    uint64_t steps = bench_number("steps", argv[4], 1, UINT64_MAX >> 1);
-    double every = strtod(argv[5], NULL);
-    char json[65536];
-    struct pwc *c = bench_connect();
-    double start = bench_now();
-    size_t kills = shoot_until_done(c, start_traced(argv[1], argv[2], n, steps), every > 0 ? every : 1e9);
-    bench_print("seconds", bench_now() - start);
-    pwc_close(c);
-    read_account(argv[1], argv[2], json, sizeof json);
-    if (account_number(json, "absorbed") != (double)n)
-        bench_fail("%.0f chunks absorbed, not %lu", account_number(json, "absorbed"), (unsigned long)n);
-    /* One that is hit between two leases costs the job nothing and is no death of it. */
-    if (account_number(json, "count") > (double)kills)
-        bench_fail("%.0f deaths, but only %zu kills", account_number(json, "count"), kills);
-    bench_print("kills", (double)kills);
     bench_print("deaths", account_number(json, "count"));
     bench_print("redone_percent", account_number(json, "redone_percent"));
     bench_print("idle_percent", account_number(json, "idle_percent"));
@@ -262,6 +276,37 @@ int cmd_kills(int argc, char **argv)
     bench_print("lost_percent", account_number(json, "together_percent"));
     bench_print("again_p50", account_number(json, "again_p50_ns") * 1e-3);
     bench_print("again_p99", account_number(json, "again_p99_ns") * 1e-3);
+}
+
+int cmd_kills(int argc, char **argv)
+{
+    if (argc < 7)
+        bench_fail("kills PWCCTL TRACE N STEPS SUM SECONDS");
+    uint64_t n = bench_number("chunks", argv[3], 1, UINT64_MAX >> 1);
+    uint64_t steps = bench_number("steps", argv[4], 1, UINT64_MAX >> 1);
+    uint64_t sum = bench_number("sum", argv[5], 0, UINT64_MAX);
+    int out[2];
+    char json[65536];
+    struct pwc *c = bench_connect();
+    if (pipe2(out, O_CLOEXEC) < 0)
+        bench_fail("pipe: %m");
+    double start = bench_now();
+    size_t kills =
+        shoot_until_done(c, start_traced(argv[1], argv[2], n, steps, out[1]), strtod(argv[6], NULL));
+    double seconds = bench_now() - start;
+    pwc_close(c);
+    check_result(out[0], n, sum);
+    close(out[0]);
+    read_account(argv[1], argv[2], json, sizeof json);
+    if (account_number(json, "absorbed") != (double)n)
+        bench_fail("%.0f chunks absorbed, not %lu", account_number(json, "absorbed"), (unsigned long)n);
+    /* One that is hit between two leases costs the job nothing and is no death of it. */
+    if (account_number(json, "count") > (double)kills)
+        bench_fail("%.0f deaths, but only %zu kills", account_number(json, "count"), kills);
+    bench_print("seconds", seconds);
+    bench_print("ns_chunk", seconds * 1e9 / (double)n);
+    bench_print("kills", (double)kills);
+    print_account(json);
     return 0;
 }
 
