@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -185,6 +186,10 @@ int img_produce(struct op_job *job)
         return op_fail(job, PWC__CODE__CODE_PROTOCOL, "the plan of this job is damaged");
     if (s->plan.in_place) {
         img_input_close(&s->in);
+        /* What the loader has read ahead, some strips of a wide picture, the heap would keep until the job's
+         * end. */
+        if (img_windowed(&s->plan, job->absorb))
+            malloc_trim(0);
         return produce_in_place(job, &progress);
     }
     /* A producer that is asked again reads again. */
