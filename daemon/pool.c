@@ -247,11 +247,12 @@ static uint32_t alive(const struct pool *p)
     return p->n - p->dying + unkillable(p);
 }
 
-/* Whatever hangs in the kernel, every seat can be filled, and a job have its producer and its consumer. */
+/* Whatever hangs in the kernel, every seat can be filled, and a job have its producer and its consumer. Who
+ * has lent its seat waits for as long as a client likes: it takes the place of nobody who computes. */
 static uint32_t stages_most(const struct pool *p)
 {
     uint32_t most = config_stages_max(&p->d->cfg, p->d->seats);
-    return MAX(most, unkillable(p) + MIN(most, p->d->seats + 2));
+    return MAX(most, unkillable(p) + MIN(most, p->d->seats + 2)) + p->d->seats_lent;
 }
 
 bool pool_denies(const struct pool *p, uint32_t uid)

@@ -1,8 +1,9 @@
 /*
  * pool.h - all stages, and the nursery that makes them.
  *
- * The pool keeps a few spares in stock, starts no more than `stages_max` in all, and reconciles from the
- * truth: what is wanted minus what is alive, at every turn. What SIGKILL does not end is counted as alive.
+ * The pool keeps a few spares in stock, starts no more than `stages_max` in all (and one for each seat that
+ * is lent), and reconciles from the truth: what is wanted minus what is alive, at every turn. What SIGKILL
+ * does not end is counted as alive.
  * Deaths before a stage is ready slow it down (restart.h); they never end the daemon.
  */
 #ifndef PWC_POOL_H

@@ -118,6 +118,13 @@ static void watch_parked(const struct user *u)
     }
 }
 
+/* Who waits for pages waits, too: others would make that worse. And what is lent comes on top of the stages
+ * that there may be (pool.c): so it is no more than these. */
+static bool may_lend(const struct daemon *d)
+{
+    return !d->short_of_memory && d->seats_lent < config_stages_max(&d->cfg, d->seats);
+}
+
 /* A client may serve the file that its stages wait for, as slowly as it likes. */
 static void watch_still(struct stage *s, struct mono now)
 {
@@ -130,8 +137,7 @@ static void watch_still(struct stage *s, struct mono now)
         uint64_t cpu = procstat_cpu(s->pid, &waits);
         still_waits(&s->still, cpu, waits, now.ns);
     }
-    /* Who waits for pages waits, too: others would make that worse. */
-    dispatch_lend(s, s->still.stands && (s->lent || !s->d->short_of_memory));
+    dispatch_lend(s, s->still.stands && (s->lent || may_lend(s->d)));
 }
 
 static void watch_memory(struct job *j, struct stage *s)

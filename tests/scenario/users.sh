@@ -28,6 +28,34 @@ test_fair_between_users() {
     finish_background "$alice"
 }
 
+consumers_wait() {
+    [[ $(stage_pids '.role == "consumer"' | wc -l) -eq $1 && $(stage_pids "$WORKING" | wc -l) -eq 0 ]]
+}
+
+# Consumers that nobody lets go on and workers whose seats are lent are as many as stages_max: who comes has one all the same.
+test_stages_that_wait_are_not_all_there_may_be() {
+    local pids=() i
+    stop_pwcd
+    start_pwcd --workers 2 --set socket_mode=0666 --set stages_max=6 --set stall_timeout=0
+    head -c 400000 /dev/zero >in
+    for i in 1 2; do
+        in_background_as "copy$i" "$ALICE" "$PWCCTL" run fault.copy in -o "out$i" chunk=60000 slow=merge ms=600000
+        pids+=("$BG")
+    done
+    until_true "two consumers and nothing else to do" consumers_wait 2
+    for i in "$ALICE" "$BOB"; do
+        in_background_as "sleep$i" "$i" "$PWCCTL" run sleep n=2 ms=600000
+        pids+=("$BG")
+    done
+    until_true "four that sleep in two seats" eval '[[ $(stage_pids "$WORKING" | wc -l) -eq 4 ]]'
+    in_background root "$PWCCTL" run fault.none n=100
+    finish_background "$BG"
+    [[ $RC -eq 0 ]] || fail "root's job: exit $RC: $(<root.err)"
+    equal "stages that wait" 6 "$(stage_pids ".role == \"consumer\" or $WORKING" | wc -l)"
+    for i in "${pids[@]}"; do kill -INT "$i"; done
+    for i in "${pids[@]}"; do finish_background "$i"; done
+}
+
 # Twenty jobs of Alice's against one of Bob's: users share, not jobs.
 test_fair_by_user_then_by_job() {
     local pids=() i

@@ -308,7 +308,8 @@ static bool check_still(const struct stage *s)
     struct proc *p = proc_of_pid(s->pid);
     if (p == NULL)
         return false;
-    if ((!p->hung && !p->stopped) || s->d->short_of_memory)
+    if ((!p->hung && !p->stopped) || s->d->short_of_memory ||
+        s->d->seats_lent >= config_stages_max(&s->d->cfg, s->d->seats))
         p->went_at = sim_now();
     if (s->lent) {
         sim_tally->lent += p->lent != s->lease.id;
