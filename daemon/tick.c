@@ -257,10 +257,22 @@ static void end_the_largest(struct daemon *d)
     stage_kill(largest, PWC__CODE__CODE_OOM, reason_machine);
 }
 
+/* Producers and consumers have no seat and may eat as much as anybody. */
+static bool some_at_work(const struct pool *p)
+{
+    const struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        if (s->lease.kind != LEASE_NONE)
+            return true;
+    }
+    return false;
+}
+
 static void watch_pressure(struct daemon *d)
 {
     bool was_short = d->short_of_memory;
-    enum pressure level = d->seats_busy + d->seats_lent > 0 ? pressure_now() : PRESSURE_NONE;
+    enum pressure level = some_at_work(d->pool) ? pressure_now() : PRESSURE_NONE;
     d->short_of_memory = level != PRESSURE_NONE;
     if (level == PRESSURE_LAST)
         end_the_largest(d);

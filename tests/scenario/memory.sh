@@ -153,6 +153,15 @@ test_last_of_the_machine() {
     died_of_memory machine
 }
 
+# A consumer has no seat, and here nobody has one any more.
+test_last_of_the_machine_when_only_a_consumer_works() {
+    start_on_a_machine_with 1
+    expect_log 'holds [0-9]+ MiB, and the machine has hardly any left'
+    head -c 400000 /dev/zero >in
+    refused 1 'the machine ran out of memory, of which it held the most' -q fault.copy in -o out chunk=60000 eat=merge at=6 --retries 0
+    died_of_memory machine
+}
+
 # ---- results that wait ----
 
 arenas_of() {

@@ -14,6 +14,8 @@
 #include "ipc/fds.h"
 #include "worker/op.h"
 
+#define EATEN ((size_t)200 << 20)
+
 #define CODE(name) PWC__CODE__CODE_##name
 
 /* What the plan's blob holds. */
@@ -33,6 +35,20 @@ static bool is(const struct op_job *job, const char *param, const char *role)
     return strcmp(op_str(job, param, "none"), role) == 0;
 }
 
+/* Where the optimizer sees it. */
+static char *volatile eaten;
+
+/* And keeps it, until somebody does something about it. */
+static void eat(size_t bytes)
+{
+    eaten = malloc(bytes);
+    if (eaten == NULL)
+        abort();
+    memset(eaten, 1, bytes);
+    for (;;)
+        pause();
+}
+
 static int misbehave(struct op_job *job, const char *role, uint64_t chunk)
 {
     pause_ms(is(job, "slow", role) ? op_int(job, "ms", 0) : 0);
@@ -42,6 +58,8 @@ static int misbehave(struct op_job *job, const char *role, uint64_t chunk)
         raise(SIGKILL);
     for (volatile bool burns = is(job, "burn", role); burns;)
         ;
+    if (is(job, "eat", role))
+        eat(EATEN);
     return is(job, "fail", role) ? op_fail(job, CODE(OP), "this %s always fails", role) : 0;
 }
 
@@ -177,6 +195,11 @@ static const struct op_param params[] = {
     {.name = "burn",
      .type = PWC__PARAM_TYPE__PARAM_ENUM,
      .summary = "Who computes for ever",
+     .def = "none",
+     .choices = who},
+    {.name = "eat",
+     .type = PWC__PARAM_TYPE__PARAM_ENUM,
+     .summary = "Who takes 200 MiB and keeps them",
      .def = "none",
      .choices = who},
     {.name = "fail",
