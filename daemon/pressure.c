@@ -42,13 +42,15 @@ enum pressure pressure_level(const char *meminfo, const char *psi)
     return level_of(field(meminfo, "MemTotal:"), field(meminfo, "MemAvailable:"), psi);
 }
 
-/* What is cached of files and can go at once is as good as free, as in MemAvailable. */
+/* What is cached of files is as good as free, as in MemAvailable: also what was read twice or is mapped, of
+ * which a busy group's cache consists. Whether it is missed, PSI says. */
 enum pressure pressure_group(const char *max, const char *current, const char *stat, const char *psi)
 {
     double limit = field(max, ""), used = field(current, "");
     if (limit < 0 || used < 0)
         return PRESSURE_NONE;
-    used -= MAX(field(stat, "inactive_file "), 0) + MAX(field(stat, "slab_reclaimable "), 0);
+    used -= MAX(field(stat, "\ninactive_file "), 0) + MAX(field(stat, "\nactive_file "), 0) +
+            MAX(field(stat, "\nslab_reclaimable "), 0);
     return level_of(limit, MAX(limit - used, 0), psi);
 }
 

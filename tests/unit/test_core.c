@@ -285,7 +285,11 @@ START_TEST(pressure_reads_the_kernels_texts)
     ck_assert_int_eq(pressure_group("1000\n", "960\n", "anon 900\ninactive_file 0\n", ""), PRESSURE_SHORT);
     ck_assert_int_eq(pressure_group("1000\n", "980\n", "", ""), PRESSURE_LAST);
     ck_assert_int_eq(pressure_group("1000\n", "1008\n", "", ""), PRESSURE_LAST);
-    ck_assert_int_eq(pressure_group("1000\n", "980\n", "inactive_file 30\nslab_reclaimable 10\n", ""),
+    ck_assert_int_eq(pressure_group("1000\n", "980\n", "anon 1\ninactive_file 5\nactive_file 40\n", ""),
+                     PRESSURE_NONE);
+    ck_assert_int_eq(pressure_group("1000\n", "980\n", "anon 1\ninactive_file 5\nactive_file 10\n", ""),
+                     PRESSURE_SHORT);
+    ck_assert_int_eq(pressure_group("1000\n", "980\n", "anon 1\ninactive_file 30\nslab_reclaimable 10\n", ""),
                      PRESSURE_NONE);
     ck_assert_int_eq(pressure_group("1000\n", "5\n", "", PSI("12.50")), PRESSURE_SHORT);
     ck_assert_int_eq(pressure_group("max\n", "980\n", "", PSI("12.50")), PRESSURE_NONE);
