@@ -181,6 +181,7 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     STAILQ_INIT(&j->states);
     TAILQ_INIT(&j->watches);
     TAILQ_INIT(&j->records_bad);
+    TAILQ_INIT(&j->given_up);
     take_fields(j, m);
     take_roles(j, m);
     take_policy(j, m->policy, &d->cfg);

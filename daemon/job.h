@@ -127,8 +127,9 @@ struct job {
     bool have_fds;
     struct item_list item_list; /* batch: in hand, by index */
     uint64_t items_asked, items_in, items_out;
-    struct iset asked_again; /* given up, and wanted once more */
-    char *recipe;            /* once something was given up: the command that does the job again */
+    struct iset asked_again;       /* given up, and wanted once more */
+    struct given_up_list given_up; /* what is remembered of it: quarantine.h */
+    char *recipe;                  /* once something was given up: the command that does the job again */
 
     struct budget budget;
     struct halt halt;

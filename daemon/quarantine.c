@@ -117,32 +117,16 @@ static void tell_recipe(const struct given_up *g, const char *because, char *why
 
 /* ---- records ---- */
 
-static struct given_up *find(const struct job *j, uint64_t chunk)
-{
-    struct given_up *g;
-    TAILQ_FOREACH(g, &j->d->quarantine, link)
-    {
-        if (g->job == j && (chunk == ALL_CHUNKS || g->chunk == chunk))
-            return g;
-    }
-    return NULL;
-}
-
 const struct given_up *quarantine_last(const struct job *j)
 {
-    const struct given_up *g;
-    TAILQ_FOREACH_REVERSE(g, &j->d->quarantine, given_up_list, link)
-    {
-        if (g->job == j)
-            return g;
-    }
-    return NULL;
+    return TAILQ_LAST(&j->given_up, given_up_list);
 }
 
 static void forget(struct given_up *g)
 {
     struct daemon *d = g->job->d;
     TAILQ_REMOVE(&d->quarantine, g, link);
+    TAILQ_REMOVE(&g->job->given_up, g, of_job);
     d->nquarantine--;
     user_keeps_no_more(KEPT_GIVEN_UP, &g->kept);
     free(g->covers);
@@ -162,6 +146,7 @@ void quarantine_add(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t atte
     g->covers = xstrdup(covers);
     g->reason = xasprintf("%.*s", (int)PWC_TEXT_MAX - 1, reason);
     TAILQ_INSERT_TAIL(&d->quarantine, g, link);
+    TAILQ_INSERT_TAIL(&j->given_up, g, of_job);
     user_keeps(j->user, KEPT_GIVEN_UP, &g->kept, g);
     if (++d->nquarantine > d->cfg.quarantine_kept)
         forget(user_kept_too_long(d, KEPT_GIVEN_UP, j->user, d->nquarantine));
@@ -170,9 +155,14 @@ void quarantine_add(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t atte
 uint64_t quarantine_drop(struct job *j, uint64_t chunk)
 {
     uint64_t n = 0;
-    struct given_up *g;
-    for (; j->d->nquarantine > 0 && (g = find(j, chunk)) != NULL; n++)
+    struct given_up *g, *next;
+    for (g = TAILQ_FIRST(&j->given_up); g != NULL; g = next) {
+        next = TAILQ_NEXT(g, of_job);
+        if (chunk != ALL_CHUNKS && g->chunk != chunk)
+            continue;
         forget(g);
+        n++;
+    }
     return n;
 }
 
@@ -238,9 +228,9 @@ uint64_t quarantine_retry(struct job *j, uint64_t chunk, char *why, size_t size)
     snprintf(why, size,
              chunk == ALL_CHUNKS ? "job %lu: nothing of it is in quarantine" : "%lu.%lu is not in quarantine",
              (unsigned long)j->id, (unsigned long)chunk);
-    for (g = TAILQ_FIRST(&j->d->quarantine); g != NULL; g = next) {
-        next = TAILQ_NEXT(g, link);
-        if (g->job != j || (chunk != ALL_CHUNKS && g->chunk != chunk))
+    for (g = TAILQ_FIRST(&j->given_up); g != NULL; g = next) {
+        next = TAILQ_NEXT(g, of_job);
+        if (chunk != ALL_CHUNKS && g->chunk != chunk)
             continue;
         quarantine_why_not(g, why, size);
         if (why[0] != '\0')

@@ -17,7 +17,7 @@
 #define ALL_CHUNKS UINT64_MAX
 
 struct given_up {
-    TAILQ_ENTRY(given_up) link; /* newest last */
+    TAILQ_ENTRY(given_up) link, of_job; /* of all, of its job: newest last */
     struct keep kept;
     struct job *job;
     uint64_t chunk;
