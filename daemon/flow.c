@@ -253,6 +253,8 @@ static void on_absorbed(struct stage *s, struct frame *f, const ProtobufCMessage
         stage_garbage(s, "absorbed what it was not given");
         return;
     }
+    if (m->upto == before)
+        return; /* however often it says so, its producer is told once */
     backlog_taken(&j->backlog, m->upto - before, (uint64_t)clock_now().ns);
     trace_absorbed(j, s, before, m->upto);
     j->progress_due = true;

@@ -23,6 +23,10 @@
 #define FRAMES_A_TURN 64
 #define LAST_READS    64
 
+/* A consumer is told at once of all that waits for it, and of each chunk that was given up: a few megabytes
+ * at the most. Where more waits to be sent, nobody reads. */
+#define QUEUE_MOST (16u << 20)
+
 #define WRITE_OFF_NS (3 * NS_PER_S)
 
 static const char *const state_names[] = {
@@ -196,6 +200,7 @@ struct stage *stage_new(struct daemon *d, uint64_t id, int channel_fd)
     s->born = s->since = clock_now();
     /* What waits to be sent to it are clients' descriptors, and those it sends back could be, too. */
     s->chan = chan_new(channel_fd, MSG_FROM_STAGE, closer_close);
+    chan_set_queue_limit(s->chan, QUEUE_MOST);
     outbox_init(&s->out, s->chan, flush_out, s);
     STAILQ_INIT(&s->lease.handed);
     s->read_ev = event_new(d->base, channel_fd, EV_READ | EV_PERSIST, on_readable, s);

@@ -412,7 +412,7 @@ static void handle_role(struct proc *p, struct packet *in, ProtobufCMessage *msg
         break;
     case PWC_MSG_RELEASE:
         if (p->job != NULL && p->job->job == ((Stage__Release *)msg)->job)
-            p->released = MAX(p->released, ((Stage__Release *)msg)->upto);
+            produce_released(p, (Stage__Release *)msg);
         if (p->phase == PHASE_PRODUCE && p->step.place == 0)
             due_in(&p->step, sim_delay());
         break;

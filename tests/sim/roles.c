@@ -182,6 +182,13 @@ void produce_step(struct proc *p)
     (void)proc_fault(p, AT_REPORTED);
 }
 
+void produce_released(struct proc *p, const Stage__Release *m)
+{
+    SIM_CHECK(p->phase != PHASE_PRODUCE || m->upto > p->released,
+              "job %lu: chunks below %lu are released twice", (ul)m->job, (ul)m->upto);
+    p->released = MAX(p->released, m->upto);
+}
+
 /* ---- consumer ---- */
 
 void consume_forget(struct proc *p)
@@ -273,6 +280,8 @@ static void tell_absorbed(struct proc *p)
         m.upto = sim_chance(500) ? UINT64_MAX : p->merged + 1000;
     }
     proc_send(p, PWC_MSG_ABSORBED, &m.base, NULL, 0, NULL);
+    if (sim_chance(50)) /* which says nothing new */
+        proc_send(p, PWC_MSG_ABSORBED, &m.base, NULL, 0, NULL);
 }
 
 static void merge_one(struct proc *p)

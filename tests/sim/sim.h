@@ -326,6 +326,7 @@ void plan_start(struct proc *p, const Stage__Plan *m);
 void plan_step(struct proc *p);
 void produce_start(struct proc *p, const Stage__Produce *m);
 void produce_step(struct proc *p);
+void produce_released(struct proc *p, const Stage__Release *m);
 void consume_start(struct proc *p, const Stage__Consume *m);
 void consume_take(struct proc *p, const Stage__Absorb *m, struct packet *in);
 void consume_gone(struct proc *p, const Stage__ArenaGone *m);
