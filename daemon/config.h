@@ -88,10 +88,11 @@ void config_print(const struct config *c, const struct cpus *cpus, FILE *f);
 void config_print_keys(FILE *f); /* the list of settings, for --help */
 void config_free(struct config *c);
 
-/* Never below a job's consumer, its producer and one worker. */
+/* Never below a job's consumer, its producer and one worker. Of itself as many as all jobs of one user that
+ * have a turn can have at work (jobs_turns(), a producer and a consumer each), and two of somebody else's. */
 static inline uint32_t config_stages_max(const struct config *c, uint32_t seats)
 {
-    return c->stages_max > 0 ? MAX(c->stages_max, 3u) : 4 * seats + 8;
+    return c->stages_max > 0 ? MAX(c->stages_max, 3u) : 5 * seats + 8;
 }
 
 #endif

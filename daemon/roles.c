@@ -114,9 +114,16 @@ static uint32_t roles_of(const struct job *j)
            (j->producer_needed && (j->windowed || !j->produced) ? 1u : 0u);
 }
 
+/* What is left are the workers': one a seat, or half of all stages where there are so few. */
+static uint32_t roles_most(const struct daemon *d)
+{
+    uint32_t most = config_stages_max(&d->cfg, d->seats);
+    return most - MIN(d->seats, most / 2);
+}
+
 /* Consumers and producers stay for as long as their job lasts. If they held every stage, no worker could be
  * started and none of them would ever end: a job begins when there is room for its own beside those that have
- * begun, and for one worker. Nor may one user's hold them all, when nobody takes his results. */
+ * begun, and for the workers. Nor may one user's hold them all, when nobody takes his results. */
 static bool roles_fit(const struct job *j)
 {
     if (j->state != PWC__JOB_STATE__JOB_QUEUED || roles_of(j) == 0)
@@ -134,8 +141,7 @@ static bool roles_fit(const struct job *j)
             mine += other->user == j->user && roles_of(other) > 0;
         }
     }
-    return taken == 0 ||
-           (mine < jobs_turns(j->d) && taken + roles_of(j) < config_stages_max(&j->d->cfg, j->d->seats));
+    return taken == 0 || (mine < jobs_turns(j->d) && taken + roles_of(j) <= roles_most(j->d));
 }
 
 /* ---- who fills them ---- */

@@ -334,6 +334,19 @@ static void check_open(const struct daemon *d, const struct stage *s)
     SIM_CHECK(s->arena == NULL || s->kept.fd < 0, "stage %lu: an arena besides the one it kept", (ul)s->id);
 }
 
+/* Consumers and producers leave stages for workers: one a seat, if there are twice as many. */
+static void check_roles(const struct daemon *d)
+{
+    uint32_t n = 0, most = config_stages_max(&d->cfg, d->seats);
+    const struct stage *s;
+    TAILQ_FOREACH(s, &d->pool->stages, link)
+    {
+        n += s->state == STAGE_BUSY && !s->seat;
+    }
+    SIM_CHECK(n + MIN(d->seats, most / 2) <= most,
+              "%u of %u stages are consumers and producers, for %u seats", n, most, d->seats);
+}
+
 /* After a death nothing is made for the stock, unless nothing is left of it. */
 static void check_rest(const struct pool *p)
 {
@@ -407,6 +420,7 @@ void check_step(void)
     SIM_CHECK(busy == 0, "users who are busy are not in that list");
     check_fairness(d);
     check_idle_seats(d);
+    check_roles(d);
     check_rest(d->pool);
 }
 

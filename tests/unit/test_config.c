@@ -166,7 +166,7 @@ START_TEST(defaults)
     ck_assert_uint_eq(c.retries_crash, 2);
     ck_assert_int_eq(c.isolation, PWC__ISOLATION__ISOLATION_USER);
     ck_assert_int_eq(c.log_level, LOG_INFO);
-    ck_assert_uint_eq(config_stages_max(&c, 2), 16);
+    ck_assert_uint_eq(config_stages_max(&c, 2), 18);
     for (size_t i = 0; i < CFG_COUNT; i++)
         ck_assert_str_eq(c.origin[i], "default");
     config_free(&c);
@@ -390,7 +390,7 @@ START_TEST(print_says_what_auto_is)
     config_defaults(&c);
     AUTO_FREE char *text = printed(&c, &cpus);
     ck_assert_ptr_nonnull(strstr(text, "# default (6, cpu.max)\n"));
-    ck_assert_ptr_nonnull(strstr(text, "# default (32)\n"));
+    ck_assert_ptr_nonnull(strstr(text, "# default (38)\n"));
     config_free(&c);
 }
 END_TEST
