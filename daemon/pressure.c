@@ -129,18 +129,18 @@ uint64_t pressure_worth_now(void)
     return least;
 }
 
-uint64_t pressure_resident(const char *status)
+uint64_t pressure_resident(const char *status, bool shared)
 {
-    double anon = field(status, "RssAnon:"), shared = field(status, "RssShmem:");
-    double kib = (anon > 0 ? anon : 0) + (shared > 0 ? shared : 0);
+    double anon = field(status, "RssAnon:"), files = shared ? field(status, "RssShmem:") : 0;
+    double kib = (anon > 0 ? anon : 0) + (files > 0 ? files : 0);
     return (uint64_t)kib * 1024;
 }
 
-uint64_t pressure_of(pid_t pid)
+uint64_t pressure_of(pid_t pid, bool shared)
 {
     char path[40], status[4096];
     snprintf(path, sizeof path, "/proc/%d/status", pid);
-    return pressure_resident(slurp(path, status, sizeof status));
+    return pressure_resident(slurp(path, status, sizeof status), shared);
 }
 
 uint64_t pressure_threads(pid_t pid)

@@ -34,9 +34,10 @@ enum pressure pressure_now(void);
 uint64_t pressure_worth(const char *meminfo);
 uint64_t pressure_worth_now(void);
 
-/* Anonymous and shared bytes by the text of /proc/PID/status; 0 when it does not say. */
-uint64_t pressure_resident(const char *status);
-uint64_t pressure_of(pid_t pid);
+/* Bytes by the text of /proc/PID/status, of anonymous memory and, if wanted, of the memory files that it
+ * maps; 0 when it does not say. */
+uint64_t pressure_resident(const char *status, bool shared);
+uint64_t pressure_of(pid_t pid, bool shared);
 /* How many threads it has; 0: it is gone. */
 uint64_t pressure_threads(pid_t pid);
 

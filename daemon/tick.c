@@ -140,9 +140,15 @@ static void watch_still(struct stage *s, struct mono now)
     dispatch_lend(s, s->still.stands && (s->lent || may_lend(s->d)));
 }
 
+/* A consumer maps what the workers have computed: that is theirs, and stays when it ends. */
+static uint64_t memory_of(const struct stage *s)
+{
+    return pressure_of(s->pid, s->lease.kind != LEASE_CONSUME);
+}
+
 static void watch_memory(struct job *j, struct stage *s)
 {
-    if (j->memory != 0 && !cgroup_limits(s->cgroup, j->memory) && pressure_of(s->pid) > j->memory)
+    if (j->memory != 0 && !cgroup_limits(s->cgroup, j->memory) && memory_of(s) > j->memory)
         stage_kill(s, PWC__CODE__CODE_OOM, "over its memory limit");
 }
 
@@ -244,7 +250,7 @@ static void end_the_largest(struct daemon *d)
     {
         if (s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_OOM && !s->written_off)
             return;
-        uint64_t held = s->state == STAGE_BUSY && most > 0 ? pressure_of(s->pid) : 0;
+        uint64_t held = s->state == STAGE_BUSY && most > 0 ? memory_of(s) : 0;
         if (held > most) {
             most = held;
             largest = s;

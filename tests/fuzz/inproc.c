@@ -100,9 +100,9 @@ uint64_t pressure_oom_kills(void)
 {
     return 0;
 }
-uint64_t pressure_of(pid_t pid)
+uint64_t pressure_of(pid_t pid, bool shared)
 {
-    (void)pid;
+    (void)pid, (void)shared;
     return 0;
 }
 

@@ -168,6 +168,16 @@ arenas_of() {
     grep -cs pwc-arena "/proc/$1/maps" || :
 }
 
+# They wait in the arenas of eight workers, all of which the slow consumer maps: more than the job's limit of memory, but
+# not the consumer's.
+test_results_are_not_the_consumers() {
+    start_pwcd --workers 8 --set cgroups=no
+    truncate -s 144M in
+    run_ok fault.copy in -o out slow=merge ms=100 chunk=6291456 --memory 40M --json
+    same in out
+    equal "deaths" 0 "$(field deaths)"
+}
+
 # Each chunk's process leaves an arena behind. The consumer, slower than they, has only those mapped in which something
 # waits for it, and they wait when it is too many.
 test_arenas_of_gone_workers() {

@@ -447,8 +447,9 @@ uint64_t pressure_threads(pid_t pid)
     return 1;
 }
 
-uint64_t pressure_of(pid_t pid)
+uint64_t pressure_of(pid_t pid, bool shared)
 {
+    (void)shared;
     const struct proc *p = proc_of_pid(pid);
     if (p == NULL || p->job == NULL || !sim_fault(W.p_memory))
         return 0;

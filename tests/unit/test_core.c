@@ -296,9 +296,10 @@ START_TEST(pressure_reads_the_kernels_texts)
     ck_assert_int_eq(pressure_group("", "", "", ""), PRESSURE_NONE);
     ck_assert_uint_eq(pressure_worth(AVAILABLE(24)), 102400);
     ck_assert_uint_eq(pressure_worth(""), 0);
-    ck_assert_uint_eq(pressure_resident("RssAnon:\t   100 kB\nRssFile:\t 7 kB\nRssShmem:\t   28 kB\n"),
-                      128 * 1024);
-    ck_assert_uint_gt(pressure_of(getpid()), 0);
+    static const char rss[] = "RssAnon:\t   100 kB\nRssFile:\t 7 kB\nRssShmem:\t   28 kB\n";
+    ck_assert_uint_eq(pressure_resident(rss, true), 128 * 1024);
+    ck_assert_uint_eq(pressure_resident(rss, false), 100 * 1024);
+    ck_assert_uint_gt(pressure_of(getpid(), false), 0);
 }
 END_TEST
 
