@@ -90,7 +90,7 @@ enum pwc_code {
     PWC_SHUTDOWN = 36,
     PWC_INTERNAL = 37,
     PWC_START = 38,
-    PWC_RLIMIT = 60, /* a stage reached a limit of its process: CPU time, size of a file */
+    PWC_RLIMIT = 60, /* a stage reached a limit of its process: CPU time, size of a file, threads */
 
     PWC_E_UNREACHABLE = 1000, /* nothing listens on the socket */
     PWC_E_ACCESS = 1001,      /* no right to connect */

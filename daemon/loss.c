@@ -38,11 +38,21 @@ static enum verdict who_did_it(const struct stage *s, uint64_t *ret)
     return l->end - l->first == 1 ? VERDICT_CHUNK : VERDICT_UNKNOWN;
 }
 
-static void lost_to_nobody(struct job *j)
+/* No chunk is charged: who watches the job hears of it all the same. */
+static void tell_death(struct job *j, const struct stage *s)
+{
+    const struct death *x = j->last_death;
+    if (j->state != PWC__JOB_STATE__JOB_ENDING && x != NULL && x->stage == s->id)
+        events_death(j, PWC__EVENT_KIND__EVENT_DEATH, x);
+}
+
+static void lost_to_nobody(struct job *j, const struct stage *s)
 {
     if (++j->idle_losses > MAX(IDLE_LOSSES_MAX, j->budget.retries[CAUSE_CRASH]))
         job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_CRASH, "%s",
                 j->last_death != NULL ? j->last_death->reason : "its workers die between chunks");
+    else
+        tell_death(j, s);
 }
 
 /* Two attempts of which nobody knows how they ended would be told, and counted, in any order. */
@@ -140,12 +150,13 @@ static void lost_chunks(struct job *j, struct stage *s)
         verdict == VERDICT_FINISH) {
         ledger_give_back(&j->ledger, l.first, l.end);
         if (verdict == VERDICT_NOBODY)
-            lost_to_nobody(j);
+            lost_to_nobody(j, s);
         else if (verdict == VERDICT_FINISH && j->state != PWC__JOB_STATE__JOB_ENDING)
             flow_charge_role(j, LEASE_FINISH, j->last_death);
     } else if (verdict == VERDICT_UNKNOWN) {
         ledger_suspect(&j->ledger, l.first, l.end);
         j->alone = true;
+        tell_death(j, s);
     } else {
         ledger_give_back(&j->ledger, l.first, chunk);
         ledger_give_back(&j->ledger, chunk + 1, l.end);

@@ -145,6 +145,14 @@ test_crash_once() {
     done
 }
 
+# Most of them hold no chunk responsible: the slot cannot be believed.
+test_every_death_is_told() {
+    run_ok fault.scribble n=500 at=123 attempts=1 --json --progress json
+    counted 500
+    [[ $(field deaths) -ge 2 ]] || fail "$(field deaths) deaths: this proves nothing"
+    equal "deaths told" "$(field deaths)" "$(jq -s '[.[] | select(.event == "death")] | length' "$T/err")"
+}
+
 # It would be at it for ever if nobody held it responsible.
 test_reports_more_than_it_had() {
     expect_log 'reported what cannot be true'
