@@ -6,13 +6,15 @@
  *   - each job is in order (check_job.c);
  *   - every open descriptor has an owner in the tables;
  *   - only chunks that somebody was at when it ended badly are held responsible, and no more often than that;
- *   - nothing waits for a seat that is free, or for room that later results hold.
+ *   - nothing waits for a seat that is free, or for room that later results hold;
+ *   - small jobs go ahead to stages when their user can have no further seat.
  */
 #include <string.h>
 
 #include "daemon/dispatch.h"
 #include "daemon/ledger.h"
 #include "daemon/session.h"
+#include "daemon/small.h"
 #include "tests/sim/sim.h"
 
 #define RETRY_NS (150 * NS_PER_MS) /* a call that failed is made again at a tick */
@@ -182,6 +184,44 @@ static void check_idle_seats(const struct daemon *d)
                       "job %lu waits, though a seat and stage %lu are free", (ul)j->id, (ul)s->id);
             SIM_CHECK(s == NULL || !wants_role(j), "job %lu lacks a role that stage %lu could fill",
                       (ul)j->id, (ul)s->id);
+        }
+    }
+}
+
+/* ---- small jobs ---- */
+
+#define AHEAD_NS NS_PER_MS /* nothing is put behind a lease that has lasted longer */
+
+static bool is_quick(const struct job *j)
+{
+    return small_is_quick(j) && !j->alone && j->ledger.ncharges == 0;
+}
+
+/* Of a user who can have no further seat, be it that he has lent one. */
+static bool takes_others(const struct daemon *d, const struct stage *s)
+{
+    return s->state == STAGE_BUSY && s->lease.small && s->nahead == 0 &&
+           s->job->state == PWC__JOB_STATE__JOB_RUNNING && is_quick(s->job) &&
+           MAX(d->seats_busy, s->job->user->running) >= d->seats &&
+           sim_now() - s->lease.since.ns < AHEAD_NS && sim_now() - s->seat_since.ns < AHEAD_NS;
+}
+
+static void check_ahead(const struct daemon *d)
+{
+    const struct stage *s;
+    const struct job *j;
+    if (d->dirty || d->short_of_memory)
+        return;
+    TAILQ_FOREACH(s, &d->pool->stages, link)
+    {
+        if (!takes_others(d, s))
+            continue;
+        TAILQ_FOREACH(j, &s->job->user->active, link)
+        {
+            SIM_CHECK(!is_quick(j) || ledger_waiting(&j->ledger) == 0 || j->domain != s->domain ||
+                          j->memory != s->job->memory ||
+                          (j->state != PWC__JOB_STATE__JOB_QUEUED && j->state != PWC__JOB_STATE__JOB_RUNNING),
+                      "job %lu is not sent ahead to stage %lu", (ul)j->id, (ul)s->id);
         }
     }
 }
@@ -418,6 +458,7 @@ void check_step(void)
         busy--;
     }
     SIM_CHECK(busy == 0, "users who are busy are not in that list");
+    check_ahead(d);
     check_fairness(d);
     check_idle_seats(d);
     check_roles(d);
