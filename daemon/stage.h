@@ -145,7 +145,7 @@ struct stage {
     const char *doom_reason;
     bool ends;             /* DYING by itself: what it held is taken apart when it is known of what */
     struct handed *handed; /* except this; NULL: nothing was handed over */
-    bool written_off;      /* recorded as dead, though its process is not gone */
+    bool written_off;      /* taken for dead, though its process is not gone */
     Pwc__Code kill_code;   /* DYING: why we killed it; OK: it was retired, unless it ends */
     const char *kill_reason;
 };

@@ -97,7 +97,8 @@ static void write_off(struct stage *s)
     log_warn("stage %lu (pid %d) survives SIGKILL: written off", (unsigned long)s->id, s->pid);
     s->written_off = true;
     small_take_back(s);
-    deaths_record(s, NULL);
+    if (!stage_retired(s)) /* else it dies of nothing */
+        deaths_record(s, NULL);
     flow_stage_gone(s);
 }
 

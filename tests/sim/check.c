@@ -47,6 +47,8 @@ bool __real_ledger_report(struct ledger *l, uint64_t from, uint64_t to);
 bool __wrap_ledger_report(struct ledger *l, uint64_t from, uint64_t to);
 void __real_ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts);
 void __wrap_ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts);
+struct death *__real_deaths_record(struct stage *s, const siginfo_t *info);
+struct death *__wrap_deaths_record(struct stage *s, const siginfo_t *info);
 void __real_ledger_reject_next(struct ledger *l);
 void __wrap_ledger_reject_next(struct ledger *l);
 struct job *__real_job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m);
@@ -134,6 +136,13 @@ void __wrap_ledger_reject_next(struct ledger *l)
     struct spec *s = spec_of_job(job_of_ledger(l)->id);
     s->bad |= 1ull << l->ready;
     __real_ledger_reject_next(l);
+}
+
+/* Who is retired dies of nothing, however long that takes. */
+struct death *__wrap_deaths_record(struct stage *s, const siginfo_t *info)
+{
+    SIM_CHECK(!stage_retired(s), "stage %lu was retired, and its death is recorded", (ul)s->id);
+    return __real_deaths_record(s, info);
 }
 
 /* ---- is anything left undone? ---- */
