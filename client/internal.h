@@ -102,7 +102,9 @@ struct pwc_job {
     struct pwc_counts counts;
     struct pwc_callbacks cb;
     void *user;
-    uint32_t window, eaten; /* records: credit given, consumed since the last one given */
+    uint32_t window; /* of records; 0: none asked for */
+    bool takes;      /* gets the job's records */
+    uint32_t credit; /* given for such as have not been consumed */
     struct job_trace trace;
     int *fds; /* one item's, owned; NULL when sent */
     unsigned nfds;
@@ -143,6 +145,11 @@ void call_push(struct pwc *c, enum call_kind kind, struct pwc_job *job, Protobuf
 /* ---- receive.c ---- */
 void receive_frame(struct pwc *c, struct frame *f);
 
+/* ---- records.c ---- */
+void records_assign(struct pwc *c, uint64_t id);                      /* handles came or were let go */
+void records_take(struct pwc *c, uint64_t id, ProtobufCMessage *msg); /* takes msg */
+void records_eaten(struct pwc *c, uint64_t id);                       /* one has been consumed, or dropped */
+
 /* ---- job.c ---- */
 void job_unref(struct pwc_job *job);
 /* Terminal: leaves the tables, tells waiters and callbacks. Takes `end`. */
@@ -151,6 +158,17 @@ void job_finish(struct pwc_job *job, enum pwc_job_state state, int code, const c
 void job_set_id(struct pwc_job *job, uint64_t id);
 struct pwc_job *job_attached(struct pwc *c, uint64_t id, const struct pwc_callbacks *cb, void *user);
 void job_forget(struct pwc_job *job); /* without the lock; an attached one whose Attach failed */
+/* The handles of a job under way; NULL: no more. */
+static inline struct pwc_job *job_first(struct pwc *c, uint64_t id)
+{
+    struct node *n = table_find(&c->by_id, id);
+    return n != NULL ? NODE_OF(n, struct pwc_job, id_node) : NULL;
+}
+static inline struct pwc_job *job_next(const struct pwc_job *job)
+{
+    struct node *n = table_next(&job->id_node);
+    return n != NULL ? NODE_OF(n, struct pwc_job, id_node) : NULL;
+}
 static inline bool job_terminal(const struct pwc_job *job)
 {
     return job->state >= PWC_JOB_DONE;

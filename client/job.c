@@ -54,12 +54,8 @@ void job_set_id(struct pwc_job *job, uint64_t id)
     job->refs++;
     if (job->state == PWC_JOB_SUBMITTED)
         job->state = PWC_JOB_QUEUED;
-    if (job->window > 0) {
-        Pwc__ChunkCredit credit = PWC__CHUNK_CREDIT__INIT;
-        credit.job = id;
-        credit.n = job->window;
-        conn_send(c, PWC_MSG_CHUNK_CREDIT, 0, &credit.base, NULL, 0);
-    }
+    if (job->window > 0)
+        records_assign(c, id);
     if (job->cancel || left_alone(job))
         send_cancel(job);
 }
@@ -93,6 +89,8 @@ void pwc_job_free(struct pwc_job *job)
     job->released = true;
     if (left_alone(job) && job->id != 0 && !job_terminal(job))
         send_cancel(job);
+    if (job->takes && !job_terminal(job))
+        records_assign(c, job->id);
     job_unref(job);
     conn_unlock(c);
     conn_unref(c);

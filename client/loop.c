@@ -281,18 +281,6 @@ static void tell(const struct call *call)
     }
 }
 
-/* Credit is given back when half of it has been consumed: a message for many records. */
-static void record_eaten(struct pwc_job *job)
-{
-    if (++job->eaten < (job->window + 1) / 2 || job_terminal(job))
-        return;
-    Pwc__ChunkCredit credit = PWC__CHUNK_CREDIT__INIT;
-    credit.job = job->id;
-    credit.n = job->eaten;
-    job->eaten = 0;
-    conn_send(job->c, PWC_MSG_CHUNK_CREDIT, 0, &credit.base, NULL, 0);
-}
-
 /* One step of the first call; false: it must wait until something has been sent. */
 static bool call_step(struct pwc *c, struct call *call)
 {
@@ -307,9 +295,9 @@ static bool call_step(struct pwc *c, struct call *call)
         conn_unlock(c);
         tell(call);
         conn_lock(c);
-        if (call->kind == CALL_RECORD)
-            record_eaten(job);
     }
+    if (call->kind == CALL_RECORD)
+        records_eaten(c, job->id);
     c->calls = call->next;
     if (c->calls == NULL)
         c->calls_tail = &c->calls;

@@ -358,7 +358,8 @@ PWC_API void pwc_spec_request_key(struct pwc_spec *spec, const void *key, size_t
 /* The callbacks of jobs submitted from now on. */
 PWC_API void pwc_spec_callbacks(struct pwc_spec *spec, const struct pwc_callbacks *callbacks, void *user);
 /* Ask for a pwc_record of every chunk. At most `window` are on their way at a time (1 to 65536): the daemon
- * sends more as the callback returns. */
+ * sends more as the callback returns. Of several handles of one job on a connection one gets them: the first
+ * that asked, until it is freed. */
 PWC_API void pwc_spec_records(struct pwc_spec *spec, uint32_t window);
 
 /*

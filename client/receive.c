@@ -8,18 +8,6 @@
 
 #include "client/internal.h"
 
-static struct pwc_job *first_job(struct pwc *c, uint64_t id)
-{
-    struct node *n = table_find(&c->by_id, id);
-    return n != NULL ? NODE_OF(n, struct pwc_job, id_node) : NULL;
-}
-
-static struct pwc_job *next_job(const struct pwc_job *job)
-{
-    struct node *n = table_next(&job->id_node);
-    return n != NULL ? NODE_OF(n, struct pwc_job, id_node) : NULL;
-}
-
 static struct pwc_job *tagged_job(struct pwc *c, uint64_t tag)
 {
     struct node *n = table_find(&c->by_tag, tag);
@@ -29,15 +17,12 @@ static struct pwc_job *tagged_job(struct pwc *c, uint64_t tag)
 /* An earlier Submit made the job, and the daemon has its descriptors or asks for them there. So ours are not
  * needed, what is said of items is about files that are not ours, and freeing the handle cancels nothing,
  * not even when it was freed before we knew. */
-static void made_before(struct pwc *c, struct pwc_job *job, uint64_t id)
+static void made_before(struct pwc_job *job)
 {
     job->existing = true;
     items_close(job);
     job->batch = (struct job_items){0};
     job->trace = (struct job_trace){0};
-    for (const struct pwc_job *other = first_job(c, id); other != NULL; other = next_job(other))
-        if (other->window > 0 && !other->released)
-            job->window = 0; /* it has given credit, and gets the records */
 }
 
 static void on_accepted(struct pwc *c, const struct frame *f, ProtobufCMessage *msg)
@@ -46,7 +31,7 @@ static void on_accepted(struct pwc *c, const struct frame *f, ProtobufCMessage *
     struct pwc_job *job = tagged_job(c, f->tag);
     if (job != NULL) {
         if (a->existing)
-            made_before(c, job, a->job);
+            made_before(job);
         job_set_id(job, a->job);
     }
     msg_free(msg);
@@ -87,9 +72,9 @@ static void on_want(struct pwc *c, const struct frame *f, ProtobufCMessage *msg)
 {
     (void)f;
     const Pwc__Want *w = (const void *)msg;
-    struct pwc_job *job = first_job(c, w->job);
+    struct pwc_job *job = job_first(c, w->job);
     while (job != NULL && (job->existing || job->attached))
-        job = next_job(job);
+        job = job_next(job);
     if (job != NULL)
         items_want(job, w->first, w->n);
     msg_free(msg);
@@ -99,9 +84,9 @@ static void on_item_done(struct pwc *c, const struct frame *f, ProtobufCMessage 
 {
     (void)f;
     const Pwc__ItemDone *d = (const void *)msg;
-    struct pwc_job *job = first_job(c, d->job);
+    struct pwc_job *job = job_first(c, d->job);
     while (job != NULL && job->batch.item_done == NULL)
-        job = next_job(job);
+        job = job_next(job);
     if (job != NULL && !job->released && d->index < job->batch.items)
         call_push(c, CALL_ITEM_DONE, job, msg);
     else
@@ -124,7 +109,7 @@ static void on_event(struct pwc *c, const struct frame *f, ProtobufCMessage *msg
     const Pwc__Event *e = (const void *)msg;
     enum call_kind kind = event_call(e);
     struct pwc_job *taker = NULL; /* gets msg; further handles of the same job get copies */
-    for (struct pwc_job *job = first_job(c, e->job); job != NULL; job = next_job(job)) {
+    for (struct pwc_job *job = job_first(c, e->job); job != NULL; job = job_next(job)) {
         if (e->state > PWC__JOB_STATE__JOB_UNKNOWN && e->state < PWC__JOB_STATE__JOB_DONE)
             job->state = (enum pwc_job_state)e->state;
         counts_from(&job->counts, e->counts);
@@ -144,22 +129,15 @@ static void on_event(struct pwc *c, const struct frame *f, ProtobufCMessage *msg
 static void on_chunk_done(struct pwc *c, const struct frame *f, ProtobufCMessage *msg)
 {
     (void)f;
-    const Pwc__ChunkDone *d = (const void *)msg;
-    struct pwc_job *job = first_job(c, d->job);
-    while (job != NULL && (job->window == 0 || job->released))
-        job = next_job(job);
-    if (job != NULL && job->cb.record != NULL)
-        call_push(c, CALL_RECORD, job, msg);
-    else
-        msg_free(msg);
+    records_take(c, ((const Pwc__ChunkDone *)(const void *)msg)->job, msg);
 }
 
 static void on_trace(struct pwc *c, const struct frame *f, ProtobufCMessage *msg)
 {
     (void)f;
-    struct pwc_job *job = first_job(c, ((const Pwc__Trace *)(const void *)msg)->job);
+    struct pwc_job *job = job_first(c, ((const Pwc__Trace *)(const void *)msg)->job);
     while (job != NULL && job->trace.each == NULL)
-        job = next_job(job);
+        job = job_next(job);
     if (job != NULL && !job->released)
         call_push(c, CALL_TRACE, job, msg);
     else
@@ -176,8 +154,8 @@ static enum pwc_job_state end_state(const Pwc__Finished *e)
 static void on_finished(struct pwc *c, const struct frame *f, ProtobufCMessage *msg)
 {
     const uint64_t id = ((const Pwc__Finished *)(const void *)msg)->job;
-    for (struct pwc_job *job = first_job(c, id), *next; job != NULL; job = next) {
-        next = next_job(job);
+    for (struct pwc_job *job = job_first(c, id), *next; job != NULL; job = next) {
+        next = job_next(job);
         if (msg == NULL && (msg = msg_unpack(f->desc, f->body, f->body_len)) == NULL)
             break;
         const Pwc__Finished *e = (const void *)msg;

@@ -213,6 +213,61 @@ START_TEST(first_let_go_before_the_answer)
 }
 END_TEST
 
+struct records {
+    struct pwc_job *free; /* at the first record */
+    uint64_t told;
+};
+
+static void on_record(struct pwc_job *job, const struct pwc_record *record, void *user)
+{
+    struct records *r = user;
+    (void)job;
+    r->told += record->n;
+    if (r->free != NULL)
+        pwc_job_free(r->free);
+    r->free = NULL;
+}
+static const struct pwc_callbacks records = {.record = on_record};
+
+static struct pwc_job *submit_records(struct records *r, uint32_t window)
+{
+    struct pwc_spec *spec = keyed("records");
+    pwc_spec_callbacks(spec, &records, r);
+    pwc_spec_records(spec, window);
+    struct pwc_job *job = submit(spec);
+    pwc_spec_free(spec);
+    return job;
+}
+
+/* The one that has the records is let go in the middle of a window: they go on at the other, and what was on
+ * the way to it counts no more. The job ends when all ten have been sent, never more than the credit. */
+static const uint32_t windows[][2] = {{4, 4}, {1, 1}, {1, 8}, {8, 1}, {5, 3}};
+START_TEST(records_go_on_at_the_other)
+{
+    struct records first = {0}, again = {0};
+    first.free = submit_records(&first, windows[_i][0]);
+    struct pwc_job *b = submit_records(&again, windows[_i][1]);
+    ends_well(b, true);
+    ck_assert_uint_eq(first.told, 1);
+    ck_assert_uint_ge(again.told, 10 - windows[_i][0]);
+    ck_assert_uint_le(again.told, 9);
+    pwc_job_free(b);
+}
+END_TEST
+
+START_TEST(records_once)
+{
+    struct records first = {0}, again = {0};
+    struct pwc_job *a = submit_records(&first, 3), *b = submit_records(&again, 3);
+    ends_well(a, false);
+    ends_well(b, true);
+    ck_assert_uint_eq(first.told, 10);
+    ck_assert_uint_eq(again.told, 0);
+    pwc_job_free(a);
+    pwc_job_free(b);
+}
+END_TEST
+
 void add_again_tests(TCase *tc)
 {
     tcase_add_test(tc, after_its_end);
@@ -221,6 +276,8 @@ void add_again_tests(TCase *tc)
     tcase_add_test(tc, batch_after_the_connection);
     tcase_add_test(tc, batch_beside_the_first);
     tcase_add_test(tc, let_go);
+    tcase_add_loop_test(tc, records_go_on_at_the_other, 0, sizeof windows / sizeof *windows);
+    tcase_add_test(tc, records_once);
     tcase_add_test(tc, let_go_before_the_answer);
     tcase_add_test(tc, first_let_go_before_the_answer);
 }
