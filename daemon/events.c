@@ -107,7 +107,8 @@ static void add_record(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t a
 static void flush_records(struct job *j, bool end)
 {
     struct record *bad;
-    while (j->session != NULL && (end || j->credit > 0)) {
+    struct watch *w = j->session != NULL ? watch_find(j->session, j) : NULL;
+    while (w != NULL && (end || w->credit > 0)) {
         if (j->unsent.n > 0) {
             struct range r = j->unsent.ranges[0];
             send_record(j, r.from, r.to - r.from, NULL);
@@ -118,8 +119,8 @@ static void flush_records(struct job *j, bool end)
         } else {
             return;
         }
-        if (j->credit > 0)
-            j->credit--;
+        if (w->credit > 0)
+            w->credit--;
     }
 }
 
@@ -135,11 +136,18 @@ void events_chunks(struct job *j, uint64_t first, uint64_t n, Pwc__Code code, ui
     flush_records(j, false);
 }
 
-void events_credit(struct job *j, uint32_t n)
+void events_unsent(struct job *j)
 {
-    j->credit = j->credit + n < j->credit ? UINT32_MAX : j->credit + n;
     if (j->records)
         flush_records(j, false);
+}
+
+/* Of who does not own the job it is kept: it may come to. */
+void events_credit(struct watch *w, uint32_t n)
+{
+    w->credit = w->credit + n < w->credit ? UINT32_MAX : w->credit + n;
+    if (w->job->session == w->session)
+        events_unsent(w->job);
 }
 
 void events_drop_records(struct job *j)

@@ -15,7 +15,9 @@ void events_progress(struct job *j); /* now */
 void events_death(struct job *j, Pwc__EventKind kind, const struct death *x);
 void events_chunks(struct job *j, uint64_t first, uint64_t n, Pwc__Code code, uint32_t attempt,
                    const char *reason);
-void events_credit(struct job *j, uint32_t n);
+struct watch;
+void events_credit(struct watch *w, uint32_t n);
+void events_unsent(struct job *j); /* records that wait, as far as the owner's credit goes */
 void events_drop_records(struct job *j);
 void events_finished(struct job *j);
 /* Finished, once more, to who asks after the job has ended. */

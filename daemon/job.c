@@ -507,7 +507,11 @@ void job_session_gone(struct job *j)
         return;
     bool stays = !needs_client && (j->on_disconnect != PWC__ON_DISCONNECT__ON_DISCONNECT_CANCEL ||
                                    watch_submitted(j)); /* the same request came from elsewhere, too */
-    if (stays && (watch_inherit(j) || j->on_disconnect == PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH))
+    if (stays && watch_inherit(j)) {
+        events_unsent(j);
+        return;
+    }
+    if (stays && j->on_disconnect == PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH)
         return;
     if (stays)
         j->linger_ev = timer(j, j->linger_ns, on_linger);

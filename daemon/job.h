@@ -186,7 +186,6 @@ struct job {
     uint32_t distinct_workers;
     struct death *last_death;
     const struct death *ended_by; /* what it failed of; NULL: of none, or its record was dropped */
-    uint32_t credit;              /* chunk records the client will take */
     uint64_t trace_most;          /* records of chunks the client asked for; 0: no trace */
     struct trace *trace;          /* NULL: none */
     struct iset unsent;           /* records: done chunks it was not told of yet */

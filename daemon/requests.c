@@ -219,8 +219,9 @@ static void on_chunk_credit(struct session *s, struct frame *f, const ProtobufCM
 {
     const Pwc__ChunkCredit *m = (const Pwc__ChunkCredit *)msg;
     struct job *j = request_job(s, f, m->job);
-    if (j != NULL && j->session == s)
-        events_credit(j, m->n);
+    struct watch *w = j != NULL ? watch_find(s, j) : NULL;
+    if (w != NULL)
+        events_credit(w, m->n);
 }
 
 /* ---- cancel, attach, detach ---- */

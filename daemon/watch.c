@@ -87,6 +87,5 @@ bool watch_inherit(struct job *j)
     session_add_job(w->session, j);
     j->tag = w->tag;
     j->adopted = true;
-    j->credit = 0; /* what there was of it the last one gave */
     return true;
 }

@@ -20,6 +20,7 @@ struct watch {
     struct session *session;
     uint64_t tag;
     uint64_t gap_from; /* first event it missed; 0 none */
+    uint32_t credit;   /* chunk records it will take, when it is the owner */
     bool submitted;    /* it sent the Submit, or the same one again: a client of the job, not a looker-on */
 };
 

@@ -6,6 +6,7 @@
  *   here    on the same connection, while the job runs          ended   when it is over, there and elsewhere
  *   beside  on another one, and both wait                       gone    nobody has kept the job: a new one
  *   left    on another one; then the first goes, which alone would end the job
+ *   told    as left, but the first took few records of chunks; the second cancels at the first it gets
  *   lost    the first goes with DETACH, then on another         linger  the same with LINGER
  *
  * The first request opens IN and the first OUT, the repeated one IN and the second. Prints a line for each
@@ -37,6 +38,13 @@ static void add_file(struct pwc_spec *spec, const char *role, const char *path, 
         err(1, "%s", path);
     pwc_spec_fd(spec, role, fd);
 }
+
+static void cancel_it(struct pwc_job *job, const struct pwc_record *record, void *user)
+{
+    (void)record, (void)user;
+    pwc_cancel(job);
+}
+static const struct pwc_callbacks cancels = {.record = cancel_it};
 
 static struct pwc_spec *spec_of(char **args, unsigned which)
 {
@@ -92,6 +100,11 @@ int main(int argc, char **argv)
         pwc_spec_on_disconnect(first, PWC_ON_DISCONNECT_DETACH, 0);
     if (strcmp(how, "linger") == 0)
         pwc_spec_on_disconnect(first, PWC_ON_DISCONNECT_LINGER, 3600ull * 1000000000);
+    if (strcmp(how, "told") == 0) {
+        pwc_spec_records(first, 1);
+        pwc_spec_records(again, 8);
+        pwc_spec_callbacks(again, &cancels, NULL);
+    }
     struct pwc *a = connected(argv[1]), *b = strcmp(how, "here") == 0 ? a : connected(argv[1]);
     struct pwc_job *job = submitted(a, first), *same;
     until_it_runs(a, job);
@@ -101,18 +114,19 @@ int main(int argc, char **argv)
         tell_end("again", same);
         pwc_job_free(same);
     }
+    bool after = strcmp(how, "left") == 0 || strcmp(how, "told") == 0;
     bool before = strcmp(how, "lost") == 0 || strcmp(how, "linger") == 0 || strcmp(how, "gone") == 0;
     if (before)
         pwc_close(a);
     same = submitted(b, again);
-    if (strcmp(how, "left") == 0)
+    if (after)
         pwc_close(a);
     tell_end("again", same);
     if (strcmp(how, "here") == 0 || strcmp(how, "beside") == 0)
         tell_end("first", job);
     pwc_job_free(same);
     pwc_job_free(job);
-    if (a != b && !before && strcmp(how, "left") != 0)
+    if (a != b && !before && !after)
         pwc_close(a);
     pwc_close(b);
     pwc_spec_free(again);

@@ -34,6 +34,12 @@ test_connection_lost_after_the_second_request() {
     equal "jobs done" 1 "$(jobs_done)"
 }
 
+# Records of chunks that the first one had no room for, and those to come, are the second one's: while the job runs,
+# not only at its end.
+test_records_after_the_first_is_gone() {
+    again told "again: the same job, cancelled, 0" fault.none n=400 ms=20
+}
+
 test_first_client_is_there() {
     again beside $'again: the same job, done, 12\nfirst: a new job, done, 12' fault.none n=12 ms=50
     equal "jobs done" 1 "$(jobs_done)"
