@@ -45,9 +45,18 @@ row_workers() {
     done
 }
 
-# Input, output and raster of one picture lie on the disk at a time: 3 bytes a pixel each, and the picture being made.
+# fits_disk TABLE MEGAPIXELS. Input, output and raster of one picture lie on the disk at a time: 3 bytes a pixel each, and
+# the picture being made.
+fits_disk() {
+    local free
+    free=$(df --output=avail -BM "$TMP" | tail -n 1 | tr -dc 0-9)
+    [[ $free -lt $(($2 * 14)) ]] || return 0
+    note "$1: $2 megapixels left out, $TMP has $free MiB free and $(($2 * 14)) are needed"
+    return 1
+}
+
 row_sizes() {
-    local megapixels side free
+    local megapixels side
     if ! have vips; then
         note "sizes: no pictures, peer not installed: vips"
         return 0
@@ -55,15 +64,41 @@ row_sizes() {
     growth_head sizes "How cost grows with the size of an image: gaussblur sigma 8, TIFF to TIFF"
     for megapixels in 1 4 16 64 $(by "256 900" ""); do
         side=$(awk -v mp="$megapixels" 'BEGIN {print int(sqrt(mp * 1e6))}')
-        free=$(df --output=avail -BM "$TMP" | tail -n 1 | tr -dc 0-9)
-        if [[ $free -lt $((megapixels * 14)) ]]; then
-            note "sizes: $megapixels megapixels left out, $TMP has $free MiB free and $((megapixels * 14)) are needed"
-            continue
-        fi
+        fits_disk sizes "$megapixels" || continue
         picture "$side" .tif
         # shellcheck disable=SC2046 # words
         point sizes "$megapixels" "$CLIENT" fresh "" "$CLIENT" memory \
             sh -c "$(ours_image "$PICTURE" "$TMP/out-size.tif" image.gaussblur sigma=8)"
         rm -f "$PICTURE" "$TMP/out-size.tif"
     done
+}
+
+# tall_points TABLE TITLE SUFFIX "HEIGHTS, in 2048 rows" [SAVE OPTIONS]: the width stays, and with it what a strip takes.
+tall_points() {
+    local table=$1 n megapixels
+    if ! have vips; then
+        note "$table: no pictures, peer not installed: vips"
+        return 0
+    fi
+    growth_head "$table" "$2"
+    make_tile
+    for n in $4; do
+        megapixels=$((n * 8192 * 2048 / 1000000))
+        fits_disk "$table" "$megapixels" || continue
+        vips replicate "$TMP/tile.v" "$TMP/tall$3${5-}" 4 "$n"
+        point "$table" "$megapixels" "$CLIENT" fresh "" "$CLIENT" memory \
+            sh -c "$(ours_image "$TMP/tall$3" "$TMP/out-tall.tif" image.gaussblur sigma=8)"
+        rm -f "$TMP/tall$3" "$TMP/out-tall.tif"
+    done
+}
+
+row_heights() {
+    tall_points heights "How cost grows with the height of an image 8192 wide: gaussblur sigma 8, TIFF to TIFF" .tif \
+        "1 4 $(by "16 54" "")"
+}
+
+# Decoded, so that there is a raster, of which a window is kept from 134 megapixels on.
+row_windows() {
+    tall_points windows "How cost grows with the height of an image 8192 wide that is decoded: tiled TIFF to TIFF" \
+        -tiled.tif "1 4 $(by "16 32" "")" "[tile]"
 }

@@ -24,7 +24,15 @@ workers	workers	daemon_peak_mib	supervisor at its most, MiB
 sizes	megapixels	seconds	time of the command, s
 sizes	megapixels	anon_mib	memory that cannot be dropped, all processes, MiB
 sizes	megapixels	pss_mib	the same with pages of files, MiB
-sizes	megapixels	daemon_rss_mib	supervisor resident, MiB"
+sizes	megapixels	daemon_rss_mib	supervisor resident, MiB
+heights	megapixels	seconds	time of the command, s
+heights	megapixels	anon_mib	memory that cannot be dropped, all processes, MiB
+heights	megapixels	pss_mib	the same with pages of files, MiB
+heights	megapixels	daemon_rss_mib	supervisor resident, MiB
+windows	megapixels	seconds	time of the command, s
+windows	megapixels	anon_mib	memory that cannot be dropped, all processes, MiB
+windows	megapixels	pss_mib	the same with pages of files, MiB
+windows	megapixels	daemon_rss_mib	supervisor resident, MiB"
 
 # ---- JSON and text ----
 
