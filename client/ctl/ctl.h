@@ -56,7 +56,7 @@ struct options {
     enum when color;
     enum progress_mode progress;
 
-    const char *output, *out_dir, *files_from, *format, *domain, *trace;
+    const char *output, *out_dir, *files_from, *format, *domain, *trace, *request_key;
     struct pairs in, save, load;
     struct pwc_policy policy;
     bool policy_set;
@@ -298,8 +298,8 @@ void signals_cleanup_path(const char *dir,
 
 /* --detach: the caller goes on as the child, which will do the work; the parent prints what detach_tell says.
  */
-void detach_fork(void);
-void detach_tell(uint64_t job);
+void detach_fork(bool json);
+void detach_tell(struct pwc_job *job);
 /* From here to detach_conclude, or our death, detach_wait_published in others waits for us. */
 void detach_announce(struct pwc *c, uint64_t job);
 int detach_fd(void); /* readable when somebody comes to wait; -1: nobody can */
@@ -308,5 +308,6 @@ void detach_conclude(bool published);
 enum published { PUBLISHED, NOT_PUBLISHED, NOT_IN_TIME };
 /* PUBLISHED also when nobody does it (any more): then there is nobody to say otherwise. */
 enum published detach_wait_published(struct pwc *c, uint64_t job, int64_t end);
+int complain_unpublished(uint64_t job);
 
 #endif

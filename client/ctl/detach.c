@@ -30,14 +30,33 @@ static struct {
     bool full; /* who comes now stays in the listener's queue */
 } announced = {.fd = -1};
 
-static void parent_ends(pid_t child, int fd)
+struct told {
+    uint64_t job, existing;
+};
+
+static void print_told(const struct told *t, bool as_json)
 {
-    uint64_t job;
+    struct json j;
+    if (!as_json) {
+        printf("%llu\n", (unsigned long long)t->job);
+        return;
+    }
+    json_open(&j, stdout);
+    json_begin(&j, NULL, '{');
+    json_str(&j, "schema", "pwc.submit/1");
+    json_u64(&j, "job", t->job);
+    json_bool(&j, "existing", t->existing != 0);
+    json_end(&j, '}');
+}
+
+static void parent_ends(pid_t child, int fd, bool as_json)
+{
+    struct told told;
     ssize_t n;
-    while ((n = read(fd, &job, sizeof job)) < 0 && errno == EINTR)
+    while ((n = read(fd, &told, sizeof told)) < 0 && errno == EINTR)
         continue;
-    if (n == sizeof job) {
-        printf("%llu\n", (unsigned long long)job);
+    if (n == sizeof told) {
+        print_told(&told, as_json);
         exit(fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED);
     }
     int status; /* it has said why on stderr */
@@ -46,7 +65,7 @@ static void parent_ends(pid_t child, int fd)
     exit(WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_INTERNAL);
 }
 
-void detach_fork(void)
+void detach_fork(bool as_json)
 {
     int p[2];
     pid_t child = -1;
@@ -54,18 +73,19 @@ void detach_fork(void)
         exit(complain(EXIT_FAILED, "cannot detach: %s", strerror(errno)));
     if (child > 0) {
         close(p[1]);
-        parent_ends(child, p[0]);
+        parent_ends(child, p[0], as_json);
     }
     close(p[0]);
     tell_fd = p[1];
 }
 
 /* Only now the session changes: until here ^C ends both. */
-void detach_tell(uint64_t job)
+void detach_tell(struct pwc_job *job)
 {
+    const struct told told = {pwc_job_id(job), (uint64_t)pwc_job_existing(job)};
     if (tell_fd < 0)
         return;
-    (void)!write(tell_fd, &job, sizeof job);
+    (void)!write(tell_fd, &told, sizeof told);
     close(tell_fd);
     tell_fd = -1;
     setsid();
@@ -200,4 +220,10 @@ enum published detach_wait_published(struct pwc *c, uint64_t job, int64_t end)
     if (fd >= 0)
         close(fd);
     return r;
+}
+
+int complain_unpublished(uint64_t job)
+{
+    return complain(EXIT_FAILED, "job %llu is done, but not all of its output could be published",
+                    (unsigned long long)job);
 }

@@ -22,8 +22,7 @@ static int wait_for(struct pwc *c, const struct args *args, uint64_t id, int64_t
         snprintf(prefix, sizeof prefix, "%" PRIu64 " ", id);
     r = report_outcome(job, args->o.allow_partial, NULL);
     if (r == 0 && published == NOT_PUBLISHED)
-        r = complain(EXIT_FAILED, "job %" PRIu64 " is done, but not all of its output could be published",
-                     id);
+        r = complain_unpublished(id);
     if (args->o.json)
         report_json(job, NULL, NULL);
     else

@@ -6,8 +6,9 @@
 
 #include "client/ctl/ctl.h"
 
-#define RETRIES_MAX  100 /* what the daemon takes */
-#define FAILURES_MAX 100000
+#define RETRIES_MAX     100 /* what the daemon takes */
+#define FAILURES_MAX    100000
+#define REQUEST_KEY_MAX 32
 
 int pairs_add(struct pairs *p, const char *name, size_t name_len, const char *value)
 {
@@ -265,6 +266,15 @@ static int set_memory(struct options *o, const struct option *opt, const char *v
     return 0;
 }
 
+static int set_request_key(struct options *o, const struct option *opt, const char *value)
+{
+    size_t n = strlen(value);
+    if (n == 0 || n > REQUEST_KEY_MAX)
+        return bad_value(opt, value, "must be 1 to 32 bytes long");
+    o->request_key = value;
+    return 0;
+}
+
 static int set_workers(struct options *o, const struct option *opt, const char *value)
 {
     uint64_t n;
@@ -325,6 +335,8 @@ static const struct option options[] = {
     {0, "isolation", "WHAT", "a process serves one user, job or chunk", GROUP_RUN, set_isolation, 0},
     {0, "domain", "LABEL", "jobs with different labels share no process", GROUP_RUN, set_text, AT(domain)},
     {0, "priority", "N", "-20 (first) to 19", GROUP_RUN, set_priority, 0},
+    {0, "request-key", "KEY", "the same key gives the same job: a repeated command does it once", GROUP_RUN,
+     set_request_key, 0},
     {0, "trace", "FILE", "where the time goes, for ui.perfetto.dev or 'pwcctl trace FILE'; - is stdout",
      GROUP_RUN, set_text, AT(trace)},
     {0, "detach", NULL, "print the job's number and return", GROUP_RUN, set_flag, AT(detach)},

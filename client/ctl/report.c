@@ -69,6 +69,8 @@ void report_json(struct pwc_job *job, const char *op, const struct run *run)
     json_begin(&j, NULL, '{');
     json_str(&j, "schema", "pwc.job/1");
     json_u64(&j, "job", pwc_job_id(job));
+    if (run != NULL)
+        json_bool(&j, "existing", pwc_job_existing(job) != 0);
     if (op != NULL)
         json_str(&j, "op", op);
     json_str(&j, "state", pwc_job_state_name(pwc_job_state(job)));
@@ -129,6 +131,8 @@ void report_summary(const struct run *run)
     if (n.failed > 0)
         many(line, sizeof line, n.failed, "given up", "given up");
     const char *to = run->batch != NULL ? o->out_dir : run->out.name;
+    if (pwc_job_existing(run->job)) /* it is where the first command put it */
+        to = NULL;
     note("%s: %s, %s%s%s", run->rq.shape.name, line, duration_text(pwc_job_run_ns(run->job), t, sizeof t),
          to != NULL ? " -> " : "", to != NULL ? to : "");
     if (o->verbose)

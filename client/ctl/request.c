@@ -211,6 +211,8 @@ static void take_options(const struct options *o, struct pwc_spec *spec)
     pwc_spec_isolation(spec, o->isolation);
     if (o->domain != NULL)
         pwc_spec_domain(spec, o->domain);
+    if (o->request_key != NULL)
+        pwc_spec_request_key(spec, o->request_key, strlen(o->request_key));
     pwc_spec_priority(spec, o->priority);
     pwc_spec_max_workers(spec, o->workers);
     add_pairs(spec, PWC_SAVE, &o->save);

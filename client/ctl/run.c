@@ -97,17 +97,21 @@ static int detach(struct run *run)
     int r = pwc_wait_accepted(run->job, PWC_FOREVER);
     if (r != PWC_OK)
         return report_outcome(run->job, false, run);
-    uint64_t id = pwc_job_id(run->job);
+    if (pwc_job_existing(run->job)) { /* an earlier command has the files, and publishes */
+        detach_tell(run->job);
+        run->finished = true;
+        return 0;
+    }
     if (daemon_alone(run)) {
         r = pwc_detach(run->job, PWC_FOREVER);
         if (r != PWC_OK && pwc_job_state(run->job) < PWC_JOB_DONE)
             return complain_code(r);
-        detach_tell(id);
+        detach_tell(run->job);
         run->finished = true;
         return 0;
     }
-    detach_announce(run->c, id);
-    detach_tell(id);
+    detach_announce(run->c, pwc_job_id(run->job));
+    detach_tell(run->job);
     return 0;
 }
 
@@ -133,6 +137,22 @@ static int prepare(struct run *run)
     return o->out_dir != NULL ? batch_prepare(run) : single_prepare(run);
 }
 
+/* The job is an earlier command's, with the same request key: so is its output. */
+static int published_there(const struct run *run)
+{
+    uint64_t id = pwc_job_id(run->job);
+    if (detach_wait_published(run->c, id, -1) == NOT_PUBLISHED)
+        return complain_unpublished(id);
+    if (run->out.fd >= 0 && run->out.kind == OUTPUT_STREAM)
+        return complain(EXIT_FAILED,
+                        "'%s' gets nothing: job %llu was there already, and its output went elsewhere",
+                        run->out.name, (unsigned long long)id);
+    if ((run->out.fd >= 0 || run->batch != NULL) && !run->args->o.quiet)
+        note("pwcctl: job %llu was there already: its output is where the first command put it",
+             (unsigned long long)id);
+    return 0;
+}
+
 static int conclude(struct run *run)
 {
     const struct options *o = &run->args->o;
@@ -141,7 +161,10 @@ static int conclude(struct run *run)
     int published = 0;
     pwc_job_counts(run->job, &counts);
     progress_json_finished(state, &counts, pwc_job_id(run->job));
-    if (run->signal == 0 && (state == PWC_JOB_DONE || (state == PWC_JOB_PARTIAL && run->batch == NULL)))
+    bool done = state == PWC_JOB_DONE || state == PWC_JOB_PARTIAL;
+    if (run->signal == 0 && done && pwc_job_existing(run->job))
+        published = published_there(run);
+    else if (run->signal == 0 && done && run->batch == NULL)
         published = single_publish(run);
     else if (run->out.fd >= 0)
         run->unpublished = true;
@@ -157,7 +180,7 @@ static int conclude(struct run *run)
         r = run->batch != NULL ? batch_outcome(run) : report_outcome(run->job, o->allow_partial, run);
     if (r == 0)
         r = published != 0 ? published : traced;
-    if (run->signal == 0 && published == 0 && (state == PWC_JOB_DONE || state == PWC_JOB_PARTIAL))
+    if (run->signal == 0 && published == 0 && done)
         report_summary(run); /* it names the output, which is there */
     bool stdout_taken = (run->out.fd >= 0 && run->out.target == NULL) || trace_on_stdout(o);
     if (o->json && !stdout_taken)
@@ -192,6 +215,9 @@ static int check_trace(const struct options *o)
     if (trace_on_stdout(o) && (o->json || (o->output != NULL && strcmp(o->output, "-") == 0)))
         return complain(EXIT_USAGE, "--trace - takes stdout: %s must go elsewhere",
                         o->json ? "--json" : "the output");
+    if (o->trace != NULL && o->request_key != NULL)
+        return complain(EXIT_USAGE, "--trace and --request-key exclude each other: the job may be an earlier "
+                                    "command's, which has its trace");
     return 0;
 }
 
@@ -217,7 +243,7 @@ int verb_run(const struct args *args)
     if (r != 0)
         return r;
     if (args->o.detach)
-        detach_fork();
+        detach_fork(args->o.json);
     r = ctl_connect(&args->o, &run.c);
     if (r == 0)
         r = run_job(&run);

@@ -73,4 +73,37 @@ test_output_is_the_first_ones() {
     equal "bytes of the outputs that were not used" "0 0" "$(stat -c %s out3 out4 | paste -sd ' ')"
 }
 
+# keyed VERB OP...: pwcctl with a key.
+keyed() {
+    "$PWCCTL" "$@" --request-key "nightly run 7"
+}
+
+test_pwcctl_with_a_key() {
+    local id
+    id=$(keyed submit fault.none n=3)
+    equal "number, again" "$id" "$(keyed submit fault.none n=3)"
+    equal "results" "chunks 3" "$("$PWCCTL" wait "$id" | grep chunks)"
+    equal "number and existing, submit" "$id true" "$(keyed submit fault.none --json | jq -r '"\(.job) \(.existing)"')"
+    equal "number and existing, run" "$id true done" \
+        "$(keyed run fault.none --json | jq -r '"\(.job) \(.existing) \(.state)"')"
+    equal "jobs done" 1 "$(jobs_done)"
+    equal "without a key" false "$("$PWCCTL" run fault.none n=3 --json | jq .existing)"
+    equal "jobs done" 2 "$(jobs_done)"
+}
+
+test_pwcctl_with_a_key_and_an_output() {
+    local rc=0
+    head -c 100000 /dev/urandom >in
+    keyed run fault.copy in -o out1
+    same in out1
+    keyed run fault.copy in -o out2 2>err
+    grep -q "its output is where the first command put it" err || fail "$(<err)"
+    keyed run fault.copy in -o - >stdout 2>err || rc=$?
+    equal "exit status" 1 "$rc"
+    grep -q "'-' gets nothing" err || fail "$(<err)"
+    [[ ! -s stdout ]] || fail "bytes on stdout"
+    files_are in out1 err stdout
+    equal "jobs done" 1 "$(jobs_done)"
+}
+
 run_tests "$@"
