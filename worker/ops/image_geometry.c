@@ -150,8 +150,11 @@ uint64_t geometry_leave(const struct geometry *g, struct trail *t, uint64_t chun
     uintptr_t from = t->pixels + geometry_unneeded(g, chunk) * t->line;
     uintptr_t to = t->pixels + geometry_unneeded(g, chunk + 1) * t->line;
     from = MAX(from - from % t->step, t->map);
-    to -= to % t->step;
     t->left = MIN(t->left, from); /* a chunk that is tried again has come back here */
+    if (to - t->map <= t->keep)
+        return 0;
+    to -= t->keep;
+    to -= to % t->step;
     if (to <= t->left)
         return 0;
     *ret_from = t->left;

@@ -48,6 +48,7 @@ struct trail {
     uintptr_t pixels; /* ... and the raster in it */
     uint64_t line;    /* bytes a row */
     uint64_t step;    /* rows are left so many bytes at a time */
+    uint64_t keep;    /* ... and only when they are so many bytes behind */
     uintptr_t left;   /* nothing is mapped below; UINTPTR_MAX: nothing at all */
 };
 /* The chunk has been computed: so many bytes from *ret_from on need not stay mapped, because chunks behind it

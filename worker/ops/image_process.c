@@ -62,6 +62,7 @@ static int build(struct op_job *job, struct img *s)
                               .pixels = (uintptr_t)pixels,
                               .line = s->plan.line,
                               .step = IMG_DROP_STEP,
+                              .keep = img_window_bytes / 2, /* a picture that fits costs nothing */
                               .left = UINTPTR_MAX};
     int r = img_build(job, in, s->second, &s->out, &op);
     g_object_unref(in);
