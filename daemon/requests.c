@@ -280,6 +280,7 @@ static void on_detach(struct session *s, struct frame *f, const ProtobufCMessage
         trace_stop(j);
         j->session = NULL;
         j->on_disconnect = PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH;
+        watch_inherit(j);
     }
     ok(s, f, j->id);
 }

@@ -285,6 +285,32 @@ START_TEST(watchers_of_a_job)
 }
 END_TEST
 
+/* Whoever follows it has the owner's place at once, not only when the owner's connection is gone. */
+START_TEST(a_follower_of_a_detached_job)
+{
+    static const struct job_spec spec = {
+        .op = "fault.none", .params = {"n", "3000", "ms", "10"}, .records = true};
+    struct peer p = peer_open(&v), q = peer_open(&v);
+    peer_submit(&p, 1, &spec);
+    uint64_t job = peer_accepted(&p);
+    peer_ask(&q, PWC_MSG_ATTACH, job);
+    msg_free(peer_await(&q, PWC_MSG_OK));
+    peer_ask(&p, PWC_MSG_DETACH, job);
+    msg_free(peer_await(&p, PWC_MSG_OK));
+    Pwc__ChunkCredit credit = PWC__CHUNK_CREDIT__INIT;
+    credit.job = job;
+    credit.n = 3;
+    peer_say(&q, PWC_MSG_CHUNK_CREDIT, 7, &credit);
+    for (int i = 0; i < 3; i++)
+        msg_free(peer_await(&q, PWC_MSG_CHUNK_DONE));
+    peer_ask(&q, PWC_MSG_CANCEL, job);
+    ck_assert_int_eq(peer_code(&q), PWC__CODE__CODE_CANCELLED);
+    peer_free(&p);
+    peer_free(&q);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
 int main(void)
 {
     setbuf(stdout, NULL);
@@ -301,6 +327,7 @@ int main(void)
     tcase_add_test(t, detached_while_an_item_is_wanted_again);
     tcase_add_test(t, wanted_again_of_a_half_closed_client);
     tcase_add_test(t, watchers_of_a_job);
+    tcase_add_test(t, a_follower_of_a_detached_job);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
