@@ -2,7 +2,7 @@
  * detach.c - --detach: a child does the work and publishes; the caller gets the number.
  *
  * Somebody has to publish the output when the job is done, and to open a batch's files as they are wanted.
- * That is the child: in a session of its own, silent once the job has its number. Every pwcctl that will
+ * That is the child: in a session of its own, silent once the job has its number. The child that will
  * publish holds an abstract socket named after the job, so that `wait` in another process can wait for the
  * files too: one byte tells it whether they are there. A connection that breaks without it says that the
  * publisher ended before its work was done; nothing stays behind, however it ends.
