@@ -15,9 +15,6 @@
 #include "worker/job.h"
 #include "worker/mappings.h"
 
-/* Chunks of 30 KiB ICC and EXIF, a table of strips: megabytes at most. */
-#define PLAN_MAX (64u * 1024 * 1024)
-
 struct op_job *job_find(const struct stage *s, uint64_t id)
 {
     for (unsigned i = 0; i < STAGE_JOBS; i++)
@@ -29,7 +26,7 @@ struct op_job *job_find(const struct stage *s, uint64_t id)
 static int map_plan(struct op_job *job, int fd)
 {
     struct stat st;
-    if (!memfd_is_sealed(fd, true) || fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > PLAN_MAX)
+    if (!memfd_is_sealed(fd, true) || fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > OP_PLAN_MAX)
         return op_fail(job, CODE(PROTOCOL), "the plan is not sealed or of impossible size");
     void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED)

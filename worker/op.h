@@ -52,6 +52,9 @@ struct op_role {
     const char *summary;
 };
 
+/* Chunks of 30 KiB ICC and EXIF, a table of strips: megabytes at most. */
+#define OP_PLAN_MAX (64u * 1024 * 1024)
+
 /* What plan() decides. Zeroed before the call. */
 struct op_plan {
     bool whole;            /* run op->whole here and now; the rest is ignored */
@@ -61,9 +64,9 @@ struct op_plan {
     uint64_t raster_bytes; /* scratch space to share with the workers; 0: none, workers get the descriptors */
     bool producer;         /* produce() must run; chunks wait for op_announce */
     Pwc__Absorb absorb;
-    void *blob; /* malloc'ed; sealed and shared with all stages of the job as job->plan; may be NULL */
-    size_t blob_len;
-    const char *unit;   /* static: "rows", "bytes" */
+    void *blob;       /* malloc'ed; sealed and shared with all stages of the job as job->plan; may be NULL */
+    size_t blob_len;  /* at most OP_PLAN_MAX */
+    const char *unit; /* static: "rows", "bytes" */
     uint64_t unit_size; /* units a chunk */
     uint64_t units;     /* units in all */
 };

@@ -184,6 +184,26 @@ static void half_tiled(int fd, unsigned n, off_t at)
     ck_assert_int_eq(pwrite(fd, &tag, sizeof tag, value_of_tag(fd, n, at, 296) - 8), sizeof tag);
 }
 
+/* The last entry, the kind of numbers, becomes 70 MB of XMP, which lie in a hole. */
+static void weigh_down(int fd, unsigned n, off_t at)
+{
+    const struct {
+        uint16_t tag, type;
+        uint32_t count, offset;
+    } xmp = {700, 1, 70u << 20, 64u << 20};
+    ck_assert_int_eq(pwrite(fd, &xmp, sizeof xmp, value_of_tag(fd, n, at, 339) - 8), sizeof xmp);
+    ck_assert_int_eq(ftruncate(fd, (off_t)xmp.offset + xmp.count), 0);
+}
+
+/* No plan holds them. */
+START_TEST(metadata_of_any_size)
+{
+    cut_everything();
+    change_tiff("big.tif", "heavy.tif", weigh_down);
+    check_raw("gaussblur", "heavy.tif", "sigma=2", false);
+}
+END_TEST
+
 /* Elsewhere they are decoded: pages of memory files would count as the stage's, those of others may never
  * come. */
 static bool on_disk(void)
@@ -297,4 +317,5 @@ void add_raster_tests(TCase *tc)
     tcase_add_test(tc, plain_pixels_are_used_where_they_lie);
     tcase_add_test(tc, all_other_pixels_are_decoded);
     tcase_add_test(tc, half_a_tile_is_no_strip);
+    tcase_add_test(tc, metadata_of_any_size);
 }

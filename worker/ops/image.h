@@ -132,6 +132,7 @@ struct img_plan {
 /* Is the raster a window, whose passed rows are given back? */
 bool img_windowed(const struct img_plan *plan, Pwc__Absorb absorb);
 void img_header_of(const VipsImage *im, struct img_header *ret);
+/* -E2BIG: with its metadata it is more than a plan may have. */
 int img_plan_pack(const struct img_plan *plan, VipsImage *in, void **ret_blob, size_t *ret_len);
 int img_plan_parse(const void *blob, size_t len, struct img_plan *ret);
 /* Sets header and metadata of a new image. */

@@ -8,6 +8,7 @@
  *   header, geometry, row sizes, mask (u32 length, bytes), metadata until the end:
  *   u8 type, u16 length of name, name and NUL, u32 length of value, value
  */
+#include <errno.h>
 #include <string.h>
 
 #include "worker/ops/image.h"
@@ -37,12 +38,19 @@ void img_header_of(const VipsImage *im, struct img_header *ret)
                                .yres = im->Yres};
 }
 
-static void put(GByteArray *out, const void *data, size_t len)
+struct packing {
+    GByteArray *bytes;
+    bool full; /* more than a plan may have: what is there is of no use */
+};
+
+static void put(struct packing *out, const void *data, size_t len)
 {
-    g_byte_array_append(out, data, (guint)len);
+    out->full = out->full || len > OP_PLAN_MAX - out->bytes->len;
+    if (!out->full)
+        g_byte_array_append(out->bytes, data, (guint)len);
 }
 
-static void put_meta(GByteArray *out, enum meta_type type, const char *name, const void *data, size_t len)
+static void put_meta(struct packing *out, enum meta_type type, const char *name, const void *data, size_t len)
 {
     uint8_t t = (uint8_t)type;
     uint16_t n = (uint16_t)strlen(name);
@@ -66,7 +74,7 @@ static bool is_header(const char *name)
     return strcmp(name, VIPS_META_SEQUENTIAL) == 0 || strlen(name) > UINT16_MAX;
 }
 
-static void put_area(GByteArray *out, enum meta_type type, const char *name, const GValue *v)
+static void put_area(struct packing *out, enum meta_type type, const char *name, const GValue *v)
 {
     size_t len = 0;
     int n = 0;
@@ -86,7 +94,7 @@ static void put_area(GByteArray *out, enum meta_type type, const char *name, con
 static void *pack_field(VipsImage *im, const char *name, GValue *v, void *a)
 {
     (void)im;
-    GByteArray *out = a;
+    struct packing *out = a;
     if (is_header(name))
         return NULL;
     GType type = G_VALUE_TYPE(v);
@@ -123,16 +131,16 @@ int img_plan_pack(const struct img_plan *plan, VipsImage *in, void **ret_blob, s
     f.line = plan->line;
     f.out_line = plan->out_line;
     f.in_place = plan->in_place;
-    GByteArray *out = g_byte_array_new();
-    put(out, &f, sizeof f);
-    put(out, plan->mask, plan->mask_len);
-    vips_image_map(in, pack_field, out);
-    void *copy = xcalloc(1, out->len);
-    memcpy(copy, out->data, out->len);
-    *ret_len = out->len;
-    *ret_blob = copy;
-    g_byte_array_free(out, TRUE);
-    return 0;
+    struct packing out = {.bytes = g_byte_array_new()};
+    put(&out, &f, sizeof f);
+    put(&out, plan->mask, plan->mask_len);
+    vips_image_map(in, pack_field, &out);
+    if (!out.full) {
+        *ret_len = out.bytes->len;
+        *ret_blob = memcpy(xcalloc(1, out.bytes->len), out.bytes->data, out.bytes->len);
+    }
+    g_byte_array_free(out.bytes, TRUE);
+    return out.full ? -E2BIG : 0;
 }
 
 static bool header_valid(const struct img_header *h, uint64_t line)

@@ -138,15 +138,28 @@ static int refuse(struct op_job *job)
     return op_fail(job, PWC__CODE__CODE_BAD_INPUT, "in: not an image that can be read; " ACCEPTED);
 }
 
-/* Some loaders look for the end of the first line, which a hole of a terabyte does not have. A TIFF's first
- * directory may lie anywhere, but is small. */
+/* Some loaders look for the end of the first line, which a hole of a terabyte does not have. */
 #define SNIFF_BYTES (16 << 20)
+
+/* Its directory is read to the end, with whatever an editor has left there: metadata, layers. */
+static bool is_large_tiff(struct op_job *job, VipsSource *s)
+{
+    char head[4] = {0};
+    if (pread(op_fd(job, "in"), head, sizeof head, 0) != sizeof head)
+        return false;
+    const char *name = name_of(damaged, ARRAY_LEN(damaged), head, sizeof head);
+    return name && g_str_has_suffix(name, "TIFF") && vips_foreign_is_a_source("tiffload_source", s);
+}
 
 int img_find_loader(struct op_job *job, VipsSource *s, const char **ret_class)
 {
     img_source_limit(s, SNIFF_BYTES);
     const char *class = vips_foreign_find_load_source(s);
     img_source_limit(s, INT64_MAX);
+    if (!class && is_large_tiff(job, s)) {
+        vips_error_clear();
+        class = "VipsForeignLoadTiffSource";
+    }
     if (!class) {
         if (img_source_failure(s) != PWC__CODE__CODE_OK)
             return img_fail(job, PWC__CODE__CODE_BAD_INPUT, s);

@@ -174,14 +174,14 @@ static int probe(struct op_job *job, struct img *s, struct op_plan *plan)
     return r;
 }
 
-/* A plan whose metadata are packed, so that the probe sees exactly what the workers will see. */
-static int pack(struct op_job *job, struct img *s, struct op_plan *plan)
+/* A plan whose metadata are packed, so that the probe sees exactly what the workers will see. Metadata that
+ * no plan holds are left where they are: in the one process that does it all. */
+static bool pack(struct img *s, struct op_plan *plan)
 {
     free(plan->blob);
     plan->blob = NULL;
-    if (img_plan_pack(&s->plan, s->in.image, &plan->blob, &plan->blob_len) < 0)
-        return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "the plan does not fit memory");
-    return 0;
+    plan->whole = img_plan_pack(&s->plan, s->in.image, &plan->blob, &plan->blob_len) < 0;
+    return !plan->whole;
 }
 
 static int read_second(struct op_job *job, struct img *s)
@@ -238,8 +238,8 @@ static int plan_cut(struct op_job *job, struct img *s, struct op_plan *plan)
     p->geo = (struct geometry){
         .in_rows = (uint32_t)p->head.height, .out_width = 1, .out_rows = 1, .rows = 1, .chunks = 1};
     struct img_plan parsed;
-    if (pack(job, s, plan) < 0)
-        return -1;
+    if (!pack(s, plan))
+        return 0;
     if (img_plan_parse(plan->blob, plan->blob_len, &parsed) < 0)
         return op_fail(job, PWC__CODE__CODE_INTERNAL, "in: its header cannot be planned with");
     p->meta = parsed.meta;
@@ -249,7 +249,7 @@ static int plan_cut(struct op_job *job, struct img *s, struct op_plan *plan)
     if (plan->whole)
         return 0;
     p->in_place = img_pixels_lie_at(job, &s->in);
-    return pack(job, s, plan) < 0 ? -1 : fill(job, s, plan);
+    return pack(s, plan) ? fill(job, s, plan) : 0;
 }
 
 int img_plan(struct op_job *job, struct op_plan *plan)
