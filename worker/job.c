@@ -168,7 +168,7 @@ static struct op_job *build(struct stage *s, Stage__JobOpen *m, struct frame *f)
         s->busy = false;
     }
     if (r < 0) {
-        job_failure(job);
+        job->priv->cause = *job_failure(job);
         job->priv->broken = true;
     }
     return job;

@@ -48,10 +48,11 @@ struct op_job_private {
     Stage__JobOpen *open;
     struct role_fd roles[PWC_ROLES_MAX];
     unsigned nroles;
-    bool broken;  /* it cannot run: `failure` tells why, to whatever is asked first */
-    bool closing; /* JobClose came while an op runs */
-    bool once;    /* `open` is part of another message */
-    struct failure failure;
+    bool broken;            /* it cannot run: `cause` tells why, to whatever is asked */
+    bool closing;           /* JobClose came while an op runs */
+    bool once;              /* `open` is part of another message */
+    struct failure failure; /* of what was asked last */
+    struct failure cause;
     struct result *results, **results_tail;
     size_t nresults;
     void *plan_map; /* mapped; a planner's own plan is malloc'ed instead */
@@ -71,7 +72,7 @@ void job_free(struct op_job *job);
 void job_sweep(struct stage *s);
 struct op_job *job_find(const struct stage *s, uint64_t id);
 
-/* Before the op is called again: forgets what it said. Not for a broken job. */
+/* Before the op is called again: forgets what it said. */
 void job_reset(struct op_job *job);
 /* The failure of a call that returned r < 0; makes one up for an op that gave no reason. */
 const struct failure *job_failure(struct op_job *job);

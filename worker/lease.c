@@ -335,9 +335,11 @@ static int work(struct stage *s, struct op_job *job, struct incoming *in)
     if (revoked(s, lease))
         return send_report(s, job, &report, tail, 0);
     if (lease->blank) {
+        job_reset(job);
         blank_lease(s, job, lease, &report);
         end = clock_now();
     } else if (job->priv->broken) {
+        job->priv->failure = job->priv->cause;
         report_failure(job, lease, &report);
     } else {
         job_reset(job);

@@ -339,6 +339,34 @@ START_TEST(an_error_ends_the_lease_at_its_chunk)
 }
 END_TEST
 
+static void fails(struct kid *k, uint64_t lease, bool blank, const char *reason)
+{
+    Stage__Lease m = lease_of(lease, 1, 0, 10);
+    m.blank = blank;
+    ck_assert_str_eq(kid_lease(k, &m)->reason, reason);
+}
+
+/* Not of the chunk that failed before, nor of what the op could not be opened for: that is told again. */
+START_TEST(a_blank_tells_its_own_failure)
+{
+    struct nursery n = nursery_start();
+    struct kid k = kid_ready(&n), broken = kid_ready(&n);
+    kid_open(&k, 1, "fault.error", "n", "10", NULL);
+    fails(&k, 1, false, "this chunk always fails");
+    fails(&k, 2, true, "fault.error fills nothing");
+    char op[] = "noop";
+    Stage__JobOpen m = STAGE__JOB_OPEN__INIT;
+    m.job = 1;
+    m.op = op;
+    m.role = STAGE__ROLE__ROLE_WORKER;
+    m.absorb = PWC__ABSORB__ABSORB_FOLDED;
+    say(broken.chan, PWC_MSG_JOB_OPEN, &m);
+    fails(&broken, 1, false, "noop does not fold");
+    fails(&broken, 2, true, "noop fills nothing");
+    fails(&broken, 3, false, "noop does not fold");
+}
+END_TEST
+
 START_TEST(eight_jobs_and_a_lease_of_none)
 {
     struct nursery n = nursery_start();
@@ -554,6 +582,7 @@ int main(void)
     tcase_add_test(leases, the_tail_of_a_lease_can_be_taken_back);
     tcase_add_test(leases, cancel_is_honoured_inside_a_chunk);
     tcase_add_test(leases, an_error_ends_the_lease_at_its_chunk);
+    tcase_add_test(leases, a_blank_tells_its_own_failure);
     tcase_add_test(leases, eight_jobs_and_a_lease_of_none);
     tcase_add_test(leases, small_jobs_come_and_go_with_their_leases);
     tcase_add_test(leases, reports_do_not_wait_for_what_is_not_alike);
