@@ -261,8 +261,8 @@ static size_t fold_end(struct stage *s, struct op_job *job, const Stage__Lease *
     return fold_tail(job, tail);
 }
 
-static int send_report(struct stage *s, struct op_job *job, Stage__Report *report, const uint8_t *tail,
-                       size_t len)
+static int send_report(struct stage *s, struct op_job *job, uint64_t first, Stage__Report *report,
+                       const uint8_t *tail, size_t len)
 {
     static char none[1] = "";
     AUTO_FREE Pwc__Param **results = NULL;
@@ -275,6 +275,7 @@ static int send_report(struct stage *s, struct op_job *job, Stage__Report *repor
     if (stage__report__get_packed_size(report) > PWC_BODY_MAX - PWC_TEXT_MAX) {
         op_fail(job, CODE(OP), "the results do not fit a message of %u bytes", PWC_BODY_MAX);
         report->code = job_failure(job)->code;
+        report->failed = first + report->done; /* in finishing */
         report->n_results = 0;
     }
     if (job != NULL && report->code != CODE(OK))
@@ -333,7 +334,7 @@ static int work(struct stage *s, struct op_job *job, struct incoming *in)
         used = usage_begin(&s->segment->slots[0]);
     atomic_store_explicit(&s->segment->slots[0].fresh, (uint64_t)start.ns, memory_order_relaxed);
     if (revoked(s, lease))
-        return send_report(s, job, &report, tail, 0);
+        return send_report(s, job, lease->first, &report, tail, 0);
     if (lease->blank) {
         job_reset(job);
         blank_lease(s, job, lease, &report);
@@ -354,7 +355,7 @@ static int work(struct stage *s, struct op_job *job, struct incoming *in)
     report.ns = (uint64_t)mono_since(end, start);
     report_usage(job, &used, &report);
     stage_slot(s, lease->lease, SLOT_IDLE);
-    return send_report(s, job, &report, tail, tail_len);
+    return send_report(s, job, lease->first, &report, tail, tail_len);
 }
 
 /* FNV-1a. */
