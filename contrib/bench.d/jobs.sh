@@ -131,11 +131,11 @@ row_kill() {
         --run exec "$CLIENT exec $STAGE 10" --goal "p50 - <= 2000" --goal "p99 - <= 2000"
 }
 
-# The job's own account, from its trace, and by the clock: beside it a fifth of the job, in which nobody is killed.
+# The job's own account, from its trace, and by the clock: beside it a tenth of the job, in which nobody is killed.
 row_kills() {
     local chunks calm run
     chunks=$(($(by 10 3) * 1000 * SEATS))
-    calm=$((chunks / 5))
+    calm=$((chunks / 10))
     run="$CLIENT kills $PWCCTL $TMP/kills.trace"
     row kills "$(by 10 3) s job, a worker killed a second" --warm 0 \
         --run ours "$run $chunks $((STEPS * 100)) $("$BIN/bench-omp" expect "$chunks" $((STEPS * 100))) 1" \
@@ -147,7 +147,7 @@ row_kills() {
 # What being traced adds, and not the ratio of both: a tolerance of five per cent would be more than the goal.
 row_trace() {
     local n sum run
-    n=$(by 200000 50000)
+    n=$(by 100000 50000)
     sum=$("$BIN/bench-omp" expect "$n" "$STEPS")
     run="bench.mix n=$n steps=$STEPS | xargs)\" = 'chunks $n sum $sum'"
     row trace "--trace of 10 us chunks adds, %" --warm 0 --goal "added_percent - <= 3" --run ours "$CLIENT added $(
