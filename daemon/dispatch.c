@@ -13,6 +13,7 @@
 #include "daemon/trace.h"
 #include "ipc/fds.h"
 #include "ipc/log.h"
+#include "ipc/slice.h"
 
 #define ARENA_TARGET   (16ull << 20) /* results one worker may have waiting */
 #define BATCH_LEASE    8u            /* items a lease: their descriptors must fit one frame */
@@ -40,7 +41,8 @@ void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool s
     s->lease.seen_done = 0;
     s->lease.seen_cpu = UINT64_MAX;
     s->seat = seat;
-    s->leases++;
+    if (++s->leases == 2)
+        slice_ask(s->pid, SLICE_DEFAULT);
     cgroup_limit(s->cgroup, j->memory);
     s->holds_most = j->memory;
     atomic_store(&s->control->cancel, 0);

@@ -27,6 +27,7 @@
 #include "daemon/session.h"
 #include "daemon/tables.h"
 #include "ipc/log.h"
+#include "ipc/slice.h"
 
 #define ACCEPTS_A_TURN 16
 #define CLOSER_STOP_MS 500
@@ -389,6 +390,7 @@ int main(int argc, char **argv)
     d->base = make_base();
     if (d->base == NULL || closer_start() < 0 || watch_signals(d) < 0)
         return complain(xstrdup("no event loop"), EX_OSERR);
+    slice_ask(0, SLICE_SHORT);
     begin(d);
     serve_events(d);
     finish(d);

@@ -17,6 +17,7 @@
 
 #include "ipc/fds.h"
 #include "ipc/log.h"
+#include "ipc/slice.h"
 #include "worker/job.h"
 #include "worker/sanitized.h"
 #include "worker/mappings.h"
@@ -316,6 +317,7 @@ _Noreturn void stage_main(int fd, const struct optable *ops, int cgroup_error)
 {
     static struct stage stage;
     struct stage *s = &stage;
+    slice_ask(0, SLICE_SHORT);
     s->state = STAGE_SPARE;
     s->ops = ops;
     s->chan = chan_new(fd, MSG_FROM_SUPER, NULL);

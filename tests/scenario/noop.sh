@@ -196,6 +196,28 @@ test_interrupted() {
     daemon_alive
 }
 
+slice_of() {
+    awk '$1 == "se.slice" { print $3 }' "/proc/$1/sched"
+}
+
+# Who takes over a chunk, and the supervisor, get the processor when they are woken; who works on has slices as all do.
+test_slices() {
+    local pid usual n=0
+    usual=$(slice_of self 2>/dev/null) || skip "/proc/PID/sched is not there"
+    [[ $usual -gt 100000 && $(slice_of "$PID") -eq 100000 ]] || skip "this kernel gives no slices of one's own"
+    for pid in $(stage_pids '.role == "spare"'); do
+        equal "slice of a spare" 100000 "$(slice_of "$pid")"
+        n=$((n + 1))
+    done
+    [[ $n -gt 0 ]] || fail "no spare"
+    run_ok fault.none n=100000 --json
+    n=0
+    for pid in $(stage_pids true); do
+        [[ $(slice_of "$pid") -ne $usual ]] || n=$((n + 1))
+    done
+    [[ $n -ge 2 ]] || fail "$n stages have usual slices" # a worker, beside the nursery
+}
+
 # kill -9 of the client: its job ends, too.
 test_client_killed() {
     in_background job "$PWCCTL" run fault.none n=100000 ms=5

@@ -282,6 +282,10 @@ long __wrap_syscall(long number, ...)
         return pidfd_open_((pid_t)a);
     if (number == SYS_waitid)
         return __wrap_waitid((idtype_t)a, (id_t)b, (siginfo_t *)(uintptr_t)c, (int)d);
+    if (number == SYS_sched_getattr) { /* of a process that is none of this machine's */
+        errno = ESRCH;
+        return -1;
+    }
     if (number != SYS_pidfd_send_signal)
         return __real_syscall(number, a, b, c, d, e);
     proc_signal(fd_file((int)a)->proc, (int)b);
