@@ -168,14 +168,14 @@ static enum thread_state context_state(const ucontext_t *uc)
     static const uint8_t call[] = {0x0f, 0x05};
     const greg_t *r = uc->uc_mcontext.gregs;
     const uint8_t *at = (const uint8_t *)context_pc(uc);
-    const bool there = readable(at - 2, 4);
+    const bool there = readable((const void *)(context_pc(uc) - 2), 4); /* it may lead nowhere */
     ended = there && r[REG_RAX] == -EINTR && memcmp(at - 2, call, 2) == 0;
     again = there && memcmp(at, call, 2) == 0;
     futex = again ? r[REG_RAX] == SYS_futex : waits_for_futex(r[REG_RSI]);
 #elif defined(__aarch64__)
     static const uint32_t call = 0xd4000001; /* svc 0 */
     const uint32_t *at = (const uint32_t *)context_pc(uc);
-    const bool there = (uintptr_t)at % 4 == 0 && readable(at - 1, 8);
+    const bool there = (uintptr_t)at % 4 == 0 && readable((const void *)(context_pc(uc) - 4), 8);
     ended = there && (int64_t)uc->uc_mcontext.regs[0] == -EINTR && at[-1] == call;
     again = there && at[0] == call;
     futex = uc->uc_mcontext.regs[8] == SYS_futex;
@@ -198,7 +198,7 @@ static bool behind_call(const uint8_t *at)
 __attribute__((no_sanitize("address"))) static bool returns_to(void *const *sp, void **ret)
 {
     Dl_info known;
-    if (!readable(sp, sizeof *sp))
+    if (!readable(sp, sizeof *sp) || *sp == NULL)
         return false;
     const uint8_t *at = *sp;
     if (dladdr(at - 8, &known) == 0 || !readable(at - 7, 7) || !behind_call(at))

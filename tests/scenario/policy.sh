@@ -358,14 +358,15 @@ test_records() {
 test_memory_of_an_attempt() {
     stop_pwcd
     start_pwcd --workers 1
+    run fault.error n=3 at=1 attempts=9
+    "$PWCCTL" deaths --json | jq -e '.deaths[0] | .cpu_ns > 0 and .rss_peak > 1000000 and .rss_before > 0' >/dev/null ||
+        fail "an error: $("$PWCCTL" deaths --json)"
+    ! grep -q 'PWC_SANITIZED 1' "$PWC_BUILD/config.h" || return 0 # which have no limit of memory, and object to leaks
     run_ok fault.leak n=3 at=1 attempts=9 bytes=60000000
     run fault.segv n=3 at=1 attempts=9 --retries 0
-    "$PWCCTL" deaths --json | jq -e '.deaths | length == 1 and .[0].rss_before > 60000000 and .[0].rss_peak >= .[0].rss_before and
-        .[0].rss_peak < .[0].rss_before + 30000000' >/dev/null || fail "what was leaked before: $("$PWCCTL" deaths --json)"
-    run fault.error n=3 at=1 attempts=9
-    "$PWCCTL" deaths "$(job_field job)" --json | jq -e '.deaths[0] | .cpu_ns > 0 and .rss_peak > 1000000 and .rss_before > 0' >/dev/null ||
-        fail "an error: $("$PWCCTL" deaths "$(job_field job)" --json)"
-    ! grep -q 'PWC_SANITIZED 1' "$PWC_BUILD/config.h" || return 0 # which have no limit of memory
+    "$PWCCTL" deaths "$(job_field job)" --json | jq -e '.deaths | length == 1 and .[0].rss_before > 60000000 and
+        .[0].rss_peak >= .[0].rss_before and .[0].rss_peak < .[0].rss_before + 30000000' >/dev/null ||
+        fail "what was leaked before: $("$PWCCTL" deaths --json)"
     run fault.leak n=3 at=1 attempts=9 --memory 100M --retries 0
     "$PWCCTL" deaths "$(job_field job)" --json | jq -e '.deaths[0] | .rss_peak > .rss_before + 50000000' >/dev/null ||
         fail "its own: $("$PWCCTL" deaths "$(job_field job)" --json)"
