@@ -127,7 +127,7 @@ row_sum_file() {
 
 # A chunk takes 20 ms, no more than it is from kill to kill: one that was hit each time would run out of attempts.
 row_kill() {
-    row kill "killed until the chunk is elsewhere, us" --warm 0 --run ours "$CLIENT kill $(by 200 40) $((STEPS * 2000))" \
+    row kill "killed until the chunk is elsewhere, us" --warm 0 --run ours "$CLIENT kill $(by 120 40) $((STEPS * 2000))" \
         --run exec "$CLIENT exec $STAGE 10" --goal "p50 - <= 2000" --goal "p99 - <= 2000"
 }
 
