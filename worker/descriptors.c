@@ -145,6 +145,18 @@ static struct role_fd *input_of(struct op_job *job, const char *role)
     return NULL;
 }
 
+static const void *map_of(struct role_fd *r)
+{
+    if (r->map == NULL) {
+        void *map = mmap(NULL, r->size, PROT_READ, MAP_SHARED, r->fd, 0);
+        if (map == MAP_FAILED)
+            return NULL;
+        r->map = map;
+        mapping_add(MAPPING_INPUT, map, r->size, r->fd);
+    }
+    return r->map;
+}
+
 const void *op_map_input(struct op_job *job, const char *role, uint64_t *ret_len)
 {
     struct role_fd *r = input_of(job, role);
@@ -156,17 +168,19 @@ const void *op_map_input(struct op_job *job, const char *role, uint64_t *ret_len
         op_fail(job, CODE(BAD_INPUT), "%s: is empty", role);
         return NULL;
     }
-    if (r->map == NULL) {
-        void *map = mmap(NULL, r->size, PROT_READ, MAP_SHARED, r->fd, 0);
-        if (map == MAP_FAILED) {
-            op_fail(job, CODE(BAD_DESCRIPTOR), "%s: cannot be mapped: %s", role, strerror(errno));
-            return NULL;
-        }
-        r->map = map;
-        mapping_add(MAPPING_INPUT, map, r->size, r->fd);
-    }
+    const void *map = map_of(r);
+    if (map == NULL)
+        op_fail(job, CODE(BAD_DESCRIPTOR), "%s: cannot be mapped: %s", role, strerror(errno));
     *ret_len = r->size;
-    return r->map;
+    return map;
+}
+
+const void *op_view_input(struct op_job *job, const char *role, uint64_t *ret_len)
+{
+    struct role_fd *r = input_of(job, role);
+    const void *map = r != NULL && r->size > 0 ? map_of(r) : NULL;
+    *ret_len = map != NULL ? r->size : 0;
+    return map;
 }
 
 bool op_input_sparse(struct op_job *job, const char *role)

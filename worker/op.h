@@ -144,6 +144,8 @@ int op_fd(const struct op_job *job, const char *role);                          
  * hole of a memory file through a map allocates it, so such inputs are better read with pread.
  */
 const void *op_map_input(struct op_job *job, const char *role, uint64_t *ret_len);
+/* The same as a wish: NULL if it cannot be mapped, without a failure. */
+const void *op_view_input(struct op_job *job, const char *role, uint64_t *ret_len);
 bool op_input_sparse(struct op_job *job, const char *role);
 
 /* ---- what a function may say ---- */

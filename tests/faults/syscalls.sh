@@ -17,6 +17,7 @@ errors_of() {
     close | futex | exit | exit_group | getpid | gettid | getppid | rt_sigreturn | rt_sigprocmask | munmap | clock_gettime | \
         arch_prctl | set_tid_address | rseq | set_robust_list | execve | sigaltstack | getuid | geteuid | getgid | getegid) ;;
     read | pread64) echo EINTR EIO SHORT ;;
+    preadv2) echo EAGAIN EIO EOPNOTSUPP ;;
     write | pwrite64) echo EINTR EIO ENOSPC SHORT ;;
     sendmsg | recvmsg) echo EINTR ENOMEM SHORT ;;
     poll | ppoll | epoll_wait | waitid | accept4 | connect | clock_nanosleep) echo EINTR ;;

@@ -100,6 +100,26 @@ test_killed_workers() {
     [[ $deaths -gt 0 ]] || fail "no worker was ever caught at work"
 }
 
+# Seen in the page cache or copied, a file that comes and goes is a result or an error with its name, never another number.
+test_file_that_changes_its_length() {
+    local i
+    truncate -s 48M n
+    in_background shrinker bash -c 'until [[ -e stop ]]; do truncate -s 0 n && truncate -s 48M n; done'
+    local shrinker=$BG
+    for i in {1..40}; do
+        run array.sum n type=uint8 --json
+        case $RC in
+        0) equal "sum of zeros" 0 "$(field sum)" ;;
+        1) grep -qE 'became shorter' "$T/err" || fail "$(<"$T/err")" ;;
+        *) fail "exit status $RC: $(<"$T/err")" ;;
+        esac
+    done
+    touch stop
+    finish_background "$shrinker"
+    truncate -s 48M n
+    equal "sum" 0 "$(result array.sum n type=uint8)"
+}
+
 test_empty_array() {
     : >n
     run array.sum n type=int32

@@ -3,6 +3,8 @@
 #define PWC_TESTS_ARRAY_CASE_H
 
 #include <check.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -12,6 +14,20 @@ static inline int memory_file(const void *data, size_t len)
 {
     int fd = memfd_create("test", MFD_CLOEXEC);
     ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(pwrite(fd, data, len, 0), (ssize_t)len);
+    return fd;
+}
+
+/* In the test's folder: on a disk, as a rule, where the page cache shows it. */
+static inline int disk_file(const void *data, size_t len)
+{
+    int fd = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0) { /* an overlay may not know that */
+        char name[] = "array-XXXXXX";
+        fd = mkostemp(name, O_CLOEXEC);
+        ck_assert_int_ge(fd, 0);
+        unlink(name);
+    }
     ck_assert_int_eq(pwrite(fd, data, len, 0), (ssize_t)len);
     return fd;
 }

@@ -2,6 +2,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "tests/unit/array_driver.h"
 
@@ -59,6 +61,19 @@ const char *op_str(const struct op_job *job, const char *name, const char *def)
 int op_fd(const struct op_job *job, const char *role)
 {
     return strcmp(role, "in") == 0 ? driver_of(job)->in : -1;
+}
+
+const void *op_view_input(struct op_job *job, const char *role, uint64_t *ret_len)
+{
+    struct driver *d = driver_of(job);
+    struct stat st;
+    if (d->map == NULL && fstat(op_fd(job, role), &st) == 0 && st.st_size > 0) {
+        void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, d->in, 0);
+        d->map = map != MAP_FAILED ? map : NULL;
+        d->mapped = (size_t)st.st_size;
+    }
+    *ret_len = d->mapped;
+    return d->map;
 }
 
 int op_fail(struct op_job *job, Pwc__Code code, const char *fmt, ...)
@@ -155,6 +170,8 @@ void driver_free(struct driver *d)
 {
     job_done(&d->job);
     free(d->plan.blob);
+    if (d->map != NULL)
+        munmap((void *)(uintptr_t)d->map, d->mapped);
     memset(d, 0, sizeof *d);
 }
 

@@ -28,6 +28,8 @@ struct driver {
     struct driver_param params[DRIVER_PARAMS];
     size_t nparams;
     int in;
+    const void *map; /* of it, when an op asked */
+    size_t mapped;
     /* what came out */
     Pwc__Code code;
     char text[512];

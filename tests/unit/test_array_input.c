@@ -87,13 +87,15 @@ START_TEST(sum_of_nothing_is_0)
 }
 END_TEST
 
+static int (*const files[])(const void *data, size_t len) = {memory_file, disk_file};
+
 /* Fails at its second part: what the first one had must not be in the lease's state. */
 START_TEST(input_that_shrinks_fails_and_leaves_no_trace)
 {
     struct driver d;
     uint8_t *data = xcalloc(1, ARRAY_CHUNK);
     memset(data, 1, ARRAY_CHUNK);
-    AUTO_FD int fd = memory_file(data, ARRAY_CHUNK);
+    AUTO_FD int fd = files[_i](data, ARRAY_CHUNK);
     driver_init(&d, "array.sum", "uint8", fd);
     ck_assert_int_eq(driver_plan(&d), 0);
     ck_assert_int_eq(driver_open(&d), 0);
@@ -105,6 +107,71 @@ START_TEST(input_that_shrinks_fails_and_leaves_no_trace)
     ck_assert_mem_eq(d.job.fold, &nothing, sizeof nothing);
     driver_free(&d);
     free(data);
+}
+END_TEST
+
+/* 40 chunks and a bit, from an odd byte or not: the same numbers, copied and seen, and what was seen is given
+ * back. */
+START_TEST(files_and_memory_files_give_the_same)
+{
+    static const char *const ops[] = {"array.sum", "array.min", "array.max", "array.histogram"};
+    static const char *const names[] = {"sum", "index", "index", "counts"};
+    const size_t len = 40 * ARRAY_CHUNK + 1003;
+    AUTO_FREE uint8_t *data = xcalloc(1, len);
+    uint64_t state = 11;
+    for (size_t i = 0; i < len; i++)
+        data[i] = (uint8_t)driver_random(&state);
+    for (unsigned k = 0; k < 16; k++) {
+        struct driver d[2];
+        for (unsigned f = 0; f < 2; f++) {
+            AUTO_FD int fd = files[f](data, len);
+            driver_init(&d[f], ops[k / 4], "int16", fd);
+            driver_set(&d[f], "offset", k % 4);
+            driver_set(&d[f], "count", (double)(len / 2 - 2));
+            driver_set(&d[f], "bins", 7);
+            driver_set(&d[f], "min", -20000);
+            driver_set(&d[f], "max", 20000);
+            ck_assert_int_eq(driver_run(&d[f], k), 0);
+        }
+        const struct driver_result *a = want(&d[0], names[k / 4]), *b = want(&d[1], names[k / 4]);
+        same_i128(b->i, a->i, ops[k / 4]);
+        ck_assert_mem_eq(b->list, a->list, sizeof a->list);
+        driver_free(&d[0]);
+        driver_free(&d[1]);
+    }
+}
+END_TEST
+
+/* How many of the map's pages this process has in its tables. */
+static size_t pages_of(const void *map, size_t len)
+{
+    AUTO_FD int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), n = len / page;
+    AUTO_FREE uint64_t *entries = xcalloc(n, sizeof *entries);
+    ck_assert_int_eq(
+        pread(fd, entries, n * sizeof *entries, (off_t)((uintptr_t)map / page * sizeof *entries)),
+        (ssize_t)(n * sizeof *entries));
+    size_t present = 0;
+    for (size_t i = 0; i < n; i++)
+        present += entries[i] >> 63;
+    return present * page;
+}
+
+START_TEST(passed_elements_leave_the_map)
+{
+    struct driver d;
+    const size_t len = 64 * ARRAY_CHUNK;
+    AUTO_FREE uint8_t *data = xcalloc(1, len);
+    AUTO_FD int fd = disk_file(data, len);
+    driver_init(&d, "array.sum", "uint8", fd);
+    ck_assert_int_eq(driver_plan(&d), 0);
+    ck_assert_int_eq(driver_open(&d), 0);
+    for (uint64_t i = 0; i < d.plan.chunks; i++) {
+        ck_assert_int_eq(d.job.op->process(&d.job, (i * 37) % d.plan.chunks, NULL), 0);
+        if (d.map != NULL)
+            ck_assert_uint_le(pages_of(d.map, len), 18 * ARRAY_CHUNK);
+    }
+    driver_free(&d);
 }
 END_TEST
 
@@ -239,7 +306,9 @@ int main(void)
     tcase_add_test(t, what_is_no_file_is_refused);
     tcase_add_test(t, count_takes_a_part_of_the_input);
     tcase_add_test(t, sum_of_nothing_is_0);
-    tcase_add_test(t, input_that_shrinks_fails_and_leaves_no_trace);
+    tcase_add_loop_test(t, input_that_shrinks_fails_and_leaves_no_trace, 0, ARRAY_LEN(files));
+    tcase_add_test(t, files_and_memory_files_give_the_same);
+    tcase_add_test(t, passed_elements_leave_the_map);
     tcase_add_test(t, input_that_cannot_be_read_fails);
     tcase_add_test(t, cancel_is_seen_inside_a_chunk);
     tcase_add_test(t, sparse_files_of_any_size);

@@ -20,8 +20,7 @@
 #include "proto/limits.h"
 #include "worker/ops/array.h"
 
-#define LARGEST       4611686018427387904.0 /* 2^62: beyond any file, and exact as a double */
-#define SMALLEST_PAGE 4096
+#define LARGEST 4611686018427387904.0 /* 2^62: beyond any file, and exact as a double */
 
 /* The plan's blob. */
 struct array_plan {
@@ -154,8 +153,8 @@ static int array_plan(struct op_job *job, struct op_plan *plan)
 
 static void array_free(struct array *a)
 {
+    array_read_close(a);
     free(a->edges);
-    free(a->part);
     free(a);
 }
 
@@ -179,50 +178,33 @@ static int array_open(struct op_job *job)
     struct array *a = xcalloc(1, sizeof *a);
     *a = (struct array){.type = type, .fd = op_fd(job, "in"), .at = plan.at, .elements = plan.elements};
     job->state = a;
-    a->part = aligned_alloc(SMALLEST_PAGE, ARRAY_PART);
-    if (a->part == NULL)
-        return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "no memory for a buffer of %zu bytes", ARRAY_PART);
+    if (array_read_open(job, a) < 0)
+        return -1;
     if (family(job) != &array_family_histogram)
         return 0;
     a->edges = xcalloc(1, sizeof *a->edges);
     return get_edges(job, a->edges);
 }
 
-static int read_part(struct op_job *job, const struct array *a, uint64_t at, size_t len)
-{
-    char *to = a->part;
-    for (size_t have = 0; have < len;) {
-        ssize_t n = pread(a->fd, to + have, len - have, (off_t)(at + have));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return op_fail(job, PWC__CODE__CODE_INPUT_IO, "in: reading at byte %" PRIu64 ": %s", at + have,
-                           strerror(errno));
-        if (n == 0)
-            return op_fail(job, PWC__CODE__CODE_INPUT_SHRANK,
-                           "in: became shorter while it was read: it ends at or before byte %" PRIu64,
-                           at + have);
-        have += (size_t)n;
-    }
-    return 0;
-}
-
 static int array_process(struct op_job *job, uint64_t chunk, void *result)
 {
     (void)result;
-    const struct array *a = job->state;
+    struct array *a = job->state;
     const uint64_t a_chunk = ARRAY_CHUNK / a->type->size, a_part = ARRAY_PART / a->type->size;
     union array_state s = {0};
     uint64_t first = chunk * a_chunk, end = MIN(first + a_chunk, a->elements);
-    while (first < end) {
-        size_t n = (size_t)MIN(a_part, end - first);
+    array_read_chunk(a, first, end);
+    for (uint64_t at = first; at < end;) {
+        size_t n = (size_t)MIN(a_part, end - at);
         if (op_cancelled(job))
             return op_fail(job, PWC__CODE__CODE_CANCELLED, "cancelled");
-        if (read_part(job, a, a->at + first * a->type->size, n * a->type->size) < 0)
+        const void *part = array_read_part(job, a, at, n);
+        if (part == NULL)
             return -1;
-        family(job)->add(a, &s, a->part, n, first);
-        first += n;
+        family(job)->add(a, &s, part, n, at);
+        at += n;
     }
+    array_read_passed(a, first, end);
     family(job)->merge(a, job->fold, &s);
     return 0;
 }

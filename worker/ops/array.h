@@ -1,15 +1,15 @@
 /*
  * array.h - what the files of the array family share: element types, fold states, the input as parts.
  *
- *   array.c          the four rows of the op table, planning, reading; knows op.h
+ *   array.c          the four rows of the op table, planning; knows op.h
+ *   array_read.c     the input, where the inner loops can read it
  *   array_states.c   fold states: neutral, merge, check, results
  *   array_kernels.c  the inner loops, one set an element type; array_type.h is their template
  *   array_exact.c    a sum of doubles without rounding
  *
- * A chunk is ARRAY_CHUNK bytes of the input. It is read in parts of ARRAY_PART bytes into a buffer that stays
- * in the core's cache: for page cache and memfds that is faster than mapping, which pays a page fault every
- * 64 KiB, and it neither allocates the holes of sparse memory files nor dies when the file shrinks. Where a
- * chunk is cut into parts depends on its number alone, so float sums are the same in every run.
+ * A chunk is ARRAY_CHUNK bytes of the input, added up in parts of ARRAY_PART bytes, which stay in the core's
+ * cache where they are copied. Where a chunk is cut into parts depends on its number alone, so float sums are
+ * the same in every run.
  */
 #ifndef PWC_OPS_ARRAY_H
 #define PWC_OPS_ARRAY_H
@@ -84,6 +84,10 @@ struct array {
     uint64_t at; /* first byte in the file */
     uint64_t elements;
     void *part;                /* ARRAY_PART bytes, page-aligned */
+    const char *map;           /* the input; NULL: is always copied. Borrowed */
+    uint64_t mapped;           /* bytes */
+    bool seen;                 /* the chunk in hand is read in the map */
+    uint64_t low, high, shown; /* what of the map was read since the last of it was given back; bytes */
     struct array_edges *edges; /* histogram */
 };
 
@@ -103,6 +107,17 @@ struct array_family {
 };
 
 extern const struct array_family array_family_sum, array_family_min, array_family_max, array_family_histogram;
+
+/* ---- the elements ---- */
+
+/* Needs type, fd, at and elements. Negative: op_fail was called. close() takes what a failed open() left. */
+int array_read_open(struct op_job *job, struct array *a);
+void array_read_close(struct array *a);
+/* Elements first to end - 1 are read next, and at the end were. */
+void array_read_chunk(struct array *a, uint64_t first, uint64_t end);
+void array_read_passed(struct array *a, uint64_t first, uint64_t end);
+/* `n` of them, ARRAY_PART bytes at most, valid until the next call; NULL: op_fail was called. */
+const void *array_read_part(struct op_job *job, const struct array *a, uint64_t first, size_t n);
 
 /* Fills `edges` from [min, max] in n bins; a text says what is wrong, NULL: nothing. */
 const char *array_edges_set(struct array_edges *edges, size_t n, double min, double max);

@@ -1,0 +1,105 @@
+/*
+ * array_read.c - the elements of a chunk, part by part, where the inner loops can read them.
+ *
+ * Two ways, chosen chunk by chunk; the bytes and the cut into parts are the same:
+ *
+ *   seen    The end of the chunk stands in the page cache: the elements are added up where they are, in one
+ * map of the input. Nothing is copied. Should the file shrink in the middle, the fault is told as
+ * input-shrank. copied  All else goes through a buffer that stays in the core's cache: memory files, whose
+ * pages would be mapped one by one and whose holes would be filled; what has to come from the disk, which
+ * read(2) asks for further ahead and whose errors are ours to tell; arrays that begin at an odd address.
+ *
+ * What has been passed leaves the map, so that an array of any size costs a stage no more than MAPPED_MAX.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "worker/ops/array.h"
+
+#define PAGE       4096 /* the smallest there is */
+#define MAPPED_MAX ((size_t)16 << 20)
+
+static bool in_page_cache(int fd)
+{
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 && fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC;
+}
+
+int array_read_open(struct op_job *job, struct array *a)
+{
+    a->part = aligned_alloc(PAGE, ARRAY_PART);
+    if (a->part == NULL)
+        return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "no memory for a buffer of %zu bytes", ARRAY_PART);
+    a->low = UINT64_MAX;
+    if (a->elements > 0 && a->at % a->type->size == 0 && in_page_cache(a->fd))
+        a->map = op_view_input(job, "in", &a->mapped);
+    return 0;
+}
+
+void array_read_close(struct array *a)
+{
+    free(a->part);
+}
+
+/* A read that would have to wait is refused, one behind the end finds nothing: both are the other way's. */
+static bool ends_in_cache(const struct array *a, uint64_t end)
+{
+    char last;
+    struct iovec v = {&last, 1};
+    return end <= a->mapped && preadv2(a->fd, &v, 1, (off_t)(end - 1), RWF_NOWAIT) == 1;
+}
+
+void array_read_chunk(struct array *a, uint64_t first, uint64_t end)
+{
+    a->seen = a->map != NULL && first < end && ends_in_cache(a, a->at + end * a->type->size);
+}
+
+static int copy_part(struct op_job *job, const struct array *a, uint64_t at, size_t len)
+{
+    char *to = a->part;
+    for (size_t have = 0; have < len;) {
+        ssize_t n = pread(a->fd, to + have, len - have, (off_t)(at + have));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return op_fail(job, PWC__CODE__CODE_INPUT_IO, "in: reading at byte %" PRIu64 ": %s", at + have,
+                           strerror(errno));
+        if (n == 0)
+            return op_fail(job, PWC__CODE__CODE_INPUT_SHRANK,
+                           "in: became shorter while it was read: it ends at or before byte %" PRIu64,
+                           at + have);
+        have += (size_t)n;
+    }
+    return 0;
+}
+
+const void *array_read_part(struct op_job *job, const struct array *a, uint64_t first, size_t n)
+{
+    uint64_t at = a->at + first * a->type->size;
+    if (a->seen)
+        return a->map + at;
+    return copy_part(job, a, at, n * a->type->size) < 0 ? NULL : a->part;
+}
+
+/* Chunks come in runs, and from several leases: one range holds them, and what nobody read in it costs
+ * nothing. */
+void array_read_passed(struct array *a, uint64_t first, uint64_t end)
+{
+    if (!a->seen)
+        return;
+    a->low = MIN(a->low, a->at + first * a->type->size);
+    a->high = MAX(a->high, a->at + end * a->type->size);
+    a->shown += (end - first) * a->type->size;
+    if (a->shown < MAPPED_MAX)
+        return;
+    uint64_t from = a->low - a->low % PAGE;
+    (void)madvise((void *)(uintptr_t)(a->map + from), a->high - from, MADV_DONTNEED); /* a wish */
+    a->low = UINT64_MAX;
+    a->high = a->shown = 0;
+}
