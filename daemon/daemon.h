@@ -14,6 +14,7 @@
 #include "daemon/catalogue.h"
 #include "daemon/config.h"
 #include "daemon/outbox.h"
+#include "daemon/places.h"
 #include "ipc/clock.h"
 #include "proto/pwc.pb-c.h"
 
@@ -29,8 +30,6 @@ struct trace;
 TAILQ_HEAD(session_list, session);
 TAILQ_HEAD(user_list, user);
 TAILQ_HEAD(job_list, job);
-TAILQ_HEAD(job_places, job_place);
-TAILQ_HEAD(death_list, death);
 TAILQ_HEAD(given_up_list, given_up);
 
 /* How long jobs of one chunk of an op took: a moving average, forgotten when another op has the same place.
@@ -68,17 +67,17 @@ struct daemon {
     uint64_t next_domain;
     struct job **jobs; /* hash by id, chained through job.hash_next */
     size_t njobs, jobs_mask;
-    struct job_places by_id; /* all, as they came */
-    void *keyed;             /* tree of those with a request key */
-    struct job *spare_jobs;  /* empty, chained through hash_next */
+    struct places by_id;    /* all, as they came */
+    void *keyed;            /* tree of those with a request key */
+    struct job *spare_jobs; /* empty, chained through hash_next */
     uint32_t nspare_jobs;
 
     LIST_HEAD(, trace) traces; /* of jobs whose clients asked */
     uint64_t nursery_cpu;      /* while there are any: its CPU time when it was last looked at */
 
-    struct death_list deaths;
+    struct places deaths; /* newest last */
     uint32_t ndeaths;
-    struct given_up_list quarantine; /* quarantine.h */
+    struct places quarantine; /* quarantine.h */
     uint32_t nquarantine;
 
     uint32_t seats, seats_busy;

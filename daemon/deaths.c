@@ -263,7 +263,7 @@ static void describe(struct death *x, const struct stage *s)
 
 static void death_free(struct daemon *d, struct death *x)
 {
-    TAILQ_REMOVE(&d->deaths, x, link);
+    TAILQ_REMOVE(&d->deaths, &x->place, link);
     d->ndeaths--;
     user_keeps_no_more(KEPT_DEATHS, &x->kept);
     free(x->reason);
@@ -289,7 +289,7 @@ static struct death *death_new(struct stage *s)
     tail_text(s->tail, last, sizeof last);
     x->stderr_tail = xstrdup(last);
     x->stack = xstrdup("");
-    TAILQ_INSERT_TAIL(&d->deaths, x, link);
+    places_add(&d->deaths, &x->place, x);
     user_keeps(user_get(d, s->uid), KEPT_DEATHS, &x->kept, x);
     if (++d->ndeaths > MAX(d->cfg.deaths_kept, 1u)) {
         struct death *old = user_kept_too_long(d, KEPT_DEATHS, x->kept.user, d->ndeaths);
@@ -385,12 +385,9 @@ struct death *deaths_record(struct stage *s, const siginfo_t *info)
 
 void deaths_amend(const struct stage *s, const siginfo_t *info)
 {
-    struct death *x;
-    TAILQ_FOREACH(x, &s->d->deaths, link)
-    {
-        if (x->open && x->stage == s->id)
-            break;
-    }
+    struct death *x = places_first(&s->d->deaths);
+    while (x != NULL && (!x->open || x->stage != s->id))
+        x = places_after(&x->place);
     if (x == NULL)
         return;
     x->open = false;
@@ -474,6 +471,6 @@ void deaths_pack(const struct death *x, Pwc__Death *ret)
 void deaths_free_all(struct daemon *d)
 {
     struct death *x;
-    while ((x = TAILQ_FIRST(&d->deaths)) != NULL)
+    while ((x = places_first(&d->deaths)) != NULL)
         death_free(d, x);
 }

@@ -15,7 +15,7 @@
 #include "daemon/tail.h"
 
 struct death {
-    TAILQ_ENTRY(death) link;
+    struct place place;
     struct keep kept;
     uint64_t job, stage, chunk;
     uint32_t pid, uid;

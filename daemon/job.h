@@ -32,21 +32,12 @@
 
 struct watch;
 
-/* In a list of jobs by number: a job's, or the bookmark of somebody who reads it (job is NULL). Jobs around
- * a bookmark come and go. */
-struct job_place {
-    TAILQ_ENTRY(job_place) link;
-    struct job *job;
-};
-
 /* What is remembered of the past is limited in all; the oldest goes of whoever has most of it. */
 enum kept { KEPT_JOBS, KEPT_DEATHS, KEPT_GIVEN_UP, KEPTS };
 struct keep {
-    TAILQ_ENTRY(keep) link; /* the user's, newest last */
+    struct place place; /* the user's, newest last */
     struct user *user;
-    void *what;
 };
-TAILQ_HEAD(keep_list, keep);
 
 struct user {
     TAILQ_ENTRY(user) link, busy_link;
@@ -56,11 +47,11 @@ struct user {
     bool busy;                     /* in that list */
     uint32_t jobs, known, clients; /* known: jobs and those of the history */
     struct job_list waiting[PRIORITIES];
-    struct job_list active;  /* the head has waited longest for a lease */
-    struct job_list flying;  /* small ones that are leased: active, but there is nothing to give out */
-    struct job_places by_id; /* all that are known */
+    struct job_list active; /* the head has waited longest for a lease */
+    struct job_list flying; /* small ones that are leased: active, but there is nothing to give out */
+    struct places by_id;    /* jobs, all that are known */
     uint32_t nflying, nparked;
-    struct keep_list kept[KEPTS];
+    struct places kept[KEPTS];
     uint32_t nkept[KEPTS];
     LIST_HEAD(, domain) domains;
     uint32_t ndomains, sweep_at; /* so many are too many to keep those that nobody uses */
@@ -101,7 +92,7 @@ struct job {
     TAILQ_ENTRY(job) link; /* of its user's queue or active list, later of the history */
     struct keep kept;      /* of the history */
     struct job *hash_next;
-    struct job_place of_all, of_user;
+    struct place of_all, of_user;
     TAILQ_ENTRY(job) by_session;
     struct daemon *d;
     uint64_t id;
@@ -199,14 +190,6 @@ struct job {
 void jobs_add(struct daemon *d, struct job *j);
 void jobs_remove(struct daemon *d, struct job *j);
 struct job *job_find(struct daemon *d, uint64_t id);
-/* Reads them by number, all or one user's, bit by bit. */
-struct job_reader {
-    struct job_places *list; /* NULL: nobody reads */
-    struct job_place mark;
-};
-void jobs_read(struct job_reader *r, struct job_places *list);
-const struct job *jobs_read_next(struct job_reader *r); /* NULL: the end, also of the reading */
-void jobs_read_end(struct job_reader *r);
 struct request_key request_key(const struct user *u, const void *bytes, size_t len);
 /* The one that this request has made already; NULL: none, or the request has no key. */
 struct job *jobs_by_key(struct daemon *d, const struct request_key *key);

@@ -75,21 +75,14 @@ static void table_grow(struct daemon *d)
     free(from);
 }
 
-/* Numbers only grow: whoever comes stands last. */
-static void add_place(struct job_places *list, struct job_place *p, struct job *j)
-{
-    p->job = j;
-    TAILQ_INSERT_TAIL(list, p, link);
-}
-
 void jobs_add(struct daemon *d, struct job *j)
 {
     if (d->jobs == NULL || d->njobs > d->jobs_mask)
         table_grow(d);
     j->hash_next = d->jobs[bucket(d, j->id)];
     d->jobs[bucket(d, j->id)] = j;
-    add_place(&d->by_id, &j->of_all, j);
-    add_place(&j->user->by_id, &j->of_user, j);
+    places_add(&d->by_id, &j->of_all, j); /* numbers only grow: so it stands behind the lower ones */
+    places_add(&j->user->by_id, &j->of_user, j);
     d->njobs++;
     j->user->known++;
     if (j->key.len > 0)
@@ -107,38 +100,4 @@ void jobs_remove(struct daemon *d, struct job *j)
     d->njobs--;
     j->user->known--;
     jobs_forget_key(d, j);
-}
-
-/* ---- one after the other ---- */
-
-void jobs_read(struct job_reader *r, struct job_places *list)
-{
-    jobs_read_end(r);
-    r->list = list;
-    r->mark.job = NULL;
-    TAILQ_INSERT_HEAD(list, &r->mark, link);
-}
-
-const struct job *jobs_read_next(struct job_reader *r)
-{
-    struct job_place *p = &r->mark;
-    if (r->list == NULL)
-        return NULL;
-    do
-        p = TAILQ_NEXT(p, link);
-    while (p != NULL && p->job == NULL); /* another reader's */
-    if (p == NULL) {
-        jobs_read_end(r);
-        return NULL;
-    }
-    TAILQ_REMOVE(r->list, &r->mark, link);
-    TAILQ_INSERT_AFTER(r->list, p, &r->mark, link);
-    return p->job;
-}
-
-void jobs_read_end(struct job_reader *r)
-{
-    if (r->list != NULL)
-        TAILQ_REMOVE(r->list, &r->mark, link);
-    r->list = NULL;
 }

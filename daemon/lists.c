@@ -1,4 +1,5 @@
-/* lists.c - see lists.h. Each step sends one item and moves on: a list waits where its reader does not read.
+/* lists.c - see lists.h. Each step looks at one item and moves on: a list waits where its reader does not
+ * read.
  */
 #include <stdio.h>
 #include <string.h>
@@ -37,33 +38,33 @@ static void send_job(struct session *s, const struct job *j)
     session_send(s, PWC_MSG_JOB_INFO, s->list.tag, &m.base);
 }
 
-static bool step_one_job(struct session *s, uint64_t *position)
+static enum list_found step_one_job(struct session *s, uint64_t *position)
 {
     const struct job *j = job_find(s->d, s->list.filter);
     if ((*position)++ > 0 || j == NULL || !session_may_see(s, j))
-        return false;
+        return LIST_END;
     send_job(s, j);
-    return true;
+    return LIST_ITEM;
 }
 
-static bool step_jobs(struct session *s, uint64_t *position)
+static enum list_found step_jobs(struct session *s, uint64_t *position)
 {
     (void)position;
-    const struct job *j = jobs_read_next(&s->list.jobs);
+    const struct job *j = places_read_next(&s->list.reader);
     if (j != NULL)
         send_job(s, j);
-    return j != NULL;
+    return j != NULL ? LIST_ITEM : LIST_END;
 }
 
 void lists_jobs(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     uint64_t only = ((const Pwc__ListJobs *)msg)->job;
     if (only == 0)
-        jobs_read(&s->list.jobs, s->uid == 0 ? &s->d->by_id : &s->user->by_id);
+        places_read(&s->list.reader, s->uid == 0 ? &s->d->by_id : &s->user->by_id);
     session_list(s, f->tag, only != 0 ? step_one_job : step_jobs, only, UINT64_MAX);
 }
 
-static bool step_stages(struct session *s, uint64_t *position)
+static enum list_found step_stages(struct session *s, uint64_t *position)
 {
     const struct stage *x, *found = NULL;
     TAILQ_FOREACH(x, &s->d->pool->stages, link)
@@ -73,7 +74,7 @@ static bool step_stages(struct session *s, uint64_t *position)
             found = x;
     }
     if (found == NULL)
-        return false;
+        return LIST_END;
     *position = found->id;
     uint64_t chunk = stage_slot_chunk(found);
     Pwc__StageInfo m = PWC__STAGE_INFO__INIT;
@@ -89,11 +90,11 @@ static bool step_stages(struct session *s, uint64_t *position)
     m.age_ns = (uint64_t)mono_since(clock_now(), found->born);
     m.layers = (char *)(uintptr_t)found->layers;
     session_send(s, PWC_MSG_STAGE_INFO, s->list.tag, &m.base);
-    return true;
+    return LIST_ITEM;
 }
 
 /* The nursery stands first in the list, as stage 0. */
-static bool step_nursery(struct session *s, uint64_t *position)
+static enum list_found step_nursery(struct session *s, uint64_t *position)
 {
     const struct pool *p = s->d->pool;
     *position = 0;
@@ -105,7 +106,7 @@ static bool step_nursery(struct session *s, uint64_t *position)
     m.role = (char *)(uintptr_t) "nursery";
     m.state = (char *)(uintptr_t)(p->nursery_ready ? "ready" : "booting");
     session_send(s, PWC_MSG_STAGE_INFO, s->list.tag, &m.base);
-    return true;
+    return LIST_ITEM;
 }
 
 void lists_stages(struct session *s, struct frame *f, const ProtobufCMessage *msg)
@@ -114,17 +115,16 @@ void lists_stages(struct session *s, struct frame *f, const ProtobufCMessage *ms
     session_list(s, f->tag, step_nursery, 0, UINT64_MAX);
 }
 
-static bool step_ops(struct session *s, uint64_t *position)
+static enum list_found step_ops(struct session *s, uint64_t *position)
 {
     const struct catalogue *c = s->d->catalogue;
-    while (c != NULL && *position < catalogue_len(c)) {
-        const struct catalogue_op *op = catalogue_at(c, (*position)++);
-        if (s->list.name[0] != '\0' && strcmp(s->list.name, op->info->name) != 0)
-            continue;
-        session_send(s, PWC_MSG_OP_INFO, s->list.tag, &op->info->base);
-        return true;
-    }
-    return false;
+    if (c == NULL || *position >= catalogue_len(c))
+        return LIST_END;
+    const struct catalogue_op *op = catalogue_at(c, (*position)++);
+    if (s->list.name[0] != '\0' && strcmp(s->list.name, op->info->name) != 0)
+        return LIST_OTHER;
+    session_send(s, PWC_MSG_OP_INFO, s->list.tag, &op->info->base);
+    return LIST_ITEM;
 }
 
 void lists_ops(struct session *s, struct frame *f, const ProtobufCMessage *msg)
@@ -146,30 +146,35 @@ void lists_ops(struct session *s, struct frame *f, const ProtobufCMessage *msg)
     session_list(s, f->tag, step_ops, 0, UINT64_MAX);
 }
 
-static bool step_deaths(struct session *s, uint64_t *position)
+static bool asked_for(const struct session *s, uint64_t job, bool in_chunk, uint64_t chunk)
 {
-    uint64_t i = 0;
-    const struct death *x;
-    TAILQ_FOREACH(x, &s->d->deaths, link)
-    {
-        if (i++ < *position)
-            continue;
-        *position = i;
-        if ((s->uid != 0 && x->uid != s->uid) || (s->list.filter != 0 && x->job != s->list.filter))
-            continue;
-        if (s->list.chunk != UINT64_MAX && !(x->in_chunk && x->chunk == s->list.chunk))
-            continue;
-        Pwc__Death m;
-        deaths_pack(x, &m);
-        session_send(s, PWC_MSG_DEATH, s->list.tag, &m.base);
-        return true;
-    }
-    return false;
+    return (s->list.filter == 0 || job == s->list.filter) &&
+           (s->list.chunk == UINT64_MAX || (in_chunk && chunk == s->list.chunk));
+}
+
+static void read_kept(struct session *s, struct places *all, enum kept kind)
+{
+    places_read(&s->list.reader, s->uid == 0 ? all : &s->user->kept[kind]);
+}
+
+static enum list_found step_deaths(struct session *s, uint64_t *position)
+{
+    (void)position;
+    const struct death *x = places_read_next(&s->list.reader);
+    if (x == NULL)
+        return LIST_END;
+    if (!asked_for(s, x->job, x->in_chunk, x->chunk))
+        return LIST_OTHER;
+    Pwc__Death m;
+    deaths_pack(x, &m);
+    session_send(s, PWC_MSG_DEATH, s->list.tag, &m.base);
+    return LIST_ITEM;
 }
 
 void lists_deaths(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     const Pwc__ListDeaths *m = (const Pwc__ListDeaths *)msg;
+    read_kept(s, &s->d->deaths, KEPT_DEATHS);
     session_list(s, f->tag, step_deaths, m->job, m->one_chunk ? m->chunk : UINT64_MAX);
 }
 
@@ -194,27 +199,23 @@ static void send_quarantined(struct session *s, const struct given_up *g)
     session_send(s, PWC_MSG_QUARANTINED, s->list.tag, &m.base);
 }
 
-static bool step_quarantine(struct session *s, uint64_t *position)
+static enum list_found step_quarantine(struct session *s, uint64_t *position)
 {
-    uint64_t i = 0;
-    const struct given_up *g;
-    TAILQ_FOREACH(g, &s->d->quarantine, link)
-    {
-        if (i++ < *position)
-            continue;
-        *position = i;
-        if (!session_may_see(s, g->job) || (s->list.filter != 0 && g->job->id != s->list.filter) ||
-            (s->list.chunk != UINT64_MAX && g->chunk != s->list.chunk))
-            continue;
-        send_quarantined(s, g);
-        return true;
-    }
-    return false;
+    (void)position;
+    const struct given_up *g = places_read_next(&s->list.reader);
+    if (g == NULL)
+        return LIST_END;
+    if (!asked_for(s, g->job->id, true, g->chunk))
+        return LIST_OTHER;
+    send_quarantined(s, g);
+    return LIST_ITEM;
 }
 
 void lists_quarantine(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     const Pwc__ListQuarantine *m = (const Pwc__ListQuarantine *)msg;
-    if (m->job == 0 || request_job(s, f, m->job) != NULL)
-        session_list(s, f->tag, step_quarantine, m->job, m->one_chunk ? m->chunk : UINT64_MAX);
+    if (m->job != 0 && request_job(s, f, m->job) == NULL)
+        return;
+    read_kept(s, &s->d->quarantine, KEPT_GIVEN_UP);
+    session_list(s, f->tag, step_quarantine, m->job, m->one_chunk ? m->chunk : UINT64_MAX);
 }

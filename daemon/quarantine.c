@@ -125,7 +125,7 @@ const struct given_up *quarantine_last(const struct job *j)
 static void forget(struct given_up *g)
 {
     struct daemon *d = g->job->d;
-    TAILQ_REMOVE(&d->quarantine, g, link);
+    TAILQ_REMOVE(&d->quarantine, &g->place, link);
     TAILQ_REMOVE(&g->job->given_up, g, of_job);
     d->nquarantine--;
     user_keeps_no_more(KEPT_GIVEN_UP, &g->kept);
@@ -145,7 +145,7 @@ void quarantine_add(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t atte
         .job = j, .chunk = chunk, .code = code, .attempts = attempts, .at_ns = clock_real_ns()};
     g->covers = xstrdup(covers);
     g->reason = xasprintf("%.*s", (int)PWC_TEXT_MAX - 1, reason);
-    TAILQ_INSERT_TAIL(&d->quarantine, g, link);
+    places_add(&d->quarantine, &g->place, g);
     TAILQ_INSERT_TAIL(&j->given_up, g, of_job);
     user_keeps(j->user, KEPT_GIVEN_UP, &g->kept, g);
     if (++d->nquarantine > d->cfg.quarantine_kept)
@@ -168,8 +168,9 @@ uint64_t quarantine_drop(struct job *j, uint64_t chunk)
 
 void quarantine_free_all(struct daemon *d)
 {
-    while (!TAILQ_EMPTY(&d->quarantine))
-        forget(TAILQ_FIRST(&d->quarantine));
+    struct given_up *g;
+    while ((g = places_first(&d->quarantine)) != NULL)
+        forget(g);
 }
 
 /* ---- instead ---- */

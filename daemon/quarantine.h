@@ -17,7 +17,8 @@
 #define ALL_CHUNKS UINT64_MAX
 
 struct given_up {
-    TAILQ_ENTRY(given_up) link, of_job; /* of all, of its job: newest last */
+    struct place place;           /* of all: newest last */
+    TAILQ_ENTRY(given_up) of_job; /* of its job, likewise */
     struct keep kept;
     struct job *job;
     uint64_t chunk;

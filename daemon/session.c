@@ -16,6 +16,7 @@
 #define CLOSES_MAX    64u /* while more descriptors of its user wait to be closed, nothing is read from it */
 #define PAUSE_MS      10
 #define LIST_QUEUE    (64u * 1024u) /* a list goes on while less than this waits to be read */
+#define LIST_STEPS    64            /* of a list at a time: then others have their turn */
 
 void session_doom(struct session *s, const char *why)
 {
@@ -26,7 +27,8 @@ void session_doom(struct session *s, const char *why)
     event_active(s->read_ev, EV_READ, 0);
 }
 
-/* What waits is sent. A half-closed peer is done when it has everything. */
+/* What waits is sent, and a list goes on when more can be. A half-closed peer is done when it has everything.
+ */
 static void flush_out(void *arg)
 {
     struct session *s = arg;
@@ -34,7 +36,7 @@ static void flush_out(void *arg)
         return;
     if (chan_flush(s->chan) < 0) {
         session_doom(s, "hung up");
-    } else if (chan_queued(s->chan) > 0) {
+    } else if (chan_queued(s->chan) > 0 || s->list.step != NULL) {
         event_add(s->write_ev, NULL);
     } else {
         event_del(s->write_ev);
@@ -107,17 +109,27 @@ bool session_may_see(const struct session *s, const struct job *j)
 
 /* ---- lists ---- */
 
+static void list_end(struct session *s)
+{
+    s->list.step = NULL;
+    Pwc__End m = PWC__END__INIT;
+    m.count = s->list.count;
+    session_send(s, PWC_MSG_END, s->list.tag, &m.base);
+}
+
+/* An item that is left out puts nothing into the queue, and a quick reader empties it as it is filled: steps
+ * are counted, too. */
 static void list_pump(struct session *s)
 {
-    while (s->list.step != NULL && !s->doomed && chan_queued(s->chan) < LIST_QUEUE) {
-        if (s->list.step(s, &s->list.position)) {
-            s->list.count++;
-            continue;
+    for (int i = 0; s->list.step != NULL && !s->doomed; i++) {
+        if (i == LIST_STEPS || chan_queued(s->chan) >= LIST_QUEUE) {
+            event_add(s->write_ev, NULL);
+            return;
         }
-        s->list.step = NULL;
-        Pwc__End m = PWC__END__INIT;
-        m.count = s->list.count;
-        session_send(s, PWC_MSG_END, s->list.tag, &m.base);
+        enum list_found found = s->list.step(s, &s->list.position);
+        s->list.count += found == LIST_ITEM;
+        if (found == LIST_END)
+            list_end(s);
     }
 }
 
@@ -328,7 +340,7 @@ void session_free(struct session *s)
         TAILQ_REMOVE(&s->jobs, j, by_session);
         job_session_gone(j);
     }
-    jobs_read_end(&s->list.jobs);
+    places_read_end(&s->list.reader);
     s->d->trim_due = true;
     TAILQ_REMOVE(&s->d->sessions, s, link);
     s->d->nsessions--;

@@ -17,8 +17,10 @@
 
 struct session;
 
-/* Called for each item of a list with a position that only grows; false: the end. */
-typedef bool (*list_step)(struct session *s, uint64_t *position);
+/* What a step of a list came to: its end, an item that was sent, one that this list leaves out. */
+enum list_found { LIST_END, LIST_ITEM, LIST_OTHER };
+/* Looks at one item and moves on; the position only grows. */
+typedef enum list_found (*list_step)(struct session *s, uint64_t *position);
 
 struct session {
     TAILQ_ENTRY(session) link;
@@ -39,7 +41,7 @@ struct session {
         uint64_t position, count, tag, filter;
         uint64_t chunk; /* UINT64_MAX: any */
         char name[PWC_NAME_MAX + 1];
-        struct job_reader jobs;
+        struct place_reader reader;
     } list;
 };
 

@@ -103,14 +103,13 @@ struct user *user_get(struct daemon *d, uid_t uid)
 void user_keeps(struct user *u, enum kept kind, struct keep *k, void *what)
 {
     k->user = u;
-    k->what = what;
-    TAILQ_INSERT_TAIL(&u->kept[kind], k, link);
+    places_add(&u->kept[kind], &k->place, what);
     u->nkept[kind]++;
 }
 
 void user_keeps_no_more(enum kept kind, struct keep *k)
 {
-    TAILQ_REMOVE(&k->user->kept[kind], k, link);
+    TAILQ_REMOVE(&k->user->kept[kind], &k->place, link);
     k->user->nkept[kind]--;
 }
 
@@ -121,7 +120,7 @@ void *user_kept_too_long(const struct daemon *d, enum kept kind, const struct us
     for (u = half ? NULL : TAILQ_FIRST(&d->users); u != NULL; u = TAILQ_NEXT(u, link))
         if (u->nkept[kind] > most->nkept[kind] || (most == adds && u->nkept[kind] == adds->nkept[kind]))
             most = u;
-    return TAILQ_FIRST(&most->kept[kind])->what;
+    return places_first(&most->kept[kind]);
 }
 
 /* ---- who has work ---- */
