@@ -20,8 +20,15 @@ void flow_maybe_spare(struct stage *s);
 /* The process has begun to end, of what nobody knows yet: its chunks go to others where that does not matter.
  */
 void flow_stage_ends(struct stage *s);
+/* Its death is about to be recorded. */
+void flow_stage_dies(struct stage *s);
 /* The process is gone: its lease is taken apart. deaths_record() was called before if it held one. */
 void flow_stage_gone(struct stage *s);
+/* The process is there still, and taken for dead. */
+void flow_write_off(struct stage *s);
+/* A chunk is about to be charged. If an attempt before has ended of nobody knows yet what, that is settled
+ * now, by what the kernel has counted: else the chunk could be tried more often than its budgets allow. */
+void flow_settle_before(struct job *j, uint64_t chunk);
 /* Stages die before they are ready, again and again: jobs that wait for one fail with the reason. */
 void flow_cannot_start(struct daemon *d, const char *why);
 void flow_for_stages_of(struct job *j, void (*f)(struct job *, struct stage *));

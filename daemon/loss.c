@@ -55,16 +55,17 @@ static void lost_to_nobody(struct job *j, const struct stage *s)
         tell_death(j, s);
 }
 
-/* Two attempts of which nobody knows how they ended would be told, and counted, in any order. */
-static bool ended_before(const struct job *j, uint64_t chunk)
+/* Of whose end it is not known what it was, though the chunk went to others: one attempt at most. Two would
+ * be told, and counted, in any order. */
+static struct stage *ended_before(const struct job *j, uint64_t chunk)
 {
-    const struct stage *s;
+    struct stage *s;
     TAILQ_FOREACH(s, &j->d->pool->stages, link)
     {
         if (s->job == j && s->handed != NULL && s->handed->chunk == chunk)
-            return true;
+            return s;
     }
-    return false;
+    return NULL;
 }
 
 /*
@@ -77,7 +78,8 @@ static bool tried_again_anyway(const struct job *j, const struct stage *s, uint6
     const struct lease *l = &s->lease;
     return l->kind == LEASE_CHUNKS && !l->small && j->state == PWC__JOB_STATE__JOB_RUNNING &&
            atomic_load(&s->seg->obituary.ready) == 0 && who_did_it(s, ret_chunk) == VERDICT_CHUNK &&
-           !ended_before(j, *ret_chunk) && ledger_left(&j->ledger, *ret_chunk, CAUSE_CRASH, &j->budget) > 0 &&
+           ended_before(j, *ret_chunk) == NULL &&
+           ledger_left(&j->ledger, *ret_chunk, CAUSE_CRASH, &j->budget) > 0 &&
            ledger_left(&j->ledger, *ret_chunk, CAUSE_OOM, &j->budget) > 0;
 }
 
@@ -118,7 +120,7 @@ void flow_stage_ends(struct stage *s)
     flow_after(j);
 }
 
-/* Charged as a crash it was. */
+/* Charged as a crash it was. Within the budget of what it was instead: none was charged since. */
 static void settle_handed(struct job *j, struct stage *s)
 {
     const struct death *x = j->last_death;
@@ -216,6 +218,31 @@ static Pwc__Code why_gone(const struct stage *s)
     if (x != NULL && x->stage == s->id)
         return x->code;
     return s->kill_code != PWC__CODE__CODE_OK ? s->kill_code : PWC__CODE__CODE_CRASH;
+}
+
+void flow_settle_before(struct job *j, uint64_t chunk)
+{
+    struct stage *s = ended_before(j, chunk);
+    if (s != NULL)
+        flow_write_off(s);
+}
+
+void flow_stage_dies(struct stage *s)
+{
+    uint64_t chunk;
+    if (s->lease.kind == LEASE_CHUNKS && s->handed == NULL && who_did_it(s, &chunk) == VERDICT_CHUNK)
+        flow_settle_before(s->job, chunk);
+}
+
+void flow_write_off(struct stage *s)
+{
+    s->written_off = true;
+    small_take_back(s);
+    if (!stage_retired(s)) { /* else it dies of nothing */
+        flow_stage_dies(s);
+        deaths_record(s, NULL);
+    }
+    flow_stage_gone(s);
 }
 
 void flow_stage_gone(struct stage *s)

@@ -477,6 +477,7 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
     small_take_back(s);
     if (s->lease.kind != LEASE_NONE && !wanted) {
         pool_rest(p);
+        flow_stage_dies(s);
         deaths_record(s, info);
     } else if (s->written_off) {
         deaths_amend(s, info);

@@ -229,6 +229,8 @@ static struct op_error op_error_of(const Stage__Report *m)
 static void report_chunks(struct job *j, struct stage *s, const Stage__Report *m, const struct frame *f)
 {
     bool error = m->code != PWC__CODE__CODE_OK;
+    if (error)
+        flow_settle_before(j, m->failed); /* of which the job may end */
     if (j->state == PWC__JOB_STATE__JOB_ENDING) {
         give_back_lease(j, s, PWC__CODE__CODE_CANCELLED, false);
         doubt_arena(s, m);

@@ -95,11 +95,7 @@ static void watch_chunk(struct job *j, struct stage *s, struct mono now)
 static void write_off(struct stage *s)
 {
     log_warn("stage %lu (pid %d) survives SIGKILL: written off", (unsigned long)s->id, s->pid);
-    s->written_off = true;
-    small_take_back(s);
-    if (!stage_retired(s)) /* else it dies of nothing */
-        deaths_record(s, NULL);
-    flow_stage_gone(s);
+    flow_write_off(s);
 }
 
 /* Its results wait for who will not take them, or its input does not come. */

@@ -3,6 +3,8 @@
  * counters against its lists, its lists against each other, and both against what the simulated stages know
  * to have happened:
  *   - a chunk is waiting, held by one lease, done or given up, never two of these and never none;
+ *   - no chunk was tried again more often than a cause of its attempts' ends allows, however late one is
+ * known;
  *   - the sum over all fold states that lie about is the sum over the chunks that are done: each exactly
  * once;
  *   - a place in an arena is taken by one result or one lease; results that are wanted are there.
@@ -45,6 +47,16 @@ static void check_ledger(const struct job *j, uint64_t held)
     const struct spec *s = spec_of_job(j->id);
     SIM_CHECK((done & ~s->computed) == 0, "job %lu: chunks %lx are done, but nobody did them", (ul)j->id,
               (ul)(done & ~s->computed));
+}
+
+static void check_budgets(const struct job *j)
+{
+    const struct ledger *l = &j->ledger;
+    for (size_t i = 0; i < l->ncharges; i++)
+        for (int c = 0; c < CAUSES; c++)
+            SIM_CHECK(l->charges[i].by[c] <= j->budget.retries[c],
+                      "job %lu: chunk %lu was tried again %u times for cause %d, of which %u are allowed",
+                      (ul)j->id, (ul)l->charges[i].chunk, l->charges[i].by[c], c, j->budget.retries[c]);
 }
 
 /* ---- fold states ---- */
@@ -233,6 +245,7 @@ uint32_t check_job(const struct job *j, bool active)
     check_goes_on(j, workers);
     if (j->planned) {
         check_ledger(j, held);
+        check_budgets(j);
         check_fold(j);
         check_assembly(j);
     }

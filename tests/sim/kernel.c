@@ -442,7 +442,7 @@ uint64_t pressure_worth_now(void)
 
 uint64_t pressure_oom_kills(void)
 {
-    return 0;
+    return W.oom_kills;
 }
 
 uint64_t pressure_threads(pid_t pid)

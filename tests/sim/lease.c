@@ -139,6 +139,8 @@ static bool poisoned(struct proc *p)
             p->hung = true;
         } else if (x->kind == POISON_EXIT) {
             proc_die(p, true, 3);
+        } else if (x->kind == POISON_STARVE) {
+            proc_starve(p);
         } else {
             o->why = x->kind == POISON_OOM      ? PWC__CODE__CODE_NO_MEMORY
                      : x->kind == POISON_SHRANK ? PWC__CODE__CODE_INPUT_SHRANK

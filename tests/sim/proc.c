@@ -88,16 +88,23 @@ static void end(struct proc *p, int code, int status)
     forget(p);
     if (p->dying != NULL)
         file_wake(p->dying, sim_delay());
-    /* To be taken apart may take long. */
+    /* To be taken apart may take long, above all where much memory is. */
+    bool late = p->dying != NULL && sim_fault(p->starved ? 300 : 30);
     if (p->pidfd != NULL)
-        file_wake(p->pidfd,
-                  p->dying != NULL && sim_fault(30) ? (int64_t)sim_rnd(10 * NS_PER_S) : sim_delay());
+        file_wake(p->pidfd, late ? (int64_t)sim_rnd(10 * NS_PER_S) : sim_delay());
     due_in(&W.child_news, sim_delay());
 }
 
 void proc_die(struct proc *p, bool exited, int status)
 {
     end(p, exited ? CLD_EXITED : CLD_KILLED, status);
+}
+
+void proc_starve(struct proc *p)
+{
+    W.oom_kills++;
+    p->starved = true;
+    proc_die(p, false, SIGKILL);
 }
 
 void proc_end_now(struct proc *p)
@@ -258,6 +265,8 @@ bool proc_fault(struct proc *p, enum where where)
     }
     if (kind < 4 && where != AT_NURSERY)
         proc_die(p, true, (int)sim_rnd(3));
+    else if (kind == 6)
+        proc_starve(p);
     else
         proc_die(p, false, kind < 5 ? SIGSYS : kind < 12 ? SIGKILL : SIGSEGV);
     return true;

@@ -157,6 +157,7 @@ enum poison_kind {
     POISON_OOM,
     POISON_HANG,
     POISON_SHRANK,
+    POISON_STARVE,
     POISON_KINDS
 };
 struct poison {
@@ -264,7 +265,7 @@ struct proc {
     struct file *dying; /* borrowed, too; NULL: its kernel has no such thing */
     struct file *sock;
     struct due step, die, reader, resume;
-    bool hung, stopped, struck, had_step;
+    bool hung, stopped, struck, starved, had_step;
     int64_t went_at; /* when it was last seen neither hung nor stopped */
     uint64_t lent;   /* the last lease of which others had the seat */
     int stop_news;   /* CLD_STOPPED, CLD_CONTINUED: not yet told */
@@ -303,6 +304,8 @@ void proc_spawn(bool nursery, struct file *sock, pid_t *ret_pid);
 struct proc *proc_of_pid(pid_t pid);
 /* Ends by itself, now. */
 void proc_die(struct proc *p, bool exited, int status);
+/* The kernel kills it for want of memory, which it counts at once. */
+void proc_starve(struct proc *p);
 void proc_signal(struct proc *p, int sig);
 void proc_reaped(struct proc *p);
 void proc_end_now(struct proc *p); /* whatever was on its way to it has arrived */
@@ -375,6 +378,7 @@ struct world {
     unsigned p_at[AT_WHERES]; /* per mille: a process comes to harm there */
     unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_memory, p_broken, p_steal_race;
     int64_t kernel_failed;   /* when: what could have been done may wait for the next tick */
+    uint64_t oom_kills;      /* by the kernel, so far */
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
     bool crowded, swarm, wide, nosy, halts, strangers, ending, ended_early; /* wide: many seats, large fold
                                                                                states */
