@@ -1,6 +1,7 @@
 /* halt.c - see halt.h. */
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/halt.h"
@@ -26,9 +27,29 @@ static bool parse_limit(const char *at, struct halt *h)
            (h->percent ? h->limit <= 100 : h->limit < 1e18 && h->limit == floor(h->limit));
 }
 
+/* GNU parallel's forms from before it had words, which people still type. A percentage fits the buffer, or is
+ * none. */
+static const char *in_words(const char *text, char buf[32])
+{
+    static const char *const forms[][2] = {{"0", "never"},
+                                           {"1", "soon,fail=1"},
+                                           {"2", "now,fail=1"},
+                                           {"-1", "soon,success=1"},
+                                           {"-2", "now,success=1"}};
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++)
+        if (strcmp(forms[i][0], text) == 0)
+            return forms[i][1];
+    if (*text < '0' || *text > '9')
+        return text;
+    snprintf(buf, 32, "soon,fail=%s", text);
+    return buf[strlen(buf) - 1] == '%' ? buf : text;
+}
+
 int halt_parse(const char *text, struct halt *ret)
 {
     struct halt h = {0};
+    char words[32];
+    text = in_words(text, words);
     if (text[0] == '\0' || strcmp(text, "never") == 0) {
         *ret = h;
         return 0;

@@ -2,7 +2,7 @@
  * halt.h - when a job ends before all its chunks were tried. Pure. The grammar is that of GNU parallel's
  * --halt:
  *
- *   never | (now|soon),(fail|success|done)=(N|N%)
+ *   never | (now|soon),(fail|success|done)=(N|N%) | 0 | 1 | 2 | -1 | -2 | N%
  *
  * now calls back what runs; soon lets it finish and starts nothing more. Per cent are of all chunks, rounded
  * up.

@@ -221,9 +221,39 @@ START_TEST(halt_speaks_parallel)
     ck_assert_int_eq(halt_check(&h, 10, 3, 0), HALT_NOW);
     ck_assert_int_eq(halt_parse("now,done=1", &h), 0);
     ck_assert_int_eq(halt_check(&h, 10, 0, 1), HALT_NOW);
-    static const char *const wrong[] = {
-        "now",          "now,",         "now,fail",      "now,fail=",   "now,fail=0", "now,fail=-1",
-        "now,fail=1.5", "later,fail=1", "now,fail=101%", "now,fail=1 ", "nowfail=1",  "soon,lost=1"};
+    /* What it took before it had words. */
+    ck_assert_int_eq(halt_parse("0", &h), 0);
+    ck_assert_int_eq(halt_check(&h, 10, 5, 5), HALT_NEVER);
+    ck_assert_int_eq(halt_parse("1", &h), 0);
+    ck_assert_int_eq(halt_check(&h, 10, 5, 0), HALT_NEVER);
+    ck_assert_int_eq(halt_check(&h, 10, 0, 1), HALT_SOON);
+    ck_assert_int_eq(halt_parse("2", &h), 0);
+    ck_assert_int_eq(halt_check(&h, 10, 0, 1), HALT_NOW);
+    ck_assert_int_eq(halt_parse("-1", &h), 0);
+    ck_assert_int_eq(halt_check(&h, 10, 1, 0), HALT_SOON);
+    ck_assert_int_eq(halt_parse("-2", &h), 0);
+    ck_assert_int_eq(halt_check(&h, 10, 1, 0), HALT_NOW);
+    ck_assert_int_eq(halt_parse("20%", &h), 0);
+    ck_assert_int_eq(halt_check(&h, 10, 5, 1), HALT_NEVER);
+    ck_assert_int_eq(halt_check(&h, 10, 5, 2), HALT_SOON);
+    static const char *const wrong[] = {"3",
+                                        "-3",
+                                        "%",
+                                        "0%",
+                                        "101%",
+                                        "1 %",
+                                        "now",
+                                        "now,",
+                                        "now,fail",
+                                        "now,fail=",
+                                        "now,fail=0",
+                                        "now,fail=-1",
+                                        "now,fail=1.5",
+                                        "later,fail=1",
+                                        "now,fail=101%",
+                                        "now,fail=1 ",
+                                        "nowfail=1",
+                                        "soon,lost=1"};
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
         ck_assert_msg(halt_parse(wrong[i], &h) < 0, "%s", wrong[i]);
 }
