@@ -436,15 +436,25 @@ static void partial_or_done(struct job *j)
 static const char *const halt_words[] = {
     [HALT_FAIL] = "failures", [HALT_SUCCESS] = "successes", [HALT_DONE] = "chunks"};
 
+/* All chunks make one file, of which nobody may get a part. */
+static bool makes_one_file(const struct job *j)
+{
+    bool some = false;
+    for (unsigned i = 0; i < j->nroles; i++)
+        some |= j->roles[i].out;
+    return some && !j->batch;
+}
+
 /* A halt on failures is a failure, and the last of them the reason; one on successes was asked for. */
 static void halt_now(struct job *j)
 {
-    bool failed = j->halt.what == HALT_FAIL;
-    const struct given_up *last = failed ? quarantine_last(j) : NULL;
-    Pwc__Code code = last != NULL ? last->code : failed ? PWC__CODE__CODE_OP : PWC__CODE__CODE_OK;
-    job_end(j, failed ? PWC__JOB_STATE__JOB_FAILED : PWC__JOB_STATE__JOB_DONE, code,
-            "halted after %g%s %s%s%s", j->halt.limit, j->halt.percent ? " %" : "", halt_words[j->halt.what],
-            last != NULL ? "; the last: " : "", last != NULL ? last->reason : "");
+    bool half = j->halt.what != HALT_FAIL && makes_one_file(j), bad = half || j->halt.what == HALT_FAIL;
+    const struct given_up *last = bad && !half ? quarantine_last(j) : NULL;
+    Pwc__Code code = last != NULL ? last->code : bad ? PWC__CODE__CODE_OP : PWC__CODE__CODE_OK;
+    const char *more = last != NULL ? "; the last: " : half ? ": its output is not whole" : "";
+    job_end(j, bad ? PWC__JOB_STATE__JOB_FAILED : PWC__JOB_STATE__JOB_DONE, code, "halted after %g%s %s%s%s",
+            j->halt.limit, j->halt.percent ? " %" : "", halt_words[j->halt.what], more,
+            last != NULL ? last->reason : "");
 }
 
 /* Decided once: a consumer that dies takes chunks back that had counted. */

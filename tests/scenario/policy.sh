@@ -555,6 +555,20 @@ test_halt() {
     ((1000 <= $(field "done") && $(field "done") < 100000)) || fail "$(field "done") chunks"
 }
 
+# Of one output that all chunks make there is no part to be had.
+test_halt_leaves_no_half_of_an_output() {
+    bytes 300000 >in
+    local when
+    for when in now,success=2 soon,done=30%; do
+        refused 1 'halted after (2 successes|30 % chunks): its output is not whole' fault.copy in -o out chunk=1000 \
+            slow=process ms=5 --halt "$when"
+        [[ ! -e out ]] || fail "--halt $when: $(stat -c %s out) bytes of 300000"
+    done
+    run_ok fault.copy in -o out chunk=100000 --halt soon,success=3 # none is left out
+    same in out
+    rm in out
+}
+
 # A job that could not be told to a stage is refused before it is one.
 test_too_many_values() {
     need_vips
