@@ -159,6 +159,7 @@ static void take_plan(struct job *j, const Stage__Planned *m, struct frame *f)
     snprintf(j->unit, sizeof j->unit, "%s", m->unit);
     j->unit_size = m->unit_size;
     j->units = m->units;
+    j->unit_from = m->unit_from;
     j->bytes_in = m->bytes_in;
     ledger_init(&j->ledger, m->chunks, m->producer ? 0 : m->chunks);
     trace_announced(j, j->ledger.ready);

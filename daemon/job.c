@@ -540,7 +540,8 @@ void job_covers(const struct job *j, uint64_t chunk, char *text, size_t size)
             snprintf(text, size, "%s", it->name);
     } else if (j->unit[0] != '\0' && j->unit_size > 0) {
         uint64_t from = chunk * j->unit_size, to = MIN(from + j->unit_size, MAX(j->units, from + 1));
-        snprintf(text, size, "%s %lu to %lu", j->unit, (unsigned long)from, (unsigned long)to - 1);
+        snprintf(text, size, "%s %lu to %lu", j->unit, (unsigned long)(j->unit_from + from),
+                 (unsigned long)(j->unit_from + to - 1));
     }
 }
 

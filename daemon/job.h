@@ -150,7 +150,7 @@ struct job {
     Pwc__Absorb absorb;
     int plan_fd, scratch_fd, raster_fd;
     char unit[16];
-    uint64_t unit_size, units;
+    uint64_t unit_size, units, unit_from;
 
     struct ledger ledger;
     struct lease_pace pace;

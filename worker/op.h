@@ -69,6 +69,7 @@ struct op_plan {
     const char *unit; /* static: "rows", "bytes" */
     uint64_t unit_size; /* units a chunk */
     uint64_t units;     /* units in all */
+    uint64_t unit_from; /* the first of them */
 };
 
 struct op {

@@ -88,6 +88,7 @@ static int send_planned(struct stage *s, struct op_job *job, const struct op_pla
     m.unit = plan->unit != NULL ? (char *)(uintptr_t)plan->unit : chunks;
     m.unit_size = plan->unit_size;
     m.units = plan->units;
+    m.unit_from = plan->unit_from;
     m.bytes_in = descriptors_bytes_in(job);
     if (m.has_plan) {
         int r = memfd_sealed_copy("pwc-plan", plan->blob, plan->blob_len, &fd);

@@ -254,10 +254,10 @@ test_overflowing_sizes_of_an_image() {
     as_before
 }
 
-# A worker stands still in the middle of the file, which becomes shorter meanwhile.
+# A worker stands still in the middle of the file, which becomes shorter meanwhile. The line says where it was in the file.
 test_array_that_shrinks_while_it_is_read() {
     truncate -s 8G in
-    in_background job "$PWCCTL" run -q array.sum in type=uint8
+    in_background job "$PWCCTL" run -q array.sum in type=uint32 offset=8
     kill_stage STOP "$WORKING"
     truncate -s 100 in
     kill -CONT "$VICTIM"
@@ -265,6 +265,9 @@ test_array_that_shrinks_while_it_is_read() {
     equal "exit status" 1 "$RC"
     equal "lines" 1 "$(wc -l <job.err)"
     grep -qiE 'shr[aiu]nk|shorter' job.err || fail "reason: $(<job.err)"
+    local chunk from to
+    read -r chunk from to < <(sed -nE 's/.*chunk ([0-9]+) \(bytes ([0-9]+) to ([0-9]+)\).*/\1 \2 \3/p' job.err)
+    equal "bytes of it" "$((8 + (chunk << 20))) $((7 + ((chunk + 1) << 20)))" "$from $to"
     as_before
 }
 

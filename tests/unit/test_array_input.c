@@ -214,7 +214,7 @@ START_TEST(sparse_files_of_any_size)
     driver_init(&d, "array.sum", "float64", fd);
     ck_assert_int_eq(driver_plan(&d), 0);
     ck_assert_uint_eq(d.plan.chunks, ((uint64_t)1 << 62) / ARRAY_CHUNK);
-    ck_assert_uint_eq(d.plan.units, (uint64_t)1 << 59);
+    ck_assert_uint_eq(d.plan.units, (uint64_t)1 << 62);
     ck_assert_int_eq(driver_open(&d), 0);
     ck_assert_int_eq(d.job.op->process(&d.job, d.plan.chunks - 1, NULL), 0);
     ck_assert_uint_eq(((const struct array_sum *)d.job.fold)->count, ARRAY_CHUNK / 8);

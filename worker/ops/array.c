@@ -141,11 +141,11 @@ static int array_plan(struct op_job *job, struct op_plan *plan)
     plan->blob = blob;
     plan->blob_len = sizeof *blob;
     plan->absorb = PWC__ABSORB__ABSORB_FOLDED;
-    plan->unit = "elements";
-    plan->unit_size = ARRAY_CHUNK / type->size;
-    plan->units = found.elements;
-    plan->chunks =
-        MAX(found.elements / plan->unit_size + (found.elements % plan->unit_size != 0), (uint64_t)1);
+    plan->unit = "bytes";
+    plan->unit_from = found.at;
+    plan->unit_size = ARRAY_CHUNK;
+    plan->units = found.elements * type->size;
+    plan->chunks = MAX(plan->units / ARRAY_CHUNK + (plan->units % ARRAY_CHUNK != 0), (uint64_t)1);
     return 0;
 }
 
