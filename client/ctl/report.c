@@ -139,11 +139,12 @@ void report_summary(const struct run *run)
         summarize_trace(run->trace);
 }
 
-/* A chunk that timed out is a failure of the job; the job's own limit is a time-out. */
+/* A chunk that timed out is a failure of the job; the job's own limit is a time-out. Nor is it the daemon's
+ * fault when a process that ran an op talks nonsense: like a crash. */
 static int job_status(struct pwc_job *job, int code)
 {
     struct pwc_death death;
-    if (code == PWC_TIMEOUT && pwc_job_death(job, &death))
+    if ((code == PWC_TIMEOUT || code == PWC_STAGE_PROTOCOL) && pwc_job_death(job, &death))
         return EXIT_FAILED;
     return status_of(code);
 }
