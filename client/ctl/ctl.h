@@ -240,6 +240,9 @@ void batch_drop(struct run *run);
 
 struct batch;
 struct trace;
+
+#define REASON_ROOM 1100 /* for the daemon's longest */
+
 struct run {
     const struct args *args;
     struct pwc *c;
@@ -249,10 +252,10 @@ struct run {
     struct batch *batch;
     struct trace *trace; /* NULL: none */
     bool finished;
-    bool unpublished;   /* an output is not in its place */
-    unsigned deaths;    /* chunks given up that were told */
-    char given_up[512]; /* the last death that was final, to be told unless the job's own end tells it */
-    int signal;         /* of a ^C: 0 none */
+    bool unpublished;           /* an output is not in its place */
+    unsigned deaths;            /* chunks given up that were told */
+    char given_up[REASON_ROOM]; /* the last that was final: told unless the job's end tells it */
+    int signal;                 /* of a ^C: 0 none */
 };
 
 /* ---- trace.c: run --trace ---- */

@@ -138,22 +138,22 @@ static int set_isolation(struct options *o, const struct option *opt, const char
 
 static int set_on_failure(struct options *o, const struct option *opt, const char *value)
 {
-    static const char *const words[] = {"fail", "skip"};
-    int i;
+    static const char *const words[] = {[PWC_ON_FAILURE_FAIL] = "fail", [PWC_ON_FAILURE_SKIP] = "skip"};
     uint64_t byte;
     o->policy_set = true;
     if (strncmp(value, "fill=", 5) == 0 && parse_u64(value + 5, 255, &byte) == 0) {
         o->policy.on_failure = PWC_ON_FAILURE_FILL;
         o->policy.fill = (uint8_t)byte;
+        o->fail_asked = false;
         return 0;
     }
-    if (strncmp(value, "fill", 4) == 0)
-        return bad_value(opt, value, "must be fill=BYTE, 0 to 255");
-    int r = set_word(opt, value, words, COUNT(words), &i);
-    if (r == 0)
-        o->policy.on_failure = (enum pwc_on_failure)i;
-    o->fail_asked = r == 0 && i == PWC_ON_FAILURE_FAIL;
-    return r;
+    for (size_t i = 0; i < COUNT(words); i++)
+        if (strcmp(words[i], value) == 0) {
+            o->policy.on_failure = (enum pwc_on_failure)i;
+            o->fail_asked = i == PWC_ON_FAILURE_FAIL;
+            return 0;
+        }
+    return bad_value(opt, value, "must be fail, skip or fill=BYTE, 0 to 255");
 }
 
 static int set_halt(struct options *o, const struct option *opt, const char *value)

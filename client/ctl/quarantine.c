@@ -136,25 +136,32 @@ static int change(struct pwc *c, struct view *v, const struct target *t, size_t 
     return r;
 }
 
-static int parse_targets(const struct args *args, struct target **ret)
+static int parse_targets(const struct args *args, size_t from, struct target **ret)
 {
     struct target *t = must(calloc(args->n, sizeof *t));
     int r = 0;
-    for (size_t i = 2; r == 0 && i < args->n; i++)
-        r = parse_chunk(args->words[i], &t[i - 2].job, &t[i - 2].chunk);
+    for (size_t i = from; r == 0 && i < args->n; i++)
+        r = parse_chunk(args->words[i], &t[i - from].job, &t[i - from].chunk);
     *ret = t;
     return r;
+}
+
+/* "quarantine 7" is "quarantine ls 7". */
+static bool is_target(const char *word)
+{
+    return word[0] >= '0' && word[0] <= '9';
 }
 
 int verb_quarantine(const struct args *args)
 {
     static const char *const words[] = {"ls", "show", "retry", "drop"};
-    enum { LS, SHOW, RETRY, DROP, NONE } what = args->n > 1 ? NONE : LS;
+    size_t from = args->n > 1 && is_target(args->words[1]) ? 1 : 2;
+    enum { LS, SHOW, RETRY, DROP, NONE } what = args->n > 1 && from > 1 ? NONE : LS;
     struct json j;
     struct view v = {.j = args->o.json ? &j : NULL};
     struct pwc *c = NULL;
     struct target *t = NULL;
-    size_t n = args->n > 2 ? args->n - 2 : 0;
+    size_t n = args->n > from ? args->n - from : 0;
     for (size_t i = 0; i < COUNT(words) && args->n > 1; i++)
         if (strcmp(args->words[1], words[i]) == 0)
             what = (unsigned)i;
@@ -168,7 +175,7 @@ int verb_quarantine(const struct args *args)
                         words[what]);
     v.fully = what == SHOW;
     json_open(&j, stdout);
-    int r = parse_targets(args, &t);
+    int r = parse_targets(args, from, &t);
     if (r == 0 && (r = ctl_connect(&args->o, &c)) == 0)
         r = what <= SHOW ? list(c, &v, t, n) : change(c, &v, t, n, what == RETRY);
     free(t);

@@ -33,7 +33,7 @@ static void on_death(struct pwc_job *job, const struct pwc_death *death, int giv
     (void)job;
     struct run *run = user;
     const struct options *o = &run->args->o;
-    char buf[512];
+    char buf[REASON_ROOM];
     progress_json_death(death, given_up != 0);
     if (o->progress == PROGRESS_JSON || o->quiet)
         return;
@@ -170,7 +170,8 @@ static int conclude(struct run *run)
         run->unpublished = true;
     run->unpublished |= published != 0;
     int traced = trace_publish(run);
-    if (run->batch == NULL && state != PWC_JOB_FAILED)
+    if (run->batch == NULL &&
+        (state != PWC_JOB_FAILED || strstr(pwc_job_reason(run->job), run->given_up) == NULL))
         tell_given_up(run);
     batch_report(run);
     int r;

@@ -8,6 +8,7 @@
 struct view {
     struct json *j; /* NULL: for people */
     size_t n;
+    uint64_t chunks;         /* of the job that is shown; 0: not known yet */
     bool sick, fully, going; /* going: no jobs that are over */
 };
 
@@ -254,7 +255,8 @@ int verb_workers(const struct args *args)
 static void show_death(const struct pwc_death *d, void *user)
 {
     struct view *v = user;
-    char buf[512], when[32] = "";
+    char buf[REASON_ROOM], when[32] = "";
+    v->n++;
     if (v->j != NULL) {
         json_death(v->j, NULL, d);
         return;
@@ -304,6 +306,11 @@ static int list_deaths(struct pwc *c, struct view *v, uint64_t job, uint64_t chu
     return r;
 }
 
+static void is_there(const struct pwc_job_info *i, void *user)
+{
+    (void)i, (void)user;
+}
+
 int verb_deaths(const struct args *args)
 {
     struct pwc *c = NULL;
@@ -316,6 +323,8 @@ int verb_deaths(const struct args *args)
     if (r != 0)
         return r;
     r = list_deaths(c, &v, job, chunk, args->o.verbose ? show_death_fully : show_death);
+    if (r == PWC_OK && v.n == 0 && job != 0)
+        r = pwc_list_jobs(c, job, ANSWER_MS, is_there, NULL);
     return view_close(&v, c, r);
 }
 
@@ -323,6 +332,7 @@ static void show_fully(const struct pwc_job_info *i, void *user)
 {
     struct view *v = user;
     char progress[48], age[32], ran[32];
+    v->chunks = i->counts.total;
     if (v->j != NULL) {
         show_job(i, user);
         return;
@@ -363,7 +373,11 @@ int verb_show(const struct args *args)
         json_end(v.j, ']');
     if (r == PWC_OK)
         r = list_deaths(c, &v, job, chunk, show_death_fully);
-    return view_close(&v, c, r);
+    r = view_close(&v, c, r);
+    if (r == 0 && chunk != PWC_ALL_CHUNKS && v.chunks > 0 && chunk >= v.chunks)
+        r = complain(EXIT_NO_JOB, "job %" PRIu64 " has no chunk %" PRIu64 ": they are 0 to %" PRIu64, job,
+                     chunk, v.chunks - 1);
+    return r;
 }
 
 /* ---- ping, version ---- */

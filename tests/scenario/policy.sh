@@ -84,6 +84,17 @@ test_one_line_for_a_chunk_given_up() {
     rm in
 }
 
+# Also one that was given up before the job ended of something else, and to the end of the line.
+test_a_line_that_is_not_lost() {
+    run fault.error n=100000 ms=5 at=4 attempts=99 --on-failure skip --timeout 500ms
+    equal "exit status" 124 "$RC"
+    told 'pwcctl: chunk 4 failed: this chunk always fails, attempt 1 of 1' "pwcctl: the job's time is up"
+    run fault.talk call=error n=3 at=1 attempts=99 --on-failure skip
+    told 'pwcctl: chunk 1 failed: x{500,}, attempt 1 of 1' 'pwcctl: 1 of 3 chunks failed'
+    "$PWCCTL" deaths 2.1 >"$T/out"
+    grep -qE 'job 2: chunk 1 failed: x{500,}, attempt 1 of 1$' "$T/out" || fail "deaths: $(<"$T/out")"
+}
+
 # What ends the job and what it went on without are each told once.
 test_a_line_each() {
     run fault.segv n=20 at=4 attempts=99 --on-failure skip --json
@@ -215,6 +226,29 @@ test_retried_in_vain() {
     quarantine retry
     answered 2 'which'
     rm job.*
+}
+
+# ask RC PATTERN ARGUMENT...: pwcctl ends so; with another status than 0 there is one line on stderr that matches.
+ask() {
+    local rc=$1 pattern=$2
+    shift 2
+    RC=0
+    "$PWCCTL" "$@" >"$T/out" 2>"$T/err" || RC=$?
+    [[ $RC -eq $rc ]] || fail "pwcctl $*: exit $RC instead of $rc: $(cat "$T/out" "$T/err")"
+    if [[ $rc -ne 0 ]]; then told "$pattern"; fi
+}
+
+test_what_is_not_there() {
+    run fault.error n=10 at=4 attempts=99 --on-failure skip
+    ask 0 '' show 1.9
+    ask 3 'pwcctl: job 1 has no chunk 10: they are 0 to 9' show 1.10
+    ask 3 'pwcctl: there is no job 99' show 99
+    ask 0 '' deaths 1
+    ask 0 '' deaths 1.5
+    ask 3 'pwcctl: there is no job 99' deaths 99
+    ask 0 '' quarantine 1.4 --json # ls need not be said
+    equal "in quarantine" 4 "$(jq '.quarantine[].chunk' "$T/out")"
+    ask 3 'pwcctl: job 99: no such job' quarantine 99
 }
 
 # The command that is told goes through a shell as it is.
