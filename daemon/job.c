@@ -13,14 +13,12 @@
 #include "daemon/nearest.h"
 #include "daemon/pool.h"
 #include "daemon/quarantine.h"
+#include "daemon/roles.h"
 #include "daemon/session.h"
 #include "daemon/small.h"
 #include "daemon/trace.h"
 #include "daemon/watch.h"
 #include "ipc/log.h"
-
-/* Jobs of a user that are parked and do not count: they hold descriptors, and some a stage. */
-#define PARKED_MAX 64u
 
 #ifdef __SANITIZE_ADDRESS__ /* which is to notice when one is used behind its end */
 #define SPARE_JOBS 0u
@@ -164,6 +162,12 @@ void jobs_free_spare(struct daemon *d)
     d->nspare_jobs = 0;
 }
 
+static struct job_list *queue_of(const struct job *j)
+{
+    enum queue q = roles_needed(j) > 0 ? QUEUE_ROLES : QUEUE_PLAIN;
+    return &j->user->waiting[q][MIN(MAX(j->priority + 20, 0), PRIORITIES - 1)];
+}
+
 struct job *job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m)
 {
     struct job *j = job_alloc(d);
@@ -201,7 +205,7 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     jobs_add(d, j);
     user->jobs++;
     user_is_busy(d, user);
-    TAILQ_INSERT_TAIL(&user->waiting[MIN(MAX(j->priority + 20, 0), PRIORITIES - 1)], j, link);
+    TAILQ_INSERT_TAIL(queue_of(j), j, link);
     daemon_touch(d);
     return j;
 }
@@ -226,7 +230,7 @@ void job_activate(struct job *j)
     raise_floor(j->d);
     if (j->user->nactive == 0)
         j->user->used_ns = MAX(j->user->used_ns, j->d->used_floor);
-    TAILQ_REMOVE(&j->user->waiting[MIN(MAX(j->priority + 20, 0), PRIORITIES - 1)], j, link);
+    TAILQ_REMOVE(queue_of(j), j, link);
     TAILQ_INSERT_TAIL(&j->user->active, j, link);
     j->user->nactive++;
     j->active = true;
@@ -269,12 +273,33 @@ void job_park(struct job *j, bool parked)
     daemon_touch(j->d);
 }
 
+/* With as many under way as may begin it would wait all the same, and hold descriptors meanwhile. */
+static bool may_begin_too(const struct job *first)
+{
+    uint32_t n = 0;
+    const struct job *j;
+    TAILQ_FOREACH(j, &first->user->active, link)
+    {
+        n += roles_needed(j) > 0;
+    }
+    return n < jobs_turns(first->d);
+}
+
+struct job *job_next(const struct user *u, int priority)
+{
+    struct job *plain = TAILQ_FIRST(&u->waiting[QUEUE_PLAIN][priority]);
+    struct job *roles = TAILQ_FIRST(&u->waiting[QUEUE_ROLES][priority]);
+    if (roles == NULL || (plain != NULL && plain->id < roles->id) || !may_begin_too(roles))
+        return plain;
+    return roles;
+}
+
 static void advance_user(struct user *u, uint32_t most)
 {
     bool some = u->jobs > u->nactive; /* mostly none waits, and there are many queues */
     for (int i = 0; some && i < PRIORITIES && u->nactive - u->nflying < most; i++) {
         struct job *j;
-        while (u->nactive - u->nflying < most && (j = TAILQ_FIRST(&u->waiting[i])) != NULL)
+        while (u->nactive - u->nflying < most && (j = job_next(u, i)) != NULL)
             job_activate(j);
     }
 }
@@ -284,7 +309,7 @@ void jobs_advance(struct daemon *d)
     struct user *u, *next;
     for (u = TAILQ_FIRST(&d->busy); u != NULL; u = next) {
         next = TAILQ_NEXT(u, busy_link);
-        advance_user(u, jobs_turns(d) + MIN(u->nparked, PARKED_MAX));
+        advance_user(u, jobs_turns(d) + u->nparked);
         if (u->jobs == 0)
             user_rests(d, u);
     }
@@ -373,7 +398,7 @@ static void leave_queue(struct job *j)
         u->nactive--;
         j->active = false;
     } else {
-        TAILQ_REMOVE(&u->waiting[MIN(MAX(j->priority + 20, 0), PRIORITIES - 1)], j, link);
+        TAILQ_REMOVE(queue_of(j), j, link);
     }
     u->jobs--;
     if (j->home != NULL)

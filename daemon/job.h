@@ -7,7 +7,7 @@
  *   ENDING    outcome known; stages are being called back               -> terminal
  *   DONE, FAILED, CANCELLED, PARTIAL  terminal: kept in the history without its descriptors and tables
  *
- * A user has jobs that wait (a queue by priority) and a few that are active: only those hold descriptors and
+ * A user has jobs that wait (queues by priority) and a few that are active: only those hold descriptors and
  * get seats, in turn.
  *
  * Owns its descriptors (closed by the closer, they came from a client), its parameters, ledger, assembly and
@@ -28,6 +28,10 @@
 
 #define PRIORITIES 40 /* -20 to 19 */
 
+/* Jobs that will have a consumer or a producer wait by themselves: of these no more begin at a time than
+ * there are turns, and whoever needs none does not wait behind them. */
+enum queue { QUEUE_PLAIN, QUEUE_ROLES, QUEUES };
+
 #define WORKERS_KNOWN 64u
 
 struct watch;
@@ -46,7 +50,7 @@ struct user {
     uid_t uid;
     bool busy;                     /* in that list */
     uint32_t jobs, known, clients; /* known: jobs and those of the history */
-    struct job_list waiting[PRIORITIES];
+    struct job_list waiting[QUEUES][PRIORITIES];
     struct job_list active; /* the head has waited longest for a lease */
     struct job_list flying; /* small ones that are leased: active, but there is nothing to give out */
     struct places by_id;    /* jobs, all that are known */
@@ -225,6 +229,8 @@ static inline const char *job_reason(const struct job *j)
 /* Takes over what submit_check made. The job waits in its user's queue. */
 struct job *job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m);
 void job_activate(struct job *j);
+/* The one of this priority that waits for the next turn; NULL: none, or it could not begin. */
+struct job *job_next(const struct user *u, int priority);
 /* A small job is leased, or is not any more. */
 void job_fly(struct job *j);
 void job_land(struct job *j);

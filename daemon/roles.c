@@ -104,8 +104,7 @@ bool roles_open(struct job *j, struct stage *s, Stage__Role role)
 
 /* ---- is there room? ---- */
 
-/* Stages a job may hold without a seat: its consumer's and its producer's. */
-static uint32_t roles_of(const struct job *j)
+uint32_t roles_needed(const struct job *j)
 {
     bool serial = j->absorb == PWC__ABSORB__ABSORB_SERIAL;
     if (!j->planned)
@@ -126,7 +125,7 @@ static uint32_t roles_most(const struct daemon *d)
  * begun, and for the workers. Nor may one user's hold them all, when nobody takes his results. */
 static bool roles_fit(const struct job *j)
 {
-    if (j->state != PWC__JOB_STATE__JOB_QUEUED || roles_of(j) == 0)
+    if (j->state != PWC__JOB_STATE__JOB_QUEUED || roles_needed(j) == 0)
         return true;
     uint32_t taken = 0, mine = 0;
     const struct user *u;
@@ -137,11 +136,11 @@ static bool roles_fit(const struct job *j)
         {
             if (other->state != PWC__JOB_STATE__JOB_PLANNING && other->state != PWC__JOB_STATE__JOB_RUNNING)
                 continue;
-            taken += roles_of(other);
-            mine += other->user == j->user && roles_of(other) > 0;
+            taken += roles_needed(other);
+            mine += other->user == j->user && roles_needed(other) > 0;
         }
     }
-    return taken == 0 || (mine < jobs_turns(j->d) && taken + roles_of(j) <= roles_most(j->d));
+    return taken == 0 || (mine < jobs_turns(j->d) && taken + roles_needed(j) <= roles_most(j->d));
 }
 
 /* ---- who fills them ---- */

@@ -11,6 +11,8 @@
 
 #include "daemon/job.h"
 
+/* Stages a job may hold without a seat: its consumer's and its producer's. */
+uint32_t roles_needed(const struct job *j);
 /* JobOpen, unless the stage has the job open in this role. False: it could not be told, and is being killed.
  */
 bool roles_open(struct job *j, struct stage *s, Stage__Role role);

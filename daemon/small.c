@@ -123,7 +123,7 @@ static struct job *follower(const struct stage *s)
             return j;
     }
     for (int i = 0; u->jobs > u->nactive && i < PRIORITIES; i++) {
-        if ((j = TAILQ_FIRST(&u->waiting[i])) == NULL)
+        if ((j = job_next(u, i)) == NULL)
             continue;
         if (!may_follow(j, s))
             return NULL;

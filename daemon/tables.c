@@ -42,15 +42,22 @@ static void end_job(struct job *j)
     job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN, "the daemon is shutting down");
 }
 
+static void end_waiting(struct user *u)
+{
+    struct job *j;
+    for (int q = 0; q < QUEUES; q++)
+        for (int i = 0; i < PRIORITIES; i++)
+            while ((j = TAILQ_FIRST(&u->waiting[q][i])) != NULL)
+                end_job(j);
+}
+
 void tables_end_jobs(struct daemon *d, bool waiting_only)
 {
     struct user *u;
     struct job *j, *next;
     TAILQ_FOREACH(u, &d->busy, busy_link)
     {
-        for (int i = 0; i < PRIORITIES; i++)
-            while ((j = TAILQ_FIRST(&u->waiting[i])) != NULL)
-                end_job(j);
+        end_waiting(u);
         while ((j = TAILQ_FIRST(&u->flying)) != NULL && !waiting_only)
             job_land(j);
         for (j = TAILQ_FIRST(&u->active); j != NULL && !waiting_only; j = next) {

@@ -73,8 +73,9 @@ static struct user *user_new(struct daemon *d, uid_t uid)
 {
     struct user *u = xcalloc(1, sizeof *u);
     u->uid = uid;
-    for (int i = 0; i < PRIORITIES; i++)
-        TAILQ_INIT(&u->waiting[i]);
+    for (int q = 0; q < QUEUES; q++)
+        for (int i = 0; i < PRIORITIES; i++)
+            TAILQ_INIT(&u->waiting[q][i]);
     TAILQ_INIT(&u->active);
     TAILQ_INIT(&u->flying);
     TAILQ_INIT(&u->by_id);

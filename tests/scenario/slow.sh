@@ -257,16 +257,18 @@ all_wait_for_consumers() {
     [[ $(stage_pids '.role == "consumer"' | wc -l) -eq 6 && $(stage_pids "$WORKING" | wc -l) -eq 0 ]]
 }
 
-# Twenty consumers that stand still, of one user: his other jobs do not wait for them.
+# Eighty jobs of one user, whose consumers would all stand still: his other jobs do not wait for them, nor does the daemon
+# hold the files of those that cannot begin.
 test_consumers_that_stand_still_delay_no_other_job() {
-    local pids=() i
-    for ((i = 0; i < 20; i++)); do
+    local pids=() i jobs=80
+    for ((i = 0; i < jobs; i++)); do
         in_background "copy$i" "$PWCCTL" run fault.copy "$T/bytes" -o "out$i" chunk=60000 slow=merge ms=60000
         pids+=("$BG")
     done
-    until_true "twenty jobs" eval '[[ $("$PWCCTL" jobs --json | jq ".jobs | length") -eq 20 ]]'
+    until_true "all jobs" eval "[[ \$(\"\$PWCCTL\" jobs --json | jq '.jobs | length') -eq $jobs ]]"
     until_true "as many consumers as there may be" all_wait_for_consumers
     others_go_on
+    equal "jobs without a turn" $((jobs - 6)) "$("$PWCCTL" jobs --json | jq '[.jobs[] | select(.waiting == "turn")] | length')"
     for i in "${pids[@]}"; do
         kill -INT "$i" 2>/dev/null || fail "somebody waited for a consumer to end"
     done

@@ -13,6 +13,7 @@
 
 #include "daemon/dispatch.h"
 #include "daemon/ledger.h"
+#include "daemon/roles.h"
 #include "daemon/session.h"
 #include "daemon/small.h"
 #include "tests/sim/sim.h"
@@ -314,14 +315,27 @@ static void check_fairness(const struct daemon *d)
 
 /* ---- every step ---- */
 
+/* Parked ones do not count, and nobody waits behind those that will have a consumer or a producer. */
+static void check_turns(const struct user *u, const uint32_t waiting[QUEUES], uint32_t roles)
+{
+    uint32_t turns = jobs_turns(&W.d);
+    SIM_CHECK(roles <= turns, "uid %u: %u jobs with consumers or producers have %u turns", (unsigned)u->uid,
+              roles, turns);
+    SIM_CHECK(W.d.dirty || waiting[QUEUE_PLAIN] + (roles < turns ? waiting[QUEUE_ROLES] : 0) == 0 ||
+                  u->nactive >= turns + u->nparked,
+              "uid %u: %u jobs wait for a turn, though of %u only %u, %u of them parked, have one",
+              (unsigned)u->uid, u->jobs - u->nactive, turns, u->nactive, u->nparked);
+}
+
 static uint32_t check_user(const struct user *u, uint32_t *ret_fds)
 {
-    uint32_t jobs = 0, active = 0, running = 0, parked = 0;
+    uint32_t jobs = 0, active = 0, running = 0, parked = 0, roles = 0, waiting[QUEUES] = {0};
     const struct job *j;
-    for (int i = 0; i < PRIORITIES; i++)
-        TAILQ_FOREACH(j, &u->waiting[i], link)
+    for (int i = 0; i < QUEUES * PRIORITIES; i++)
+        TAILQ_FOREACH(j, &u->waiting[i / PRIORITIES][i % PRIORITIES], link)
         {
             jobs++;
+            waiting[i / PRIORITIES]++;
             SIM_CHECK(check_job(j, false) == 0, "job %lu runs before its turn", (ul)j->id);
             *ret_fds += job_fds(j);
         }
@@ -329,6 +343,7 @@ static uint32_t check_user(const struct user *u, uint32_t *ret_fds)
     {
         active++;
         parked += j->parked;
+        roles += roles_needed(j) > 0;
         running += check_job(j, true);
         *ret_fds += job_fds(j);
     }
@@ -342,6 +357,7 @@ static uint32_t check_user(const struct user *u, uint32_t *ret_fds)
     active += flying;
     SIM_CHECK(flying == u->nflying, "uid %u: counts %u flying, has %u", (unsigned)u->uid, u->nflying, flying);
     SIM_CHECK(parked == u->nparked, "uid %u: counts %u parked, has %u", (unsigned)u->uid, u->nparked, parked);
+    check_turns(u, waiting, roles);
     SIM_CHECK(running <= W.d.seats, "uid %u has %u seats of %u", (unsigned)u->uid, running, W.d.seats);
     SIM_CHECK(u->nactive == active && u->jobs == jobs + active && u->running == running,
               "uid %u: counts %u active, %u jobs, %u running; has %u, %u, %u", (unsigned)u->uid, u->nactive,
