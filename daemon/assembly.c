@@ -15,8 +15,9 @@ void assembly_init(struct assembly *a, uint64_t result_bytes)
     *a = (struct assembly){.result_bytes = result_bytes};
 }
 
-static void arena_free(struct arena *arena)
+static void arena_free(struct assembly *a, struct arena *arena)
 {
+    a->bytes -= arena->bytes;
     LIST_REMOVE(arena, link);
     if (arena->fd >= 0)
         close(arena->fd);
@@ -26,7 +27,7 @@ static void arena_free(struct arena *arena)
 static void arena_drop(struct assembly *a, struct arena *arena)
 {
     if (!arena->known) {
-        arena_free(arena);
+        arena_free(a, arena);
         return;
     }
     LIST_REMOVE(arena, link);
@@ -35,12 +36,12 @@ static void arena_drop(struct assembly *a, struct arena *arena)
     arena->fd = -1;
 }
 
-int arena_take_fd(struct arena *arena)
+int arena_take_fd(struct assembly *a, struct arena *arena)
 {
     int fd = arena->fd;
     BUG_ON(arena->taken != 0);
     arena->fd = -1;
-    arena_free(arena); /* the job is over, for its consumer too */
+    arena_free(a, arena); /* the job is over, for its consumer too */
     return fd;
 }
 
@@ -63,14 +64,14 @@ static void drop_all(struct assembly *a)
 static void forget_gone(struct assembly *a)
 {
     while (!LIST_EMPTY(&a->gone))
-        arena_free(LIST_FIRST(&a->gone));
+        arena_free(a, LIST_FIRST(&a->gone));
 }
 
 void assembly_free(struct assembly *a)
 {
     drop_all(a);
     while (!LIST_EMPTY(&a->arenas))
-        arena_free(LIST_FIRST(&a->arenas));
+        arena_free(a, LIST_FIRST(&a->arenas));
     forget_gone(a);
 }
 
@@ -81,6 +82,7 @@ struct arena *arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes)
     *arena =
         (struct arena){.id = id, .fd = fd, .bytes = bytes, .places = (uint32_t)MIN(places, ARENA_PLACES)};
     LIST_INSERT_HEAD(&a->arenas, arena, link);
+    a->bytes += bytes;
     return arena;
 }
 
@@ -265,7 +267,7 @@ bool assembly_gone(struct assembly *a, uint64_t *ret_arena)
     if (arena == NULL)
         return false;
     *ret_arena = arena->id;
-    arena_free(arena);
+    arena_free(a, arena);
     return true;
 }
 

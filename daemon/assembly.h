@@ -38,6 +38,7 @@ struct result {
 
 struct assembly {
     uint64_t result_bytes;
+    uint64_t bytes;    /* of all arenas there are */
     uint64_t sent;     /* chunks below it were handed to the consumer */
     uint64_t absorbed; /* chunks below it were taken by it */
     LIST_HEAD(, result) results;
@@ -52,7 +53,7 @@ struct arena *arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes)
 /* The stage no longer writes there: freed now or with its last result. */
 void arena_release(struct assembly *a, struct arena *arena);
 /* Nothing lies in it any more: it goes, and its descriptor is the caller's. */
-int arena_take_fd(struct arena *arena);
+int arena_take_fd(struct assembly *a, struct arena *arena);
 
 /* Is there a place for a chunk `first`? The last one is kept for the lowest chunk not yet absorbed. */
 bool arena_has_room(const struct assembly *a, const struct arena *arena, uint64_t first);

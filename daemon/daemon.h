@@ -89,9 +89,10 @@ struct daemon {
     struct op_pace op_pace[OP_PACES];
     struct event *ahead_ev; /* small.c: armed while leases wait in stages, or words in `later` */
 
-    bool short_of_memory; /* the tick's last look: no more than one lease at a time */
-    uint64_t oom_kills;   /* processes the kernel has killed for want of memory, and when that last grew; not
-                             before the first look */
+    bool short_of_memory;  /* the tick's last look: no more than one lease at a time */
+    uint64_t windows_most; /* bytes of arenas that one user's jobs may have; 0: any number */
+    uint64_t oom_kills;    /* processes the kernel has killed for want of memory, and when that last grew; not
+                              before the first look */
     bool oom_looked;
     struct mono oom_at;
     uint64_t turned_away; /* clients beyond the limits */

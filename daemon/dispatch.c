@@ -150,6 +150,7 @@ static bool take_kept_arena(struct job *j, struct stage *s, uint64_t wanted)
     }
     s->arena = arena_new(&j->assembly, s->kept.id, fd, bytes);
     s->arena_job = j;
+    j->user->windows += bytes;
     return true;
 }
 
@@ -164,6 +165,7 @@ static bool new_arena(struct job *j, struct stage *s, uint64_t bytes)
     }
     s->arena = arena_new(&j->assembly, ++j->d->next_arena, fd, bytes);
     s->arena_job = j;
+    j->user->windows += bytes;
     Stage__Arena m = STAGE__ARENA__INIT;
     m.arena = s->arena->id;
     m.bytes = s->arena->bytes;
@@ -183,15 +185,25 @@ static bool need_arena(struct job *j, struct stage *s)
 
 /* ---- leases of chunks ---- */
 
+/* It needs none, has one, or may get one: what a user's jobs hold that nobody takes is not to be all memory
+ * there is. */
+static bool may_have_arena(const struct job *j, const struct stage *s)
+{
+    return j->assembly.result_bytes == 0 || (s->arena != NULL && s->arena_job == j) ||
+           j->d->windows_most == 0 || j->user->windows < j->d->windows_most;
+}
+
 static bool has_room(const struct job *j, const struct stage *s)
 {
-    return j->assembly.result_bytes == 0 || s->arena == NULL || s->arena_job != j ||
-           arena_has_room(&j->assembly, s->arena, ledger_lowest(&j->ledger));
+    if (j->assembly.result_bytes == 0 || s->arena == NULL || s->arena_job != j)
+        return may_have_arena(j, s);
+    return arena_has_room(&j->assembly, s->arena, ledger_lowest(&j->ledger));
 }
 
 /* An idle stage that has room for the next chunk. When later results fill them all (the consumer died, and
- * what it had absorbed is to be computed again), that chunk gets a new arena: the old one lives until its
- * last result is taken. */
+ * what it had absorbed is to be computed again; or nobody takes what the user's other jobs have computed),
+ * the chunk that the consumer needs next gets a new arena: the old one lives until its last result is taken.
+ */
 static struct stage *find_worker(struct job *j, uint32_t wanted)
 {
     bool fresh = j->isolation == PWC__ISOLATION__ISOLATION_CHUNK;
@@ -551,7 +563,7 @@ static void keep_reserve(struct daemon *d)
             pool_enter_spare(d->pool, heaviest->domain, (uint32_t)heaviest->user->uid);
         return;
     }
-    if (need_arena(heaviest, s))
+    if (may_have_arena(heaviest, s) && need_arena(heaviest, s))
         (void)roles_open(heaviest, s, STAGE__ROLE__ROLE_WORKER);
 }
 
@@ -562,8 +574,11 @@ void dispatch_run(struct daemon *d)
     struct job *j;
     TAILQ_FOREACH(u, &d->busy, busy_link)
     {
+        u->windows = 0;
         TAILQ_FOREACH(j, &u->active, link)
         {
+            if (j->state == PWC__JOB_STATE__JOB_RUNNING)
+                u->windows += j->assembly.bytes;
             roles_fill(j);
         }
     }

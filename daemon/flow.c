@@ -45,7 +45,7 @@ static void keep_arena(struct stage *s)
     }
     s->kept.id = s->arena->id;
     s->kept.bytes = s->arena->bytes;
-    s->kept.fd = arena_take_fd(s->arena);
+    s->kept.fd = arena_take_fd(&s->arena_job->assembly, s->arena);
     s->arena = NULL;
     s->arena_job = NULL;
 }

@@ -55,6 +55,7 @@ struct user {
     struct job_list flying; /* small ones that are leased: active, but there is nothing to give out */
     struct places by_id;    /* jobs, all that are known */
     uint32_t nflying, nparked;
+    uint64_t windows; /* bytes of his jobs' arenas, as of the last turn, and of those made since */
     struct places kept[KEPTS];
     uint32_t nkept[KEPTS];
     LIST_HEAD(, domain) domains;

@@ -23,6 +23,7 @@
 #include "daemon/listener.h"
 #include "daemon/pool.h"
 #include "daemon/posture.h"
+#include "daemon/pressure.h"
 #include "daemon/service.h"
 #include "daemon/session.h"
 #include "daemon/tables.h"
@@ -295,6 +296,7 @@ static void begin(struct daemon *d)
         accept_evs[i] = event_new(d->base, listener.fds[i], EV_READ | EV_PERSIST, on_accept, d);
     resume_ev = evtimer_new(d->base, on_resume, d);
     d->stop_ev = evtimer_new(d->base, on_stop_time, d);
+    d->windows_most = pressure_memory() / 4;
     tables_init(d);
     d->pool = pool_new(d);
     nursery_start(d->pool);

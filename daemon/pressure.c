@@ -129,6 +129,11 @@ uint64_t pressure_worth_now(void)
     return least;
 }
 
+uint64_t pressure_memory(void)
+{
+    return (uint64_t)((double)pressure_worth_now() * 100 / PRESSURE_WORTH_PERCENT);
+}
+
 uint64_t pressure_resident(const char *status, bool shared)
 {
     double anon = field(status, "RssAnon:"), files = shared ? field(status, "RssShmem:") : 0;

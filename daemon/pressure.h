@@ -33,6 +33,8 @@ enum pressure pressure_now(void);
 /* Bytes that are worth ending a process for; 0: the text does not say. */
 uint64_t pressure_worth(const char *meminfo);
 uint64_t pressure_worth_now(void);
+/* Bytes there are, of the machine or of the tightest group around this process; 0: not known. */
+uint64_t pressure_memory(void);
 
 /* Bytes by the text of /proc/PID/status, of anonymous memory and, if wanted, of the memory files that it
  * maps; 0 when it does not say. */

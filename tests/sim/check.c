@@ -7,6 +7,7 @@
  *   - every open descriptor has an owner in the tables;
  *   - only chunks that somebody was at when it ended badly are held responsible, and no more often than that;
  *   - nothing waits for a seat that is free, or for room that later results hold;
+ *   - what one user's jobs hold of memory is bounded;
  *   - small jobs go ahead to stages when their user can have no further seat.
  */
 #include <string.h>
@@ -50,6 +51,8 @@ void __real_ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts);
 void __wrap_ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts);
 struct death *__real_deaths_record(struct stage *s, const siginfo_t *info);
 struct death *__wrap_deaths_record(struct stage *s, const siginfo_t *info);
+struct arena *__real_arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes);
+struct arena *__wrap_arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes);
 void __real_ledger_reject_next(struct ledger *l);
 void __wrap_ledger_reject_next(struct ledger *l);
 struct job *__real_job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m);
@@ -144,6 +147,26 @@ struct death *__wrap_deaths_record(struct stage *s, const siginfo_t *info)
 {
     SIM_CHECK(!stage_retired(s), "stage %lu was retired, and its death is recorded", (ul)s->id);
     return __real_deaths_record(s, info);
+}
+
+/* ---- memory ---- */
+
+/* When a user's jobs hold much, only what a consumer needs next finds room. */
+struct arena *__wrap_arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes)
+{
+    const struct job *j =
+                         (const struct job *)(const void *)((const char *)a - offsetof(struct job, assembly)),
+                     *x;
+    uint64_t held = 0;
+    TAILQ_FOREACH(x, &j->user->active, link)
+    {
+        held += x->state == PWC__JOB_STATE__JOB_RUNNING ? x->assembly.bytes : 0;
+    }
+    SIM_CHECK(W.d.windows_most == 0 || held < W.d.windows_most ||
+                  ledger_lowest(&j->ledger) == j->assembly.absorbed,
+              "job %lu gets an arena, and its user's jobs have %lu bytes of %lu", (ul)j->id, (ul)held,
+              (ul)W.d.windows_most);
+    return __real_arena_new(a, id, fd, bytes);
 }
 
 /* ---- is anything left undone? ---- */

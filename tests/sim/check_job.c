@@ -137,11 +137,18 @@ static void check_assembly(const struct job *j)
     const struct assembly *a = &j->assembly;
     const struct arena *arena;
     const struct result *r;
-    uint64_t there = 0, done = mask_of(&j->ledger.done), last = 0;
+    uint64_t there = 0, done = mask_of(&j->ledger.done), last = 0, bytes = 0;
     LIST_FOREACH(arena, &a->arenas, link)
     {
         check_arena(j, arena);
+        bytes += arena->bytes;
     }
+    LIST_FOREACH(arena, &a->gone, link)
+    {
+        bytes += arena->bytes;
+    }
+    SIM_CHECK(a->bytes == bytes, "job %lu: counts %lu bytes of arenas, has %lu", (ul)j->id, (ul)a->bytes,
+              (ul)bytes);
     LIST_FOREACH(r, &a->results, link)
     {
         SIM_CHECK(r->first >= last && r->n > 0, "job %lu: results overlap at chunk %lu", (ul)j->id,

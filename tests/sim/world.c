@@ -242,6 +242,7 @@ static void daemon_start(struct daemon *d)
     d->cfg.quarantine_kept = sim_chance(100) ? (uint32_t)sim_rnd(3) : 100;
     d->cfg.deaths_kept = sim_chance(100) ? 1 + (uint32_t)sim_rnd(3) : 100;
     d->seats_from = "simulation";
+    d->windows_most = sim_chance(200) ? 1 + sim_rnd(200 << 20) : 0;
     d->started = clock_now();
     tables_init(d);
     d->pool = pool_new(d);
