@@ -12,7 +12,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include "client/pwc.h"
 
@@ -312,5 +314,10 @@ enum published { PUBLISHED, NOT_PUBLISHED, NOT_IN_TIME };
 /* PUBLISHED also when nobody does it (any more): then there is nobody to say otherwise. */
 enum published detach_wait_published(struct pwc *c, uint64_t job, int64_t end);
 int complain_unpublished(uint64_t job);
+
+/* ---- holder.c ---- */
+
+/* Whose socket listens under this name. False: nobody's, or the kernel does not tell. */
+bool holder_of(const struct sockaddr_un *sa, socklen_t len, uid_t *ret_uid);
 
 #endif

@@ -20,6 +20,7 @@
 #include "client/ctl/ctl.h"
 
 #define WAITERS_MAX 256 /* a batch's files need descriptors, too */
+#define MEET_MS     200 /* in a full backlog: then whose it is is looked up again */
 
 static int tell_fd = -1;
 
@@ -183,14 +184,48 @@ void detach_conclude(bool published)
     announced.fd = -1;
 }
 
-/* Who finds the listener's backlog full waits in connect. */
-static int connect_until(int fd, const struct sockaddr_un *sa, socklen_t len, int64_t end)
+static void see_owner(const struct pwc_job_info *info, void *user)
 {
-    int ms = left_ms(end);
+    *(uid_t *)user = info->uid;
+}
+
+/* Anybody may take a name: only whose the job is publishes it. Root waits for others' jobs, too. */
+static uid_t owner_of(struct pwc *c, uint64_t job)
+{
+    uid_t owner = geteuid();
+    if (owner == 0)
+        (void)pwc_list_jobs(c, job, ANSWER_MS, see_owner, &owner);
+    return owner;
+}
+
+static bool is_ours(uid_t holder, uid_t owner)
+{
+    return holder == owner || holder == geteuid();
+}
+
+/* Who finds the listener's backlog full waits in connect: a while, because nobody knows then whose it is. */
+static int connect_for(int fd, const struct sockaddr_un *sa, socklen_t len, int ms)
+{
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms > 0 ? ms % 1000 * 1000 : 1}; /* 0 is for ever */
-    if (ms != PWC_FOREVER)
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
     return connect(fd, (const struct sockaddr *)sa, len);
+}
+
+/* 0: somebody has taken us, or will; -EAGAIN: not in time; else there is no publisher. Where the kernel does
+ * not tell whose a full backlog is, one that stays so is not a publisher's: they empty theirs at once. */
+static int meet(int fd, const struct sockaddr_un *sa, socklen_t len, uid_t owner, int64_t end)
+{
+    const int64_t patience = end_ms(ANSWER_MS);
+    for (;;) {
+        int left = left_ms(end), r = connect_for(fd, sa, len, left >= 0 && left < MEET_MS ? left : MEET_MS);
+        uid_t holder = owner;
+        if (r == 0 || (errno != EAGAIN && errno != EINTR))
+            return r == 0 ? 0 : -errno;
+        if (holder_of(sa, len, &holder) ? !is_ours(holder, owner) : left_ms(patience) == 0)
+            return -ECONNREFUSED;
+        if (left_ms(end) == 0)
+            return -EAGAIN;
+    }
 }
 
 /* What the publisher has to say, or its end. */
@@ -210,12 +245,11 @@ enum published detach_wait_published(struct pwc *c, uint64_t job, int64_t end)
     struct sockaddr_un sa;
     struct ucred who = {0};
     socklen_t len = publisher_name(c, job, &sa), size = sizeof who;
+    uid_t owner = owner_of(c, job);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    enum published r = PUBLISHED;
-    if (fd >= 0 && connect_until(fd, &sa, len, end) < 0)
-        r = errno == EAGAIN ? NOT_IN_TIME : PUBLISHED;
-    else if (fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 &&
-             (who.uid == geteuid() || geteuid() == 0)) /* anybody may take a name; only our own count */
+    int met = fd >= 0 ? meet(fd, &sa, len, owner, end) : -errno;
+    enum published r = met == -EAGAIN ? NOT_IN_TIME : PUBLISHED;
+    if (met == 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && is_ours(who.uid, owner))
         r = hear(fd, end);
     if (fd >= 0)
         close(fd);

@@ -566,19 +566,47 @@ static int stream_socket(void)
     return fd;
 }
 
-/* A listener whose backlog is full, and who takes nobody: waiting for it has an end too. */
-START_TEST(crowd_waits)
+/* A listener under the publisher's name whose backlog is full, and who takes nobody. */
+static void take_name(const char *job, int fds[2])
 {
     struct sockaddr_un sa;
-    socklen_t len = publisher("901", &sa);
-    int listener = stream_socket(), first = stream_socket();
-    ck_assert_int_eq(bind(listener, (struct sockaddr *)&sa, len), 0);
-    ck_assert_int_eq(listen(listener, 0), 0);
-    ck_assert_int_eq(connect(first, (struct sockaddr *)&sa, len), 0);
+    socklen_t len = publisher(job, &sa);
+    fds[0] = stream_socket();
+    fds[1] = stream_socket();
+    ck_assert_int_eq(bind(fds[0], (struct sockaddr *)&sa, len), 0);
+    ck_assert_int_eq(listen(fds[0], 0), 0);
+    ck_assert_int_eq(connect(fds[1], (struct sockaddr *)&sa, len), 0);
+}
+
+/* Waiting for it has an end too. */
+START_TEST(crowd_waits)
+{
+    int fds[2];
+    take_name("901", fds);
     ck_assert_int_eq(RUN(W("wait"), W("901"), W("--timeout"), W("50ms")), 124);
     check_stream(ran.err, "is not done yet", "wait", "stderr");
-    close(first);
-    close(listener);
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
+/* Another user's, who is no publisher of ours: there is nothing to wait for, whoever takes whose name. */
+START_TEST(a_stranger_has_the_name)
+{
+    int fds[2];
+    if (geteuid() != 0)
+        return;
+    ck_assert_int_eq(chmod(dir, 0711), 0);
+    ck_assert_int_eq(chmod(sock, 0666), 0);
+    ck_assert_int_eq(seteuid(_i == 0 ? 65534 : 0), 0);
+    take_name("901", fds);
+    ck_assert_int_eq(seteuid(0), 0);
+    as_nobody = _i != 0;
+    int status = RUN(W("wait"), W("901"));
+    if (status != CANNOT_EXEC)
+        ck_assert_msg(status == 0, "%d: %s", status, ran.err);
+    close(fds[0]);
+    close(fds[1]);
 }
 END_TEST
 
@@ -662,6 +690,7 @@ int main(void)
     tcase_add_test(tc, not_published);
     tcase_add_test(tc, submitted);
     tcase_add_test(tc, crowd_waits);
+    tcase_add_loop_test(tc, a_stranger_has_the_name, 0, 2);
     tcase_add_test(tc, many_give_up_waiting);
     tcase_add_test(tc, private_daemon_fails);
     suite_add_tcase(s, tc);
