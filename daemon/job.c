@@ -448,14 +448,36 @@ void job_forget(struct job *j)
     job_dealloc(j);
 }
 
+/* What it was at in the kernel when it was killed may go through yet: over what was filled in its place. */
+static const struct stage *may_still_write(const struct job *j)
+{
+    const struct stage *s;
+    TAILQ_FOREACH(s, &j->d->pool->stages, link)
+    {
+        if (s->may_write == j->id && iset_has(&j->ledger.bad, stage_slot_chunk(s)))
+            return s;
+    }
+    return NULL;
+}
+
+static void partial(struct job *j)
+{
+    char late[96] = "";
+    const struct stage *s = may_still_write(j);
+    if (s != NULL)
+        snprintf(late, sizeof late, "; process %d, which does not end, may still write over what was filled",
+                 s->pid);
+    job_end(j, PWC__JOB_STATE__JOB_PARTIAL, PWC__CODE__CODE_OP, "%lu of %lu %s failed%s",
+            (unsigned long)j->ledger.bad.count, (unsigned long)j->ledger.total, j->batch ? "items" : "chunks",
+            late);
+}
+
 static void partial_or_done(struct job *j)
 {
-    uint64_t bad = j->ledger.bad.count;
-    if (bad == 0)
+    if (j->ledger.bad.count == 0)
         end_as(j, PWC__JOB_STATE__JOB_DONE, PWC__CODE__CODE_OK);
     else
-        job_end(j, PWC__JOB_STATE__JOB_PARTIAL, PWC__CODE__CODE_OP, "%lu of %lu %s failed",
-                (unsigned long)bad, (unsigned long)j->ledger.total, j->batch ? "items" : "chunks");
+        partial(j);
 }
 
 static const char *const halt_words[] = {

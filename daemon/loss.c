@@ -238,6 +238,8 @@ void flow_write_off(struct stage *s)
 {
     s->written_off = true;
     small_take_back(s);
+    if (s->lease.kind == LEASE_CHUNKS && s->job->absorb == PWC__ABSORB__ABSORB_PLACED && !s->ends)
+        s->may_write = s->job->id;
     if (!stage_retired(s)) { /* else it dies of nothing */
         flow_stage_dies(s);
         deaths_record(s, NULL);

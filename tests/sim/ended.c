@@ -59,6 +59,8 @@ static void check_results(const struct spec *s, const struct job *j)
     }
     SIM_CHECK(s->op != OP_PLACED || s->blanked == s->bad, "job %lu: given up %lx, filled %lx", (ul)j->id,
               (ul)s->bad, (ul)s->blanked);
+    SIM_CHECK(!proc_may_write(s) || strstr(job_reason(j), "may still write") != NULL,
+              "job %lu: somebody may still write over what was filled: %s", (ul)j->id, job_reason(j));
     if (s->op == OP_SERIAL && !s->whole)
         SIM_CHECK(result_of(j, "hash") == expected_hash(s), "job %lu: its stream is wrong", (ul)j->id);
     if (s->whole)

@@ -127,7 +127,19 @@ void proc_signal(struct proc *p, int sig)
     p->struck = true;
     due_drop(&p->resume); /* who is killed while stopped never goes on */
     blame(p);             /* it may be written off before it is dead */
-    due_in(&p->die, sim_fault(30) ? (int64_t)sim_rnd(10 * NS_PER_S) : sim_delay());
+    due_in(&p->die, sim_fault(p->hung ? 200 : 30) ? (int64_t)sim_rnd(10 * NS_PER_S) : sim_delay());
+}
+
+bool proc_may_write(const struct spec *s)
+{
+    for (struct proc *p = procs; p != NULL; p = p->next) {
+        if (p->state != PROC_RUNS || !p->struck || p->liar || p->phase != PHASE_LEASE || p->blank)
+            continue;
+        uint64_t chunk = atomic_load(&proc_slot(p)->chunk);
+        if (p->job->spec == s && (s->blanked & chunk_bits(chunk, chunk + 1)) != 0)
+            return true;
+    }
+    return false;
 }
 
 void proc_reaped(struct proc *p)

@@ -304,6 +304,8 @@ void proc_spawn(bool nursery, struct file *sock, pid_t *ret_pid);
 struct proc *proc_of_pid(pid_t pid);
 /* Ends by itself, now. */
 void proc_die(struct proc *p, bool exited, int status);
+/* A process that SIGKILL has not ended is at a chunk that was filled. */
+bool proc_may_write(const struct spec *s);
 /* The kernel kills it for want of memory, which it counts at once. */
 void proc_starve(struct proc *p);
 void proc_signal(struct proc *p, int sig);
