@@ -108,6 +108,7 @@ struct pwc_job {
     struct job_trace trace;
     int *fds; /* one item's, owned; NULL when sent */
     unsigned nfds;
+    char *name;             /* of that item, owned; NULL: none */
     struct job_items batch; /* items 0: none */
 };
 
@@ -205,6 +206,7 @@ struct pwc_spec {
     } params[3]; /* by enum pwc_table */
     int *fds;
     uint32_t nfds;
+    char *name; /* of the item they are; NULL: none */
     struct pwc_callbacks cb;
     void *user;
     uint32_t window;

@@ -35,17 +35,19 @@ void items_close(struct pwc_job *job)
     for (unsigned i = 0; i < job->nfds; i++)
         close(job->fds[i]);
     free(TAKE_PTR(job->fds));
+    free(TAKE_PTR(job->name));
     job->nfds = 0;
 }
 
 static void send_single(struct pwc_job *job)
 {
+    const char *name = text_of(job->name);
     if (job->fds == NULL) {
-        send_failed(job, 0, "", PWC_BAD_DESCRIPTOR, "its descriptors were sent before");
+        send_failed(job, 0, name, PWC_BAD_DESCRIPTOR, "its descriptors were sent before");
         return;
     }
-    if (send_item(job, 0, "", job->fds, job->nfds) != PWC_OK)
-        send_failed(job, 0, "", PWC_BAD_DESCRIPTOR, pwc_error());
+    if (send_item(job, 0, name, job->fds, job->nfds) != PWC_OK)
+        send_failed(job, 0, name, PWC_BAD_DESCRIPTOR, pwc_error());
     items_close(job);
 }
 
@@ -77,7 +79,7 @@ void items_open_next(struct call *call)
 {
     struct pwc_job *job = call->job;
     struct pwc_item item = {.fds = {-1, -1, -1, -1, -1, -1, -1, -1}};
-    char name[PWC_TEXT_MAX / 2], why[PWC_TEXT_MAX];
+    char name[PWC_ITEM_NAME_MAX + 1], why[PWC_TEXT_MAX];
     uint64_t index = call->first++;
     call->n--;
 

@@ -117,10 +117,12 @@ void job_forget(struct pwc_job *job)
 
 /* ---- submit ---- */
 
-static int copy_fds(struct pwc_job *job, const struct pwc_spec *spec)
+static int copy_item(struct pwc_job *job, const struct pwc_spec *spec)
 {
     if (spec->nfds == 0)
         return PWC_OK;
+    if (spec->name != NULL)
+        job->name = xstrdup(spec->name);
     job->fds = xcalloc(spec->nfds, sizeof(int));
     for (; job->nfds < spec->nfds; job->nfds++) {
         int fd = fd_dup(spec->fds[job->nfds]);
@@ -134,7 +136,7 @@ static int copy_fds(struct pwc_job *job, const struct pwc_spec *spec)
 
 static int submit_locked(struct pwc *c, const struct pwc_spec *spec, struct pwc_job *job)
 {
-    int r = copy_fds(job, spec);
+    int r = copy_item(job, spec);
     if (r != PWC_OK)
         return r;
     job->batch = spec->batch;

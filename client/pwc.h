@@ -294,6 +294,7 @@ struct pwc_death {
     const char *stderr_tail; /* what the process wrote last, or ""; like the stack it comes with
                                 pwc_list_deaths only */
     const char *oom_by;      /* PWC_OOM: "cgroup", "kernel", "supervisor", "machine" or "stage"; else "" */
+    const char *input;       /* the name of the item, or "": pwc_spec_name, pwc_item */
 };
 
 /* What became of a range of chunks: see pwc_spec_records. */
@@ -433,6 +434,10 @@ PWC_API void pwc_spec_trace(struct pwc_spec *spec, uint64_t most,
  */
 PWC_API void pwc_spec_fd(struct pwc_spec *spec, const char *role, int fd);
 
+/* What the input of a job with one item is called, for messages only: a file name. Copied; at most 512 bytes
+ * of it. A batch's items have theirs from open_item. */
+PWC_API void pwc_spec_name(struct pwc_spec *spec, const char *name);
+
 /*
  * A batch: `items` times the same op, each item with its own descriptors, each a chunk that fails alone. The
  * library asks for an item's descriptors when the daemon wants them, so that at most some 32 items are open
@@ -549,6 +554,7 @@ struct pwc_job_info {
     int code;
     const char *reason, *domain;
     uint64_t items;
+    const char *input; /* its name, or "": pwc_spec_name */
 };
 /* job 0: all of yours (root: everybody's). PWC_NO_SUCH_JOB. */
 PWC_API int pwc_list_jobs(struct pwc *c, uint64_t job, int timeout_ms,
@@ -588,6 +594,7 @@ struct pwc_quarantined {
     enum pwc_on_failure on_failure;
     uint8_t fill;
     const char *why_not; /* "": it can be tried again; else why not, and what to do instead */
+    const char *input;   /* as in struct pwc_death */
 };
 /* job 0: of all jobs of yours. chunk: one of that job, or PWC_ALL_CHUNKS. */
 PWC_API int pwc_list_quarantine(struct pwc *c, uint64_t job, uint64_t chunk, int timeout_ms,

@@ -371,6 +371,12 @@ void pwc_spec_fd(struct pwc_spec *spec, const char *role, int fd)
     spec->pb.items = 1;
 }
 
+void pwc_spec_name(struct pwc_spec *spec, const char *name)
+{
+    free(spec->name);
+    spec->name = xasprintf("%.*s", (int)PWC_ITEM_NAME_MAX, text_of(name));
+}
+
 static void free_roles(struct pwc_spec *spec)
 {
     for (size_t i = 0; i < spec->pb.n_roles; i++) {
@@ -431,6 +437,7 @@ void pwc_spec_free(struct pwc_spec *spec)
     free_text(spec->pb.op_version);
     free(spec->pb.request_key.data);
     free(spec->fds);
+    free(spec->name);
     free(spec->mistake);
     free(spec);
 }

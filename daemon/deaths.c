@@ -269,6 +269,7 @@ static void death_free(struct daemon *d, struct death *x)
     free(x->reason);
     free(x->stack);
     free(x->stderr_tail);
+    free(x->input);
     free(x);
 }
 
@@ -289,6 +290,7 @@ static struct death *death_new(struct stage *s)
     tail_text(s->tail, last, sizeof last);
     x->stderr_tail = xstrdup(last);
     x->stack = xstrdup("");
+    x->input = xstrdup(s->job != NULL && s->job->input != NULL ? s->job->input : "");
     places_add(&d->deaths, &x->place, x);
     user_keeps(user_get(d, s->uid), KEPT_DEATHS, &x->kept, x);
     if (++d->ndeaths > MAX(d->cfg.deaths_kept, 1u)) {
@@ -299,11 +301,18 @@ static struct death *death_new(struct stage *s)
     return x;
 }
 
+static void take_input(struct death *x, const char *input)
+{
+    free(x->input);
+    x->input = xstrdup(input);
+}
+
 static void fill_chunk(struct death *x, struct stage *s, uint64_t chunk)
 {
     struct job *j = s->job;
     x->chunk = chunk;
     x->in_chunk = true;
+    take_input(x, job_input(j, chunk));
     job_covers(j, chunk, x->covers, sizeof x->covers);
     x->attempt = ledger_attempt(&j->ledger, chunk);
 }
@@ -320,6 +329,7 @@ static void fill_handed(struct death *x, const struct handed *h)
     x->in_chunk = true;
     x->attempt = h->attempt;
     snprintf(x->covers, sizeof x->covers, "%s", h->covers);
+    take_input(x, h->input);
 }
 
 /* Which attempt of the job's at this role it was, and what it was at. A planner that does all of the job is
@@ -450,6 +460,7 @@ void deaths_pack(const struct death *x, Pwc__Death *ret)
     ret->chunk = x->chunk;
     ret->in_chunk = x->in_chunk;
     ret->covers = (char *)(uintptr_t)x->covers;
+    ret->input = (char *)(uintptr_t)x->input;
     ret->attempt = x->attempt;
     ret->attempts_max = x->attempts_max;
     ret->code = x->code;

@@ -3,8 +3,8 @@
  * last.
  *
  * Bounded: deaths_kept of them (pwcd.conf; the oldest of who has most go first), a stack of OBITUARY_TEXT, a
- * tail of stderr of TAIL_BYTES and a reason of PWC_TEXT_MAX bytes each at most; a record takes only what its
- * texts need.
+ * tail of stderr of TAIL_BYTES, a reason of PWC_TEXT_MAX and a name of PWC_ITEM_NAME_MAX bytes each at most;
+ * a record takes only what its texts need.
  */
 #ifndef PWC_DEATHS_H
 #define PWC_DEATHS_H
@@ -28,6 +28,7 @@ struct death {
     uint64_t memory; /* the limit that was in force; 0: none */
     int signal, exit_status;
     char *reason, *stack, *stderr_tail; /* owned, never NULL once recorded */
+    char *input; /* owned: the name of the item it was at, "": it has none, or it was at no item of a batch */
     char syscall[32];
     const char *oom_by; /* CODE_OOM: who saw it; else "" */
     char layers[128];

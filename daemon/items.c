@@ -5,7 +5,6 @@
  * PWC_WANT_WINDOW items at a time, so tens of thousands of files need a few dozen descriptors. Descriptors
  * that came from a client are closed by the closer only: close(2) of a FUSE file can hang.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "daemon/closer.h"
@@ -95,6 +94,23 @@ struct item *job_find_item(const struct job *j, uint64_t index)
     return NULL;
 }
 
+static void take_name(struct job *j, const char *name)
+{
+    if (j->input == NULL && name[0] != '\0')
+        j->input = xasprintf("%.*s", (int)PWC_ITEM_NAME_MAX, name);
+}
+
+static struct item *item_new(uint64_t index, const char *name, const int *fds, unsigned nfds)
+{
+    size_t len = strnlen(name, PWC_ITEM_NAME_MAX);
+    struct item *it = xcalloc(1, sizeof *it + len + 1);
+    it->index = index;
+    it->nfds = nfds;
+    memcpy(it->fds, fds, nfds * sizeof *fds);
+    memcpy(it->name, name, len);
+    return it;
+}
+
 Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, unsigned nfds)
 {
     bool again = iset_has(&j->asked_again, index);
@@ -105,15 +121,12 @@ Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, un
     j->items_in += again ? 0 : 1;
     daemon_touch(j->d);
     if (!j->batch) {
+        take_name(j, name);
         memcpy(j->fds, fds, nfds * sizeof *fds);
         j->have_fds = true;
         return PWC__CODE__CODE_OK;
     }
-    struct item *it = xcalloc(1, sizeof *it);
-    it->index = index;
-    it->nfds = nfds;
-    memcpy(it->fds, fds, nfds * sizeof *fds);
-    snprintf(it->name, sizeof it->name, "%s", name);
+    struct item *it = item_new(index, name, fds, nfds);
     TAILQ_INSERT_TAIL(&j->item_list, it, link);
     if (iset_remove(&j->asked_again, index, index + 1) > 0)
         ledger_give_alone(&j->ledger, index);
@@ -130,6 +143,7 @@ void job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *
         return;
     j->items_in += again ? 0 : 1;
     if (!j->batch) {
+        take_name(j, name);
         job_end(j, PWC__JOB_STATE__JOB_FAILED, code, "%s", reason);
         return;
     }

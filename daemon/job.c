@@ -442,6 +442,7 @@ void job_forget(struct job *j)
     jobs_remove(j->d, j);
     quarantine_drop(j, ALL_CHUNKS);
     free(j->recipe);
+    free(j->input);
     free(j->results);
     free(j->reason);
     free(j->roles);
@@ -582,14 +583,18 @@ void job_covers(const struct job *j, uint64_t chunk, char *text, size_t size)
 {
     text[0] = '\0';
     if (j->batch) {
-        const struct item *it = job_find_item(j, chunk);
-        if (it != NULL)
-            snprintf(text, size, "%s", it->name);
+        snprintf(text, size, "%s", job_input(j, chunk));
     } else if (j->unit[0] != '\0' && j->unit_size > 0) {
         uint64_t from = chunk * j->unit_size, to = MIN(from + j->unit_size, MAX(j->units, from + 1));
         snprintf(text, size, "%s %lu to %lu", j->unit, (unsigned long)(j->unit_from + from),
                  (unsigned long)(j->unit_from + to - 1));
     }
+}
+
+const char *job_input(const struct job *j, uint64_t chunk)
+{
+    const struct item *it = j->batch ? job_find_item(j, chunk) : NULL;
+    return it != NULL ? it->name : j->input != NULL ? j->input : "";
 }
 
 void job_counts(const struct job *j, Pwc__Counts *ret)

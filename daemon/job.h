@@ -77,7 +77,7 @@ struct item {
     uint64_t index;
     unsigned nfds;
     int fds[PWC_ROLES_MAX];
-    char name[PWC_NAME_MAX * 2];
+    char name[]; /* at most PWC_ITEM_NAME_MAX bytes */
 };
 TAILQ_HEAD(item_list, item);
 
@@ -121,6 +121,7 @@ struct job {
     bool alone;             /* a stage that held it besides others died of one of them: it is leased alone */
     int fds[PWC_ROLES_MAX]; /* of a job that is no batch */
     bool have_fds;
+    char *input; /* what its client calls that item, owned; NULL: nothing, or it is not here yet */
     struct item_list item_list; /* batch: in hand, by index */
     uint64_t items_asked, items_in, items_out;
     struct iset asked_again;       /* given up, and wanted once more */
@@ -273,6 +274,9 @@ struct item *job_find_item(const struct job *j, uint64_t index);
 
 /* ---- what a chunk is, for people ---- */
 void job_covers(const struct job *j, uint64_t chunk, char *text, size_t size);
+/* What the client calls the item that the chunk is, or is part of; "": it has told no name. Borrowed: of a
+ * batch until the item is done. */
+const char *job_input(const struct job *j, uint64_t chunk);
 void job_counts(const struct job *j, Pwc__Counts *ret);
 const char *job_waiting_for(const struct job *j);
 

@@ -85,14 +85,14 @@ static bool tried_again_anyway(const struct job *j, const struct stage *s, uint6
 
 static struct handed *handed_new(const struct job *j, uint64_t chunk)
 {
-    char covers[PWC_NAME_MAX * 2];
-    job_covers(j, chunk, covers, sizeof covers);
-    struct handed *h = xcalloc(1, sizeof *h + strlen(covers) + 1);
+    const char *input = job_input(j, chunk);
+    struct handed *h = xcalloc(1, sizeof *h + strlen(input) + 1);
     h->chunk = chunk;
     h->attempt = ledger_attempt(&j->ledger, chunk);
     for (int i = 0; i < CAUSES; i++)
         h->left[i] = ledger_left(&j->ledger, chunk, (enum cause)i, &j->budget);
-    memcpy(h->covers, covers, strlen(covers) + 1);
+    job_covers(j, chunk, h->covers, sizeof h->covers);
+    memcpy(h->input, input, strlen(input) + 1);
     return h;
 }
 

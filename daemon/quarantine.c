@@ -101,21 +101,34 @@ static char *recipe_of(const struct job *j)
     return xstrdup(text);
 }
 
+/* A name as a word of a command that can be pasted. False: it cannot be told, for it may have been cut, or it
+ * takes too much room. */
+static bool name_word(const char *name, char *word, size_t size)
+{
+    /* An option or a parameter, if nothing is done about it. */
+    bool odd = name[0] == '-' || name[strcspn(name, "/=")] == '=';
+    word[0] = '\0';
+    put(word, size, "%s", odd ? "./" : "");
+    put_word(word, size, name);
+    return name[0] != '\0' && strlen(name) < PWC_ITEM_NAME_MAX && strlen(word) + 1 < size;
+}
+
 static void tell_recipe(const struct given_up *g, const char *because, char *why, size_t size)
 {
     const struct job *j = g->job;
+    char word[PWC_TEXT_MAX];
     snprintf(why, size, "job %lu %s; run it again: %s", (unsigned long)j->id, because, j->recipe);
-    if (j->batch && g->covers[0] != '\0') {
-        /* An option or a parameter, if nothing is done about it. */
-        bool odd = g->covers[0] == '-' || g->covers[strcspn(g->covers, "/=")] == '=';
-        put(why, size, odd ? " ./" : " ");
-        put_word(why, size, g->covers);
-    } else if (j->items > 0) {
-        put(why, size, " INPUT");
-    }
+    size_t room = MIN(sizeof word, size - strlen(why) - 1);
+    if (j->items > 0)
+        put(why, size, " %s", name_word(quarantine_input(g), word, room) ? word : "INPUT");
 }
 
 /* ---- records ---- */
+
+const char *quarantine_input(const struct given_up *g)
+{
+    return g->job->batch ? g->covers : g->job->input != NULL ? g->job->input : "";
+}
 
 const struct given_up *quarantine_last(const struct job *j)
 {
@@ -143,7 +156,7 @@ void quarantine_add(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t atte
     struct given_up *g = xcalloc(1, sizeof *g);
     *g = (struct given_up){
         .job = j, .chunk = chunk, .code = code, .attempts = attempts, .at_ns = clock_real_ns()};
-    g->covers = xstrdup(covers);
+    g->covers = xasprintf("%.*s", (int)PWC_ITEM_NAME_MAX, covers);
     g->reason = xasprintf("%.*s", (int)PWC_TEXT_MAX - 1, reason);
     places_add(&d->quarantine, &g->place, g);
     TAILQ_INSERT_TAIL(&j->given_up, g, of_job);

@@ -4,7 +4,7 @@
  * That a chunk is given up is its state in the job's ledger (`bad`). A record here says why, for people, and
  * outlives the ledger: it goes with the job's place in the history, when it is dropped, or when the chunk is
  * tried again. Bounded: quarantine_kept records (pwcd.conf), the oldest of who has most go first, each with a
- * reason of at most PWC_TEXT_MAX bytes.
+ * reason of at most PWC_TEXT_MAX bytes and a name of PWC_ITEM_NAME_MAX.
  *
  * A chunk can be tried again while its job runs: where nothing was written in its place yet and, in a batch,
  * the client that has the file is still there; it is asked for it once more.
@@ -25,11 +25,13 @@ struct given_up {
     Pwc__Code code;
     uint32_t attempts;
     int64_t at_ns;
-    char *covers, *reason;
+    char *covers, *reason; /* covers: of a batch's the item's name, which its descriptors took along */
 };
 
 void quarantine_add(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t attempts, const char *covers,
                     const char *reason);
+/* The name of the item that the chunk is, or is part of; "": none was told. */
+const char *quarantine_input(const struct given_up *g);
 /* The newest of this job; NULL: none is remembered. */
 const struct given_up *quarantine_last(const struct job *j);
 /* Forgets the records of a job, or of one of its chunks; how many there were. */

@@ -22,7 +22,7 @@ static void item_gave_up(struct job *j, uint64_t chunk, const struct death *x)
 
 static void gave_up(struct job *j, uint64_t chunk, const struct death *x)
 {
-    quarantine_add(j, chunk, x->code, x->attempt, x->covers, x->reason);
+    quarantine_add(j, chunk, x->code, x->attempt, j->batch ? x->input : x->covers, x->reason);
     trace_chunk(j, TRACE_GAVE_UP, chunk, x->code, x->attempt);
     events_death(j, PWC__EVENT_KIND__EVENT_QUARANTINE, x);
     events_chunks(j, chunk, 1, x->code, x->attempt, x->reason);

@@ -82,7 +82,8 @@ struct lease {
 struct handed {
     uint64_t chunk;
     uint32_t attempt, left[CAUSES]; /* which it was, and how many it would leave, by what turns out */
-    char covers[];
+    char covers[PWC_NAME_MAX * 2];
+    char input[];
 };
 
 struct ahead {

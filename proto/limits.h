@@ -41,6 +41,9 @@
 #define PWC_ITEMS_MAX  10000000u /* files in one batch: numbers only, nothing is held per item */
 #define PWC_CHUNKS_MAX (1ull << 62)
 
+/* Bytes of what an item is called, which is for messages only: longer names are cut. */
+#define PWC_ITEM_NAME_MAX 512u
+
 /* Chunks one job may give up: each is told, and remembered until the job ends. */
 #define PWC_FAILURES_MAX 100000u
 

@@ -282,6 +282,9 @@ void progress_json_finished(enum pwc_job_state state, const struct pwc_counts *c
 /* ---- report.c ---- */
 
 const char *death_text(const struct pwc_death *d, char *buf, size_t size);
+/* The input's name for a line for people; "" where what the chunk covers says it, as in a batch. To be freed.
+ */
+char *input_text(const char *input, const char *covers);
 void report_results(struct pwc_job *job, const char *prefix);
 /* Run is NULL for a job that somebody else submitted. */
 void report_json(struct pwc_job *job, const char *op, const struct run *run);

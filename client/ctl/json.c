@@ -173,6 +173,7 @@ void json_death(struct json *j, const char *key, const struct pwc_death *d)
     json_str(j, "role", d->role);
     if (d->in_chunk)
         json_u64(j, "chunk", d->chunk);
+    json_str(j, "input", d->input);
     json_str(j, "covers", d->covers);
     json_u64(j, "attempt", d->attempt);
     json_u64(j, "attempts_max", d->attempts_max);

@@ -30,6 +30,7 @@ static void as_json(struct json *j, const struct pwc_quarantined *q)
     json_str(j, "op", q->op);
     json_str(j, "state", pwc_job_state_name(q->state));
     json_u64(j, "uid", q->uid);
+    json_str(j, "input", q->input);
     json_str(j, "covers", q->covers);
     json_str(j, "cause", pwc_code_name(q->code));
     json_str(j, "reason", q->reason);
@@ -54,6 +55,10 @@ static void fully(const struct pwc_quarantined *q)
     printf("chunk    %" PRIu64 ".%" PRIu64 "%s%s, of %s, job %s\n", q->job, q->chunk,
            covers[0] != '\0' ? ", " : "", covers, q->op, pwc_job_state_name(q->state));
     free(covers);
+    char *input = input_text(q->input, q->covers);
+    if (input[0] != '\0')
+        printf("input    %s\n", input);
+    free(input);
     printf("given up %s after %u attempts: %s\n", when, q->attempts, pwc_code_name(q->code));
     printf("reason   %s\n", q->reason);
     printf("instead  %s\n", instead(q, buf, sizeof buf));
@@ -72,8 +77,10 @@ static void show(const struct pwc_quarantined *q, void *user)
         if (v->n == 0)
             printf("%-12s  %8s  %-12s  %-14s %s\n", "CHUNK", "ATTEMPTS", "CAUSE", "INSTEAD", "REASON");
         snprintf(chunk, sizeof chunk, "%" PRIu64 ".%" PRIu64, q->job, q->chunk);
-        printf("%-12s  %8u  %-12s  %-14s %s\n", chunk, q->attempts, pwc_code_name(q->code),
-               instead(q, buf, sizeof buf), q->reason);
+        char *input = input_text(q->input, q->covers);
+        printf("%-12s  %8u  %-12s  %-14s %s%s%s\n", chunk, q->attempts, pwc_code_name(q->code),
+               instead(q, buf, sizeof buf), input, input[0] != '\0' ? ": " : "", q->reason);
+        free(input);
     }
     v->n++;
 }

@@ -32,6 +32,11 @@ const char *death_text(const struct pwc_death *d, char *buf, size_t size)
     return buf;
 }
 
+char *input_text(const char *input, const char *covers)
+{
+    return one_line(text("%s", strcmp(input, covers) != 0 ? input : ""));
+}
+
 void report_results(struct pwc_job *job, const char *prefix)
 {
     size_t n = pwc_results(job);

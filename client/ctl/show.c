@@ -102,11 +102,15 @@ static void show_job(const struct pwc_job_info *i, void *user)
         if (v->n++ == 0)
             printf("%6s  %-10s %14s  %5s  %9s  %-24s %s\n", "JOB", "STATE", "CHUNKS", "FAIL", "AGE", "OP",
                    "NOTE");
+        char *input = input_text(i->input, "");
         progress_text(i, progress, sizeof progress);
         printf("%6" PRIu64 "  %-10s %14s  %5" PRIu64 "  %9s  %-24s %s%s\n", i->job,
                pwc_job_state_name(i->state), progress, i->counts.failed,
                duration_text(i->age_ns, age, sizeof age), i->op, i->waiting[0] != '\0' ? "waiting: " : "",
-               i->waiting[0] != '\0' ? i->waiting : i->reason);
+               i->waiting[0] != '\0'  ? i->waiting
+               : i->reason[0] != '\0' ? i->reason
+                                      : input);
+        free(input);
         return;
     }
     json_begin(v->j, NULL, '{');
@@ -119,6 +123,7 @@ static void show_job(const struct pwc_job_info *i, void *user)
     json_str(v->j, "reason", i->reason);
     json_str(v->j, "domain", i->domain);
     json_u64(v->j, "items", i->items);
+    json_str(v->j, "input", i->input);
     json_u64(v->j, "age_ns", i->age_ns);
     json_u64(v->j, "run_ns", i->run_ns);
     json_counts(v->j, "counts", &i->counts);
@@ -265,8 +270,10 @@ static void show_death(const struct pwc_death *d, void *user)
     struct tm tm;
     if (localtime_r(&t, &tm) != NULL)
         strftime(when, sizeof when, "%F %T", &tm);
+    char *input = input_text(d->input, d->covers);
     death_text(d, buf, sizeof buf);
-    printf("%s  job %" PRIu64 ": %s\n", when, d->job, one_line(buf));
+    printf("%s  job %" PRIu64 "%s%s: %s\n", when, d->job, input[0] != '\0' ? ", " : "", input, one_line(buf));
+    free(input);
 }
 
 static void indented(const char *before, const char *line)
@@ -341,6 +348,10 @@ static void show_fully(const struct pwc_job_info *i, void *user)
     progress_text(i, progress, sizeof progress);
     printf("job      %" PRIu64 ", %s, uid %u%s%s\n", i->job, i->op, i->uid,
            i->domain[0] != '\0' ? ", domain " : "", i->domain);
+    char *input = input_text(i->input, "");
+    if (input[0] != '\0')
+        printf("input    %s\n", input);
+    free(input);
     printf("state    %s%s%s\n", pwc_job_state_name(i->state), i->waiting[0] != '\0' ? ", waiting: " : "",
            i->waiting);
     if (i->code != PWC_OK || i->reason[0] != '\0')

@@ -121,6 +121,17 @@ static int check_extras(const struct run *run)
     return 0;
 }
 
+/* What messages call the job's input: the file as it was typed. Stdin has no name. */
+static void tell_name(const struct request *rq)
+{
+    const char *first = first_role(&rq->shape, false), *name = rq->nfiles > 0 ? rq->files[0] : "-";
+    for (size_t i = 0; first != NULL && i < rq->nextras; i++)
+        if (strcmp(rq->extras[i].role, first) == 0)
+            name = rq->extras[i].name;
+    if (strcmp(name, "-") != 0)
+        pwc_spec_name(rq->spec, name);
+}
+
 int single_prepare(struct run *run)
 {
     struct request *rq = &run->rq;
@@ -140,6 +151,7 @@ int single_prepare(struct run *run)
         r = check_extras(run);
     if (r == 0 && run->out.fd >= 0)
         pwc_spec_fd(rq->spec, first_role(&rq->shape, true), run->out.fd);
+    tell_name(rq);
     if (r == 0 && (r = pwc_submit(run->c, rq->spec, &run->job)) != PWC_OK)
         r = complain_code(r);
     for (size_t i = 0; i < COUNT(fds); i++)

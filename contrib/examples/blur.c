@@ -72,6 +72,7 @@ int main(int argc, char **argv)
     pwc_spec_format(spec, "png"); /* a bare descriptor names no format */
     pwc_spec_text(spec, PWC_SAVE, "compression", "1");
     pwc_spec_fd(spec, "in", in);
+    pwc_spec_name(spec, argv[1]); /* for messages */
     pwc_spec_fd(spec, "out", out);
     pwc_spec_callbacks(spec, &callbacks, NULL);
 

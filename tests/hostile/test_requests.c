@@ -4,6 +4,7 @@
  * ever, and memory stays within its bound.
  */
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -156,6 +157,54 @@ START_TEST(items_from_the_wrong_connection)
     close(fd);
     peer_free(&p);
     peer_free(&q);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+/* ---- names of items ---- */
+
+static uint64_t finished_item(struct peer *p, const struct job_spec *spec, char *name)
+{
+    int empty = memfd_of("", 0);
+    peer_submit(p, 1, spec);
+    Pwc__Item m = PWC__ITEM__INIT;
+    m.job = peer_accepted(p);
+    m.name = name;
+    msg_free(peer_await(p, PWC_MSG_WANT));
+    peer_say_with(p, PWC_MSG_ITEM, 0, &m, &empty, 1);
+    msg_free(peer_await(p, PWC_MSG_FINISHED));
+    close(empty);
+    return m.job;
+}
+
+/* They are kept no longer than is promised, and told in no command once they are cut. */
+START_TEST(names_that_are_too_long)
+{
+    static const struct job_spec batch = {.op = "fault.bus", .items = 1, .batch = true, .roles = {"in"}};
+    static const struct job_spec single = {
+        .op = "array.sum", .params = {"type", "uint8"}, .items = 1, .roles = {"in"}};
+    char name[1900];
+    memset(name, '\'', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    struct peer p = peer_open(&v);
+    peer_ask(&p, PWC_MSG_LIST_JOBS, finished_item(&p, &single, name));
+    Pwc__JobInfo *job = peer_await(&p, PWC_MSG_JOB_INFO);
+    ck_assert_uint_eq(strlen(job->input), PWC_ITEM_NAME_MAX);
+    msg_free(&job->base);
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t id = finished_item(&p, &batch, name + (i == 0 ? 0 : sizeof name - PWC_ITEM_NAME_MAX));
+        peer_ask(&p, PWC_MSG_LIST_DEATHS, id);
+        Pwc__Death *death = peer_await(&p, PWC_MSG_DEATH);
+        ck_assert_uint_eq(strlen(death->input), PWC_ITEM_NAME_MAX - i);
+        ck_assert_uint_lt(strlen(death->reason), PWC_TEXT_MAX);
+        msg_free(&death->base);
+        peer_ask(&p, PWC_MSG_LIST_QUARANTINE, id);
+        Pwc__Quarantined *q = peer_await(&p, PWC_MSG_QUARANTINED);
+        ck_assert_uint_eq(strlen(q->input), PWC_ITEM_NAME_MAX - i);
+        ck_assert_ptr_nonnull(strstr(q->why_not, " fault.bus INPUT")); /* nor if quoting makes it too long */
+        msg_free(&q->base);
+    }
+    peer_free(&p);
     victim_is_well(&v, 8192);
 }
 END_TEST
@@ -324,6 +373,7 @@ int main(void)
     tcase_add_test(t, others_jobs_are_not_theirs);
     tcase_add_test(t, guessed_jobs);
     tcase_add_test(t, items_from_the_wrong_connection);
+    tcase_add_test(t, names_that_are_too_long);
     tcase_add_test(t, detached_while_an_item_is_wanted_again);
     tcase_add_test(t, wanted_again_of_a_half_closed_client);
     tcase_add_test(t, watchers_of_a_job);

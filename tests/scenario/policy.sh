@@ -418,15 +418,16 @@ test_cpu_time_of_an_attempt() {
     rm sparse
 }
 
-# recorded ROLE CHUNK COVERS: the last job's records are three attempts in that role, at that chunk ("null": at none), and
-# are found by it.
+# recorded ROLE CHUNK COVERS INPUT: the last job's records are three attempts in that role, at that chunk ("null": at none),
+# and are found by it.
 recorded() {
     local job which
     job=$("$PWCCTL" jobs --json | jq '.jobs | last | .job')
     [[ $2 == null ]] && which=$job || which=$job.$2
     "$PWCCTL" show "$which" --json >shown
-    jq -e --arg role "$1" --argjson chunk "$2" --arg covers "$3" '[.deaths[].attempt] == [1, 2, 3] and
-        all(.deaths[]; .role == $role and .chunk == $chunk and .covers == $covers and .attempts_max == 3)' shown >/dev/null ||
+    jq -e --arg role "$1" --argjson chunk "$2" --arg covers "$3" --arg input "$4" '[.deaths[].attempt] == [1, 2, 3] and
+        all(.deaths[]; .role == $role and .chunk == $chunk and .covers == $covers and .input == $input and
+        .attempts_max == 3)' shown >/dev/null ||
         fail "not all there: $(<shown)"
 }
 
@@ -435,22 +436,22 @@ test_records_of_roles() {
     bytes 1000 >small
     run fault.copy small -o out die=whole attempts=99
     told 'pwcctl: chunk 0 killed by SIGKILL, attempt 3 of 3'
-    recorded whole 0 ''
+    recorded whole 0 '' small
     run fault.copy small -o out fail=whole attempts=99 --retries 2
     told 'pwcctl: this whole always fails'
-    recorded whole 0 ''
+    recorded whole 0 '' small
     run fault.copy in -o out die=plan attempts=99
     told 'pwcctl: planner killed by SIGKILL, attempt 3 of 3'
-    recorded planner null ''
+    recorded planner null '' in
     run fault.copy in -o out die=produce at=2 attempts=99 chunk=30000
     told 'pwcctl: producer at chunk 2 \(bytes 60000 to 89999\) killed by SIGKILL, attempt 3 of 3'
-    recorded producer 2 'bytes 60000 to 89999'
+    recorded producer 2 'bytes 60000 to 89999' in
     run fault.copy in -o out die=merge at=2 attempts=99 chunk=30000
     told 'pwcctl: consumer at chunk 2 \(bytes 60000 to 89999\) killed by SIGKILL, attempt 3 of 3'
-    recorded consumer 2 'bytes 60000 to 89999'
+    recorded consumer 2 'bytes 60000 to 89999' in
     run fault.segv n=200 at=200 attempts=99
     told 'pwcctl: worker killed by SIGSEGV in act_segv, attempt 3 of 3'
-    recorded worker null ''
+    recorded worker null '' ''
     rm in small
 }
 

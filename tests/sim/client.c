@@ -6,6 +6,7 @@
  * again under the same request key. What it was told must fit: events in order, each item and each chunk
  * ended once, one Finished a job.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/session.h"
@@ -111,9 +112,17 @@ static void submit(struct client *c, struct spec *s)
 
 /* ---- items ---- */
 
+#define ITEM_NAME 32
+
+static void item_name(const struct spec *s, uint64_t index, char *ret)
+{
+    snprintf(ret, ITEM_NAME, "file %u.%lu", s->index, (ul)index);
+}
+
 static void send_item(struct client *c, struct want *w)
 {
-    static char name[] = "file", why[] = "simulated";
+    static char why[] = "simulated";
+    char name[ITEM_NAME];
     struct spec *s = spec_of_job(w->job);
     struct file *files[3];
     unsigned n = s->op == OP_FOLD ? 1 : 2;
@@ -121,6 +130,7 @@ static void send_item(struct client *c, struct want *w)
     m.job = w->job;
     m.index = w->at++;
     m.name = name;
+    item_name(s, m.index, name);
     if (sim_fault(W.p_client)) {
         s->trouble++;
         s->item_refused = true;
@@ -296,11 +306,25 @@ static void retry_later(struct client *c, struct spec *s, uint64_t job)
     due_in(&c->retry, (int64_t)sim_rnd(sim_chance(500) ? 2 * NS_PER_MS : 50 * NS_PER_MS));
 }
 
+/* Whoever died at an item, or a part of one, is told with its name. */
+static void check_input(const struct spec *s, const Pwc__Death *x)
+{
+    char name[ITEM_NAME] = "";
+    if (s->op == OP_BATCH && x->in_chunk)
+        item_name(s, x->chunk, name);
+    else if (s->op != OP_BATCH && s->op != OP_COUNT && s->op != OP_COUNT_FOLD)
+        item_name(s, 0, name);
+    SIM_CHECK(strcmp(x->input, name) == 0, "job %lu: a death at '%s' is told as one at '%s'", (ul)x->job,
+              name, x->input);
+}
+
 static void on_event(struct client *c, const Pwc__Event *m)
 {
     struct spec *s = spec_of_job(m->job);
     SIM_CHECK(m->seq > s->last_seq, "job %lu: event %lu after %lu", (ul)m->job, (ul)m->seq, (ul)s->last_seq);
     s->last_seq = m->seq;
+    if (m->death != NULL)
+        check_input(s, m->death);
     if (m->kind == PWC__EVENT_KIND__EVENT_QUARANTINE)
         retry_later(c, s, m->job);
 }

@@ -40,7 +40,8 @@ struct fake {
     atomic_uint most_items;
     atomic_ullong next_job;
     atomic_uint cancels;
-    struct keyed keyed; /* with the lock */
+    struct keyed keyed;                    /* with the lock */
+    char item_name[PWC_ITEM_NAME_MAX + 1]; /* of the item that came last; with the lock */
     char path[108];
 };
 
@@ -72,5 +73,6 @@ void fake_list_jobs(struct conn *c, const struct frame *f, ProtobufCMessage *msg
 void fake_list_stages(struct conn *c, const struct frame *f, ProtobufCMessage *msg);
 void fake_list_deaths(struct conn *c, const struct frame *f, ProtobufCMessage *msg);
 void fake_list_ops(struct conn *c, const struct frame *f, ProtobufCMessage *msg);
+void fake_list_quarantine(struct conn *c, const struct frame *f, ProtobufCMessage *msg);
 
 #endif

@@ -337,11 +337,20 @@ static uint64_t copy_item(const struct frame *f, bool *ret_bad)
     return size;
 }
 
+static void keep_name(struct fake *f, const char *name)
+{
+    MUST(strlen(name) < sizeof f->item_name);
+    pthread_mutex_lock(&f->lock);
+    snprintf(f->item_name, sizeof f->item_name, "%s", name);
+    pthread_mutex_unlock(&f->lock);
+}
+
 void fake_item(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
 {
     const Pwc__Item *item = (const void *)msg;
     struct job *job = job_find(c, item->job);
     bool bad = false;
+    keep_name(c->f, item->name);
     uint64_t size = item->code == 0 ? copy_item(f, &bad) : 0;
     if (job == NULL) {
         msg_free(msg);

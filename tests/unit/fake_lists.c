@@ -28,6 +28,7 @@ void fake_list_jobs(struct conn *c, const struct frame *f, ProtobufCMessage *msg
         j.state = PWC__JOB_STATE__JOB_DONE;
         n.total = n.done = 10;
         j.counts = &n;
+        j.input = TEXT(ODD_NAME);
         fake_send_msg(c, PWC_MSG_JOB_INFO, f->tag, &j.base);
     }
     fake_send_end(c, f->tag, 1);
@@ -55,6 +56,7 @@ void fake_list_deaths(struct conn *c, const struct frame *f, ProtobufCMessage *m
     d.chunk = 17;
     d.in_chunk = true;
     d.covers = TEXT("rows 2176 to 2303");
+    d.input = TEXT(ODD_NAME);
     d.role = TEXT("worker");
     d.signal = 11;
     d.code = PWC__CODE__CODE_CRASH;
@@ -62,6 +64,23 @@ void fake_list_deaths(struct conn *c, const struct frame *f, ProtobufCMessage *m
     d.attempts_max = 3;
     fake_send_msg(c, PWC_MSG_DEATH, f->tag, &d.base);
     fake_send_end(c, f->tag, 1);
+}
+
+/* A chunk of that job, and one of a batch, whose covers is its name. */
+void fake_list_quarantine(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
+{
+    msg_free(msg);
+    for (uint64_t i = 0; i < 2; i++) {
+        Pwc__Quarantined q = PWC__QUARANTINED__INIT;
+        q.job = 901 + i;
+        q.chunk = 17;
+        q.op = TEXT("array.sum");
+        q.covers = TEXT(i == 0 ? "rows 2176 to 2303" : ODD_NAME);
+        q.input = TEXT(ODD_NAME);
+        q.reason = TEXT("chunk 17 killed by SIGSEGV");
+        fake_send_msg(c, PWC_MSG_QUARANTINED, f->tag, &q.base);
+    }
+    fake_send_end(c, f->tag, 2);
 }
 
 static void send_op(struct conn *c, uint64_t tag, const char *name, bool in, bool out)

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/limits.h"
 #include "tests/unit/client_case.h"
 #include "tests/unit/runner.h"
 
@@ -236,6 +237,37 @@ START_TEST(descriptors)
 }
 END_TEST
 
+/* For messages only, so too long a name is no mistake. */
+START_TEST(name_of_the_input)
+{
+    char name[PWC_ITEM_NAME_MAX + 100], told[sizeof name];
+    int in = temp_file("x");
+    struct pwc_spec *spec = pwc_spec_new("echo");
+    pwc_spec_fd(spec, "in", in);
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    const char *const names[] = {NULL, "first.png", "a \"b\"\n.png", name, ""};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char copy[sizeof name];
+        snprintf(copy, sizeof copy, "%s", names[i] != NULL ? names[i] : "");
+        if (names[i] != NULL)
+            pwc_spec_name(spec, copy);
+        memset(copy, '?', sizeof copy); /* ours again */
+        for (int twice = 0; twice < 2; twice++) {
+            struct pwc_job *job = submit(spec);
+            ck_assert_int_eq(pwc_wait(job, LONG), PWC_OK);
+            pwc_job_free(job);
+            fake_item_name(fake, told, sizeof told);
+            ck_assert_uint_le(strlen(told), PWC_ITEM_NAME_MAX);
+            ck_assert_msg(strncmp(told, names[i] != NULL ? names[i] : "", PWC_ITEM_NAME_MAX) == 0, "%s",
+                          told);
+        }
+    }
+    pwc_spec_free(spec);
+    close(in);
+}
+END_TEST
+
 START_TEST(mistakes)
 {
     struct pwc_job *job = NULL;
@@ -332,6 +364,7 @@ static void see_job(const struct pwc_job_info *j, void *user)
     (*(int *)user)++;
     ck_assert_uint_eq(j->job, 901);
     ck_assert_uint_eq(j->counts.total, 10);
+    ck_assert_str_eq(j->input, ODD_NAME);
 }
 static void see_stage(const struct pwc_stage_info *s, void *user)
 {
@@ -341,6 +374,12 @@ static void see_death(const struct pwc_death *d, void *user)
 {
     (*(int *)user)++;
     ck_assert_uint_eq(d->attempts_max, 3);
+    ck_assert_str_eq(d->input, ODD_NAME);
+}
+static void see_quarantined(const struct pwc_quarantined *q, void *user)
+{
+    ck_assert_uint_eq(q->job, (unsigned)(901 + (*(int *)user)++));
+    ck_assert_str_eq(q->input, ODD_NAME);
 }
 static void see_op(const struct pwc_op_info *op, void *user)
 {
@@ -363,6 +402,9 @@ START_TEST(questions)
     n = 0;
     ck_assert_int_eq(pwc_list_deaths(conn, 0, PWC_ALL_CHUNKS, LONG, see_death, &n), PWC_OK);
     ck_assert_int_eq(n, 1);
+    n = 0;
+    ck_assert_int_eq(pwc_list_quarantine(conn, 0, PWC_ALL_CHUNKS, LONG, see_quarantined, &n), PWC_OK);
+    ck_assert_int_eq(n, 2);
     n = 0;
     ck_assert_int_eq(pwc_list_ops(conn, NULL, LONG, see_op, &n), PWC_OK);
     ck_assert_int_gt(n, 10);
@@ -389,6 +431,7 @@ int main(void)
     tcase_add_test(tc, value_text_is_cut);
     tcase_add_loop_test(tc, ending, 0, sizeof endings / sizeof *endings);
     tcase_add_test(tc, descriptors);
+    tcase_add_test(tc, name_of_the_input);
     tcase_add_test(tc, mistakes);
     tcase_add_test(tc, cancelled);
     tcase_add_test(tc, closed_under_jobs);

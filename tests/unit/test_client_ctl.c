@@ -16,6 +16,10 @@
 #include "tests/unit/ctl_run.h"
 #include "tests/unit/runner.h"
 
+/* ODD_NAME for people and for programs. */
+#define ODD_NAME_SHOWN "holiday?\"1\".tif"
+#define ODD_NAME_JSON  "\"holiday\\u000a\\\"1\\\".tif\""
+
 /* ---- words and statuses ---- */
 
 static const struct {
@@ -91,12 +95,18 @@ static const struct {
     {"wait x", 2, "", "'x' is no job"},
     {"cancel", 2, "", "which job"},
     {"cancel 5", 3, "", "no such job"},
-    {"show 901", 0, "array.sum", ""},
+    {"show 901", 0, "\ninput    " ODD_NAME_SHOWN "\n", ""},
+    {"show 901 --json", 0, "\"input\":" ODD_NAME_JSON, ""},
     {"show 5", 3, NULL, "no job 5"},
-    {"jobs", 0, "901", ""},
+    {"jobs", 0, "  array.sum                " ODD_NAME_SHOWN "\n", ""},
     {"jobs --json", 0, "{\"schema\":\"pwc.jobs/1\",\"jobs\":[{\"job\":901,", ""},
     {"workers", 0, "spare", ""},
-    {"deaths", 0, "killed by SIGSEGV", ""},
+    {"deaths", 0, "job 901, " ODD_NAME_SHOWN ": chunk 17 (rows 2176 to 2303) killed by SIGSEGV", ""},
+    {"deaths --json", 0, "\"input\":" ODD_NAME_JSON ",\"covers\":\"rows 2176 to 2303\"", ""},
+    {"quarantine", 0, "nothing        " ODD_NAME_SHOWN ": chunk 17 killed", ""},
+    {"quarantine ls 902", 0, "nothing        chunk 17 killed", ""},
+    {"quarantine show 901", 0, "\ninput    " ODD_NAME_SHOWN "\n", ""},
+    {"quarantine --json", 0, "\"input\":" ODD_NAME_JSON ",\"covers\":\"rows 2176 to 2303\"", ""},
     {"status --json", 0, "\"workers_from\":\"affinity\"", ""},
     {"doctor", 0, "seccomp", ""},
     {"ops", 0, "a pretended op", ""},
@@ -303,6 +313,43 @@ START_TEST(options_of_formats)
     ck_assert_str_eq(ran.out, "bytes 3\n");
     ck_assert_int_eq(RUN(W("run"), W("size"), W("in[page=1]")), 0);
     ck_assert_str_eq(ran.out, "bytes 1\n");
+}
+END_TEST
+
+static void check_name(const char *want)
+{
+    char told[256];
+    fake_item_name(fake, told, sizeof told);
+    ck_assert_str_eq(told, want);
+}
+
+/* As it was typed, less the loader's options. */
+START_TEST(names_of_inputs)
+{
+    put("in", ""); /* else the fake would copy one to the other */
+    put("mask", "");
+    put("a \"b\"\nc", "z");
+    ck_assert_int_eq(RUN(W("run"), W("size"), W("./in")), 0);
+    check_name("./in");
+    ck_assert_int_eq(RUN(W("run"), W("size"), W("a \"b\"\nc")), 0);
+    check_name("a \"b\"\nc");
+    ck_assert_int_eq(RUN(W("run"), W("size"), W("in[page=1]")), 0);
+    check_name("in");
+    ck_assert_int_eq(RUN(W("run"), W("size"), W("in"), W("--in"), W("mask=mask")), 0);
+    check_name("in");
+    ck_assert_int_eq(RUN(W("run"), W("size"), W("--in"), W("mask=mask"), W("--in"), W("in=./in")), 0);
+    check_name("./in");
+    ck_assert_int_eq(RUN(W("run"), W("batch"), W("--out-dir"), W("o"), W("--format"), W("raw"), W("mask")),
+                     0);
+    check_name("mask");
+    int fd = open("in", O_RDONLY | O_CLOEXEC);
+    char *const argv[] = {W("pwcctl"), W("run"), W("size"), W("-"), NULL};
+    ck_assert_int_eq(run_in(fd, argv), 0);
+    check_name("");
+    close(fd);
+    ck_assert_int_eq(RUN(W("submit"), W("size"), W("in")), 0);
+    check_name("in");
+    unlink("o/mask.raw");
 }
 END_TEST
 
@@ -678,6 +725,7 @@ int main(void)
     tcase_add_test(tc, streams);
     tcase_add_test(tc, fifo);
     tcase_add_test(tc, options_of_formats);
+    tcase_add_test(tc, names_of_inputs);
     tcase_add_test(tc, batch);
     tcase_add_test(tc, batch_refused);
     tcase_add_test(tc, files_from);

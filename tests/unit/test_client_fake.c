@@ -82,6 +82,7 @@ static const struct {
     {PWC_MSG_LIST_STAGES, fake_list_stages},
     {PWC_MSG_LIST_DEATHS, fake_list_deaths},
     {PWC_MSG_LIST_OPS, fake_list_ops},
+    {PWC_MSG_LIST_QUARANTINE, fake_list_quarantine},
 };
 
 /* ---- connections ---- */
@@ -200,6 +201,13 @@ void fake_stop(struct fake *f)
     close(f->stop[1]);
     unlink(f->path);
     free(f);
+}
+
+void fake_item_name(struct fake *f, char *ret_name, size_t size)
+{
+    pthread_mutex_lock(&f->lock);
+    snprintf(ret_name, size, "%s", f->item_name);
+    pthread_mutex_unlock(&f->lock);
 }
 
 unsigned fake_cancels(const struct fake *f)

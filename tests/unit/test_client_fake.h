@@ -28,8 +28,12 @@
 #define PWC_TESTS_FAKE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct fake;
+
+/* What the input of job 901 is called. */
+#define ODD_NAME "holiday\n\"1\".tif"
 
 enum fake_greeting {
     FAKE_WELCOME,
@@ -47,6 +51,8 @@ struct fake *fake_start(const char *path, enum fake_greeting greeting);
 void fake_stop(struct fake *f);
 /* Most descriptors of items held at one time by any batch; most items wanted and not answered. */
 unsigned fake_most_items(const struct fake *f);
+/* What the item that came last was called. */
+void fake_item_name(struct fake *f, char *ret_name, size_t size);
 unsigned fake_cancels(const struct fake *f); /* that came so far */
 
 #endif
