@@ -84,20 +84,46 @@ static void put_value(char *text, size_t size, const Pwc__Value *v)
     }
 }
 
-/* "pwcctl run image.thumbnail width=256 --out-dir DIR"; the parameters are there only while the job is. */
+static void put_values(char *text, size_t size, const char *option, const struct params *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        put(text, size, " %s%s=", option, p->v[i]->name);
+        put_value(text, size, p->v[i]->value);
+    }
+}
+
+/* The one whose file is no option: whose name is told. */
+static bool is_main_input(const struct job *j, const char *role)
+{
+    for (size_t i = 0; i < j->op->n_roles; i++)
+        if (j->op->roles[i]->dir == PWC__ROLE_DIR__ROLE_IN && !j->op->roles[i]->optional)
+            return strcmp(j->op->roles[i]->name, role) == 0;
+    return false;
+}
+
+static void put_roles(char *text, size_t size, const struct job *j)
+{
+    for (unsigned i = 0; i < j->nroles; i++)
+        if (j->roles[i].out)
+            put(text, size, j->batch ? " --out-dir DIR" : " -o OUTPUT");
+        else if (!is_main_input(j, j->roles[i].name))
+            put(text, size, " --in %s=FILE", j->roles[i].name);
+}
+
+/* "pwcctl run image.thumbnail width=256 --out-dir DIR"; the parameters are there only while the job is. One
+ * that was cut would do something else. */
 static char *recipe_of(const struct job *j)
 {
     char text[RECIPE_MAX] = "pwcctl run ";
     put(text, sizeof text, "%s", j->op->name);
-    for (size_t i = 0; i < j->params->n; i++) {
-        put(text, sizeof text, " %s=", j->params->v[i]->name);
-        put_value(text, sizeof text, j->params->v[i]->value);
-    }
+    put_values(text, sizeof text, "", j->params);
     if (j->format[0] != '\0')
         put(text, sizeof text, " --format %s", j->format);
-    for (unsigned i = 0; i < j->nroles; i++)
-        if (j->roles[i].out)
-            put(text, sizeof text, j->batch ? " --out-dir DIR" : " -o OUTPUT");
+    put_values(text, sizeof text, "--save ", j->save);
+    put_values(text, sizeof text, "--load ", j->load);
+    put_roles(text, sizeof text, j);
+    if (strlen(text) + 1 == sizeof text)
+        return xasprintf("pwcctl run %s ...", j->op->name);
     return xstrdup(text);
 }
 

@@ -21,7 +21,7 @@ named() {
     equal "lines" 1 "$("$PWCCTL" deaths "$job" | wc -l)"
     "$PWCCTL" deaths "$job" | grep -qF "job $job, ${1//$'\n'/?}: chunk 2 (bytes 60000 to 89999) killed" ||
         fail "$("$PWCCTL" deaths "$job")"
-    AGAIN=$("$PWCCTL" quarantine show "$job" | sed -n 's/.*run it again: //p')
+    AGAIN=$(again "$job")
     rm shown
 }
 
@@ -53,6 +53,34 @@ test_name_of_the_input() {
     rm in shown
 }
 
+# again JOB[.CHUNK]: the command that does it again.
+again() {
+    "$PWCCTL" quarantine show "$1" | sed -n 's/.*run it again: //p'
+}
+
+# With the options that came with the names of the files, too; who pastes it gets what the job would have made.
+test_options_of_the_command() {
+    need_vips
+    vips black big.v 3000 1200 --bands 3
+    vips linear big.v big.tif 1 77
+    in_background blur "$PWCCTL" run image.gaussblur 'big.tif[page=0]' -o 'out.tif[compression=lzw]' sigma=40 --retries 0
+    kill_stage KILL "$WORKING"
+    finish_background "$BG"
+    equal "exit status" 1 "$RC"
+    equal "the command" \
+        'pwcctl run image.gaussblur sigma=40 --format tiff --save compression=lzw --load page=0 -o OUTPUT big.tif' "$(again 1)"
+    eval "$(again 1)"
+    equal "what it made" tiffload "$(vipsheader -f vips-loader OUTPUT)"
+    printf '1 1\n1\n' >mask.mat
+    run image.conv --out-dir out missing.png --in mask=mask.mat
+    equal "the command" 'pwcctl run image.conv --format png --out-dir DIR --in mask=FILE missing.png' "$(again 3)"
+    local many
+    printf -v many '%0200d' 0
+    run image.linear --out-dir out missing.png a="${many//0/1 }" b=0
+    equal "one that is too long" 'pwcctl run image.linear ... missing.png' "$(again 4)"
+    rm -r big.* OUTPUT mask.mat blur.*
+}
+
 # A name that was cut is no file's: then none is told where it would be taken for one.
 test_long_names() {
     local long
@@ -65,7 +93,7 @@ test_long_names() {
     bytes 1000 >"in/$long"
     run fault.copy --out-dir out "in/$long" in/missing die=whole attempts=1 --retries 0
     equal "input" "in/$long" "$("$PWCCTL" deaths --json | jq -r '.deaths | last | .input')"
-    eval "$("$PWCCTL" quarantine show "$(job_field job).0" | sed -n 's/.*run it again: //p')"
+    eval "$(again "$(job_field job).0")"
     same "in/$long" "DIR/$long"
     rm -r in DIR "$long"
 }
