@@ -20,13 +20,17 @@ enum evil_action {
     EVIL_PARTIAL, /* half a frame and silence */
     EVIL_LATER,   /* in another order */
     EVIL_READY,   /* says once more that it is, and that it lives in no cgroup */
+    EVIL_DEAF,    /* reads nothing any more, and goes on reporting; one of them only */
     EVIL_ACTIONS
 };
+
+/* The file of counts: of each action, and how many would have been deaf. */
+#define EVIL_WORDS (EVIL_ACTIONS + 1)
 
 #define EVIL_NAMES                                                                                           \
     {                                                                                                        \
         "drop", "twice", "spoil", "refill", "number", "other", "foreign", "garbage", "descriptors", "flood", \
-            "scribble", "close", "stop", "die", "partial", "later", "ready"                                  \
+            "scribble", "close", "stop", "die", "partial", "later", "ready", "deaf"                          \
     }
 
 #endif

@@ -14,10 +14,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -35,6 +38,7 @@
 
 #define CHANNEL 3
 #define FLOOD   3000
+#define DEAF    4000 /* reports of somebody who does not hear */
 
 struct relay {
     int up, down; /* to the supervisor; to the real stage */
@@ -62,8 +66,8 @@ static void configure(void)
 {
     const char *path = getenv("PWC_EVIL_COUNTS");
     int fd = path != NULL ? open(path, O_RDWR | O_CLOEXEC) : -1;
-    void *p = fd >= 0 ? mmap(NULL, EVIL_ACTIONS * 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
-    static _Atomic uint64_t none[EVIL_ACTIONS];
+    void *p = fd >= 0 ? mmap(NULL, EVIL_WORDS * 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+    static _Atomic uint64_t none[EVIL_WORDS];
     counts = p != MAP_FAILED ? p : none;
     fd_close_(&fd);
     one_in = number_of("PWC_EVIL_ONE_IN", 10);
@@ -257,6 +261,15 @@ static bool flood(struct relay *r, const struct frame *f)
     return true;
 }
 
+/* The other end has taken all, or is gone. */
+static void until_taken(int fd)
+{
+    int left = 0;
+    struct pollfd p = {.fd = fd};
+    while (ioctl(fd, SIOCOUTQ, &left) == 0 && left > 0 && poll(&p, 1, 0) == 0)
+        sched_yield();
+}
+
 /* ---- actions: true when the frame itself shall pass too ---- */
 
 static bool drop(struct relay *r, const struct frame *f)
@@ -358,6 +371,27 @@ static bool ready(struct relay *r, const struct frame *f)
     return true;
 }
 
+/* Leases are numbered one after the other: who is the only one that gets any need not read them to report
+ * them. What it is sent, with the states it has sent itself, piles up. The first one alone does so: somebody
+ * has to do the work. */
+static bool deaf(struct relay *r, const struct frame *f)
+{
+    static uint8_t body[PWC_BODY_MAX], bytes[PWC_FRAME_MAX];
+    if (f->type != PWC_MSG_REPORT || f->tail_len == 0 || atomic_fetch_add(&counts[EVIL_ACTIONS], 1) > 0)
+        return true;
+    Stage__Report *m = (Stage__Report *)msg_unpack(f->desc, f->body, f->body_len);
+    m->ns = 1000000000; /* so slow that a lease is one chunk, as this one was */
+    for (int i = 0; i < DEAF; i++, m->lease++) {
+        size_t len = stage__report__pack(m, body);
+        len = put_frame(bytes, f->type, 0, 0, body, len, f->tail, f->tail_len);
+        if (!send_raw(r->up, bytes, len, NULL, 0))
+            _exit(0);
+        until_taken(r->up);
+    }
+    for (;;)
+        pause();
+}
+
 static bool act(struct relay *r, const struct frame *f, enum evil_action a)
 {
     static bool (*const actions[])(struct relay *, const struct frame *) = {
@@ -366,7 +400,7 @@ static bool act(struct relay *r, const struct frame *f, enum evil_action a)
         [EVIL_FOREIGN] = foreign, [EVIL_GARBAGE] = garbage,   [EVIL_DESCRIPTORS] = descriptors,
         [EVIL_FLOOD] = flood,     [EVIL_SCRIBBLE] = scribble, [EVIL_CLOSE] = close_channel,
         [EVIL_STOP] = stop,       [EVIL_DIE] = die,           [EVIL_PARTIAL] = partial,
-        [EVIL_LATER] = later,     [EVIL_READY] = ready,
+        [EVIL_LATER] = later,     [EVIL_READY] = ready,       [EVIL_DEAF] = deaf,
     };
     _Static_assert(ARRAY_LEN(actions) == EVIL_ACTIONS, "every action does something");
     atomic_fetch_add(&counts[a], 1);

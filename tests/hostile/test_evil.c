@@ -26,6 +26,8 @@
 #define CHUNK_MS  200
 #define BATCH     6
 #define GROWS_KIB 12288u
+#define DEAF_KIB  (24u * 1024u) /* what waits for a stage that does not read may be 16 MiB */
+#define DEAF_FOR  2600u         /* chunks: the leases of 2050, with states of 8 KiB, are 16 MiB */
 
 static struct victim v;
 static uint64_t *counts, seed;
@@ -43,8 +45,8 @@ static void prepare(void)
     static uint8_t bytes[1 << 20];
     int fd = memfd_create("counts", 0); /* inherited by all of them */
     char path[64];
-    ck_assert_int_eq(ftruncate(fd, EVIL_ACTIONS * 8), 0);
-    counts = mmap(NULL, EVIL_ACTIONS * 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    ck_assert_int_eq(ftruncate(fd, EVIL_WORDS * 8), 0);
+    counts = mmap(NULL, EVIL_WORDS * 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)getpid(), fd);
     setenv("PWC_EVIL_COUNTS", path, 1);
     setenv("PWC_REAL_STAGE", built("pwc-stage-test"), 1);
@@ -262,6 +264,39 @@ START_TEST(each_alone)
 }
 END_TEST
 
+/* It is ended before it has reported all the chunks there are, and the others are done by another stage. */
+START_TEST(what_waits_for_the_deaf_is_bounded)
+{
+    static const struct job_spec spec = {
+        .op = "array.histogram",
+        .params = {"type", "uint8", "bins", "1024", "min", "0", "max", "255"},
+        .items = 1,
+        .roles = {"in"},
+        .label = "evil",
+        .max_failures = 1};
+    set("PWC_EVIL_ONE_IN", 1);
+    set("PWC_EVIL_ONLY", EVIL_DEAF);
+    start();
+    struct peer p = peer_open(&v);
+    int fd = memfd_of("", 0);
+    ck_assert_int_eq(ftruncate(fd, (off_t)DEAF_FOR << 20), 0);
+    Pwc__Finished *f = one_job(&p, &spec, &fd, 1);
+    ck_assert_msg(f->state == PWC__JOB_STATE__JOB_DONE, "state %d: %s", f->state, f->reason);
+    ck_assert_uint_eq(f->counts->done, DEAF_FOR);
+    ck_assert_uint_eq(f->counts->deaths, 1);
+    ck_assert_uint_eq(f->counts->workers, 2);
+    ck_assert_uint_eq(victim_logged(&v, "cannot send lease: No buffer space available"), 1);
+#ifndef PWC_SANITIZED
+    ck_assert_uint_le(victim_most_kib(&v), v.rss_kib + DEAF_KIB);
+#endif
+    msg_free(&f->base);
+    close(fd);
+    peer_free(&p);
+    victim_is_well(&v, GROWS_KIB);
+    victim_stop(&v);
+}
+END_TEST
+
 int main(void)
 {
     const char *given = getenv("PWC_SEED");
@@ -273,6 +308,10 @@ int main(void)
     tcase_set_timeout(t, 0);
     tcase_add_loop_test(t, everything_at_random, 0, 3);
     tcase_add_loop_test(t, each_alone, 0, EVIL_ACTIONS);
+    suite_add_tcase(s, t);
+    t = tcase_create("deaf");
+    tcase_set_timeout(t, 0);
+    tcase_add_test(t, what_waits_for_the_deaf_is_bounded);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

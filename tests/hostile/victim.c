@@ -141,18 +141,28 @@ size_t victim_fds(const struct victim *v)
     return n - 2;
 }
 
-size_t victim_rss_kib(const struct victim *v)
+static size_t status_kib(const struct victim *v, const char *name)
 {
     char path[64], line[256];
-    size_t kib = 0;
+    size_t kib = 0, n = strlen(name);
     snprintf(path, sizeof path, "/proc/%d/status", (int)v->pid);
     FILE *f = fopen(path, "re");
     ck_assert_msg(f != NULL, "pwcd is gone; see %s", v->log);
     while (fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "VmRSS: %zu", &kib) == 1)
-            break;
+        if (strncmp(line, name, n) == 0)
+            kib = strtoul(line + n, NULL, 10);
     fclose(f);
     return kib;
+}
+
+size_t victim_rss_kib(const struct victim *v)
+{
+    return status_kib(v, "VmRSS:");
+}
+
+size_t victim_most_kib(const struct victim *v)
+{
+    return status_kib(v, "VmHWM:");
 }
 
 size_t victim_logged(const struct victim *v, const char *text)

@@ -42,6 +42,7 @@ void victim_is_well(const struct victim *v, size_t more_kib);
 
 size_t victim_fds(const struct victim *v);
 size_t victim_rss_kib(const struct victim *v);
+size_t victim_most_kib(const struct victim *v); /* it ever was */
 /* Lines of the log with this text. */
 size_t victim_logged(const struct victim *v, const char *text);
 
