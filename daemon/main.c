@@ -67,6 +67,13 @@ static void serve(struct daemon *d)
     log_info("memory of stages: %s", cgroups_posture());
 }
 
+/* Who comes while we stop is told so, and may look on. On a socket of the service manager's they wait for
+ * whom it starts next. */
+static bool still_accepts(const struct daemon *d)
+{
+    return !d->stopping || listener.path != NULL;
+}
+
 static uint32_t jobs_alive(const struct daemon *d)
 {
     uint32_t n = 0;
@@ -122,7 +129,7 @@ static void on_term(evutil_socket_t sig, short what, void *arg)
     service_stopping("stopping");
     d->stopping = true;
     d->stop_by = mono_add(clock_now(), d->cfg.shutdown_grace);
-    for (unsigned i = 0; i < listener.nfds; i++)
+    for (unsigned i = 0; i < listener.nfds && !still_accepts(d); i++)
         event_del(accept_evs[i]);
     tables_end_jobs(d, true);
     struct timeval tv = {d->cfg.shutdown_grace / NS_PER_S, d->cfg.shutdown_grace % NS_PER_S / NS_PER_US};
@@ -181,7 +188,7 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     const struct daemon *d = arg;
-    for (unsigned i = 0; i < listener.nfds && !d->stopping; i++)
+    for (unsigned i = 0; i < listener.nfds && still_accepts(d); i++)
         event_add(accept_evs[i], NULL);
 }
 

@@ -14,6 +14,24 @@ test_stop_finishes_what_runs() {
     equal "chunks" 200 "$(field chunks)"
 }
 
+# Who comes meanwhile hears why nothing more is taken, and can see how far it is.
+test_stop_is_told() {
+    start_pwcd --workers 2
+    in_background job "$PWCCTL" run fault.none n=100000 ms=5 --json
+    local job=$BG
+    until_true "a little of the job" job_done_at_least 10
+    kill -TERM "$PID"
+    await_line "$T/log" 'stopping'
+    refused 75 'the daemon is shutting down' noop n=1
+    equal "state of the job" running "$("$PWCCTL" jobs --json | jq -r '.jobs[0].state')"
+    "$PWCCTL" cancel 1
+    mind_says "exit 0"
+    mind_says "left 0"
+    end_pwcd
+    finish_background "$job"
+    equal "exit status" 4 "$RC"
+}
+
 # It needs processes for that: one a chunk here, and the stock is soon used up; with the nursery dead as well they are
 # executed until it is back.
 test_stop_goes_on_making_stages() {
