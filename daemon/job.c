@@ -493,16 +493,20 @@ static bool makes_one_file(const struct job *j)
     return some && !j->batch;
 }
 
-/* A halt on failures is a failure, and the last of them the reason; one on successes was asked for. */
+/* A halt on failures is a failure, and the last of them the reason; one on successes was asked for, however
+ * many failures there were. */
 static void halt_now(struct job *j)
 {
-    bool half = j->halt.what != HALT_FAIL && makes_one_file(j), bad = half || j->halt.what == HALT_FAIL;
-    const struct given_up *last = bad && !half ? quarantine_last(j) : NULL;
-    Pwc__Code code = last != NULL ? last->code : bad ? PWC__CODE__CODE_OP : PWC__CODE__CODE_OK;
+    bool failed = j->halt.what == HALT_FAIL, half = !failed && makes_one_file(j);
+    bool some_bad = j->halt.what == HALT_DONE && j->ledger.bad.count > 0;
+    const struct given_up *last = failed ? quarantine_last(j) : NULL;
+    Pwc__JobState state = failed || half ? PWC__JOB_STATE__JOB_FAILED
+                          : some_bad     ? PWC__JOB_STATE__JOB_PARTIAL
+                                         : PWC__JOB_STATE__JOB_DONE;
+    Pwc__Code well = state == PWC__JOB_STATE__JOB_DONE ? PWC__CODE__CODE_OK : PWC__CODE__CODE_OP;
     const char *more = last != NULL ? "; the last: " : half ? ": its output is not whole" : "";
-    job_end(j, bad ? PWC__JOB_STATE__JOB_FAILED : PWC__JOB_STATE__JOB_DONE, code, "halted after %g%s %s%s%s",
-            j->halt.limit, j->halt.percent ? " %" : "", halt_words[j->halt.what], more,
-            last != NULL ? last->reason : "");
+    job_end(j, state, last != NULL ? last->code : well, "halted after %g%s %s%s%s", j->halt.limit,
+            j->halt.percent ? " %" : "", halt_words[j->halt.what], more, last != NULL ? last->reason : "");
 }
 
 /* Decided once: a consumer that dies takes chunks back that had counted. */

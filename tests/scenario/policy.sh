@@ -584,6 +584,11 @@ test_halt() {
     run fault.error n=50 at=4 attempts=99 --halt soon,fail=2 -q --json
     equal "exit status" 5 "$RC"
     equal "chunks" 49 "$(field chunks)"
+    # After so many of any kind: it tells whether all of them were good.
+    run fault.error n=500 ms=2 at=0 attempts=99 --halt soon,done=10
+    equal "exit status" 5 "$RC"
+    told 'pwcctl: chunk 0 failed: this chunk always fails, attempt 1 of 1' 'pwcctl: halted after 10 chunks'
+    run_ok fault.error n=500 ms=2 at=0 attempts=99 --halt now,success=10
     run_ok fault.none n=100000 ms=2 --halt soon,success=10 --json
     ((10 <= $(field "done") && $(field "done") < 100000)) || fail "$(field "done") chunks"
     run_ok fault.none n=100000 ms=2 --halt now,done=1% --json
