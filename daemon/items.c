@@ -10,6 +10,7 @@
 #include "daemon/closer.h"
 #include "daemon/events.h"
 #include "daemon/job.h"
+#include "daemon/nearest.h"
 #include "daemon/quarantine.h"
 #include "daemon/session.h"
 #include "daemon/trace.h"
@@ -152,11 +153,13 @@ void job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *
         ledger_reject(&j->ledger, index);
     else
         ledger_reject_next(&j->ledger);
-    quarantine_add(j, index, code, attempts, name, reason);
+    /* The client knows which one it was; who looks at the job or the quarantine does not. */
+    AUTO_FREE char *line = one_line(xasprintf("%s%s%s", name, name[0] != '\0' ? ": " : "", reason));
+    quarantine_add(j, index, code, attempts, name, line);
     trace_announced(j, index + 1);
     trace_chunk(j, TRACE_GAVE_UP, index, code, attempts);
     job_item_done(j, index, code, reason, 0);
-    job_failures(j, code, reason);
+    job_failures(j, code, line);
     job_check(j);
 }
 
