@@ -401,24 +401,30 @@ static bool may_have_worker(const struct job *j)
                                            j->producer != NULL, j->d->seats);
 }
 
-static bool start_one(struct job *j)
+static bool lease_something(struct job *j)
 {
-    if (!may_have_worker(j))
-        return false;
-    if (j->state == PWC__JOB_STATE__JOB_QUEUED && j->planned && (j->batch || j->items == 0 || j->have_fds)) {
-        j->state = PWC__JOB_STATE__JOB_RUNNING;
-        if (!j->small)
-            events_state(j);
-        else
-            j->state_due = true; /* most are over before anybody could read that they run */
-    }
-    if (j->state == PWC__JOB_STATE__JOB_QUEUED || j->state == PWC__JOB_STATE__JOB_PLANNING)
-        return !j->planned && j->planner == NULL && (j->items == 0 || j->have_fds) && roles_plan(j);
-    if (j->state != PWC__JOB_STATE__JOB_RUNNING)
-        return false;
     if (ledger_waiting(&j->ledger) > 0)
         return !j->halting && lease_chunks(j);
     return lease_the_end(j);
+}
+
+/* A job without a plan runs once a stage has something of it: until then it says what it waits for. */
+static bool start_one(struct job *j)
+{
+    bool queued = j->state == PWC__JOB_STATE__JOB_QUEUED, here = j->items == 0 || j->have_fds;
+    if (!may_have_worker(j))
+        return false;
+    if (!j->planned && (queued || j->state == PWC__JOB_STATE__JOB_PLANNING))
+        return j->planner == NULL && here && roles_plan(j);
+    if (queued ? !j->batch && !here : j->state != PWC__JOB_STATE__JOB_RUNNING)
+        return false;
+    if (!lease_something(j))
+        return false;
+    if (j->state == PWC__JOB_STATE__JOB_QUEUED) {
+        j->state = PWC__JOB_STATE__JOB_RUNNING;
+        events_state(j);
+    }
+    return true;
 }
 
 static bool serve_user(struct user *u)

@@ -1,7 +1,7 @@
 /*
  * job.h - a job and its owner, in the supervisor's tables.
  *
- *   QUEUED    accepted; waits for its turn, then for descriptors        -> PLANNING, RUNNING, ENDING
+ *   QUEUED    accepted; waits for its turn, descriptors, then a stage   -> PLANNING, RUNNING, ENDING
  *   PLANNING  a stage reads the input's header and decides              -> RUNNING, ENDING
  *   RUNNING   chunks are leased, computed, absorbed                     -> ENDING
  *   ENDING    outcome known; stages are being called back               -> terminal

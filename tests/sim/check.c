@@ -183,10 +183,17 @@ static const struct stage *could_serve(const struct job *j)
     return NULL;
 }
 
+static bool may_compute(const struct job *j)
+{
+    bool queued = j->state == PWC__JOB_STATE__JOB_QUEUED;
+    return queued ? j->planned && (j->batch || j->items == 0 || j->have_fds)
+                  : j->state == PWC__JOB_STATE__JOB_RUNNING;
+}
+
 /* Its first chunk not yet absorbed must find room; others may wait for it. */
 static bool wants_worker(const struct job *j)
 {
-    if (j->halting || j->state != PWC__JOB_STATE__JOB_RUNNING || ledger_waiting(&j->ledger) == 0)
+    if (j->halting || !may_compute(j) || ledger_waiting(&j->ledger) == 0)
         return false;
     if (j->user->running >= j->d->seats || (j->max_workers > 0 && j->workers_on >= j->max_workers))
         return false;

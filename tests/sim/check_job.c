@@ -200,9 +200,11 @@ uint32_t job_fds(const struct job *j)
 
 /* ---- one job ---- */
 
-/* What must have ended it has. */
+/* What must have ended it has, and what runs was begun. */
 static void check_goes_on(const struct job *j, uint32_t workers)
 {
+    SIM_CHECK(j->state != PWC__JOB_STATE__JOB_RUNNING || j->began.ns != 0,
+              "job %lu runs, and no stage ever had anything of it", (ul)j->id);
     SIM_CHECK(j->job_timeout_ns == 0 || j->state == PWC__JOB_STATE__JOB_ENDING ||
                   mono_since(clock_now(), j->born) <= (int64_t)j->job_timeout_ns,
               "job %lu goes on after its time is up", (ul)j->id);
