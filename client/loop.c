@@ -129,9 +129,10 @@ int conn_send(struct pwc *c, uint16_t type, uint64_t tag, const ProtobufCMessage
 
 static void lost(struct pwc *c, int r)
 {
-    if (r == 0 && c->last_words[0] != '\0')
+    bool gone = r == 0 || r == -ECONNRESET || r == -EPIPE; /* reset: it has not read all that we sent */
+    if (gone && c->last_words[0] != '\0')
         conn_break(c, PWC_E_GONE, "pwcd ended the connection: %s", c->last_words);
-    else if (r == 0 || r == -ECONNRESET || r == -EPIPE)
+    else if (gone)
         conn_break(c, PWC_E_GONE, "the connection to pwcd is lost: it has stopped, or it dropped us");
     else if (r == -EPROTO || r == -EBADMSG)
         conn_break(c, PWC_E_PROTOCOL, "pwcd broke the protocol: %s", chan_error(c->chan));
