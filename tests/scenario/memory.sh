@@ -69,6 +69,24 @@ test_own_limit() {
     died_of_memory stage
 }
 
+# A library that says no for want of memory is no op's error: it is tried again.
+test_own_limit_that_libraries_meet() {
+    need_vips
+    local limit sigma causes=
+    vips gaussnoise noise.v 3000 2000
+    vips cast noise.v in.png uchar
+    for limit in 24M 32M 40M 48M; do
+        start_pwcd --workers 2 --set memory="$limit" --set cgroups=no
+        for sigma in 6 20; do run -q image.gaussblur in.png -o out.png sigma="$sigma"; done
+        causes+=" $("$PWCCTL" deaths --json | jq -r '.deaths[] | "\(.cause): \(.reason)"')"
+        stop_pwcd
+        rm -f out.png
+    done
+    rm noise.v in.png
+    [[ $causes == *no-memory:* ]] || fail "no library failed: $causes"
+    [[ $causes != *op:* ]] || fail "an op's error: $causes"
+}
+
 # ---- the machine runs short ----
 
 # machine_has PERCENT: so much is available of a machine of 1 GiB, as pwcd reads it.

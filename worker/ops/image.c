@@ -69,7 +69,13 @@ void ops_image(struct optable *t)
     img_table(t);
 }
 
-void img_message(char *out, size_t size)
+/* Threads have their stacks and arenas from the same limit, and nothing else that they could lack here. */
+static bool lacks_memory(const char *text)
+{
+    return strstr(text, "out of memory") != NULL || strstr(text, "Error creating thread") != NULL;
+}
+
+Pwc__Code img_message(char *out, size_t size, Pwc__Code code)
 {
     const char *text = vips_error_buffer();
     size_t n = 0, last = 0;
@@ -87,8 +93,11 @@ void img_message(char *out, size_t size)
             n = last;
         }
     }
+    while (n > 0 && (out[n - 1] == ' ' || out[n - 1] == ';')) /* GLib's lines have an empty one behind them */
+        n--;
     out[n] = '\0';
     vips_error_clear();
+    return lacks_memory(out) ? PWC__CODE__CODE_NO_MEMORY : code;
 }
 
 /*

@@ -197,7 +197,9 @@ int img_read_rows(struct op_job *job, struct img_input *in, img_rows_fn take, vo
 /* Plan parsed, mask parsed, ready to build. */
 int img_load_plan(struct op_job *job, struct img *s);
 
-void img_message(char *out, size_t size); /* libvips' error buffer as one line; empties it */
+/* libvips' error buffer as one line; empties it. Returns the code, or NO_MEMORY where it says that this was
+ * missing. */
+Pwc__Code img_message(char *out, size_t size, Pwc__Code code);
 static inline const struct img_family *img_family(const struct op_job *job)
 {
     return job->op->family;

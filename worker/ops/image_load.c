@@ -52,7 +52,7 @@ int img_source_open(struct op_job *job, const char *role, int64_t max, VipsSourc
 int img_fail(struct op_job *job, Pwc__Code code, VipsSource *source)
 {
     char text[512];
-    img_message(text, sizeof text);
+    code = img_message(text, sizeof text, code);
     switch ((int)img_source_failure(source)) {
     case PWC__CODE__CODE_INPUT_SHRANK:
         return op_fail(job, PWC__CODE__CODE_INPUT_SHRANK, "in: the file became shorter while it was read");
@@ -71,8 +71,8 @@ int img_fail(struct op_job *job, Pwc__Code code, VipsSource *source)
 int img_refused(struct op_job *job, const VipsImage *in)
 {
     char text[400];
-    img_message(text, sizeof text);
-    return op_fail(job, PWC__CODE__CODE_OP, "%s (in: %d x %d pixels, %d %s of %s)",
+    Pwc__Code code = img_message(text, sizeof text, PWC__CODE__CODE_OP);
+    return op_fail(job, code, "%s (in: %d x %d pixels, %d %s of %s)",
                    *text ? text : "libvips failed and gave no reason", in->Xsize, in->Ysize, in->Bands,
                    in->Bands == 1 ? "band" : "bands", vips_enum_nick(VIPS_TYPE_BAND_FORMAT, in->BandFmt));
 }

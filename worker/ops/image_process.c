@@ -188,13 +188,13 @@ int img_open(struct op_job *job)
 static int explain(struct op_job *job, struct img *s, uint64_t chunk)
 {
     char text[256];
-    img_message(text, sizeof text);
+    Pwc__Code code = img_message(text, sizeof text, PWC__CODE__CODE_OP);
     if (op_cancelled(job))
         return op_fail(job, PWC__CODE__CODE_CANCELLED, "cancelled");
     if (s->view.beyond)
         return op_fail(job, PWC__CODE__CODE_INTERNAL, "strip %llu asked for more rows than the probe saw: %s",
                        (unsigned long long)chunk, text);
-    return op_fail(job, PWC__CODE__CODE_OP, "%s", text);
+    return op_fail(job, code, "%s", text);
 }
 
 /* Raster and input are shared maps of files: what leaves stays in the cache, and whoever asks for it again
