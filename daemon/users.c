@@ -1,12 +1,14 @@
 /*
- * users.c - whose jobs they are: users and their domains. Both are numbers that clients bring along, so what
- * nobody uses is forgotten; looked for only when there are twice as many as were left the last time.
+ * users.c - whose jobs they are, and whose turn it is: users and their domains. Both are numbers that clients
+ * bring along, so what nobody uses is forgotten; looked for only when there are twice as many as were left
+ * the last time.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "daemon/job.h"
 #include "daemon/pool.h"
+#include "daemon/roles.h"
 
 #define DOMAINS_KEPT 64u /* labels of a user that are remembered though nobody uses them */
 #define USERS_KEPT   64u /* users, likewise */
@@ -138,4 +140,57 @@ void user_rests(struct daemon *d, struct user *u)
 {
     TAILQ_REMOVE(&d->busy, u, busy_link);
     u->busy = false;
+}
+
+/* ---- turns ---- */
+
+void job_park(struct job *j, bool parked)
+{
+    if (j->parked == parked)
+        return;
+    j->parked = parked;
+    j->user->nparked += parked ? 1u : -1u;
+    daemon_touch(j->d);
+}
+
+/* With as many under way as may begin it would wait all the same, and hold descriptors meanwhile. */
+static bool may_begin_too(const struct job *first)
+{
+    uint32_t n = 0;
+    const struct job *j;
+    TAILQ_FOREACH(j, &first->user->active, link)
+    {
+        n += roles_needed(j) > 0;
+    }
+    return n < jobs_turns(first->d);
+}
+
+struct job *job_next(const struct user *u, int priority)
+{
+    struct job *plain = TAILQ_FIRST(&u->waiting[QUEUE_PLAIN][priority]);
+    struct job *roles = TAILQ_FIRST(&u->waiting[QUEUE_ROLES][priority]);
+    if (roles == NULL || (plain != NULL && plain->id < roles->id) || !may_begin_too(roles))
+        return plain;
+    return roles;
+}
+
+static void advance_user(struct user *u, uint32_t most)
+{
+    bool some = u->jobs > u->nactive; /* mostly none waits, and there are many queues */
+    for (int i = 0; some && i < PRIORITIES && u->nactive - u->nflying < most; i++) {
+        struct job *j;
+        while (u->nactive - u->nflying < most && (j = job_next(u, i)) != NULL)
+            job_activate(j);
+    }
+}
+
+void jobs_advance(struct daemon *d)
+{
+    struct user *u, *next;
+    for (u = TAILQ_FIRST(&d->busy); u != NULL; u = next) {
+        next = TAILQ_NEXT(u, busy_link);
+        advance_user(u, jobs_turns(d) + u->nparked);
+        if (u->jobs == 0)
+            user_rests(d, u);
+    }
 }
