@@ -65,12 +65,13 @@ void lists_jobs(struct session *s, struct frame *f, const ProtobufCMessage *msg)
     session_list(s, f->tag, only != 0 ? step_one_job : step_jobs, only, UINT64_MAX);
 }
 
+/* One that was asked for and is no process yet has no pid; 0 would be the group of whoever signals it. */
 static enum list_found step_stages(struct session *s, uint64_t *position)
 {
     const struct stage *x, *found = NULL;
     TAILQ_FOREACH(x, &s->d->pool->stages, link)
     {
-        if (x->id > *position && (found == NULL || x->id < found->id) &&
+        if (x->pid > 0 && x->id > *position && (found == NULL || x->id < found->id) &&
             (s->uid == 0 || x->domain == 0 || x->uid == s->uid))
             found = x;
     }

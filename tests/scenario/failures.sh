@@ -483,6 +483,26 @@ test_stopped_spare_and_nursery() {
 }
 
 # Somebody's kill says nothing about whether stages can be started: however often, the next is there at once.
+more_stages_than_processes() {
+    PIDS=$(stage_pids '.role != "nursery"')
+    [[ $("$PWCCTL" status --json | jq .daemon.stages) -gt $(wc -w <<<"$PIDS") ]]
+}
+
+# What `workers` lists can be signalled. The nursery, which is to make it, stands still: a stage is no process yet.
+test_a_stage_that_is_no_process_yet() {
+    start_pwcd --workers 2
+    expect_log nursery
+    local nursery
+    run_ok fault.none n=2
+    kill_stage STOP '.role == "nursery"'
+    nursery=$VICTIM
+    kill_stage KILL '.role == "spare"'
+    until_true "a stage that is no process" more_stages_than_processes
+    [[ " ${PIDS//$'\n'/ } " != *" 0 "* ]] || fail "listed: $PIDS"
+    until_true "the stopped nursery to be gone" gone "$nursery"
+    run_ok fault.none n=2
+}
+
 test_spares_killed_again_and_again() {
     start_pwcd --workers 2
     local i sig
