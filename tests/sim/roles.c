@@ -320,10 +320,30 @@ static void consumed(struct proc *p)
     (void)proc_fault(p, AT_REPORTED);
 }
 
+/* A lie may be read when its stage has another job already, one that such a stage can get. */
+static void strike(const struct proc *p)
+{
+    W.start_troubles += p->job == NULL;
+    for (unsigned i = 0; i < W.nspecs && p->job != NULL; i++)
+        W.specs[i].trouble += W.specs[i].client->uid == p->job->spec->client->uid;
+}
+
+/* All was handed over to it: only what it has absorbed tells that it has not ended. */
+static bool ends_early(struct proc *p)
+{
+    if (!p->liar || p->expected != p->job->chunks || p->merged == p->expected || !sim_fault(W.p_lie * 2))
+        return false;
+    sim_log("stage %lu (%d): lies, it has consumed %lu of %lu", (ul)p->number, p->pid, (ul)p->merged,
+            (ul)p->expected);
+    strike(p);
+    consumed(p);
+    return true;
+}
+
 void consume_step(struct proc *p)
 {
     struct spec *s = p->job->spec;
-    if (proc_fault(p, AT_CONSUME) || op_fails(p, AT_CONSUME))
+    if (proc_fault(p, AT_CONSUME) || op_fails(p, AT_CONSUME) || ends_early(p))
         return;
     if (p->nqueue > 0)
         merge_one(p);
@@ -352,14 +372,6 @@ static void scribble(struct proc *p)
     if (sim_chance(500))
         atomic_store(&slot->lease, sim_rnd(20));
     atomic_store(&slot->done, sim_rnd(1000));
-}
-
-/* A lie may be read when its stage has another job already, one that such a stage can get. */
-static void strike(const struct proc *p)
-{
-    W.start_troubles += p->job == NULL;
-    for (unsigned i = 0; i < W.nspecs && p->job != NULL; i++)
-        W.specs[i].trouble += W.specs[i].client->uid == p->job->spec->client->uid;
 }
 
 /* What is not even one of a stage's messages. */
