@@ -104,7 +104,7 @@ test_killed_workers() {
 test_file_that_changes_its_length() {
     local i
     truncate -s 48M n
-    in_background shrinker bash -c 'until [[ -e stop ]]; do truncate -s 0 n && truncate -s 48M n; done'
+    in_background shrinker bash -c 'while [[ ! -e stop ]] && truncate -s 0 n && truncate -s 48M n; do :; done'
     local shrinker=$BG
     for i in {1..40}; do
         run array.sum n type=uint8 --json
