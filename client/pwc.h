@@ -239,8 +239,8 @@ struct pwc_policy {
     uint64_t max_failures;          /* 0: 1,000; at most 100,000 */
     uint64_t memory;                /* bytes a worker; 0: the daemon's limit */
     uint8_t fill;                   /* with PWC_ON_FAILURE_FILL */
-    const char
-        *halt; /* "(now|soon),(fail|success|done)=(N|N%)"; NULL: never. Copied, at most 63 characters */
+    const char *halt; /* "(now|soon),(fail|success|done)=(N|N%)", or GNU parallel's old forms; NULL: never.
+                         Copied, at most 63 characters */
 };
 PWC_API void pwc_policy_default(struct pwc_policy *ret_policy);
 

@@ -207,6 +207,7 @@ void receive_frame(struct pwc *c, struct frame *f)
         if (handlers[i].type != f->type)
             continue;
         ProtobufCMessage *msg = msg_unpack(f->desc, f->body, f->body_len);
+        c->last_words[0] = '\0'; /* what comes after them shows that they were not the last */
         if (msg == NULL)
             conn_break(c, PWC_E_PROTOCOL, "pwcd sent a malformed %s", f->desc->name);
         else

@@ -220,7 +220,7 @@ static const char *over_rlimit(const struct death *x)
 }
 
 /* The one line for people: "chunk 17 (rows 2176 to 2303) killed by SIGSEGV in vips_foo, attempt 3 of 3",
- * "consumer at chunk 17 ..."; who was between chunks has no attempt. */
+ * "consumer at chunk 17 ...", "worker at the results ..."; who was between chunks has no attempt. */
 static void tell(struct death *x, const char *what)
 {
     char chunk[sizeof x->covers + 40] = "", attempt[40] = "";
@@ -230,8 +230,8 @@ static void tell(struct death *x, const char *what)
                  x->covers, named ? ")" : "");
     if (x->attempt > 0)
         snprintf(attempt, sizeof attempt, ", attempt %u of %u", x->attempt, x->attempts_max);
-    x->reason = xasprintf("%s%s%s %s%s", x->in_chunk && !x->beside ? "" : x->role, x->beside ? " at " : "",
-                          chunk, what, attempt);
+    const char *at = x->beside ? " at " : x->finishes ? " at the results" : "";
+    x->reason = xasprintf("%s%s%s %s%s", x->in_chunk && !x->beside ? "" : x->role, at, chunk, what, attempt);
     one_line(x->reason);
 }
 
@@ -341,6 +341,7 @@ static void fill_role(struct death *x, const struct job *j, enum lease_kind role
     x->chunk = role == LEASE_PRODUCE ? j->announced : role == LEASE_CONSUME ? j->assembly.absorbed : 0;
     x->beside = (role == LEASE_PRODUCE || role == LEASE_CONSUME) && x->chunk < j->ledger.total;
     x->in_chunk = x->beside || whole;
+    x->finishes = role == LEASE_FINISH && j->absorb == PWC__ABSORB__ABSORB_FOLDED;
     if (x->in_chunk)
         job_covers(j, x->chunk, x->covers, sizeof x->covers);
     else

@@ -41,8 +41,8 @@ static const char *in_words(const char *text, char buf[32])
             return forms[i][1];
     if (*text < '0' || *text > '9')
         return text;
-    snprintf(buf, 32, "soon,fail=%s", text);
-    return buf[strlen(buf) - 1] == '%' ? buf : text;
+    int n = snprintf(buf, 32, "soon,fail=%s", text);
+    return n < 32 && buf[n - 1] == '%' ? buf : text;
 }
 
 int halt_parse(const char *text, struct halt *ret)

@@ -331,6 +331,8 @@ void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
         if (j->state != PWC__JOB_STATE__JOB_ENDING)
             report_plan(j, m, x);
     }
+    if (m->code == PWC__CODE__CODE_NO_MEMORY) /* a job that could not be opened stays so until it is anew */
+        flow_forget_open(s, j->id);
     flow_retire_if_used(s, j);
     if (!job_is_terminal(j))
         flow_after(j);

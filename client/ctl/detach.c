@@ -190,11 +190,12 @@ static void see_owner(const struct pwc_job_info *info, void *user)
 }
 
 /* Anybody may take a name: only whose the job is publishes it. Root waits for others' jobs, too. */
-static uid_t owner_of(struct pwc *c, uint64_t job)
+static uid_t owner_of(struct pwc *c, uint64_t job, int64_t end)
 {
     uid_t owner = geteuid();
+    int left = left_ms(end);
     if (owner == 0)
-        (void)pwc_list_jobs(c, job, ANSWER_MS, see_owner, &owner);
+        (void)pwc_list_jobs(c, job, left >= 0 && left < ANSWER_MS ? left : ANSWER_MS, see_owner, &owner);
     return owner;
 }
 
@@ -245,7 +246,7 @@ enum published detach_wait_published(struct pwc *c, uint64_t job, int64_t end)
     struct sockaddr_un sa;
     struct ucred who = {0};
     socklen_t len = publisher_name(c, job, &sa), size = sizeof who;
-    uid_t owner = owner_of(c, job);
+    uid_t owner = owner_of(c, job, end);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int met = fd >= 0 ? meet(fd, &sa, len, owner, end) : -errno;
     enum published r = met == -EAGAIN ? NOT_IN_TIME : PUBLISHED;

@@ -46,6 +46,12 @@ static bool is_it(const char *p, size_t len, const struct name *name, uid_t *ret
 {
     bool named = false, owned = false;
     struct nlattr a;
+    struct unix_diag_msg m;
+    if (len < sizeof m)
+        return false;
+    memcpy(&m, p, sizeof m);
+    if (m.udiag_type != SOCK_STREAM) /* each type has names of its own */
+        return false;
     for (size_t at = NLMSG_ALIGN(sizeof(struct unix_diag_msg)); at + sizeof a <= len;
          at += NLMSG_ALIGN(a.nla_len)) {
         memcpy(&a, p + at, sizeof a);

@@ -59,7 +59,8 @@ static void fully(const struct pwc_quarantined *q)
     if (input[0] != '\0')
         printf("input    %s\n", input);
     free(input);
-    printf("given up %s after %u attempts: %s\n", when, q->attempts, pwc_code_name(q->code));
+    printf("given up %s after %u attempt%s: %s\n", when, q->attempts, q->attempts == 1 ? "" : "s",
+           pwc_code_name(q->code));
     printf("reason   %s\n", q->reason);
     printf("instead  %s\n", instead(q, buf, sizeof buf));
     printf("retry    %s\n", q->why_not[0] != '\0' ? q->why_not : "possible: 'pwcctl quarantine retry'");

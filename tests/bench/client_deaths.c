@@ -23,8 +23,8 @@
 #define TOLD_S      0.5
 #define SEEN_S      1.0
 #define UNSEEN_MOST 50 /* one in so many */
-#define MISSED_MOST 25
-#define LOOK_MS     2 /* between two looks at the slots: less than a chunk takes */
+#define MISSED_MOST 12 /* one in a hundred on a quiet machine: a lease ends between aiming and the kill */
+#define LOOK_MS     2  /* between two looks at the slots: less than a chunk takes */
 
 /* To aim wakes the daemon, to look takes a processor from a worker, whom the kernel then may leave waiting on
  * the other one for milliseconds: a killed process that is not on a processor does not begin to end. So there

@@ -104,12 +104,12 @@ test_killed_workers() {
 test_file_that_changes_its_length() {
     local i
     truncate -s 48M n
-    in_background shrinker bash -c 'while [[ ! -e stop ]] && truncate -s 0 n && truncate -s 48M n; do :; done'
+    in_background shrinker bash -c 'while [[ ! -e stop ]] && kill -0 "$PPID" && truncate -s 0 n && truncate -s 48M n; do :; done'
     local shrinker=$BG
     for i in {1..40}; do
         run array.sum n type=uint8 --json
         case $RC in
-        0) equal "sum of zeros" 0 "$(field sum)" ;;
+        0) [[ $(field sum) -eq 0 && $(field count) =~ ^(0|50331648)$ ]] || fail "$(<"$T/out")" ;;
         # Who is asked for its length when the file is there again says that reading failed.
         1) grep -qE 'became shorter|reading the input failed' "$T/err" || fail "$(<"$T/err")" ;;
         *) fail "exit status $RC: $(<"$T/err")" ;;

@@ -161,7 +161,7 @@ test_death_where_states_become_results() {
         counted 200
         equal "deaths" 1 "$(field deaths)"
     done
-    refused 1 'worker killed by SIGSEGV in act_segv' fault.segv n=200 at=200 attempts=99
+    refused 1 'worker at the results killed by SIGSEGV in act_segv' fault.segv n=200 at=200 attempts=99
     refused 1 'this chunk always fails' -q fault.error n=200 at=200 attempts=99
     run_ok fault.none n=200 --json
     counted 200
@@ -173,7 +173,7 @@ test_death_where_states_become_results_behind_chunks() {
     local what
     for what in "" "--on-failure skip"; do
         # shellcheck disable=SC2086 # words
-        refused 1 'worker killed by SIGSEGV in act_segv, attempt 3 of 3' -q fault.segv n=5 at=5 attempts=99 $what
+        refused 1 'worker at the results killed by SIGSEGV in act_segv, attempt 3 of 3' -q fault.segv n=5 at=5 attempts=99 $what
     done
     run_ok fault.segv n=5 at=5 attempts=2 --json
     counted 5
@@ -256,7 +256,7 @@ test_time_of_a_step() {
     done
     refused 1 'planner killed in misbehave: its time is up, attempt 2 of 2' -q fault.copy in -o out burn=plan attempts=99 \
         --chunk-timeout 300ms
-    refused 1 'worker killed in act_hang: its time is up, attempt 2 of 2' -q fault.hang n=40 ms=2 at=40 attempts=99 \
+    refused 1 'worker at the results killed in act_hang: its time is up, attempt 2 of 2' -q fault.hang n=40 ms=2 at=40 attempts=99 \
         --chunk-timeout 300ms --timeout 60s
     run_ok fault.hang n=5 at=5 attempts=1 --chunk-timeout 300ms --json
     counted 5
@@ -482,7 +482,6 @@ test_stopped_spare_and_nursery() {
     counted 1000
 }
 
-# Somebody's kill says nothing about whether stages can be started: however often, the next is there at once.
 more_stages_than_processes() {
     PIDS=$(stage_pids '.role != "nursery"')
     [[ $("$PWCCTL" status --json | jq .daemon.stages) -gt $(wc -w <<<"$PIDS") ]]
@@ -503,6 +502,7 @@ test_a_stage_that_is_no_process_yet() {
     run_ok fault.none n=2
 }
 
+# Somebody's kill says nothing about whether stages can be started: however often, the next is there at once.
 test_spares_killed_again_and_again() {
     start_pwcd --workers 2
     local i sig

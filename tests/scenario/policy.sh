@@ -86,7 +86,7 @@ test_one_line_for_a_chunk_given_up() {
 
 # Also one that was given up before the job ended of something else, and to the end of the line.
 test_a_line_that_is_not_lost() {
-    run fault.error n=100000 ms=5 at=4 attempts=99 --on-failure skip --timeout 500ms
+    run fault.error n=100000 ms=5 at=4 attempts=99 --on-failure skip --timeout 3s
     equal "exit status" 124 "$RC"
     told 'pwcctl: chunk 4 failed: this chunk always fails, attempt 1 of 1' "pwcctl: the job's time is up"
     run fault.talk call=error n=3 at=1 attempts=99 --on-failure skip
@@ -450,7 +450,7 @@ test_records_of_roles() {
     told 'pwcctl: consumer at chunk 2 \(bytes 60000 to 89999\) killed by SIGKILL, attempt 3 of 3'
     recorded consumer 2 'bytes 60000 to 89999' in
     run fault.segv n=200 at=200 attempts=99
-    told 'pwcctl: worker killed by SIGSEGV in act_segv, attempt 3 of 3'
+    told 'pwcctl: worker at the results killed by SIGSEGV in act_segv, attempt 3 of 3'
     recorded worker null '' ''
     rm in small
 }

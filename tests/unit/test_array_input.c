@@ -1,5 +1,6 @@
 /* test_array_input.c - array.* with every kind of wrong input, of files and of other processes' states. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -175,6 +176,63 @@ START_TEST(passed_elements_leave_the_map)
 }
 END_TEST
 
+/* No fault tells: the rest of the page that it ends in now is zeros. */
+START_TEST(cut_inside_its_last_page_while_it_is_seen)
+{
+    struct driver d;
+    AUTO_FREE uint8_t *data = xcalloc(1, ARRAY_CHUNK);
+    AUTO_FD int fd = disk_file(data, ARRAY_CHUNK);
+    driver_init(&d, "array.sum", "uint8", fd);
+    ck_assert_int_eq(driver_plan(&d), 0);
+    ck_assert_int_eq(driver_open(&d), 0);
+    struct array *a = d.job.state;
+    array_read_chunk(a, 0, ARRAY_CHUNK);
+    if (a->seen) { /* not where the folder is in memory */
+        ck_assert_int_eq(ftruncate(fd, ARRAY_CHUNK - 1), 0);
+        ck_assert_int_lt(array_read_passed(&d.job, a, 0, ARRAY_CHUNK), 0);
+        ck_assert_int_eq(d.code, PWC__CODE__CODE_INPUT_SHRANK);
+    }
+    driver_free(&d);
+}
+END_TEST
+
+struct scribbler {
+    _Atomic bool stop;
+    uint8_t *bytes;
+    size_t len;
+};
+
+static void *scribble(void *arg)
+{
+    struct scribbler *s = arg;
+    for (int i = 0; !atomic_load(&s->stop); i++)
+        memset(s->bytes, 1 + i % 2, s->len);
+    return NULL;
+}
+
+/* The file that is seen is somebody else's: the smallest element may be gone when it is looked for. Behind
+ * the last one nothing is mapped. */
+START_TEST(who_writes_meanwhile_leads_nobody_out)
+{
+    const struct array_type *type = array_type_find("uint8");
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint8_t *bytes = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert(bytes != MAP_FAILED);
+    ck_assert_int_eq(mprotect(bytes + page, page, PROT_NONE), 0);
+    struct scribbler s = {.bytes = bytes, .len = page};
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, scribble, &s), 0);
+    for (int i = 0; i < 100000; i++) {
+        struct array_extreme e = {0};
+        type->min(&e, bytes, page, 0);
+        ck_assert_uint_lt(e.index, page);
+    }
+    atomic_store(&s.stop, true);
+    pthread_join(thread, NULL);
+    munmap(bytes, 2 * page);
+}
+END_TEST
+
 START_TEST(input_that_cannot_be_read_fails)
 {
     struct driver d;
@@ -309,6 +367,8 @@ int main(void)
     tcase_add_loop_test(t, input_that_shrinks_fails_and_leaves_no_trace, 0, ARRAY_LEN(files));
     tcase_add_test(t, files_and_memory_files_give_the_same);
     tcase_add_test(t, passed_elements_leave_the_map);
+    tcase_add_test(t, cut_inside_its_last_page_while_it_is_seen);
+    tcase_add_test(t, who_writes_meanwhile_leads_nobody_out);
     tcase_add_test(t, input_that_cannot_be_read_fails);
     tcase_add_test(t, cancel_is_seen_inside_a_chunk);
     tcase_add_test(t, sparse_files_of_any_size);

@@ -204,7 +204,8 @@ static int array_process(struct op_job *job, uint64_t chunk, void *result)
         family(job)->add(a, &s, part, n, at);
         at += n;
     }
-    array_read_passed(a, first, end);
+    if (array_read_passed(job, a, first, end) < 0)
+        return -1;
     family(job)->merge(a, job->fold, &s);
     return 0;
 }

@@ -113,9 +113,10 @@ extern const struct array_family array_family_sum, array_family_min, array_famil
 /* Needs type, fd, at and elements. Negative: op_fail was called. close() takes what a failed open() left. */
 int array_read_open(struct op_job *job, struct array *a);
 void array_read_close(struct array *a);
-/* Elements first to end - 1 are read next, and at the end were. */
+/* Elements first to end - 1 are read next, and at the end were: negative: op_fail was called, it has shrunk.
+ */
 void array_read_chunk(struct array *a, uint64_t first, uint64_t end);
-void array_read_passed(struct array *a, uint64_t first, uint64_t end);
+int array_read_passed(struct op_job *job, struct array *a, uint64_t first, uint64_t end);
 /* `n` of them, ARRAY_PART bytes at most, valid until the next call; NULL: op_fail was called. */
 const void *array_read_part(struct op_job *job, const struct array *a, uint64_t first, size_t n);
 

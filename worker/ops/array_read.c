@@ -16,13 +16,14 @@
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "worker/ops/array.h"
 
-#define PAGE       4096 /* the smallest there is */
+#define PAGE       65536 /* the largest there is: of use on any machine */
 #define MAPPED_MAX ((size_t)16 << 20)
 
 static bool in_page_cache(int fd)
@@ -89,17 +90,30 @@ const void *array_read_part(struct op_job *job, const struct array *a, uint64_t 
 
 /* Chunks come in runs, and from several leases: one range holds them, and what nobody read in it costs
  * nothing. */
-void array_read_passed(struct array *a, uint64_t first, uint64_t end)
+static void leave(struct array *a, uint64_t from, uint64_t to)
 {
-    if (!a->seen)
-        return;
-    a->low = MIN(a->low, a->at + first * a->type->size);
-    a->high = MAX(a->high, a->at + end * a->type->size);
-    a->shown += (end - first) * a->type->size;
+    a->low = MIN(a->low, from);
+    a->high = MAX(a->high, to);
+    a->shown += to - from;
     if (a->shown < MAPPED_MAX)
         return;
-    uint64_t from = a->low - a->low % PAGE;
-    (void)madvise((void *)(uintptr_t)(a->map + from), a->high - from, MADV_DONTNEED); /* a wish */
+    uint64_t first = a->low - a->low % PAGE;
+    (void)madvise((void *)(uintptr_t)(a->map + first), a->high - first, MADV_DONTNEED); /* a wish */
     a->low = UINT64_MAX;
     a->high = a->shown = 0;
+}
+
+/* Where it was cut off inside of a page there are zeros, and no fault tells. */
+int array_read_passed(struct op_job *job, struct array *a, uint64_t first, uint64_t end)
+{
+    uint64_t from = a->at + first * a->type->size, to = a->at + end * a->type->size;
+    struct stat st;
+    if (!a->seen)
+        return 0;
+    leave(a, from, to);
+    if (fstat(a->fd, &st) == 0 && (uint64_t)st.st_size < to)
+        return op_fail(job, PWC__CODE__CODE_INPUT_SHRANK,
+                       "in: became shorter while it was read: it ends at byte %" PRIu64,
+                       (uint64_t)st.st_size);
+    return 0;
 }

@@ -62,10 +62,11 @@ static ALWAYS_INLINE void NAME(add_block)(struct array_extreme *e, const T *x, s
     T held = (T)e->value.MEMBER;
     if (numbers > 0 && (e->count == 0 || (max ? best > held : best < held))) {
         size_t i = 0;
-        while (x[i] != best)
+        while (i + 1 < n && x[i] != best) /* who writes to the file meanwhile may take it away */
             i++;
+        const T found = x[i]; /* the sign of a zero is that of the first */
         e->index = first + i;
-        e->value.MEMBER = x[i];
+        e->value.MEMBER = found == best ? found : best;
     }
     e->count += numbers;
 }

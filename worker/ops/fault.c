@@ -494,7 +494,16 @@ static int slow_start_open(struct op_job *job)
     return 0;
 }
 
-static int slow_start_process(struct op_job *job, uint64_t chunk, void *result)
+/* The second time there is some. */
+static int poor_open(struct op_job *job)
+{
+    static bool again;
+    bool poor = !again;
+    again = true;
+    return poor ? op_fail(job, CODE(NO_MEMORY), "no memory to open it") : 0;
+}
+
+static int count_chunk(struct op_job *job, uint64_t chunk, void *result)
 {
     (void)result;
     struct count *c = job->fold;
@@ -515,7 +524,7 @@ static int late_process(struct op_job *job, uint64_t chunk, void *result)
         return op_fail(job, CODE(OP), "it was asked, and errno is changed: %s", strerror(errno));
     if (chunk == at + 1)
         pause_ms(job, op_int(job, "ms", 0));
-    return slow_start_process(job, chunk, result);
+    return count_chunk(job, chunk, result);
 }
 
 static int map_plan(struct op_job *job, struct op_plan *plan)
@@ -561,6 +570,14 @@ static const struct op_role in_role[] = {
         .process = fault_process, .fold_init = fault_fold_init, .fold = fault_fold, .finish = fault_finish   \
     }
 
+#define COUNTS(n, text, how_open, how_process)                                                               \
+    {                                                                                                        \
+        .name = "fault." #n, .version = "1", .summary = text, .params = params,                              \
+        .nparams = ARRAY_LEN(params), .count_param = "n", .absorb = PWC__ABSORB__ABSORB_FOLDED,              \
+        .fold_bytes = sizeof(struct count), .open = how_open, .process = how_process,                        \
+        .fold_init = fault_fold_init, .fold = fault_fold, .finish = fault_finish                             \
+    }
+
 static const struct op faults[] = {
     FAULT(none, "Chunks that do nothing but count"),
     FAULT(segv, "Writes where nothing is"),
@@ -582,31 +599,9 @@ static const struct op faults[] = {
     FAULT(error, "Returns an error"),
     FAULT(syscall, "Calls what the sandbox forbids"),
     FAULT(thread, "Has a thread misbehave, and waits for it"),
-    {.name = "fault.slow_start",
-     .version = "1",
-     .summary = "Takes long to open",
-     .params = params,
-     .nparams = ARRAY_LEN(params),
-     .count_param = "n",
-     .absorb = PWC__ABSORB__ABSORB_FOLDED,
-     .fold_bytes = sizeof(struct count),
-     .open = slow_start_open,
-     .process = slow_start_process,
-     .fold_init = fault_fold_init,
-     .fold = fault_fold,
-     .finish = fault_finish},
-    {.name = "fault.late",
-     .version = "1",
-     .summary = "Ends a chunk when its time is up",
-     .params = params,
-     .nparams = ARRAY_LEN(params),
-     .count_param = "n",
-     .absorb = PWC__ABSORB__ABSORB_FOLDED,
-     .fold_bytes = sizeof(struct count),
-     .process = late_process,
-     .fold_init = fault_fold_init,
-     .fold = fault_fold,
-     .finish = fault_finish},
+    COUNTS(slow_start, "Takes long to open", slow_start_open, count_chunk),
+    COUNTS(late, "Ends a chunk when its time is up", NULL, late_process),
+    COUNTS(poor, "Has no memory when a process opens it for the first time", poor_open, count_chunk),
     {.name = "fault.bus",
      .version = "1",
      .summary = "Reads a mapped input, which may shrink meanwhile",

@@ -72,7 +72,8 @@ void ops_image(struct optable *t)
 /* Threads have their stacks and arenas from the same limit, and nothing else that they could lack here. */
 static bool lacks_memory(const char *text)
 {
-    return strstr(text, "out of memory") != NULL || strstr(text, "Error creating thread") != NULL;
+    return strcasestr(text, "out of memory") != NULL || strcasestr(text, "insufficient memory") != NULL ||
+           strstr(text, "Error creating thread") != NULL;
 }
 
 Pwc__Code img_message(char *out, size_t size, Pwc__Code code)
