@@ -1,5 +1,6 @@
 /* client_case.c - see client_case.h. */
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -53,6 +54,13 @@ int count_fds(void)
     for (int fd = 0; fd < 1024; fd++)
         n += fcntl(fd, F_GETFD) >= 0;
     return n;
+}
+
+void wait_fds(int n)
+{
+    for (int i = 0; i < LONG && count_fds() != n; i++)
+        poll(NULL, 0, 1);
+    ck_assert_int_eq(count_fds(), n);
 }
 
 int temp_file(const char *text)

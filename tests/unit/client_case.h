@@ -20,6 +20,8 @@ void client_teardown(void);
 struct pwc_job *submit(struct pwc_spec *spec);
 struct pwc_job *submit_op(const char *op);
 int count_fds(void);
+void wait_fds(
+    int n); /* until so many are open; the fake closes what it was sent a moment after it has answered */
 int temp_file(const char *text); /* without a name; the offset is at its end */
 
 /* test_client_again.c, test_client_async.c */

@@ -188,14 +188,19 @@ struct fake *fake_start(const char *path, enum fake_greeting greeting)
     return f;
 }
 
+void fake_wait_connections(struct fake *f, unsigned n)
+{
+    pthread_mutex_lock(&f->lock);
+    while (f->connections > n)
+        pthread_cond_wait(&f->idle, &f->lock);
+    pthread_mutex_unlock(&f->lock);
+}
+
 void fake_stop(struct fake *f)
 {
     MUST(write(f->stop[1], "x", 1) == 1);
     pthread_join(f->thread, NULL);
-    pthread_mutex_lock(&f->lock);
-    while (f->connections > 0)
-        pthread_cond_wait(&f->idle, &f->lock);
-    pthread_mutex_unlock(&f->lock);
+    fake_wait_connections(f, 0);
     close(f->listener);
     close(f->stop[0]);
     close(f->stop[1]);

@@ -49,6 +49,8 @@ enum fake_greeting {
 struct fake *fake_start(const char *path, enum fake_greeting greeting);
 /* Ends all connections and the thread. */
 void fake_stop(struct fake *f);
+/* Returns once at most N connections are left, and what the others held is closed. */
+void fake_wait_connections(struct fake *f, unsigned n);
 /* Most descriptors of items held at one time by any batch; most items wanted and not answered. */
 unsigned fake_most_items(const struct fake *f);
 /* What the item that came last was called. */
