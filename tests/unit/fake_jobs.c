@@ -1,5 +1,6 @@
 /* fake_jobs.c - the fake daemon's jobs: what is asked of them, and what their ops do (test_client_fake.h). */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +194,11 @@ static void start_job(struct conn *c, struct job *job)
     } else if (strcmp(op, "garbage") == 0) {
         c->end = send(chan_fd(c->chan), "\xff\xff\xff\xff garbage garbage garbage", 28, MSG_NOSIGNAL) < 0;
     } else if (strcmp(op, "shutdown") == 0) {
+        fake_send_error(c, 0, PWC__CODE__CODE_SHUTDOWN, "shutting down");
+        c->end = true;
+    } else if (strcmp(op, "unread") == 0) {
+        struct pollfd more = {.fd = chan_fd(c->chan), .events = POLLIN};
+        MUST(poll(&more, 1, -1) == 1);
         fake_send_error(c, 0, PWC__CODE__CODE_SHUTDOWN, "shutting down");
         c->end = true;
     } else if (strcmp(op, "slow") == 0 || strcmp(op, "deaf") == 0) {

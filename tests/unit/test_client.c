@@ -209,6 +209,19 @@ START_TEST(ending)
 }
 END_TEST
 
+/* The kernel says behind it that the connection was reset. */
+START_TEST(last_words)
+{
+    struct pwc_job *job = submit_op("unread");
+    ck_assert_int_eq(pwc_wait_accepted(job, LONG), PWC_OK);
+    struct pwc_job *second = submit_op("echo");
+    ck_assert_int_eq(pwc_wait(job, LONG), PWC_E_GONE);
+    ck_assert_msg(strstr(pwc_error(), "shutting down") != NULL, "%s", pwc_error());
+    pwc_job_free(second);
+    pwc_job_free(job);
+}
+END_TEST
+
 START_TEST(descriptors)
 {
     int fds = count_fds(), in = temp_file("twelve bytes"), out = temp_file("");
@@ -426,6 +439,7 @@ int main(void)
     tcase_add_test(tc, results_of_all_types);
     tcase_add_test(tc, value_text_is_cut);
     tcase_add_loop_test(tc, ending, 0, sizeof endings / sizeof *endings);
+    tcase_add_test(tc, last_words);
     tcase_add_test(tc, descriptors);
     tcase_add_test(tc, name_of_the_input);
     tcase_add_test(tc, mistakes);

@@ -11,6 +11,7 @@
  *   lose     the connection ends after Accepted
  *   garbage  bytes that are no frame after Accepted
  *   shutdown Error{SHUTDOWN} and the end of the connection
+ *   unread   shutdown as soon as there is more to read, which is not read
  *   slow     progress events until cancelled
  *   deaf     like slow, but cancelling does not end it
  *   stall    takes its item, says progress and never ends
