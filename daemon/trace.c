@@ -127,6 +127,14 @@ static struct trace_wire about(const struct stage *s, enum trace_kind kind, uint
 
 /* ---- life ---- */
 
+static void job_is(struct job *j, uint64_t since)
+{
+    struct trace_wire r = {.kind = TRACE_JOB, .code = (uint16_t)j->state, .at = since, .n = j->ledger.total};
+    r.first = j->max_workers > 0 ? MIN(j->max_workers, j->d->seats) : j->d->seats;
+    r.value = cpu_of(getpid());
+    add(j, &r);
+}
+
 void trace_start(struct job *j)
 {
     struct daemon *d = j->d;
@@ -141,7 +149,7 @@ void trace_start(struct job *j)
     t->wait = TRACE_WAIT_TURN;
     t->wait_since = j->born;
     LIST_INSERT_HEAD(&d->traces, t, link);
-    trace_job(j);
+    job_is(j, (uint64_t)j->born.ns);
     if (j->ledger.ready > 0)
         trace_announced(j, j->ledger.ready);
 }
@@ -194,12 +202,8 @@ void trace_flush(struct daemon *d)
 
 void trace_job(struct job *j)
 {
-    if (j->trace == NULL)
-        return;
-    struct trace_wire r = {.kind = TRACE_JOB, .code = (uint16_t)j->state, .at = now(), .n = j->ledger.total};
-    r.first = j->max_workers > 0 ? MIN(j->max_workers, j->d->seats) : j->d->seats;
-    r.value = cpu_of(getpid());
-    add(j, &r);
+    if (j->trace != NULL)
+        job_is(j, now());
 }
 
 /* ---- processes ---- */

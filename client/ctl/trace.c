@@ -31,10 +31,10 @@ void trace_free(struct trace *t)
 {
     if (t == NULL)
         return;
+    trace_writer_free(t->writer);
     output_drop(&t->out);
     free(t->v);
     free(t->leases);
-    free(t->stages);
     free(t);
 }
 
@@ -46,22 +46,10 @@ static int by_lease(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static int by_stage(const void *a, const void *b)
-{
-    uint64_t x = ((const struct trace_stage *)a)->stage, y = ((const struct trace_stage *)b)->stage;
-    return x < y ? -1 : x > y;
-}
-
 struct trace_lease *trace_lease_of(struct trace *t, uint64_t lease)
 {
     const struct trace_lease key = {.lease = lease};
     return t->nleases > 0 ? bsearch(&key, t->leases, t->nleases, sizeof key, by_lease) : NULL;
-}
-
-struct trace_stage *trace_stage_of(struct trace *t, uint64_t stage)
-{
-    const struct trace_stage key = {.stage = stage};
-    return t->nstages > 0 ? bsearch(&key, t->stages, t->nstages, sizeof key, by_stage) : NULL;
 }
 
 static struct trace_lease lease_from(const struct pwc_trace_record *r)
@@ -77,37 +65,18 @@ static struct trace_lease lease_from(const struct pwc_trace_record *r)
                                 .seat = r->seat};
 }
 
-/* Both tables get an entry a record, are sorted, and lose what stands there twice. */
-static void fill_tables(struct trace *t)
+/* An entry a record, sorted; what stands there twice is lost. */
+static void list_leases(struct trace *t)
 {
-    size_t leases = 0, stages = 0;
-    for (size_t i = 0; i < t->n; i++) {
+    size_t leases = 0, n = 0;
+    for (size_t i = 0; i < t->n; i++)
         leases += t->v[i].kind == PWC_TRACE_LEASE;
-        stages += t->v[i].stage != 0 && t->v[i].kind != PWC_TRACE_CHUNKS;
-    }
     t->leases = must(calloc(leases + 1, sizeof *t->leases));
-    t->stages = must(calloc(stages + 1, sizeof *t->stages));
-    for (size_t i = 0; i < t->n; i++) {
-        const struct pwc_trace_record *r = &t->v[i];
-        if (r->kind == PWC_TRACE_LEASE)
-            t->leases[t->nleases++] = lease_from(r);
-        if (r->stage != 0 && r->kind != PWC_TRACE_CHUNKS)
-            t->stages[t->nstages++] = (struct trace_stage){.stage = r->stage, .pid = r->pid};
-    }
+    for (size_t i = 0; i < t->n; i++)
+        if (t->v[i].kind == PWC_TRACE_LEASE)
+            t->leases[t->nleases++] = lease_from(&t->v[i]);
     qsort(t->leases, t->nleases, sizeof *t->leases, by_lease);
-    qsort(t->stages, t->nstages, sizeof *t->stages, by_stage);
-}
-
-static void no_twins(struct trace *t)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < t->nstages; i++)
-        if (n == 0 || t->stages[n - 1].stage != t->stages[i].stage)
-            t->stages[n++] = t->stages[i];
-        else if (t->stages[n - 1].pid == 0)
-            t->stages[n - 1].pid = t->stages[i].pid;
-    t->nstages = n;
-    for (size_t i = n = 0; i < t->nleases; i++)
+    for (size_t i = 0; i < t->nleases; i++)
         if (n == 0 || t->leases[n - 1].lease != t->leases[i].lease)
             t->leases[n++] = t->leases[i];
     t->nleases = n;
@@ -115,15 +84,11 @@ static void no_twins(struct trace *t)
 
 static void index_record(struct trace *t, const struct pwc_trace_record *r, struct trace_lease **cache)
 {
-    struct trace_stage *s;
     struct trace_lease *l = *cache;
     if (r->lease == 0 || ((l == NULL || l->lease != r->lease) && (l = trace_lease_of(t, r->lease)) == NULL))
         return;
     *cache = l;
-    if (r->kind == PWC_TRACE_LEASE && (s = trace_stage_of(t, r->stage)) != NULL) {
-        s->kinds |= 1u << (r->code & 31);
-        s->seat = s->seat == 0 ? r->seat : s->seat;
-    } else if (r->kind == PWC_TRACE_CHUNKS && r->code == PWC_OK) {
+    if (r->kind == PWC_TRACE_CHUNKS && r->code == PWC_OK) {
         l->recorded += r->n;
     } else if (r->kind == PWC_TRACE_ENDED) {
         l->ended = true;
@@ -138,17 +103,9 @@ static void index_record(struct trace *t, const struct pwc_trace_record *r, stru
 void trace_index(struct trace *t)
 {
     struct trace_lease *cache = NULL;
-    fill_tables(t);
-    no_twins(t);
-    t->base = UINT64_MAX;
-    for (size_t i = 0; i < t->n; i++) {
-        const struct pwc_trace_record *r = &t->v[i];
-        index_record(t, r, &cache);
-        t->base = r->at_ns < t->base ? r->at_ns : t->base;
-        t->last = r->at_ns > t->last ? r->at_ns : t->last;
-        t->last = r->end_ns > t->last ? r->end_ns : t->last;
-    }
-    t->base = t->n > 0 ? t->base : 0;
+    list_leases(t);
+    for (size_t i = 0; i < t->n; i++)
+        index_record(t, &t->v[i], &cache);
 }
 
 /* ---- run --trace ---- */
@@ -159,8 +116,11 @@ static void on_records(struct pwc_job *job, const struct pwc_trace_record *recor
     (void)job;
     struct trace *t = user;
     t->dropped = dropped;
-    for (size_t i = 0; i < n; i++)
-        trace_add(t, &records[i]);
+    for (size_t i = 0; i < n; i++) {
+        trace_writer_add(t->writer, &records[i]);
+        if (t->keep)
+            trace_add(t, &records[i]);
+    }
 }
 
 int trace_prepare(struct run *run)
@@ -173,6 +133,8 @@ int trace_prepare(struct run *run)
     t->out.fd = -1;
     if (output_open(name, &t->out, why, sizeof why) != 0)
         return complain(EXIT_FAILED, "cannot write the trace '%s': %s", name, why);
+    t->writer = trace_writer_new(t->out.fd);
+    t->keep = run->args->o.json || run->args->o.verbose;
     snprintf(t->op, sizeof t->op, "%s", run->rq.shape.name);
     pwc_spec_trace(run->rq.spec, TRACE_MOST, on_records, t);
     return 0;
@@ -186,7 +148,7 @@ int trace_publish(struct run *run)
         return 0;
     t->job = pwc_job_id(run->job);
     trace_index(t);
-    if (trace_write(t, t->out.fd) < 0)
+    if (trace_writer_end(t->writer, t) < 0)
         snprintf(why, sizeof why, "%s", strerror(errno));
     else if (output_publish(&t->out, why, sizeof why) == 0)
         return 0;

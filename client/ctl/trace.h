@@ -1,9 +1,10 @@
 /*
- * trace.h - a trace inside pwcctl: records gathered while a job runs or read back from a file, what they say
- * of leases and processes, and the two things made of them: a file for Perfetto, and an account of the time.
+ * trace.h - a trace inside pwcctl: records that come while a job runs or are read back from a file, what they
+ * say of leases and processes, and the two things made of them: a file for Perfetto, and an account of the
+ * time.
  *
  * trace.c gathers, tracewrite.c writes, traceread.c reads, account.c counts. The account is always made of
- * records, so that a file gives the same as the run that wrote it.
+ * records, so that a file gives the same as the run that wrote it; where nobody asks for one, none are kept.
  */
 #ifndef PWC_CTL_TRACE_H
 #define PWC_CTL_TRACE_H
@@ -18,27 +19,22 @@ struct trace_lease {
     uint64_t first, n, kept, recorded; /* chunks: held at first, counting, in records of their own */
     int kind, why;
     uint32_t seat;
-    bool ended, flows;
+    bool ended;
 };
 
-struct trace_stage {
-    uint64_t stage;
-    uint32_t pid, seat; /* the first it had */
-    unsigned kinds;     /* of its leases, as bits */
-    uint64_t open;      /* the writer: its lease that has no end yet; 0 none */
-};
+struct trace_writer;
 
 struct trace {
     struct pwc_trace_record *v;
     size_t n, room;
     uint64_t dropped, job;
     char op[65];
-    /* trace_index: sorted by number; base: the earliest time */
-    struct trace_lease *leases;
-    struct trace_stage *stages;
-    size_t nleases, nstages;
-    uint64_t base, last;
-    struct output out; /* gathering: where the file will be */
+    struct trace_lease *leases; /* trace_index: sorted by number */
+    size_t nleases;
+    /* gathering */
+    bool keep; /* records, for an account */
+    struct output out;
+    struct trace_writer *writer;
 };
 
 /* ---- trace.c ---- */
@@ -46,10 +42,14 @@ void trace_add(struct trace *t, const struct pwc_trace_record *r);
 void trace_index(struct trace *t);
 void trace_free(struct trace *t);
 struct trace_lease *trace_lease_of(struct trace *t, uint64_t lease); /* NULL: none */
-struct trace_stage *trace_stage_of(struct trace *t, uint64_t stage);
 
-/* ---- tracewrite.c, traceread.c: 0 or -1 with errno; read: `why` is a line for people ---- */
-int trace_write(struct trace *t, int fd);
+/* ---- tracewrite.c: what it writes to `fd` is whole after the end, which is 0 or -1 with errno ---- */
+struct trace_writer *trace_writer_new(int fd);
+void trace_writer_add(struct trace_writer *w, const struct pwc_trace_record *r);
+int trace_writer_end(struct trace_writer *w, const struct trace *t); /* of it: op, job, dropped */
+void trace_writer_free(struct trace_writer *w);
+
+/* ---- traceread.c: 0 or -1, `why` is a line for people ---- */
 int trace_read(struct trace *t, int fd, char *why, size_t size);
 extern const char *const trace_words[]; /* "cat" of the events, by kind */
 #define TRACE_KINDS 17

@@ -1,5 +1,6 @@
 /*
- * tracewrite.c - a trace as Chrome's JSON trace events, which Perfetto and chrome://tracing open.
+ * tracewrite.c - a trace as Chrome's JSON trace events, which Perfetto and chrome://tracing open. It is
+ * written while the job runs: at its end all would wait for one core.
  *
  *   process 1, the job      thread 1  its states, and what the daemon put together itself
  *                           thread 2  what kept it from getting more leases
@@ -8,8 +9,10 @@
  *   process 2, its stages   a thread each, numbered as the daemon numbers them: leases (B, E), in them the
  *                           chunks (X); an arrow from each lease to where its last chunk was put together
  *
- * Records come in an order in which each thread's times only grow, so nothing is sorted. Every event of a
- * record has its kind as category and its fields in args: traceread.c makes the same records of them again.
+ * Records come in an order in which each thread's times only grow, and those of a lease's chunks together,
+ * just before that of its end, which says what counts of them: so nothing is sorted, and little kept. What is
+ * known in the end only, as what the processes did, stands there. Every event of a record has its kind as
+ * category and its fields in args: traceread.c makes the same records of them again.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -31,25 +34,106 @@ const char *const trace_words[TRACE_KINDS] = {
     [PWC_TRACE_RESTART] = "restart",   [PWC_TRACE_AGAIN] = "again",
 };
 
-static const char *const lease_words[] = {"lease", "plan", "lease", "finish", "produce", "consume"};
+static const char *lease_word(int kind)
+{
+    static const char *const words[] = {"lease", "plan", "lease", "finish", "produce", "consume"};
+    return words[(unsigned)kind < COUNT(words) ? kind : 0];
+}
 
-struct writer {
-    struct trace *t;
+/* A process. */
+struct track {
+    uint64_t stage;
+    uint32_t pid, seat; /* the first it had */
+    unsigned kinds;     /* of its leases, as bits */
+    uint64_t lease;     /* that has no end yet; 0 none */
+    int kind;           /* of that */
+    uint64_t given;
+};
+
+/* A lease of which something counts: its arrow ends where its last chunk is put together. */
+struct arrow {
+    uint64_t last, lease, over;
+};
+
+struct trace_writer {
     int fd, error;
     bool more;
     size_t n;
+    uint64_t base, end; /* the first and the last time */
+    uint64_t records, unrecorded;
     uint64_t in_flight, waiting; /* as the counters were last told */
     bool state_open, counted;
-    struct trace_lease **kept; /* those of which something counts, by their last chunk */
-    size_t nkept;
-    const struct trace_lease *lease; /* of the last record of chunks */
-    const struct trace_stage *stage;
+    struct track *tracks; /* by number */
+    size_t ntracks, rtracks;
+    struct arrow *arrows; /* by last chunk */
+    size_t narrows, rarrows;
+    struct pwc_trace_record *held; /* of chunks, until their lease's end is told */
+    size_t nheld, rheld;
     char buf[1 << 18];
 };
 
+/* Room for one more; the array may move. */
+static void *room(void *array, size_t n, size_t *room, size_t size)
+{
+    if (n < *room)
+        return array;
+    *room = *room * 2 + 16;
+    return must(realloc(array, *room * size));
+}
+
+/* ---- processes, arrows ---- */
+
+static size_t first_track(const struct trace_writer *w, uint64_t stage)
+{
+    size_t lo = 0, hi = w->ntracks;
+    if (hi > 0 && w->tracks[hi - 1].stage < stage)
+        return hi; /* they are numbered as they are made */
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (w->tracks[mid].stage < stage)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* Of the process that the record is about; NULL: of none. Until the next call. */
+static struct track *track_of(struct trace_writer *w, const struct pwc_trace_record *r)
+{
+    if (r->stage == 0)
+        return NULL;
+    size_t i = first_track(w, r->stage);
+    if (i == w->ntracks || w->tracks[i].stage != r->stage) {
+        w->tracks = room(w->tracks, w->ntracks, &w->rtracks, sizeof *w->tracks);
+        memmove(&w->tracks[i + 1], &w->tracks[i], (w->ntracks++ - i) * sizeof *w->tracks);
+        w->tracks[i] = (struct track){.stage = r->stage};
+    }
+    if (w->tracks[i].pid == 0)
+        w->tracks[i].pid = r->pid;
+    return &w->tracks[i];
+}
+
+/* The first whose last chunk is not before this one. */
+static size_t first_arrow(const struct trace_writer *w, uint64_t chunk)
+{
+    size_t i = w->narrows; /* what is waited for is near the end */
+    while (i > 0 && w->arrows[i - 1].last >= chunk)
+        i--;
+    return i;
+}
+
+static void arrow_begins(struct trace_writer *w, const struct arrow *a)
+{
+    w->arrows = room(w->arrows, w->narrows, &w->rarrows, sizeof *w->arrows);
+    size_t i = first_arrow(w, a->last);
+    memmove(&w->arrows[i + 1], &w->arrows[i], (w->narrows++ - i) * sizeof *w->arrows);
+    w->arrows[i] = *a;
+}
+
 /* ---- bytes: millions of events are written, so printf is not used ---- */
 
-static void flush(struct writer *w)
+static void flush(struct trace_writer *w)
 {
     for (size_t done = 0; done < w->n && w->error == 0;) {
         ssize_t n = write(w->fd, w->buf + done, w->n - done);
@@ -62,14 +146,14 @@ static void flush(struct writer *w)
 }
 
 /* Inline, so that the lengths of constants are constants. */
-static inline __attribute__((always_inline)) void put(struct writer *w, const char *s)
+static inline __attribute__((always_inline)) void put(struct trace_writer *w, const char *s)
 {
     size_t len = strlen(s);
     memcpy(w->buf + w->n, s, len);
     w->n += len;
 }
 
-static void put_u64(struct writer *w, uint64_t v)
+static void put_u64(struct trace_writer *w, uint64_t v)
 {
     char digits[20];
     size_t at = sizeof digits;
@@ -86,7 +170,7 @@ static void put_u64(struct writer *w, uint64_t v)
 }
 
 /* Nanoseconds as the format's microseconds. */
-static void put_us(struct writer *w, uint64_t ns)
+static void put_us(struct trace_writer *w, uint64_t ns)
 {
     put_u64(w, ns / 1000);
     unsigned frac = (unsigned)(ns % 1000);
@@ -98,14 +182,21 @@ static void put_us(struct writer *w, uint64_t ns)
     w->n += 4;
 }
 
-static inline __attribute__((always_inline)) void put_field(struct writer *w, const char *key, uint64_t v)
+/* Of the machine's clock; nothing is older than the first record. */
+static uint64_t since_base(const struct trace_writer *w, uint64_t at)
+{
+    return at > w->base ? at - w->base : 0;
+}
+
+static inline __attribute__((always_inline)) void put_field(struct trace_writer *w, const char *key,
+                                                            uint64_t v)
 {
     put(w, key);
     put_u64(w, v);
 }
 
 /* Up to and with its arguments' opening brace; less than 1 KiB follows. */
-static void begin(struct writer *w, const char *ph, const char *name, const char *cat, unsigned pid,
+static void begin(struct trace_writer *w, const char *ph, const char *name, const char *cat, unsigned pid,
                   uint64_t tid, uint64_t at)
 {
     if (w->n > sizeof w->buf - 4096)
@@ -120,11 +211,11 @@ static void begin(struct writer *w, const char *ph, const char *name, const char
     put_field(w, "\",\"pid\":", pid);
     put_field(w, ",\"tid\":", tid);
     put(w, ",\"ts\":");
-    put_us(w, at - w->t->base);
+    put_us(w, since_base(w, at));
 }
 
 /* The record's fields; what is 0 is left out. */
-static void args(struct writer *w, const struct pwc_trace_record *r)
+static void args(struct trace_writer *w, const struct pwc_trace_record *r)
 {
     put_field(w, ",\"args\":{\"first\":", r->first);
     put_field(w, ",\"n\":", r->n);
@@ -136,7 +227,7 @@ static void args(struct writer *w, const struct pwc_trace_record *r)
         put_field(w, ",\"code\":", (uint64_t)r->code);
 }
 
-static void details(struct writer *w, const struct pwc_trace_record *r)
+static void details(struct trace_writer *w, const struct pwc_trace_record *r)
 {
     args(w, r);
     if (r->stage != 0)
@@ -148,10 +239,10 @@ static void details(struct writer *w, const struct pwc_trace_record *r)
     if (r->waiting != 0)
         put_field(w, ",\"waiting\":", r->waiting);
     if (r->kind == PWC_TRACE_DIED && r->end_ns != 0)
-        put_field(w, ",\"killed_ns\":", r->end_ns - w->t->base);
+        put_field(w, ",\"killed_ns\":", since_base(w, r->end_ns));
 }
 
-static void why(struct writer *w, int code)
+static void why(struct trace_writer *w, int code)
 {
     if (code == PWC_OK)
         return;
@@ -160,14 +251,14 @@ static void why(struct writer *w, int code)
     put(w, "\"");
 }
 
-static void end(struct writer *w)
+static void end(struct trace_writer *w)
 {
     put(w, "}}");
 }
 
 /* ---- kinds ---- */
 
-static void write_counters(struct writer *w, const struct pwc_trace_record *r, uint64_t at)
+static void write_counters(struct trace_writer *w, const struct pwc_trace_record *r, uint64_t at)
 {
     if (!w->counted || w->in_flight != r->in_flight) {
         begin(w, "C", "leases in flight", "counter", JOB, STATES, at);
@@ -182,7 +273,7 @@ static void write_counters(struct writer *w, const struct pwc_trace_record *r, u
     w->counted = true;
 }
 
-static void write_flow(struct writer *w, const char *ph, uint64_t lease, unsigned pid, uint64_t tid,
+static void write_flow(struct trace_writer *w, const char *ph, uint64_t lease, unsigned pid, uint64_t tid,
                        uint64_t at)
 {
     begin(w, ph, "absorb", "flow", pid, tid, at);
@@ -190,7 +281,7 @@ static void write_flow(struct writer *w, const char *ph, uint64_t lease, unsigne
     put(w, ph[0] == 'f' ? ",\"bp\":\"e\"}" : "}");
 }
 
-static void close_state(struct writer *w, uint64_t at)
+static void close_state(struct trace_writer *w, uint64_t at)
 {
     if (!w->state_open)
         return;
@@ -199,7 +290,7 @@ static void close_state(struct writer *w, uint64_t at)
     w->state_open = false;
 }
 
-static void write_job(struct writer *w, const struct pwc_trace_record *r)
+static void write_job(struct trace_writer *w, const struct pwc_trace_record *r)
 {
     close_state(w, r->at_ns);
     bool terminal = r->code >= PWC_JOB_DONE;
@@ -212,47 +303,30 @@ static void write_job(struct writer *w, const struct pwc_trace_record *r)
     w->state_open = !terminal;
 }
 
-static void write_lease(struct writer *w, const struct pwc_trace_record *r)
+/* The record of its end was lost. */
+static void cut(struct trace_writer *w, struct track *t, uint64_t at)
 {
-    struct trace_stage *s = trace_stage_of(w->t, r->stage);
-    const struct trace_lease *l = trace_lease_of(w->t, r->lease);
-    if (s == NULL || l == NULL || s->open != 0)
-        return; /* the record of its end was lost */
-    s->open = r->lease;
-    begin(w, "B", lease_words[(unsigned)r->code < COUNT(lease_words) ? r->code : 0], "lease", STAGES,
-          r->stage, r->at_ns);
+    if (t->lease == 0)
+        return;
+    begin(w, "E", lease_word(t->kind), "cut", STAGES, t->stage, at);
+    put(w, "}");
+    t->lease = 0;
+}
+
+static void write_lease(struct trace_writer *w, const struct pwc_trace_record *r)
+{
+    struct track *t = track_of(w, r);
+    if (t == NULL)
+        return;
+    cut(w, t, r->at_ns);
+    t->lease = r->lease;
+    t->kind = r->code;
+    t->given = r->at_ns;
+    t->kinds |= 1u << (r->code & 31);
+    t->seat = t->seat == 0 ? r->seat : t->seat;
+    begin(w, "B", lease_word(t->kind), "lease", STAGES, r->stage, r->at_ns);
     details(w, r);
     end(w);
-    if (l->kept > 0)
-        write_flow(w, "s", r->lease, STAGES, r->stage, r->at_ns);
-}
-
-static void write_ended(struct writer *w, const struct pwc_trace_record *r)
-{
-    struct trace_stage *s = trace_stage_of(w->t, r->stage);
-    const struct trace_lease *l = trace_lease_of(w->t, r->lease);
-    if (s == NULL || l == NULL || s->open != r->lease)
-        return;
-    s->open = 0;
-    struct pwc_trace_record fields = *r;
-    fields.value = 0;
-    begin(w, "E", lease_words[(unsigned)l->kind < COUNT(lease_words) ? l->kind : 0], "ended", STAGES,
-          r->stage, r->end_ns);
-    args(w, &fields);
-    put_field(w, ",\"recorded\":", l->recorded);
-    put_field(w, ",\"begun_ns\":", r->value - w->t->base);
-    why(w, r->code);
-    end(w);
-}
-
-/* Of the lease that the records are about; most are about the same as the one before. */
-static bool at_lease(struct writer *w, const struct pwc_trace_record *r)
-{
-    if (w->lease == NULL || w->lease->lease != r->lease)
-        w->lease = trace_lease_of(w->t, r->lease);
-    if (w->stage == NULL || w->stage->stage != r->stage)
-        w->stage = trace_stage_of(w->t, r->stage);
-    return w->lease != NULL && w->stage != NULL && w->stage->open == r->lease;
 }
 
 static const char *chunks_name(const struct pwc_trace_record *r, bool counts)
@@ -262,20 +336,18 @@ static const char *chunks_name(const struct pwc_trace_record *r, bool counts)
     return r->n == 1 ? "chunk lost" : "chunks lost";
 }
 
-/* The bulk of a file: begin() and args() in fewer steps. One outside of its lease has lost it. */
-static void write_chunks(struct writer *w, const struct pwc_trace_record *r)
+/* The bulk of a file: begin() and args() in fewer steps. `ended` is the end of its lease. */
+static void write_chunks(struct trace_writer *w, const struct pwc_trace_record *r,
+                         const struct pwc_trace_record *ended)
 {
-    if (!at_lease(w, r))
-        return;
-    const struct trace_lease *l = w->lease;
-    bool counts = r->code == PWC_OK && l->ended && r->first + r->n <= l->first + l->kept;
+    bool counts = r->code == PWC_OK && r->first + r->n <= ended->first + ended->n;
     if (w->n > sizeof w->buf - 4096)
         flush(w);
     put(w, ",\n{\"ph\":\"X\",\"cat\":\"chunks\",\"pid\":2,\"name\":\"");
     put(w, chunks_name(r, counts));
     put_field(w, "\",\"tid\":", r->stage);
     put(w, ",\"ts\":");
-    put_us(w, r->at_ns - w->t->base);
+    put_us(w, since_base(w, r->at_ns));
     put(w, ",\"dur\":");
     put_us(w, r->end_ns - r->at_ns);
     put_field(w, ",\"args\":{\"first\":", r->first);
@@ -284,65 +356,74 @@ static void write_chunks(struct writer *w, const struct pwc_trace_record *r)
     if (!counts) {
         if (r->code != PWC_OK)
             put_field(w, ",\"code\":", (uint64_t)r->code);
-        why(w, l->ended ? l->why : PWC_E_GONE);
+        why(w, ended->code);
     }
     end(w);
 }
 
-static uint64_t last_chunk(const struct trace_lease *l)
+static void hold(struct trace_writer *w, const struct pwc_trace_record *r)
 {
-    return l->first + l->kept - 1;
+    w->held = room(w->held, w->nheld, &w->rheld, sizeof *w->held);
+    w->held[w->nheld++] = *r;
 }
 
-static int by_chunk(const void *a, const void *b)
+/* Those of another lease have lost its end. */
+static uint64_t write_held(struct trace_writer *w, const struct pwc_trace_record *ended)
 {
-    uint64_t x = last_chunk(*(struct trace_lease *const *)a), y = last_chunk(*(struct trace_lease *const *)b);
-    return x < y ? -1 : x > y;
-}
-
-static void find_kept(struct writer *w)
-{
-    w->kept = must(calloc(w->t->nleases + 1, sizeof(struct trace_lease *)));
-    for (size_t i = 0; i < w->t->nleases; i++)
-        if (w->t->leases[i].kept > 0)
-            w->kept[w->nkept++] = &w->t->leases[i];
-    qsort(w->kept, w->nkept, sizeof(struct trace_lease *), by_chunk);
-}
-
-/* The first of them whose last chunk is not before this one. */
-static size_t first_after(const struct writer *w, uint64_t chunk)
-{
-    size_t lo = 0, hi = w->nkept;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (last_chunk(w->kept[mid]) < chunk)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
-/* Where the arrows of these chunks' leases end. */
-static void write_arrows(struct writer *w, const struct pwc_trace_record *r, unsigned pid, uint64_t tid)
-{
-    if (r->lease != 0) {
-        write_flow(w, "f", r->lease, pid, tid, r->at_ns);
-        return;
-    }
-    for (size_t i = first_after(w, r->first); i < w->nkept && last_chunk(w->kept[i]) < r->first + r->n; i++) {
-        struct trace_lease *l = w->kept[i];
-        if (l->flows || l->over > r->at_ns)
+    uint64_t n = 0;
+    for (size_t i = 0; i < w->nheld; i++) {
+        if (w->held[i].lease != ended->lease)
             continue;
-        l->flows = true;
-        write_flow(w, "f", l->lease, pid, tid, r->at_ns);
+        write_chunks(w, &w->held[i], ended);
+        n += w->held[i].code == PWC_OK ? w->held[i].n : 0;
     }
+    w->nheld = 0;
+    return n;
 }
 
-static void write_absorbed(struct writer *w, const struct pwc_trace_record *r)
+static void write_ended(struct trace_writer *w, const struct pwc_trace_record *r)
+{
+    struct track *t = track_of(w, r);
+    if (t == NULL || t->lease == 0 || t->lease != r->lease)
+        return;
+    t->lease = 0;
+    if (r->n > 0)
+        write_flow(w, "s", r->lease, STAGES, r->stage, t->given);
+    uint64_t recorded = write_held(w, r);
+    w->unrecorded += r->n > recorded ? r->n - recorded : 0;
+    struct pwc_trace_record fields = *r;
+    fields.value = 0;
+    begin(w, "E", lease_word(t->kind), "ended", STAGES, r->stage, r->end_ns);
+    args(w, &fields);
+    put_field(w, ",\"recorded\":", recorded);
+    put_field(w, ",\"begun_ns\":", since_base(w, r->value));
+    why(w, r->code);
+    end(w);
+    if (r->n > 0)
+        arrow_begins(w, &(struct arrow){r->first + r->n - 1, r->lease, r->end_ns});
+}
+
+/* Where the arrows of these chunks' leases end; those of leases that are not over yet have none. */
+static void write_arrows(struct trace_writer *w, const struct pwc_trace_record *r, unsigned pid, uint64_t tid)
+{
+    size_t from = first_arrow(w, r->first), to = from;
+    for (size_t i = from; i < w->narrows; i++) {
+        const struct arrow *a = &w->arrows[i];
+        if (a->last < r->first + r->n && a->over <= r->at_ns && (r->lease == 0 || r->lease == a->lease))
+            write_flow(w, "f", a->lease, pid, tid, r->at_ns);
+        else if (a->last < r->first + r->n || to < i)
+            w->arrows[to++] = *a;
+        else
+            return;
+    }
+    w->narrows = to;
+}
+
+static void write_absorbed(struct trace_writer *w, const struct pwc_trace_record *r)
 {
     unsigned pid = r->stage != 0 ? STAGES : JOB;
     uint64_t tid = r->stage != 0 ? r->stage : STATES;
+    (void)track_of(w, r);
     begin(w, "X", "absorbed", trace_words[r->kind], pid, tid, r->at_ns);
     put(w, ",\"dur\":0");
     details(w, r);
@@ -350,7 +431,7 @@ static void write_absorbed(struct writer *w, const struct pwc_trace_record *r)
     write_arrows(w, r, pid, tid);
 }
 
-static void write_wait(struct writer *w, const struct pwc_trace_record *r)
+static void write_wait(struct trace_writer *w, const struct pwc_trace_record *r)
 {
     begin(w, "X", trace_wait_name(r->code), "wait", JOB, WAITS, r->at_ns);
     put(w, ",\"dur\":");
@@ -359,7 +440,8 @@ static void write_wait(struct writer *w, const struct pwc_trace_record *r)
     end(w);
 }
 
-static void write_instant(struct writer *w, const struct pwc_trace_record *r, unsigned pid, uint64_t tid)
+static void write_instant(struct trace_writer *w, const struct pwc_trace_record *r, unsigned pid,
+                          uint64_t tid)
 {
     begin(w, "i", trace_words[r->kind], trace_words[r->kind], pid, tid, r->at_ns);
     put(w, ",\"s\":\"t\"");
@@ -369,11 +451,11 @@ static void write_instant(struct writer *w, const struct pwc_trace_record *r, un
     end(w);
 }
 
-static void write_record(struct writer *w, const struct pwc_trace_record *r)
+static void write_event(struct trace_writer *w, const struct pwc_trace_record *r)
 {
     switch (r->kind) {
     case PWC_TRACE_CHUNKS:
-        write_chunks(w, r);
+        hold(w, r);
         return;
     case PWC_TRACE_JOB:
         write_job(w, r);
@@ -395,6 +477,7 @@ static void write_record(struct writer *w, const struct pwc_trace_record *r)
     case PWC_TRACE_BORN:
     case PWC_TRACE_READY:
     case PWC_TRACE_DIED:
+        (void)track_of(w, r);
         write_instant(w, r, STAGES, r->stage);
         return;
     default:
@@ -405,9 +488,9 @@ static void write_record(struct writer *w, const struct pwc_trace_record *r)
 
 /* ---- names ---- */
 
-static void name(struct writer *w, const char *what, unsigned pid, uint64_t tid, const char *called)
+static void name(struct trace_writer *w, const char *what, unsigned pid, uint64_t tid, const char *called)
 {
-    begin(w, "M", what, "name", pid, tid, w->t->base);
+    begin(w, "M", what, "name", pid, tid, w->base);
     put(w, ",\"args\":{\"name\":\"");
     put(w, called);
     put(w, "\"");
@@ -415,7 +498,7 @@ static void name(struct writer *w, const char *what, unsigned pid, uint64_t tid,
 }
 
 /* A planner goes on as producer, and who produced may compute: all that a process was, the rarest first. */
-static void roles_of(const struct trace_stage *s, char *to, size_t size)
+static void roles_of(const struct track *t, char *to, size_t size)
 {
     static const struct {
         unsigned kinds;
@@ -427,75 +510,85 @@ static void roles_of(const struct trace_stage *s, char *to, size_t size)
     };
     size_t n = 0;
     for (size_t i = 0; i < COUNT(roles); i++)
-        if ((s->kinds & roles[i].kinds) != 0)
+        if ((t->kinds & roles[i].kinds) != 0)
             n += (size_t)snprintf(to + n, size - n, "%s%s", n > 0 ? " and " : "", roles[i].role);
     if (n == 0)
-        snprintf(to, size, "%s", s->kinds != 0 ? "planner" : "spare");
+        snprintf(to, size, "%s", t->kinds != 0 ? "planner" : "spare");
 }
 
-static void write_names(struct writer *w)
+static void name_track(struct trace_writer *w, const struct track *t)
+{
+    char line[128], roles[40];
+    roles_of(t, roles, sizeof roles);
+    int n = snprintf(line, sizeof line, "%s, pid %u", roles, t->pid);
+    if (t->seat != 0)
+        snprintf(line + n, sizeof line - (size_t)n, ", seat %u", t->seat);
+    name(w, "thread_name", STAGES, t->stage, line);
+}
+
+static void write_names(struct trace_writer *w, const struct trace *t)
 {
     char line[128];
-    snprintf(line, sizeof line, "job %" PRIu64 " %s", w->t->job, w->t->op);
+    snprintf(line, sizeof line, "job %" PRIu64 " %s", t->job, t->op);
     name(w, "process_name", JOB, STATES, line);
     name(w, "thread_name", JOB, STATES, "state");
     name(w, "thread_name", JOB, WAITS, "waiting for");
     name(w, "thread_name", JOB, DECISIONS, "decisions");
     name(w, "process_name", STAGES, 0, "stages");
-    for (size_t i = 0; i < w->t->nstages; i++) {
-        const struct trace_stage *s = &w->t->stages[i];
-        char roles[40];
-        roles_of(s, roles, sizeof roles);
-        int n = snprintf(line, sizeof line, "%s, pid %u", roles, s->pid);
-        if (s->seat != 0)
-            snprintf(line + n, sizeof line - (size_t)n, ", seat %u", s->seat);
-        name(w, "thread_name", STAGES, s->stage, line);
-    }
+    for (size_t i = 0; i < w->ntracks; i++)
+        name_track(w, &w->tracks[i]);
+}
+
+/* ---- the file ---- */
+
+struct trace_writer *trace_writer_new(int fd)
+{
+    struct trace_writer *w = must(calloc(1, sizeof *w));
+    w->fd = fd;
+    put(w, "{\"displayTimeUnit\":\"ms\",\n\"traceEvents\":[\n");
+    return w;
+}
+
+void trace_writer_free(struct trace_writer *w)
+{
+    if (w == NULL)
+        return;
+    free(w->tracks);
+    free(w->arrows);
+    free(w->held);
+    free(w);
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+void trace_writer_add(struct trace_writer *w, const struct pwc_trace_record *r)
+{
+    if (w->error != 0)
+        return;
+    w->base = w->records++ == 0 ? r->at_ns : w->base;
+    w->end = later(w->end, later(r->at_ns, r->end_ns));
+    write_event(w, r);
 }
 
 /* What has no end because its record was lost ends with the trace. */
-static void close_all(struct writer *w)
+int trace_writer_end(struct trace_writer *w, const struct trace *t)
 {
-    for (size_t i = 0; i < w->t->nstages; i++)
-        if (w->t->stages[i].open != 0) {
-            begin(w, "E", "lease", "cut", STAGES, w->t->stages[i].stage, w->t->last);
-            put(w, "}");
-        }
-    close_state(w, w->t->last);
-}
-
-static uint64_t unrecorded(const struct trace *t)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < t->nleases; i++)
-        if (t->leases[i].kept > t->leases[i].recorded)
-            n += t->leases[i].kept - t->leases[i].recorded;
-    return n;
-}
-
-int trace_write(struct trace *t, int fd)
-{
-    struct writer *w = must(calloc(1, sizeof *w));
-    w->t = t;
-    w->fd = fd;
-    put(w, "{\"displayTimeUnit\":\"ms\",\"otherData\":{\"schema\":\"pwc.trace/1\",\"op\":\"");
+    for (size_t i = 0; i < w->ntracks; i++)
+        cut(w, &w->tracks[i], w->end);
+    close_state(w, w->end);
+    write_names(w, t);
+    put(w, "\n],\n\"otherData\":{\"schema\":\"pwc.trace/1\",\"op\":\"");
     put(w, t->op);
     put_field(w, "\",\"job\":", t->job);
-    put_field(w, ",\"base_ns\":", t->base);
-    put_field(w, ",\"records\":", t->n);
+    put_field(w, ",\"base_ns\":", w->base);
+    put_field(w, ",\"records\":", w->records);
     put_field(w, ",\"records_dropped\":", t->dropped);
-    put_field(w, ",\"chunks_without_record\":", unrecorded(t));
-    put(w, "},\n\"traceEvents\":[\n");
-    find_kept(w);
-    write_names(w);
-    for (size_t i = 0; i < t->n && w->error == 0; i++)
-        write_record(w, &t->v[i]);
-    close_all(w);
-    put(w, "\n]}\n");
+    put_field(w, ",\"chunks_without_record\":", w->unrecorded);
+    put(w, "}}\n");
     flush(w);
-    int error = w->error;
-    free(w->kept);
-    free(w);
-    errno = error;
-    return error != 0 ? -1 : 0;
+    errno = w->error;
+    return w->error != 0 ? -1 : 0;
 }

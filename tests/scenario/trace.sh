@@ -157,6 +157,21 @@ test_a_small_job() {
     equal "leases" 1 "$(jq '[.traceEvents[] | select(.cat == "lease")] | length' t.json)"
 }
 
+# A file without a name yet, or with one for the time being.
+some_is_written() {
+    stat -L -c '%F %h %s' "/proc/$1/fd"/* 2>/dev/null | grep -q '^regular file 0 [1-9]' || [[ -n $(find . -name '.t.json.*' -size +0) ]]
+}
+
+# Else pwcctl keeps all of it, and formats it when everybody waits for it.
+test_it_is_written_while_the_job_runs() {
+    in_background job "$PWCCTL" run -q fault.none n=1000000 ms=1 --trace t.json
+    until_true "something in the file" some_is_written "$BG"
+    kill -INT "$BG"
+    finish_background "$BG"
+    equal "exit status" 130 "$RC"
+    well_formed t.json
+}
+
 # Who only follows the job gets none of it; the trace of who submitted it is whole.
 test_others_follow() {
     in_background job "$PWCCTL" run fault.none n=1000 ms=5 --trace t.json --json
