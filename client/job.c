@@ -344,6 +344,12 @@ int pwc_result_i64(struct pwc_job *job, const char *name, int64_t *ret_v)
     return PWC_OK;
 }
 
+/* Rounded once. Half by half would be twice, which of a small negative number leaves nothing. */
+static double f64_of_i128(uint64_t lo, int64_t hi)
+{
+    return (double)(__int128)((unsigned __int128)(uint64_t)hi << 64 | lo);
+}
+
 int pwc_result_f64(struct pwc_job *job, const char *name, double *ret_v)
 {
     struct pwc_value v;
@@ -357,7 +363,7 @@ int pwc_result_f64(struct pwc_job *job, const char *name, double *ret_v)
     else if (v.type == PWC_U64)
         *ret_v = (double)v.u.u64;
     else if (v.type == PWC_I128)
-        *ret_v = (double)v.u.i128.hi * 18446744073709551616.0 + (double)v.u.i128.lo;
+        *ret_v = f64_of_i128(v.u.i128.lo, v.u.i128.hi);
     else
         return fail(PWC_E_ARGUMENT, "result '%s' is no number", name);
     return PWC_OK;

@@ -154,6 +154,47 @@ START_TEST(results_of_all_types)
 }
 END_TEST
 
+/* Sums of integers have 128 bits. */
+static const struct {
+    uint64_t lo;
+    int64_t hi;
+    double want;
+} sums[] = {
+    {0, 0, 0},
+    {1, 0, 1},
+    {UINT64_MAX, -1, -1},
+    {UINT64_MAX - 2999, -1, -3000},
+    {3000, 0, 3000},
+    {0, 1, 0x1p64},
+    {0, -1, -0x1p64},
+    {UINT64_MAX, 0, 0x1p64},
+    {1, -1, -0x1p64},
+    {(1ull << 53) + 1, 0, 0x1p53}, /* a tie: to the even one */
+    {(1ull << 53) + 3, 0, 0x1p53 + 4},
+    {UINT64_MAX - (1ull << 53), -1, -0x1p53},
+    {2049, 1ll << 53, 0x1p117},
+    {(1ull << 63) + 1, 1, 0x1.8p64}, /* 2^64 + 2^63 + 1 */
+    {1ull << 63, -1, -0x1p63},
+    {(1ull << 63) - 1, -1, -0x1p63},
+    {UINT64_MAX, INT64_MAX, 0x1p127},
+    {0, INT64_MIN, -0x1p127},
+};
+
+START_TEST(sums_as_f64)
+{
+    const struct pwc_value v = {.type = PWC_I128, .u.i128 = {sums[_i].lo, sums[_i].hi}};
+    double got;
+    struct pwc_spec *spec = pwc_spec_new("echo");
+    pwc_spec_value(spec, PWC_PARAM, "sum", &v);
+    struct pwc_job *job = submit(spec);
+    ck_assert_int_eq(pwc_wait(job, LONG), PWC_OK);
+    ck_assert_int_eq(pwc_result_f64(job, "sum", &got), PWC_OK);
+    ck_assert_double_eq(got, sums[_i].want);
+    pwc_job_free(job);
+    pwc_spec_free(spec);
+}
+END_TEST
+
 START_TEST(value_text_is_cut)
 {
     char small[4];
@@ -437,6 +478,7 @@ int main(void)
     tcase_add_checked_fixture(tc, client_setup, client_teardown);
     tcase_add_test(tc, welcome);
     tcase_add_test(tc, results_of_all_types);
+    tcase_add_loop_test(tc, sums_as_f64, 0, sizeof sums / sizeof *sums);
     tcase_add_test(tc, value_text_is_cut);
     tcase_add_loop_test(tc, ending, 0, sizeof endings / sizeof *endings);
     tcase_add_test(tc, last_words);
