@@ -108,6 +108,7 @@ int conn_send(struct pwc *c, uint16_t type, uint64_t tag, const ProtobufCMessage
 {
     if (c->broken != 0)
         return conn_broken(c);
+    c->unheard++;
     if (c->mute)
         return PWC_OK; /* reading will say why */
     int r = chan_send_full(c->chan, type, tag, msg, NULL, 0, fds, nfds);
@@ -115,7 +116,6 @@ int conn_send(struct pwc *c, uint16_t type, uint64_t tag, const ProtobufCMessage
         return fail(PWC_E_ARGUMENT, "the message is larger than %u bytes", PWC_BODY_MAX);
     if (r < 0)
         return fail_errno(PWC_E_SYSTEM, -r, "cannot send to pwcd");
-    c->unheard++;
     if (chan_queued(c->chan) >= SEND_GATHERED || c->polling)
         flush(c);
     if (c->polling && (unsent(c) || c->send_error != 0)) {

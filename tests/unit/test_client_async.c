@@ -236,6 +236,28 @@ START_TEST(pipelined)
 }
 END_TEST
 
+/* Who only submits hears of it as well, though nothing can be sent any more. */
+START_TEST(submitted_after_the_loss)
+{
+    struct pwc_spec *spec = pwc_spec_new("echo");
+    struct pwc_job *job = submit_op("lose");
+    ck_assert_int_eq(pwc_flush(conn), PWC_OK);
+    struct pollfd p = {.fd = pwc_fd(conn)};
+    ck_assert_int_eq(poll(&p, 1, LONG), 1);
+    int r = PWC_OK;
+    for (int i = 0; i < 1000 && r == PWC_OK; i++) {
+        struct pwc_job *other;
+        r = pwc_submit(conn, spec, &other);
+        if (r == PWC_OK)
+            pwc_job_free(other);
+        pwc_flush(conn);
+    }
+    ck_assert_int_eq(r, PWC_E_GONE);
+    pwc_job_free(job);
+    pwc_spec_free(spec);
+}
+END_TEST
+
 static atomic_int thread_jobs;
 
 static void *submitter(void *arg)
@@ -299,6 +321,7 @@ void add_async_tests(TCase *tc)
     tcase_add_test(tc, batch_of_thousands);
     tcase_add_test(tc, batch_with_huge_window);
     tcase_add_test(tc, pipelined);
+    tcase_add_test(tc, submitted_after_the_loss);
     tcase_add_test(tc, threads);
     tcase_add_test(tc, threads_see_the_end);
 }
