@@ -219,6 +219,7 @@ static void drop_calls(struct pwc *c)
 {
     for (struct call *call = c->calls, *next; call != NULL; call = next) {
         next = call->next;
+        call->job->queued--;
         job_unref(call->job);
         msg_free(call->msg);
         free(call);

@@ -89,9 +89,10 @@ struct pwc_job {
     struct node tag_node, id_node;
     struct pwc *c;
     unsigned refs;
-    bool released; /* the user let go: no more callbacks */
-    bool cancel;   /* asked for, perhaps before the job had an id */
-    bool existing; /* an earlier Submit with its request key made the job */
+    unsigned queued; /* calls for it that have not returned: pwc_wait waits for them, too */
+    bool released;   /* the user let go: no more callbacks */
+    bool cancel;     /* asked for, perhaps before the job had an id */
+    bool existing;   /* an earlier Submit with its request key made the job */
     bool attached;
     enum pwc_on_disconnect on_disconnect;
     uint64_t tag, id;
@@ -131,7 +132,7 @@ int fail_errno(int code, int err, const char *fmt, ...) PRINTF(3, 4);
 /* ---- loop.c: all with the lock held unless said otherwise ---- */
 void conn_lock(struct pwc *c);
 void conn_unlock(struct pwc *c);
-/* Until done(arg), the deadline, or the end of the connection. Runs callbacks. */
+/* Until done(arg), the deadline, or the end of the connection and of what was to be told. Runs callbacks. */
 int conn_wait(struct pwc *c, bool (*done)(void *), void *arg, int timeout_ms);
 /* Gathers a frame, and sends when much has gathered or nobody else would. 0 or the connection's error. */
 int conn_send(struct pwc *c, uint16_t type, uint64_t tag, const ProtobufCMessage *msg, const int *fds,
@@ -141,6 +142,8 @@ int conn_relieve(struct pwc *c);
 void conn_break(struct pwc *c, int code, const char *fmt, ...) PRINTF(3, 4);
 int conn_broken(struct pwc *c); /* sets pwc_error(); 0 if fine */
 void conn_unref(struct pwc *c); /* without the lock */
+/* This thread is: who calls us from it is in a callback. */
+bool conn_is_reader(const struct pwc *c);
 void call_push(struct pwc *c, enum call_kind kind, struct pwc_job *job, ProtobufCMessage *msg);
 
 /* ---- receive.c ---- */

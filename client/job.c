@@ -181,6 +181,13 @@ static bool is_terminal(void *arg)
     return job_terminal(arg);
 }
 
+/* Who hears that may free the handle, and what its callbacks use: none of them runs any more. */
+static bool is_told(void *arg)
+{
+    const struct pwc_job *job = arg;
+    return job_terminal(job) && job->queued == 0;
+}
+
 static int outcome(const struct pwc_job *job)
 {
     if (job->state == PWC_JOB_DONE)
@@ -204,8 +211,9 @@ int pwc_wait_accepted(struct pwc_job *job, int timeout_ms)
 int pwc_wait(struct pwc_job *job, int timeout_ms)
 {
     conn_lock(job->c);
-    int r = conn_wait(job->c, is_terminal, job, timeout_ms);
-    if (job_terminal(job))
+    bool inside = conn_is_reader(job->c); /* a callback, perhaps the job's own */
+    int r = conn_wait(job->c, inside ? is_terminal : is_told, job, timeout_ms);
+    if (r == PWC_OK)
         r = outcome(job);
     conn_unlock(job->c);
     return r;

@@ -98,7 +98,7 @@ static bool unsent(const struct pwc *c)
     return c->broken == 0 && !c->mute && chan_queued(c->chan) > 0;
 }
 
-static bool is_reader(const struct pwc *c)
+bool conn_is_reader(const struct pwc *c)
 {
     return c->reading && pthread_equal(c->reader, pthread_self());
 }
@@ -199,7 +199,7 @@ int conn_relieve(struct pwc *c)
 {
     while (c->broken == 0 && (c->unheard >= READ_EVERY || (unsent(c) && chan_queued(c->chan) > SEND_MAX))) {
         bool full = unsent(c) && chan_queued(c->chan) > SEND_MAX;
-        if (c->reading && !is_reader(c)) {
+        if (c->reading && !conn_is_reader(c)) {
             if (!full)
                 break; /* the reader reads */
             pthread_cond_wait(&c->changed, &c->lock);
@@ -225,6 +225,7 @@ void call_push(struct pwc *c, enum call_kind kind, struct pwc_job *job, Protobuf
     call->job = job;
     call->msg = msg;
     job->refs++;
+    job->queued++;
     *c->calls_tail = call;
     c->calls_tail = &call->next;
 }
@@ -302,6 +303,8 @@ static bool call_step(struct pwc *c, struct call *call)
     c->calls = call->next;
     if (c->calls == NULL)
         c->calls_tail = &c->calls;
+    if (--job->queued == 0 && job_terminal(job))
+        pthread_cond_broadcast(&c->changed);
     job_unref(job);
     msg_free(call->msg);
     free(call);
@@ -360,13 +363,19 @@ static void sleep_until(struct pwc *c, struct mono deadline, int timeout_ms)
     pthread_cond_timedwait(&c->changed, &c->lock, &ts);
 }
 
+/* Nothing comes any more, and what came was told. */
+static bool all_told(const struct pwc *c)
+{
+    return c->broken != 0 && c->calls == NULL;
+}
+
 int conn_wait(struct pwc *c, bool (*done)(void *), void *arg, int timeout_ms)
 {
     struct mono deadline = mono_add(clock_now(), timeout_ms * NS_PER_MS);
-    if (is_reader(c) && !done(arg))
+    if (conn_is_reader(c) && !done(arg))
         return fail(PWC_E_ARGUMENT, "waiting inside a callback would never end");
     bool reader = false;
-    for (bool last = false; !done(arg) && c->broken == 0;) {
+    for (bool last = false; !done(arg) && !all_told(c);) {
         int left = left_ms(deadline, timeout_ms);
         if (left == 0 && last)
             break;
@@ -385,14 +394,14 @@ int conn_wait(struct pwc *c, bool (*done)(void *), void *arg, int timeout_ms)
     }
     if (done(arg))
         return PWC_OK;
-    return c->broken != 0 ? conn_broken(c) : fail(PWC_E_TIMEOUT, "not done within %d ms", timeout_ms);
+    return all_told(c) ? conn_broken(c) : fail(PWC_E_TIMEOUT, "not done within %d ms", timeout_ms);
 }
 
 int pwc_dispatch(struct pwc *c, int timeout_ms)
 {
     conn_lock(c);
     int r = PWC_OK;
-    if (is_reader(c)) {
+    if (conn_is_reader(c)) {
         r = fail(PWC_E_ARGUMENT, "pwc_dispatch inside a callback");
     } else if (c->reading) {
         if (timeout_ms != 0)

@@ -28,8 +28,9 @@
  *
  * Threads. A connection and its jobs may be used from any number of threads at once; one that waits reads
  * for all. A spec belongs to one thread at a time. Callbacks run one at a time, without a lock held, inside
- * pwc_dispatch, pwc_wait and the other functions that wait, in whichever thread reads. A callback may
- * submit, cancel and free jobs; functions that wait answer PWC_E_ARGUMENT there, for they could never end.
+ * pwc_dispatch, pwc_wait and the other functions that wait, in whichever thread reads. When pwc_wait says how
+ * a job ended, its callbacks have returned, in whichever thread. A callback may submit, cancel and free jobs;
+ * functions that wait answer PWC_E_ARGUMENT there, for they could never end.
  * pwc_close must not run while another thread uses the connection. Fork is not supported: a child may only
  * exec.
  */
@@ -153,7 +154,8 @@ PWC_API short pwc_events(struct pwc *c);
 /*
  * Sends what waits, reads what has come, runs callbacks; if nothing has come waits up to timeout_ms for it.
  * Returns early on a signal. PWC_OK also if nothing came; PWC_E_GONE or PWC_E_PROTOCOL when the
- * connection has ended (all jobs have ended then, and their callbacks have run).
+ * connection has ended (all jobs have ended then, and their callbacks have run, or do in the thread that
+ * reads).
  */
 PWC_API int pwc_dispatch(struct pwc *c, int timeout_ms);
 PWC_API int pwc_flush(struct pwc *c);
@@ -305,7 +307,8 @@ struct pwc_record {
     const char *reason;
 };
 
-/* All optional. `user` is the pointer given with them. Not called after pwc_job_free. */
+/* All optional. `user` is the pointer given with them. Not called after pwc_job_free; one that runs in
+ * another thread just then runs on: pwc_wait first, where `user` goes with the job. */
 struct pwc_callbacks {
     /* Counts or state changed; at most some 10 times a second. waiting: why nothing runs ("seats",
      * "turn", "descriptors", "memory", "stages"), or "". */
@@ -478,8 +481,10 @@ PWC_API void pwc_job_free(struct pwc_job *job); /* NULL is fine */
 /* Until the job has an id. PWC_OK, the code of a refusal, PWC_E_TIMEOUT. */
 PWC_API int pwc_wait_accepted(struct pwc_job *job, int timeout_ms);
 
-/* Until the job is terminal. PWC_OK: done, everything; PWC_E_TIMEOUT: not yet; PWC_E_PARTIAL; else why it
- * failed, and pwc_error() is its reason. Any number of threads may wait, for the same job too. */
+/* Until the job is terminal and its callbacks have returned: all of it has been told, and the handle may be
+ * freed. PWC_OK: done, everything; PWC_E_TIMEOUT: not yet; PWC_E_PARTIAL; else why it failed, and pwc_error()
+ * is its reason. Any number of threads may wait, for the same job too. In a callback: PWC_E_ARGUMENT unless
+ * the job is terminal. */
 PWC_API int pwc_wait(struct pwc_job *job, int timeout_ms);
 
 /* Asks the daemon to end the job; pwc_wait then says PWC_CANCELLED, unless it was done before. Does not wait.

@@ -24,8 +24,9 @@ void wait_fds(
     int n); /* until so many are open; the fake closes what it was sent a moment after it has answered */
 int temp_file(const char *text); /* without a name; the offset is at its end */
 
-/* test_client_again.c, test_client_async.c */
+/* test_client_again.c, test_client_async.c, test_client_calls.c */
 void add_again_tests(TCase *tc);
 void add_async_tests(TCase *tc);
+void add_calls_tests(TCase *tc);
 
 #endif

@@ -492,6 +492,7 @@ int main(void)
     tcase_add_test(tc, questions);
     add_again_tests(tc);
     add_async_tests(tc);
+    add_calls_tests(tc);
     suite_add_tcase(s, plain);
     suite_add_tcase(s, tc);
     return run_suite(s);
