@@ -174,7 +174,7 @@ static struct pwc *conn_new(int fd, const char *path)
     c->chan = chan_new(fd, MSG_FROM_DAEMON, NULL);
     chan_hold(c->chan, true);
     c->wake = -1;
-    c->calls_tail = &c->calls;
+    c->calls.end = &c->calls.first;
     c->daemon.path = c->path = xstrdup(path);
     c->daemon.server = "";
     return c;
@@ -215,19 +215,6 @@ const struct pwc_daemon *pwc_daemon(const struct pwc *c)
     return &c->daemon;
 }
 
-static void drop_calls(struct pwc *c)
-{
-    for (struct call *call = c->calls, *next; call != NULL; call = next) {
-        next = call->next;
-        call->job->queued--;
-        job_unref(call->job);
-        msg_free(call->msg);
-        free(call);
-    }
-    c->calls = NULL;
-    c->calls_tail = &c->calls;
-}
-
 void pwc_close(struct pwc *c)
 {
     if (c == NULL)
@@ -236,7 +223,7 @@ void pwc_close(struct pwc *c)
     if (c->broken == 0 && !c->mute)
         chan_flush(c->chan);
     conn_break(c, PWC_E_GONE, "the connection was closed");
-    drop_calls(c);
+    calls_drop(&c->calls);
     chan_free(TAKE_PTR(c->chan));
     fd_close_(&c->wake);
     conn_unlock(c);

@@ -45,6 +45,10 @@ struct call {
     uint64_t first, n;     /* WANT: items still to be opened */
 };
 
+struct call_list {
+    struct call *first, **end; /* end: where the next one goes, at first &first */
+};
+
 struct pwc {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -65,7 +69,7 @@ struct pwc {
     struct table by_tag;   /* jobs not answered yet, and requests */
     struct table by_id;    /* jobs under way */
     struct table requests; /* by tag */
-    struct call *calls, **calls_tail;
+    struct call_list calls;
     struct pwc_daemon daemon;
     char *server, *path;
 };
@@ -89,10 +93,11 @@ struct pwc_job {
     struct node tag_node, id_node;
     struct pwc *c;
     unsigned refs;
-    unsigned queued; /* calls for it that have not returned: pwc_wait waits for them, too */
-    bool released;   /* the user let go: no more callbacks */
-    bool cancel;     /* asked for, perhaps before the job had an id */
-    bool existing;   /* an earlier Submit with its request key made the job */
+    unsigned queued;        /* calls for it that have not returned: pwc_wait waits for them, too */
+    struct call_list *held; /* pwc_attach's, where they wait until it returns; else NULL */
+    bool released;          /* the user let go: no more callbacks */
+    bool cancel;            /* asked for, perhaps before the job had an id */
+    bool existing;          /* an earlier Submit with its request key made the job */
     bool attached;
     enum pwc_on_disconnect on_disconnect;
     uint64_t tag, id;
@@ -144,7 +149,10 @@ int conn_broken(struct pwc *c); /* sets pwc_error(); 0 if fine */
 void conn_unref(struct pwc *c); /* without the lock */
 /* This thread is: who calls us from it is in a callback. */
 bool conn_is_reader(const struct pwc *c);
-void call_push(struct pwc *c, enum call_kind kind, struct pwc_job *job, ProtobufCMessage *msg);
+/* Takes msg. Returns it for what only its kind has. */
+struct call *call_push(struct pwc *c, enum call_kind kind, struct pwc_job *job, ProtobufCMessage *msg);
+void calls_append(struct pwc *c, const struct call_list *list); /* behind what is queued */
+void calls_drop(struct call_list *list);                        /* untold */
 
 /* ---- receive.c ---- */
 void receive_frame(struct pwc *c, struct frame *f);
@@ -161,7 +169,7 @@ void job_finish(struct pwc_job *job, enum pwc_job_state state, int code, const c
                 ProtobufCMessage *end);
 void job_set_id(struct pwc_job *job, uint64_t id);
 struct pwc_job *job_attached(struct pwc *c, uint64_t id, const struct pwc_callbacks *cb, void *user);
-void job_forget(struct pwc_job *job); /* without the lock; an attached one whose Attach failed */
+void job_forget(struct pwc_job *job); /* an attached one whose Attach failed */
 /* The handles of a job under way; NULL: no more. */
 static inline struct pwc_job *job_first(struct pwc *c, uint64_t id)
 {

@@ -60,8 +60,7 @@ void items_want(struct pwc_job *job, uint64_t first, uint64_t n)
     }
     if (first >= job->batch.items || n == 0)
         return;
-    call_push(job->c, CALL_WANT, job, NULL);
-    struct call *call = NODE_OF(job->c->calls_tail, struct call, next);
+    struct call *call = call_push(job->c, CALL_WANT, job, NULL);
     call->first = first;
     call->n = MIN(n, job->batch.items - first);
 }

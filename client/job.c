@@ -106,13 +106,10 @@ struct pwc_job *job_attached(struct pwc *c, uint64_t id, const struct pwc_callba
 
 void job_forget(struct pwc_job *job)
 {
-    struct pwc *c = job->c;
-    conn_lock(c);
     job->released = true;
-    if (table_remove(&c->by_id, &job->id_node))
+    if (table_remove(&job->c->by_id, &job->id_node))
         job->refs--;
     job_unref(job);
-    conn_unlock(c);
 }
 
 /* ---- submit ---- */

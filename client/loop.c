@@ -103,6 +103,13 @@ bool conn_is_reader(const struct pwc *c)
     return c->reading && pthread_equal(c->reader, pthread_self());
 }
 
+static void wake_reader(struct pwc *c)
+{
+    uint64_t one = 1;
+    if (c->polling)
+        (void)!write(c->wake, &one, sizeof one);
+}
+
 int conn_send(struct pwc *c, uint16_t type, uint64_t tag, const ProtobufCMessage *msg, const int *fds,
               unsigned nfds)
 {
@@ -118,10 +125,8 @@ int conn_send(struct pwc *c, uint16_t type, uint64_t tag, const ProtobufCMessage
         return fail_errno(PWC_E_SYSTEM, -r, "cannot send to pwcd");
     if (chan_queued(c->chan) >= SEND_GATHERED || c->polling)
         flush(c);
-    if (c->polling && (unsent(c) || c->send_error != 0)) {
-        uint64_t one = 1;
-        (void)!write(c->wake, &one, sizeof one); /* the reader polls for reading only */
-    }
+    if (unsent(c) || c->send_error != 0)
+        wake_reader(c); /* it polls for reading only */
     return PWC_OK;
 }
 
@@ -218,16 +223,40 @@ int conn_relieve(struct pwc *c)
 
 /* ---- callbacks ---- */
 
-void call_push(struct pwc *c, enum call_kind kind, struct pwc_job *job, ProtobufCMessage *msg)
+struct call *call_push(struct pwc *c, enum call_kind kind, struct pwc_job *job, ProtobufCMessage *msg)
 {
+    struct call_list *list = job->held != NULL ? job->held : &c->calls;
     struct call *call = xcalloc(1, sizeof *call);
     call->kind = kind;
     call->job = job;
     call->msg = msg;
     job->refs++;
     job->queued++;
-    *c->calls_tail = call;
-    c->calls_tail = &call->next;
+    *list->end = call;
+    list->end = &call->next;
+    return call;
+}
+
+void calls_append(struct pwc *c, const struct call_list *list)
+{
+    if (list->first == NULL)
+        return;
+    *c->calls.end = list->first;
+    c->calls.end = list->end;
+    wake_reader(c); /* nothing more need come that would */
+}
+
+/* The credit of a RECORD is not given back: there are some only where the connection has ended. */
+void calls_drop(struct call_list *list)
+{
+    for (struct call *call = list->first, *next; call != NULL; call = next) {
+        next = call->next;
+        call->job->queued--;
+        job_unref(call->job);
+        msg_free(call->msg);
+        free(call);
+    }
+    *list = (struct call_list){.end = &list->first};
 }
 
 static void tell_event(const struct call *call)
@@ -300,9 +329,9 @@ static bool call_step(struct pwc *c, struct call *call)
     }
     if (call->kind == CALL_RECORD)
         records_eaten(c, job->id);
-    c->calls = call->next;
-    if (c->calls == NULL)
-        c->calls_tail = &c->calls;
+    c->calls.first = call->next;
+    if (c->calls.first == NULL)
+        c->calls.end = &c->calls.first;
     if (--job->queued == 0 && job_terminal(job))
         pthread_cond_broadcast(&c->changed);
     job_unref(job);
@@ -314,7 +343,7 @@ static bool call_step(struct pwc *c, struct call *call)
 static unsigned run_calls(struct pwc *c)
 {
     unsigned n = 0;
-    while (c->calls != NULL && call_step(c, c->calls))
+    while (c->calls.first != NULL && call_step(c, c->calls.first))
         n++;
     return n;
 }
@@ -366,7 +395,7 @@ static void sleep_until(struct pwc *c, struct mono deadline, int timeout_ms)
 /* Nothing comes any more, and what came was told. */
 static bool all_told(const struct pwc *c)
 {
-    return c->broken != 0 && c->calls == NULL;
+    return c->broken != 0 && c->calls.first == NULL;
 }
 
 int conn_wait(struct pwc *c, bool (*done)(void *), void *arg, int timeout_ms)
@@ -435,7 +464,7 @@ short pwc_events(struct pwc *c)
 {
     conn_lock(c);
     /* Callbacks that wait to be run must not wait for the daemon too: a socket is nearly always writable. */
-    bool now = c->calls != NULL || c->send_error != 0;
+    bool now = c->calls.first != NULL || c->send_error != 0;
     short events = (short)(POLLIN | (unsent(c) || now ? POLLOUT : 0));
     conn_unlock(c);
     return events;

@@ -495,7 +495,8 @@ PWC_API int pwc_cancel(struct pwc_job *job);
  * job's spec must say PWC_ON_DISCONNECT_DETACH, and it must be no batch. */
 PWC_API int pwc_detach(struct pwc_job *job, int timeout_ms);
 
-/* A handle for a job submitted earlier, by whatever connection of the same user. callbacks may be NULL. */
+/* A handle for a job submitted earlier, by whatever connection of the same user. callbacks may be NULL; they
+ * run in the next function that waits or dispatches, not in this one, also when the job is over already. */
 PWC_API int pwc_attach(struct pwc *c, uint64_t id, const struct pwc_callbacks *callbacks, void *user,
                        int timeout_ms, struct pwc_job **ret_job);
 

@@ -387,22 +387,28 @@ int pwc_detach(struct pwc_job *job, int timeout_ms)
     return r;
 }
 
-/* The handle is in the table before the question is sent: its events may come with the answer. */
+/* The handle is in the table before the question is sent: its events may come with the answer. They are told
+ * when the caller has it, for a callback may free it, and not at all if he never gets it. */
 int pwc_attach(struct pwc *c, uint64_t id, const struct pwc_callbacks *callbacks, void *user, int timeout_ms,
                struct pwc_job **ret_job)
 {
     Pwc__Attach attach = PWC__ATTACH__INIT;
     attach.job = id;
     struct request rq = {.answer = PWC_MSG_OK};
+    struct call_list held = {.end = &held.first};
     conn_lock(c);
     struct pwc_job *job = job_attached(c, id, callbacks, user);
+    job->held = &held;
     int r = ask_locked(c, PWC_MSG_ATTACH, &attach.base, timeout_ms, &rq);
     request_free(&rq);
-    conn_unlock(c);
-    if (r != PWC_OK) {
+    job->held = NULL;
+    if (r == PWC_OK) {
+        *ret_job = job;
+        calls_append(c, &held);
+    } else {
+        calls_drop(&held);
         job_forget(job);
-        return r;
     }
-    *ret_job = job;
-    return PWC_OK;
+    conn_unlock(c);
+    return r;
 }

@@ -395,15 +395,18 @@ void fake_cancel(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
     msg_free(msg);
 }
 
-/* Job 901 ended long ago with a result; 902 was cancelled. */
+/* Job 901 ended long ago with a result; 902 was cancelled. Asked for 903 it goes away. */
 void fake_attach(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
 {
     uint64_t id = ((const Pwc__Attach *)(const void *)msg)->job;
     msg_free(msg);
+    c->end |= id == 903;
     if (id != 901 && id != 902) {
-        fake_send_error(c, f->tag, PWC__CODE__CODE_NO_SUCH_JOB, "there is no such job");
+        if (!c->end)
+            fake_send_error(c, f->tag, PWC__CODE__CODE_NO_SUCH_JOB, "there is no such job");
         return;
     }
+    chan_hold(c->chan, true); /* one packet, as the daemon's */
     send_ok(c, f->tag, id);
     Pwc__Finished fin = PWC__FINISHED__INIT;
     Pwc__Param sum = PWC__PARAM__INIT, *results = &sum;
@@ -418,6 +421,8 @@ void fake_attach(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
     fin.results = &results;
     fin.n_results = id == 901 ? 1 : 0;
     fake_send_msg(c, PWC_MSG_FINISHED, 0, &fin.base);
+    chan_hold(c->chan, false);
+    c->end |= chan_flush(c->chan) < 0;
 }
 
 void fake_detach(struct conn *c, const struct frame *f, ProtobufCMessage *msg)

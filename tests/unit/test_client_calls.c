@@ -1,9 +1,11 @@
 /*
- * test_client_calls.c - libpwc: what has been told when pwc_wait returns. Part of test-client.
+ * test_client_calls.c - libpwc: what has been told when pwc_wait returns, and not before pwc_attach has. Part
+ * of test-client.
  *
  * pwc_submit reads answers now and then, and runs no callbacks: so a job's end can be known before it was
  * told.
  */
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -221,6 +223,74 @@ START_TEST(told_in_another_thread)
 }
 END_TEST
 
+/* ---- attached: told when there is a handle ---- */
+
+struct freed {
+    int n;
+    struct pwc_job *job;
+};
+
+static void free_it(struct pwc_job *job, void *user)
+{
+    struct freed *f = user;
+    f->n++;
+    f->job = job;
+    pwc_job_free(job);
+}
+static const struct pwc_callbacks freeing = {.finished = free_it};
+
+START_TEST(attached_then_told)
+{
+    struct freed f = {0};
+    struct pwc_job *job = NULL;
+    ck_assert_int_eq(pwc_attach(conn, 901, &freeing, &f, LONG, &job), PWC_OK);
+    ck_assert_int_eq(f.n, 0);
+    ck_assert_uint_eq(pwc_job_id(job), 901);
+    if (_i > 0) { /* an event loop would wake up for it */
+        struct pollfd p = {.fd = pwc_fd(conn), .events = pwc_events(conn)};
+        ck_assert_int_eq(poll(&p, 1, LONG), 1);
+    }
+    while (f.n == 0)
+        ck_assert_int_eq(pwc_dispatch(conn, LONG), PWC_OK);
+    ck_assert_ptr_eq(f.job, job);
+}
+END_TEST
+
+START_TEST(not_attached_not_told)
+{
+    struct freed f = {0};
+    struct pwc_job *job = NULL;
+    ck_assert_int_eq(pwc_attach(conn, _i == 0 ? 5 : 903, &freeing, &f, LONG, &job),
+                     _i == 0 ? PWC_NO_SUCH_JOB : PWC_E_GONE);
+    ck_assert_int_eq(pwc_dispatch(conn, 0), _i == 0 ? PWC_OK : PWC_E_GONE);
+    ck_assert_int_eq(f.n, 0);
+    ck_assert_ptr_null(job);
+}
+END_TEST
+
+static void *dispatcher(void *arg)
+{
+    const struct freed *f = arg;
+    while (f->n == 0)
+        ck_assert_int_eq(pwc_dispatch(conn, PWC_FOREVER), PWC_OK);
+    return f->job;
+}
+
+/* It polls, and nothing more comes. */
+START_TEST(attached_beside_a_reader)
+{
+    struct freed f = {0};
+    struct pwc_job *job = NULL;
+    pthread_t t;
+    void *told;
+    ck_assert_int_eq(pthread_create(&t, NULL, dispatcher, &f), 0);
+    ck_assert_int_eq(pwc_attach(conn, 901, &freeing, &f, LONG, &job), PWC_OK);
+    pthread_join(t, &told);
+    ck_assert_int_eq(f.n, 1);
+    ck_assert_ptr_eq(told, job);
+}
+END_TEST
+
 void add_calls_tests(TCase *tc)
 {
     tcase_add_loop_test(tc, told_when_wait_returns, 0, 2);
@@ -230,4 +300,7 @@ void add_calls_tests(TCase *tc)
     tcase_add_test(tc, closed_untold);
     tcase_add_test(tc, wait_in_a_callback);
     tcase_add_test(tc, told_in_another_thread);
+    tcase_add_loop_test(tc, attached_then_told, 0, 2);
+    tcase_add_loop_test(tc, not_attached_not_told, 0, 2);
+    tcase_add_test(tc, attached_beside_a_reader);
 }
