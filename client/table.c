@@ -12,9 +12,10 @@ static size_t place(const struct table *t, uint64_t key)
 
 static void push(struct table *t, struct node *n)
 {
-    struct node **at = &t->buckets[place(t, n->key)];
-    n->next = *at;
-    *at = n;
+    size_t i = place(t, n->key);
+    n->next = t->buckets[i];
+    t->buckets[i] = n;
+    t->low = MIN(t->low, i);
 }
 
 static void grow(struct table *t)
@@ -70,12 +71,13 @@ struct node *table_next(const struct node *n)
     return m;
 }
 
-struct node *table_any(const struct table *t)
+struct node *table_any(struct table *t)
 {
-    for (size_t i = 0; t->used > 0 && i < t->size; i++)
-        if (t->buckets[i] != NULL)
-            return t->buckets[i];
-    return NULL;
+    if (t->used == 0)
+        return NULL;
+    while (t->buckets[t->low] == NULL)
+        t->low++;
+    return t->buckets[t->low];
 }
 
 void table_clear(struct table *t)
