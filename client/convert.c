@@ -55,7 +55,7 @@ void death_from(struct pwc_death *ret, const Pwc__Death *pb)
         .syscall = text_of(pb->syscall),
         .stderr_tail = text_of(pb->stderr_tail),
         .oom_by = text_of(pb->oom_by),
-        .input = text_of(pb->input),
+        .input = msg_name_of(&pb->input),
     };
 }
 

@@ -15,7 +15,7 @@ static int send_item(struct pwc_job *job, uint64_t index, const char *name, cons
     Pwc__Item item = PWC__ITEM__INIT;
     item.job = job->id;
     item.index = index;
-    item.name = (char *)(uintptr_t)name;
+    item.name = msg_bytes(name);
     return conn_send(job->c, PWC_MSG_ITEM, 0, &item.base, fds, nfds);
 }
 
@@ -24,7 +24,7 @@ static void send_failed(struct pwc_job *job, uint64_t index, const char *name, i
     Pwc__Item item = PWC__ITEM__INIT;
     item.job = job->id;
     item.index = index;
-    item.name = (char *)(uintptr_t)name;
+    item.name = msg_bytes(name);
     item.code = (Pwc__Code)(code > 0 && code < PWC_E_UNREACHABLE ? code : PWC_BAD_INPUT);
     item.reason = (char *)(uintptr_t)why;
     conn_send(job->c, PWC_MSG_ITEM, 0, &item.base, NULL, 0);

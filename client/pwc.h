@@ -21,6 +21,9 @@
  * Units. Times are nanoseconds since an event the field names, except time-outs, which are milliseconds
  * (int; PWC_FOREVER: no limit). Sizes are bytes.
  *
+ * Texts from the daemon are UTF-8: "?" stands for a byte that a file's name or an op put there and that is
+ * none. Names of inputs (`input`) are the bytes that were given, cut behind 512, be they UTF-8 or not.
+ *
  * Ownership. What a function returns through `ret_*` is the caller's, to be freed with the function named
  * there. Strings and structs given to a callback, and what accessors return, belong to the library: valid
  * during the callback, and until pwc_job_free or pwc_close. Strings and descriptors given to a function are
@@ -281,7 +284,7 @@ struct pwc_death {
     const char *role; /* "worker", "producer", ... */
     uint64_t chunk;
     int in_chunk;                   /* 0: it died between chunks */
-    const char *covers;             /* "rows 128 to 255", a file name; may be "" */
+    const char *covers;             /* "rows 128 to 255", of a batch `input` as text; may be "" */
     uint32_t attempt, attempts_max; /* attempt counts from 1 */
     int code;                       /* enum pwc_code */
     int signal, exit_status;

@@ -134,7 +134,7 @@ static void job_info_from(struct pwc_job_info *ret, const Pwc__JobInfo *pb)
         .reason = text_of(pb->reason),
         .domain = text_of(pb->domain),
         .items = pb->items,
-        .input = text_of(pb->input),
+        .input = msg_name_of(&pb->input),
     };
     counts_from(&ret->counts, pb->counts);
 }
@@ -294,7 +294,7 @@ static void quarantined_from(struct pwc_quarantined *ret, const Pwc__Quarantined
         .on_failure = (enum pwc_on_failure)pb->on_failure,
         .fill = (uint8_t)pb->fill,
         .why_not = text_of(pb->why_not),
-        .input = text_of(pb->input),
+        .input = msg_name_of(&pb->input),
     };
 }
 

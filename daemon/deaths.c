@@ -461,7 +461,7 @@ void deaths_pack(const struct death *x, Pwc__Death *ret)
     ret->chunk = x->chunk;
     ret->in_chunk = x->in_chunk;
     ret->covers = (char *)(uintptr_t)x->covers;
-    ret->input = (char *)(uintptr_t)x->input;
+    ret->input = msg_bytes(x->input);
     ret->attempt = x->attempt;
     ret->attempts_max = x->attempts_max;
     ret->code = x->code;

@@ -35,7 +35,7 @@ static void send_job(struct session *s, const struct job *j)
     m.reason = (char *)(uintptr_t)job_reason(j);
     m.domain = (char *)(uintptr_t)j->label;
     m.items = j->items;
-    m.input = (char *)(uintptr_t)(j->input != NULL ? j->input : "");
+    m.input = msg_bytes(j->input != NULL ? j->input : "");
     session_send(s, PWC_MSG_JOB_INFO, s->list.tag, &m.base);
 }
 
@@ -198,7 +198,7 @@ static void send_quarantined(struct session *s, const struct given_up *g)
     m.on_failure = g->job->on_failure;
     m.fill = g->job->fill;
     m.why_not = why;
-    m.input = (char *)(uintptr_t)quarantine_input(g);
+    m.input = msg_bytes(quarantine_input(g));
     session_send(s, PWC_MSG_QUARANTINED, s->list.tag, &m.base);
 }
 

@@ -9,6 +9,7 @@
 #include "daemon/quarantine.h"
 #include "daemon/session.h"
 #include "daemon/trace.h"
+#include "ipc/utf8.h"
 
 #define RECIPE_MAX 400u /* of a command that is told: enough for any that somebody typed */
 
@@ -24,31 +25,35 @@ static void put(char *text, size_t size, const char *fmt, ...)
     va_end(ap);
 }
 
-/* As a shell takes it, whatever is in it; control characters are spelled out, because a terminal obeys them.
- */
+/* Bytes of the character that word begins with; *spelled: a command can be told only with its number, as a
+ * terminal obeys it or it is none. */
+static size_t next_char(const char *word, bool *spelled)
+{
+    size_t len = utf8_len(word, strnlen(word, UTF8_MAX));
+    *spelled = len == 0 || control_len(word) > 0;
+    return MAX(len, (size_t)1);
+}
+
+/* As a shell takes it, whatever is in it: byte for byte the same, though what it is told in is UTF-8. */
 static void put_word(char *text, size_t size, const char *word)
 {
-    bool plain = word[0] != '\0', spell = false;
-    for (const char *p = word; *p != '\0'; p++) {
+    bool plain = word[0] != '\0', spell = false, spelled;
+    for (const char *p = word; *p != '\0'; p += next_char(p, &spelled), spell |= spelled)
         plain &= (*p >= '+' && *p <= ':') || *p == '_' || ((*p | 0x20) >= 'a' && (*p | 0x20) <= 'z');
-        spell |= control_len(p) > 0;
-    }
     if (plain) {
         put(text, size, "%s", word);
         return;
     }
     put(text, size, spell ? "$'" : "'");
-    size_t control = 0; /* bytes left of one */
-    for (const char *p = word; *p != '\0'; p++) {
-        if (control == 0)
-            control = control_len(p);
-        if (control > 0)
-            put(text, size, "\\%03o", (unsigned)(unsigned char)*p);
-        else if (*p == '\'')
+    for (const char *p = word; *p != '\0';) {
+        size_t n = next_char(p, &spelled);
+        for (size_t i = 0; spelled && i < n; i++)
+            put(text, size, "\\%03o", (unsigned)(unsigned char)p[i]);
+        if (!spelled && *p == '\'')
             put(text, size, spell ? "\\'" : "'\\''");
-        else
-            put(text, size, spell && *p == '\\' ? "\\%c" : "%c", *p);
-        control -= control > 0;
+        else if (!spelled)
+            put(text, size, spell && *p == '\\' ? "\\%.*s" : "%.*s", (int)n, p);
+        p += n;
     }
     put(text, size, "'");
 }

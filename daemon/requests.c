@@ -190,20 +190,21 @@ struct job *request_job(struct session *s, struct frame *f, uint64_t id)
 static void on_item(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     const Pwc__Item *m = (const Pwc__Item *)msg;
+    const char *name = msg_name_of(&m->name);
     struct job *j = job_find(s->d, m->job);
     /* A job may end while its items are on the way: they are closed with the frame. */
     if (j == NULL || j->session != s || j->state == PWC__JOB_STATE__JOB_ENDING || job_is_terminal(j))
         return;
     if (closer_stuck(s->uid) > STUCK_CLOSES_MAX) {
-        job_item_failed(j, m->index, PWC__CODE__CODE_DENIED, m->name,
+        job_item_failed(j, m->index, PWC__CODE__CODE_DENIED, name,
                         "too many of your descriptors hang when closed");
         return;
     }
     if (m->code != PWC__CODE__CODE_OK) {
-        job_item_failed(j, m->index, m->code, m->name, m->reason);
+        job_item_failed(j, m->index, m->code, name, m->reason);
         return;
     }
-    Pwc__Code code = job_item(j, m->index, m->name, f->fds, f->nfds);
+    Pwc__Code code = job_item(j, m->index, name, f->fds, f->nfds);
     if (code == PWC__CODE__CODE_OK) {
         for (unsigned i = 0; i < f->nfds; i++)
             (void)frame_take_fd(f, i);

@@ -413,7 +413,7 @@ int chan_send_full(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCM
     struct frame_head h = {(uint32_t)len - 4, type, (uint16_t)nfds, tag, (uint32_t)body};
     frame_put(bytes, &h);
     if (msg != NULL)
-        protobuf_c_message_pack(msg, bytes + PWC_HEADER_BYTES);
+        msg_pack(desc, msg, bytes + PWC_HEADER_BYTES);
     if (tail_len > 0)
         memcpy(bytes + PWC_HEADER_BYTES + body, tail, tail_len);
 

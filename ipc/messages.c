@@ -1,11 +1,13 @@
 /*
- * messages.c - the table made from messages.def, and unpacking with a bounded bump allocator: protobuf-c
- * amplifies hostile bodies about 50-fold, and one free is cheaper than one per field.
+ * messages.c - the table made from messages.def, packing with a look at texts, and unpacking with a bounded
+ * bump allocator: protobuf-c amplifies hostile bodies about 50-fold, and one free is cheaper than one per
+ * field.
  */
 #include <stdalign.h>
 #include <string.h>
 
 #include "ipc/messages.h"
+#include "ipc/utf8.h"
 #include "proto/limits.h"
 
 #define FROM_CLIENT  MSG_FROM_CLIENT
@@ -44,6 +46,60 @@ const char *msg_name(uint16_t type)
     return d != NULL ? d->name : "unknown";
 }
 
+/* ---- packing ---- */
+
+enum { WIRE_VARINT, WIRE_FIXED64, WIRE_LENGTH, WIRE_FIXED32 = 5 };
+
+static uint64_t varint(uint8_t **at, const uint8_t *end)
+{
+    uint64_t v = 0;
+    for (unsigned shift = 0; *at < end && shift < 64; shift += 7) {
+        uint8_t byte = *(*at)++;
+        v |= (uint64_t)(byte & 0x7f) << shift;
+        if ((byte & 0x80) == 0)
+            break;
+    }
+    return v;
+}
+
+/* In the packed body, where nobody else's text is changed. A character that is none becomes as many "?" as it
+ * has bytes, so no length changes. */
+static void mend_texts(const ProtobufCMessageDescriptor *d, uint8_t *at, const uint8_t *end)
+{
+    while (at < end) {
+        uint64_t key = varint(&at, end);
+        uint64_t len = (key & 7) == WIRE_FIXED64   ? 8
+                       : (key & 7) == WIRE_FIXED32 ? 4
+                                                   : varint(&at, end); /* the number itself, if it is one */
+        if ((key & 7) == WIRE_VARINT)
+            continue;
+        if (len > (size_t)(end - at))
+            return; /* protobuf-c packs no such thing */
+        const ProtobufCFieldDescriptor *f =
+            (key & 7) == WIRE_LENGTH ? protobuf_c_message_descriptor_get_field(d, (unsigned)(key >> 3))
+                                     : NULL;
+        if (f != NULL && f->type == PROTOBUF_C_TYPE_STRING)
+            utf8_mend(at, len);
+        else if (f != NULL && f->type == PROTOBUF_C_TYPE_MESSAGE)
+            mend_texts(f->descriptor, at, at + len);
+        at += len;
+    }
+}
+
+void msg_pack(const struct msg_desc *desc, const ProtobufCMessage *msg, uint8_t *body)
+{
+    size_t len = protobuf_c_message_pack(msg, body);
+    if (desc != NULL && desc->sender == MSG_FROM_DAEMON)
+        mend_texts(desc->proto, body, body + len);
+}
+
+ProtobufCBinaryData msg_bytes(const char *name)
+{
+    return (ProtobufCBinaryData){strlen(name), (uint8_t *)(uintptr_t)name};
+}
+
+/* ---- unpacking ---- */
+
 /* The pool itself lies in its first block; the message points to it. */
 struct pool_block {
     struct pool_block *next;
@@ -73,7 +129,7 @@ static void *pool_alloc(void *data, size_t size)
     struct pool *pool = data;
     if (size > PWC_UNPACK_MAX)
         return NULL;
-    size = (size + 15) & ~(size_t)15;
+    size = (size + 1 + 15) & ~(size_t)15; /* one more for the NUL behind `bytes` */
     struct pool_block *b = pool->head;
     if (b == NULL || b->size - b->used < size) {
         size_t want = MAX(size, MIN(pool->total, (size_t)64 * 1024));
@@ -99,33 +155,50 @@ static void pool_free(struct pool *pool)
     }
 }
 
-static void drop_unknown(ProtobufCMessage *m);
+static void tidy(ProtobufCMessage *m);
 
-/* The messages that a field holds; which of a oneof's members is there, only its case tells. */
-static void drop_unknown_in(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
+static void tidy_one(void *at, ProtobufCType type)
 {
-    char *base = (char *)m;
-    void *at = base + f->offset, *quantifier = base + f->quantifier_offset;
-    if (f->label == PROTOBUF_C_LABEL_REPEATED) {
-        ProtobufCMessage **list = *(ProtobufCMessage ***)at;
-        for (size_t i = 0; i < *(size_t *)quantifier; i++)
-            drop_unknown(list[i]);
-    } else if ((f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0 || *(uint32_t *)quantifier == f->id) {
-        drop_unknown(*(ProtobufCMessage **)at);
+    if (type == PROTOBUF_C_TYPE_MESSAGE) {
+        tidy(*(ProtobufCMessage **)at);
+        return;
     }
+    ProtobufCBinaryData *b = at;
+    if (b->data != NULL)
+        b->data[b->len] = '\0'; /* pool_alloc left room */
+}
+
+/* Which of a oneof's members is there, only its case tells. */
+static void tidy_field(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
+{
+    char *at = (char *)m + f->offset;
+    void *quantifier = (char *)m + f->quantifier_offset;
+    size_t n = 1;
+    size_t size =
+        f->type == PROTOBUF_C_TYPE_MESSAGE ? sizeof(ProtobufCMessage *) : sizeof(ProtobufCBinaryData);
+    if ((f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 && *(uint32_t *)quantifier != f->id)
+        return;
+    if (f->label == PROTOBUF_C_LABEL_REPEATED) {
+        n = *(size_t *)quantifier;
+        at = *(char **)at;
+    }
+    for (size_t i = 0; i < n; i++)
+        tidy_one(at + i * size, f->type);
 }
 
 /* What we do not know must not travel on in something packed from this: protobuf-c takes unknown fields
  * (number 0 in two bytes) that it does not take again once it has written them. Depth is bounded: no message
  * contains itself. */
-static void drop_unknown(ProtobufCMessage *m)
+static void tidy(ProtobufCMessage *m)
 {
     if (m == NULL)
         return;
     m->n_unknown_fields = 0;
-    for (unsigned i = 0; i < m->descriptor->n_fields; i++)
-        if (m->descriptor->fields[i].type == PROTOBUF_C_TYPE_MESSAGE)
-            drop_unknown_in(m, &m->descriptor->fields[i]);
+    for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
+        const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
+        if (f->type == PROTOBUF_C_TYPE_MESSAGE || f->type == PROTOBUF_C_TYPE_BYTES)
+            tidy_field(m, f);
+    }
 }
 
 ProtobufCMessage *msg_unpack(const struct msg_desc *desc, const void *body, size_t len)
@@ -142,7 +215,7 @@ ProtobufCMessage *msg_unpack(const struct msg_desc *desc, const void *body, size
         return NULL;
     }
     *kept = pool;
-    drop_unknown(msg);
+    tidy(msg);
     /* Free for our own use now. */
     msg->unknown_fields = (void *)kept;
     return msg;

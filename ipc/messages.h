@@ -43,10 +43,24 @@ const struct msg_desc *msg_find(uint16_t type);
 const char *msg_name(uint16_t type); /* never NULL */
 
 /*
+ * Packs a body, for which there is room. In what the daemon says to clients each `string` is UTF-8 then,
+ * whatever files, stages and other clients put into it and wherever it was cut: strict readers refuse the
+ * whole message for one byte that is none.
+ */
+void msg_pack(const struct msg_desc *desc, const ProtobufCMessage *msg, uint8_t *body);
+
+/*
  * Unpacks a body into memory of its own, at most PWC_UNPACK_MAX bytes; NULL when it does not parse, takes
- * more. The caller frees with msg_free and must not free with protobuf-c.
+ * more. Behind `bytes` lies a NUL. The caller frees with msg_free and must not free with protobuf-c.
  */
 ProtobufCMessage *msg_unpack(const struct msg_desc *desc, const void *body, size_t len);
 void msg_free(ProtobufCMessage *msg);
+
+/* Names of files are `bytes`, for they may be any; as text they end at the first NUL, if they hold one. */
+static inline const char *msg_name_of(const ProtobufCBinaryData *b)
+{
+    return b->data != NULL ? (const char *)b->data : "";
+}
+ProtobufCBinaryData msg_bytes(const char *name); /* borrows it */
 
 #endif

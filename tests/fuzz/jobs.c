@@ -75,6 +75,6 @@ void say_item(unsigned who, uint64_t job, uint64_t index, unsigned nfds)
     Pwc__Item m = PWC__ITEM__INIT;
     m.job = job;
     m.index = index;
-    m.name = T("item");
+    m.name = msg_bytes("item");
     say(who, PWC_MSG_ITEM, &m, nfds);
 }

@@ -1,6 +1,7 @@
 /* peer.c - see peer.h. */
 #include <check.h>
 #include <errno.h>
+#include <iconv.h>
 #include <stdalign.h>
 #include <stdio.h>
 #include <string.h>
@@ -125,6 +126,59 @@ void peer_say(const struct peer *p, uint16_t type, uint64_t tag, const void *msg
 
 /* ---- hearing ---- */
 
+/* In the words of the C library, not ours. */
+static bool is_utf8(const char *text)
+{
+    static wchar_t wide[PWC_BODY_MAX];
+    char *in = (char *)(uintptr_t)text, *out = (char *)wide;
+    size_t in_left = strlen(text), out_left = sizeof wide;
+    iconv_t cd = iconv_open("WCHAR_T", "UTF-8");
+    ck_assert(cd != (iconv_t)-1);
+    bool ok = iconv(cd, &in, &in_left, &out, &out_left) == 0;
+    iconv_close(cd);
+    return ok;
+}
+
+static void check_texts(const ProtobufCMessage *m);
+
+static void check_field(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
+{
+    const char *at = (const char *)m + f->offset, *quantifier = (const char *)m + f->quantifier_offset;
+    size_t n = 1;
+    if ((f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 && *(const uint32_t *)(const void *)quantifier != f->id)
+        return;
+    if (f->label == PROTOBUF_C_LABEL_REPEATED) {
+        n = *(const size_t *)(const void *)quantifier;
+        at = *(const char *const *)(const void *)at;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const void *one = ((const void *const *)(const void *)at)[i];
+        if (f->type == PROTOBUF_C_TYPE_MESSAGE && one != NULL)
+            check_texts(one);
+        else if (f->type == PROTOBUF_C_TYPE_STRING && one != NULL)
+            ck_assert_msg(is_utf8(one), "%s.%s is no UTF-8: '%s'", m->descriptor->name, f->name,
+                          (const char *)one);
+    }
+}
+
+static void check_texts(const ProtobufCMessage *m)
+{
+    for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
+        ProtobufCType type = m->descriptor->fields[i].type;
+        if (type == PROTOBUF_C_TYPE_MESSAGE || type == PROTOBUF_C_TYPE_STRING)
+            check_field(m, &m->descriptor->fields[i]);
+    }
+}
+
+/* As strict a reader as those of other languages, which drop the whole message for one bad byte in a text. */
+static void check_frame(const struct frame *f)
+{
+    ProtobufCMessage *m = f->desc != NULL ? msg_unpack(f->desc, f->body, f->body_len) : NULL;
+    ck_assert_msg(m != NULL, "the daemon said something of type %u that does not parse", f->type);
+    check_texts(m);
+    msg_free(m);
+}
+
 int peer_hear(struct peer *p, struct frame *ret, int timeout_ms)
 {
     for (int64_t until = now_ms() + timeout_ms;;) {
@@ -132,6 +186,7 @@ int peer_hear(struct peer *p, struct frame *ret, int timeout_ms)
         ck_assert_msg(r >= 0, "the daemon broke the protocol: %s", chan_error(p->chan));
         if (r > 0) {
             frame_close(p->chan, ret);
+            check_frame(ret);
             return 1;
         }
         int64_t left = until - now_ms();

@@ -34,7 +34,8 @@ void peer_say_with(const struct peer *p, uint16_t type, uint64_t tag, const void
 size_t frame_of(uint8_t *to, uint16_t type, uint64_t tag, const void *msg, unsigned nfds);
 
 /* ---- hearing ---- */
-/* The next frame: 1; 0: the daemon closed the connection; -ETIMEDOUT. Its descriptors are closed. */
+/* The next frame: 1; 0: the daemon closed the connection; -ETIMEDOUT. Its descriptors are closed, its texts
+ * are UTF-8. */
 int peer_hear(struct peer *p, struct frame *ret, int timeout_ms);
 /* The next frame of this type, whatever comes before it; the message is the caller's (msg_free). Fails the
  * test when the connection ends or nothing comes. */

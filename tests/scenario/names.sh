@@ -81,6 +81,21 @@ test_options_of_the_command() {
     rm -r big.* OUTPUT mask.mat blur.*
 }
 
+# Bytes that are no UTF-8, too: exact for programs and in the command, as text for people.
+test_name_that_is_no_text() {
+    local name=$'caf\351 \303\251t\351.png'
+    bytes 300000 >"./$name"
+    run fault.copy -o out "$name" die=process at=2 attempts=1 chunk=30000 --retries 0
+    equal "the command" "'caf\351 é" "$(again "$(job_field job)" | grep -oF "'caf\351 é")"
+    eval "$(again "$(job_field job)")"
+    same "./$name" OUTPUT
+    run fault.copy --out-dir out "./$name" in/missing die=whole attempts=1 --retries 0
+    equal "what it covers" './caf? ét?.png' "$("$PWCCTL" deaths --json | jq -r '.deaths | last | .covers')"
+    eval "$(again "$(job_field job).0")"
+    same "./$name" "DIR/$name"
+    rm -r DIR "$name" OUTPUT
+}
+
 # A name that was cut is no file's: then none is told where it would be taken for one.
 test_long_names() {
     local long

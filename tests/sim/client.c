@@ -129,8 +129,8 @@ static void send_item(struct client *c, struct want *w)
     Pwc__Item m = PWC__ITEM__INIT;
     m.job = w->job;
     m.index = w->at++;
-    m.name = name;
     item_name(s, m.index, name);
+    m.name = msg_bytes(name);
     if (sim_fault(W.p_client)) {
         s->trouble++;
         s->item_refused = true;
@@ -314,8 +314,8 @@ static void check_input(const struct spec *s, const Pwc__Death *x)
         item_name(s, x->chunk, name);
     else if (s->op != OP_BATCH && s->op != OP_COUNT && s->op != OP_COUNT_FOLD)
         item_name(s, 0, name);
-    SIM_CHECK(strcmp(x->input, name) == 0, "job %lu: a death at '%s' is told as one at '%s'", (ul)x->job,
-              name, x->input);
+    SIM_CHECK(strcmp(msg_name_of(&x->input), name) == 0, "job %lu: a death at '%s' is told as one at '%s'",
+              (ul)x->job, name, msg_name_of(&x->input));
 }
 
 static void on_event(struct client *c, const Pwc__Event *m)

@@ -356,7 +356,7 @@ void fake_item(struct conn *c, const struct frame *f, ProtobufCMessage *msg)
     const Pwc__Item *item = (const void *)msg;
     struct job *job = job_find(c, item->job);
     bool bad = false;
-    keep_name(c->f, item->name);
+    keep_name(c->f, msg_name_of(&item->name));
     uint64_t size = item->code == 0 ? copy_item(f, &bad) : 0;
     if (job == NULL) {
         msg_free(msg);

@@ -28,7 +28,7 @@ void fake_list_jobs(struct conn *c, const struct frame *f, ProtobufCMessage *msg
         j.state = PWC__JOB_STATE__JOB_DONE;
         n.total = n.done = 10;
         j.counts = &n;
-        j.input = TEXT(ODD_NAME);
+        j.input = msg_bytes(ODD_NAME);
         fake_send_msg(c, PWC_MSG_JOB_INFO, f->tag, &j.base);
     }
     fake_send_end(c, f->tag, 1);
@@ -56,7 +56,7 @@ void fake_list_deaths(struct conn *c, const struct frame *f, ProtobufCMessage *m
     d.chunk = 17;
     d.in_chunk = true;
     d.covers = TEXT("rows 2176 to 2303");
-    d.input = TEXT(ODD_NAME);
+    d.input = msg_bytes(ODD_NAME);
     d.role = TEXT("worker");
     d.signal = 11;
     d.code = PWC__CODE__CODE_CRASH;
@@ -76,7 +76,7 @@ void fake_list_quarantine(struct conn *c, const struct frame *f, ProtobufCMessag
         q.chunk = 17;
         q.op = TEXT("array.sum");
         q.covers = TEXT(i == 0 ? "rows 2176 to 2303" : ODD_NAME);
-        q.input = TEXT(ODD_NAME);
+        q.input = msg_bytes(ODD_NAME);
         q.reason = TEXT("chunk 17 killed by SIGSEGV");
         fake_send_msg(c, PWC_MSG_QUARANTINED, f->tag, &q.base);
     }

@@ -1,9 +1,11 @@
-/* test_messages.c - the list of messages against its rules, and unpacking within its memory. */
+/* test_messages.c - the list of messages against its rules, texts in them, and unpacking within its memory.
+ */
 #include <malloc.h>
 #include <string.h>
 
 #include "ipc/frame.h"
 #include "ipc/messages.h"
+#include "ipc/utf8.h"
 #include "tests/unit/runner.h"
 
 static bool is_internal(const struct msg_desc *d)
@@ -89,6 +91,82 @@ START_TEST(no_message_contains_itself)
 }
 END_TEST
 
+/* ---- texts ---- */
+
+static size_t encode(uint32_t c, uint8_t to[4])
+{
+    if (c < 0x80) {
+        to[0] = (uint8_t)c;
+        return 1;
+    }
+    size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    for (size_t i = n; i-- > 1; c >>= 6)
+        to[i] = (uint8_t)(0x80 | (c & 0x3f));
+    to[0] = (uint8_t)((0xf00u >> n) | c);
+    return n;
+}
+
+/* Every character is one, whole; and of all there could be there are no more. */
+START_TEST(characters)
+{
+    size_t taken = 0;
+    for (uint32_t c = 0; c < 0x110000; c++) {
+        uint8_t bytes[5] = {0};
+        size_t n = encode(c, bytes);
+        bool surrogate = c >= 0xd800 && c < 0xe000;
+        ck_assert_msg(utf8_len(bytes, sizeof bytes) == (surrogate ? 0 : n), "U+%04x", c);
+        ck_assert_msg(utf8_len(bytes, n - 1) == 0, "U+%04x without its end", c);
+    }
+    for (uint32_t b = 0; b < 1u << 24; b++) {
+        const uint8_t bytes[] = {(uint8_t)(b >> 16), (uint8_t)(b >> 8), (uint8_t)b, 0x80};
+        size_t n = utf8_len(bytes, sizeof bytes);
+        taken +=
+            n == 3 || (n == 4 && bytes[2] == 0x80) || (n == 2 && b << 24 == 0) || (n == 1 && b << 16 == 0);
+    }
+    ck_assert_uint_eq(taken, 0x80 + 0x780 + (0xf800 - 0x800) + 0x100000 / 64 / 64);
+}
+END_TEST
+
+/* In what the daemon says, at any depth; in what is said to it, and in bytes, nothing is touched. */
+START_TEST(texts_are_mended)
+{
+    static char bad[] = "caf\xe9 \xc3\xa9t\xc3", good[] = "caf\xc3\xa9";
+    Pwc__Value value = PWC__VALUE__INIT;
+    Pwc__Param param = PWC__PARAM__INIT, *params[] = {&param, &param};
+    Pwc__Death death = PWC__DEATH__INIT;
+    Pwc__Finished m = PWC__FINISHED__INIT, *got;
+    uint8_t body[256], said[256];
+    value.kind_case = PWC__VALUE__KIND_STR;
+    value.str = bad;
+    param.name = good;
+    param.value = &value;
+    m.results = params;
+    m.n_results = ARRAY_LEN(params);
+    m.seq = UINT64_MAX;
+    m.death = &death;
+    death.stack = bad;
+    death.input = msg_bytes(bad);
+    size_t len = protobuf_c_message_get_packed_size(&m.base);
+    msg_pack(msg_find(PWC_MSG_FINISHED), &m.base, body);
+    got = (Pwc__Finished *)msg_unpack(msg_find(PWC_MSG_FINISHED), body, len);
+    ck_assert_ptr_nonnull(got);
+    ck_assert_uint_eq(got->n_results, 2);
+    ck_assert_str_eq(got->results[1]->name, good);
+    ck_assert_str_eq(got->results[1]->value->str, "caf? \xc3\xa9t?");
+    ck_assert_str_eq(got->death->stack, "caf? \xc3\xa9t?");
+    ck_assert_str_eq(msg_name_of(&got->death->input), bad);
+    ck_assert_uint_eq(got->seq, UINT64_MAX);
+    msg_free(&got->base);
+    ck_assert_str_eq(bad, "caf\xe9 \xc3\xa9t\xc3");
+    Pwc__Submit submit = PWC__SUBMIT__INIT;
+    submit.params = params;
+    submit.n_params = ARRAY_LEN(params);
+    len = protobuf_c_message_pack(&submit.base, body);
+    msg_pack(msg_find(PWC_MSG_SUBMIT), &submit.base, said);
+    ck_assert_mem_eq(said, body, len);
+}
+END_TEST
+
 /* ---- unpacking ---- */
 
 START_TEST(fields_survive)
@@ -129,6 +207,28 @@ START_TEST(an_empty_body_is_a_message_of_defaults)
         msg_free(m);
     }
     msg_free(NULL);
+}
+END_TEST
+
+/* A `bytes` is followed by a NUL that is not its own, in nested messages too. */
+START_TEST(bytes_can_be_read_as_text)
+{
+    Pwc__Death death = PWC__DEATH__INIT;
+    Pwc__Event event = PWC__EVENT__INIT;
+    event.death = &death;
+    char name[70];
+    for (size_t len = 0; len < sizeof name; len++) {
+        memset(name, 0xe9, len);
+        name[len] = '\0';
+        death.input = msg_bytes(name);
+        uint8_t body[128];
+        size_t n = protobuf_c_message_pack(&event.base, body);
+        Pwc__Event *got = (Pwc__Event *)msg_unpack(msg_find(PWC_MSG_EVENT), body, n);
+        ck_assert_ptr_nonnull(got);
+        ck_assert_uint_eq(got->death->input.len, len);
+        ck_assert_str_eq(msg_name_of(&got->death->input), name);
+        msg_free(&got->base);
+    }
 }
 END_TEST
 
@@ -281,9 +381,15 @@ int main(void)
     tcase_add_test(t, rows_agree_with_the_protocol_files);
     tcase_add_test(t, no_message_contains_itself);
     suite_add_tcase(s, t);
+    t = tcase_create("texts");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, characters);
+    tcase_add_test(t, texts_are_mended);
+    suite_add_tcase(s, t);
     t = tcase_create("unpack");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, fields_survive);
+    tcase_add_test(t, bytes_can_be_read_as_text);
     tcase_add_test(t, an_empty_body_is_a_message_of_defaults);
     tcase_add_test(t, unknown_fields_are_dropped);
     tcase_add_test(t, unknown_fields_are_dropped_at_any_depth);
