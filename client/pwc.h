@@ -495,7 +495,8 @@ PWC_API int pwc_wait(struct pwc_job *job, int timeout_ms);
 PWC_API int pwc_cancel(struct pwc_job *job);
 
 /* Returns when the daemon holds all it needs, so that the connection may end without ending the job. The
- * job's spec must say PWC_ON_DISCONNECT_DETACH, and it must be no batch. */
+ * job's spec must say PWC_ON_DISCONNECT_DETACH, and it must be no batch. Of a job that an earlier request with
+ * the same key made, this one's wish counts from then on. The handle is told no more of the job. */
 PWC_API int pwc_detach(struct pwc_job *job, int timeout_ms);
 
 /* A handle for a job submitted earlier, by whatever connection of the same user. callbacks may be NULL; they

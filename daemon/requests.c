@@ -112,6 +112,12 @@ static const char *too_many_follow(const struct job *j, char *text, size_t size)
     return text;
 }
 
+static void linger_ends(struct job *j)
+{
+    if (j->linger_ev != NULL)
+        event_free(TAKE_PTR(j->linger_ev));
+}
+
 /* A connection that has just been told so follows a job from here on, and it may be the first since nobody
  * did. */
 static void taken_up(struct session *s, struct job *j, struct watch *w, uint64_t since)
@@ -122,8 +128,7 @@ static void taken_up(struct session *s, struct job *j, struct watch *w, uint64_t
         j->tag = w->tag;
     if (j->session == NULL)
         watch_inherit(j);
-    if (j->linger_ev != NULL)
-        event_free(TAKE_PTR(j->linger_ev));
+    linger_ends(j);
     events_state(j);
 }
 
@@ -265,24 +270,35 @@ static void on_attach(struct session *s, struct frame *f, const ProtobufCMessage
     taken_up(s, j, w, m->since);
 }
 
+static bool needs_items(const struct job *j)
+{
+    return !job_is_terminal(j) && j->state != PWC__JOB_STATE__JOB_ENDING &&
+           (j->items_in < j->items || j->asked_again.n > 0);
+}
+
+/* Like Cancel it is about the job, whoever of its user says so: the one that submitted it, or the same again,
+ * or looks on. */
 static void on_detach(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     struct job *j = request_job(s, f, ((const Pwc__Detach *)msg)->job);
     if (j == NULL)
         return;
-    if (j->items_in < j->items || j->asked_again.n > 0) {
+    if (needs_items(j)) {
         session_error(s, f->tag, f->type, PWC__CODE__CODE_STATE,
                       "the job still needs descriptors of its client");
         return;
     }
+    struct watch *w = watch_find(s, j);
+    if (w != NULL)
+        watch_end(w);
     if (j->session == s) {
-        watch_end(watch_find(s, j));
         TAILQ_REMOVE(&s->jobs, j, by_session);
         trace_stop(j);
         j->session = NULL;
-        j->on_disconnect = PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH;
         watch_inherit(j);
     }
+    j->on_disconnect = PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH;
+    linger_ends(j);
     ok(s, f, j->id);
 }
 

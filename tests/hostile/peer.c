@@ -262,6 +262,7 @@ void peer_submit(const struct peer *p, uint64_t tag, const struct job_spec *spec
     m.batch = spec->batch;
     m.trace = spec->trace;
     m.on_disconnect = spec->on_disconnect;
+    m.linger_ns = spec->linger_ms * 1000000;
     m.params = param_list;
     m.roles = role_list;
     m.policy = &policy;

@@ -54,6 +54,7 @@ struct job_spec {
     const char *key;
     const char *params[8]; /* NAME, VALUE pairs of text */
     uint64_t job_timeout_ms, chunk_timeout_ms;
+    uint64_t linger_ms;
     uint64_t trace, max_failures; /* max_failures: so many chunks are skipped, by one worker */
     bool records;
 };

@@ -448,6 +448,100 @@ START_TEST(a_follower_of_a_detached_job)
 }
 END_TEST
 
+/* Until the daemon has seen so many connections and no more. */
+static void await_clients(struct peer *p, uint32_t n)
+{
+    int64_t until = now_ms() + PATIENCE_MS;
+    for (bool there = false; !there;) {
+        peer_say(p, PWC_MSG_GET_STATUS, 1, NULL);
+        Pwc__Status *m = peer_await(p, PWC_MSG_STATUS);
+        there = m->clients == n;
+        msg_free(&m->base);
+        ck_assert(there || poll_again(until));
+    }
+}
+
+static void nothing_is_told(struct peer *p)
+{
+    struct frame f;
+    peer_say(p, PWC_MSG_DATA, 7, &(Pwc__Data)PWC__DATA__INIT);
+    ck_assert_int_eq(peer_hear(p, &f, PATIENCE_MS), 1);
+    ck_assert_msg(f.type == PWC_MSG_ERROR && f.tag == 7, "it is told %s", msg_name(f.type));
+}
+
+/* Whoever of its user detaches a job has the word of the daemon that it outlives all connections: the one
+ * that sent the same request, one that looks on, one that has nothing to do with it. */
+START_TEST(detached_by_others)
+{
+    static const char *const ways[] = {"submits", "attaches", "neither"};
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        struct job_spec spec = {.op = "fault.none", .params = {"n", "3", "ms", "600000"}, .key = ways[i]};
+        struct peer p = peer_open(&v), q = peer_open(&v), r = peer_open(&v);
+        peer_submit(&p, 1, &spec);
+        uint64_t job = peer_accepted(&p);
+        spec.on_disconnect = PWC__ON_DISCONNECT__ON_DISCONNECT_DETACH;
+        if (i == 0)
+            peer_submit(&q, 2, &spec);
+        else if (i == 1)
+            peer_ask(&q, PWC_MSG_ATTACH, job);
+        peer_ask(&q, PWC_MSG_DETACH, job);
+        msg_free(peer_await(&q, PWC_MSG_OK));
+        if (i == 1)
+            msg_free(peer_await(&q, PWC_MSG_OK)); /* the first was for the other */
+        nothing_is_told(&q);
+        peer_free(&q);
+        peer_free(&p);
+        await_clients(&r, 1);
+        peer_submit(&r, 3, &spec); /* one that was cancelled would not be found */
+        ck_assert_msg(peer_accepted(&r) == job, "it %s: the job is gone", ways[i]);
+        peer_ask(&r, PWC_MSG_CANCEL, job);
+        ck_assert_int_eq(peer_code(&r), PWC__CODE__CODE_CANCELLED);
+        peer_ask(&r, PWC_MSG_DETACH, job); /* is as good of one that has ended */
+        ck_assert(peer_answer_is(&r, PWC_MSG_OK));
+        peer_free(&r);
+    }
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+static Pwc__JobState state_of(struct peer *p, uint64_t job)
+{
+    peer_ask(p, PWC_MSG_LIST_JOBS, job);
+    Pwc__JobInfo *m = peer_await(p, PWC_MSG_JOB_INFO);
+    Pwc__JobState state = m->state;
+    msg_free(&m->base);
+    return state;
+}
+
+/* One whose client is gone already and that would be waited for a while longer. Who comes too late, on a busy
+ * machine, tries again with more time. */
+START_TEST(detached_while_it_lingers)
+{
+    Pwc__JobState end = PWC__JOB_STATE__JOB_CANCELLED;
+    for (unsigned ms = 200; end != PWC__JOB_STATE__JOB_DONE; ms *= 2) {
+        char takes[16];
+        snprintf(takes, sizeof takes, "%u", 2 * ms);
+        const struct job_spec spec = {.op = "fault.none",
+                                      .params = {"n", "1", "ms", takes},
+                                      .on_disconnect = PWC__ON_DISCONNECT__ON_DISCONNECT_LINGER,
+                                      .linger_ms = ms};
+        struct peer p = peer_open(&v), q = peer_open(&v);
+        peer_submit(&p, 1, &spec);
+        uint64_t job = peer_accepted(&p);
+        peer_free(&p);
+        await_clients(&q, 1);
+        peer_ask(&q, PWC_MSG_DETACH, job);
+        ck_assert(peer_answer_is(&q, PWC_MSG_OK));
+        int64_t until = now_ms() + PATIENCE_MS;
+        while ((end = state_of(&q, job)) < PWC__JOB_STATE__JOB_DONE)
+            ck_assert(poll_again(until));
+        ck_assert_msg(end == PWC__JOB_STATE__JOB_DONE || 8 * ms < PATIENCE_MS, "it was cancelled");
+        peer_free(&q);
+    }
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
 int main(void)
 {
     setbuf(stdout, NULL);
@@ -467,6 +561,8 @@ int main(void)
     tcase_add_test(t, wanted_again_of_a_half_closed_client);
     tcase_add_test(t, watchers_of_a_job);
     tcase_add_test(t, a_follower_of_a_detached_job);
+    tcase_add_test(t, detached_by_others);
+    tcase_add_test(t, detached_while_it_lingers);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
