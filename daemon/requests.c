@@ -59,7 +59,6 @@ static void on_ping(struct session *s, struct frame *f, const ProtobufCMessage *
     const Pwc__Ping *m = (const Pwc__Ping *)msg;
     Pwc__Pong p = PWC__PONG__INIT;
     p.payload = m->payload;
-    p.payload.len = MIN(p.payload.len, (size_t)32);
     session_send(s, PWC_MSG_PONG, f->tag, &p.base);
 }
 

@@ -150,11 +150,11 @@ void session_list(struct session *s, uint64_t tag, list_step step, uint64_t filt
 static void one_frame(struct session *s, struct frame *f)
 {
     const struct msg_desc *desc = f->desc;
-    if (desc == NULL) {
+    if (desc == NULL && s->open) {
         session_error(s, f->tag, f->type, PWC__CODE__CODE_UNKNOWN_MESSAGE, "unknown message type");
         return;
     }
-    if ((desc->states & (s->open ? MSG_IN_OPEN : MSG_IN_NEW)) == 0) {
+    if (desc == NULL || (desc->states & (s->open ? MSG_IN_OPEN : MSG_IN_NEW)) == 0) {
         session_error(s, f->tag, f->type, PWC__CODE__CODE_STATE,
                       s->open ? "Hello comes first and once" : "Hello is the first message");
         session_doom(s, "spoke out of turn");

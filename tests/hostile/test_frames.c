@@ -160,10 +160,58 @@ START_TEST(before_and_again)
         ck_assert(peer_is_closed(&p, PATIENCE_MS));
         peer_free(&p);
     }
-    struct peer p = peer_open(&v);
+    struct peer p = peer_new(&v);
+    const struct frame_head unknown = {16, 200, 0, 1, 0};
+    frame_put(bytes, &unknown);
+    peer_send(&p, bytes, PWC_HEADER_BYTES, NULL, 0);
+    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_STATE);
+    ck_assert(peer_is_closed(&p, PATIENCE_MS));
+    peer_free(&p);
+    p = peer_open(&v);
     peer_send(&p, bytes, hello_frame(bytes), NULL, 0);
     ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_STATE);
     ck_assert(peer_is_closed(&p, PATIENCE_MS));
+    peer_free(&p);
+    check_well();
+}
+END_TEST
+
+/* Its sender encodes something else than it thinks: an Item that was lost would be waited for. */
+START_TEST(a_body_that_does_not_parse_ends_the_connection)
+{
+    struct peer p = peer_open(&v);
+    uint8_t bytes[PWC_HEADER_BYTES + 1];
+    const struct frame_head h = {16 + 1, PWC_MSG_PING, 0, 77, 1};
+    struct frame f;
+    frame_put(bytes, &h);
+    bytes[PWC_HEADER_BYTES] = 0x0a; /* without its length */
+    peer_send(&p, bytes, sizeof bytes, NULL, 0);
+    ck_assert_int_eq(peer_hear(&p, &f, PATIENCE_MS), 1);
+    ck_assert_uint_eq(f.tag, 77);
+    Pwc__Error *e = (Pwc__Error *)msg_unpack(f.desc, f.body, f.body_len);
+    ck_assert_ptr_nonnull(e);
+    ck_assert_int_eq(e->code, PWC__CODE__CODE_MALFORMED);
+    msg_free(&e->base);
+    ck_assert(peer_is_closed(&p, PATIENCE_MS));
+    peer_free(&p);
+    check_well();
+}
+END_TEST
+
+START_TEST(a_pong_has_the_payload_of_its_ping)
+{
+    struct peer p = peer_open(&v);
+    uint8_t bytes[62];
+    memset(bytes, 0x99, sizeof bytes);
+    for (size_t len = 0; len <= sizeof bytes; len++) {
+        Pwc__Ping ping = PWC__PING__INIT;
+        ping.payload = (ProtobufCBinaryData){len, bytes};
+        peer_say(&p, PWC_MSG_PING, len, &ping);
+        Pwc__Pong *pong = peer_await(&p, PWC_MSG_PONG);
+        ck_assert_uint_eq(pong->payload.len, len);
+        ck_assert(len == 0 || memcmp(pong->payload.data, bytes, len) == 0);
+        msg_free(&pong->base);
+    }
     peer_free(&p);
     check_well();
 }
@@ -419,6 +467,8 @@ int main(void)
     tcase_add_test(t, each_header_with_each_bit_turned);
     tcase_add_loop_test(t, what_is_too_large_or_not_theirs_ends_the_connection, 0, ARRAY_LEN(oversized));
     tcase_add_test(t, before_and_again);
+    tcase_add_test(t, a_body_that_does_not_parse_ends_the_connection);
+    tcase_add_test(t, a_pong_has_the_payload_of_its_ping);
     tcase_add_test(t, unknown_and_reserved_types_are_answered);
     tcase_add_test(t, each_message_many_times);
     tcase_add_test(t, random_conversations);
