@@ -260,6 +260,38 @@ START_TEST(all_other_pixels_are_decoded)
 }
 END_TEST
 
+/* A hundred bytes off the pixels, which leaves the page that they lie in: as soon as nobody looks at the file
+ * any more but the workers. What is behind the cut are zeros, which no fault tells. */
+static void cut_in_a_page(struct op_run *run, uint64_t chunk)
+{
+    const off_t end = 8 + 1500 * 900 * 3, cut = end - 100;
+    char path[512];
+    if (chunk != run->plan.chunks - 1)
+        return;
+    ck_assert_int_eq((cut - 1) / 4096, (end - 1) / 4096); /* the smallest page there is */
+    snprintf(path, sizeof path, "%s/cut.tif", dir);
+    ck_assert_int_eq(truncate(path, cut), 0);
+}
+
+START_TEST(a_cut_inside_of_a_page_is_told)
+{
+    struct call c = {.op = "invert", .in = "cut.tif", .out = ".tif", .params = ""};
+    char ours[512], command[1200];
+    struct op_run run;
+    if (!on_disk())
+        return;
+    cut_everything();
+    snprintf(command, sizeof command, "cp '%s/big.tif' '%s/cut.tif'", dir, dir);
+    ck_assert_int_eq(system(command), 0);
+    prepare(&run, &c, ours, sizeof ours);
+    run.on_chunk = cut_in_a_page;
+    ck_assert_int_eq(run_go(&run), -1);
+    ck_assert_int_eq((int)run.code, (int)PWC__CODE__CODE_INPUT_SHRANK);
+    ck_assert_str_eq(run.text, "in: the file became shorter while it was read");
+    run_free(&run);
+}
+END_TEST
+
 /* What libtiff takes for tiles without any is an error, as it is for libvips: not pixels. */
 START_TEST(half_a_tile_is_no_strip)
 {
@@ -316,6 +348,7 @@ void add_raster_tests(TCase *tc)
     tcase_add_test(tc, a_window_is_enough);
     tcase_add_test(tc, plain_pixels_are_used_where_they_lie);
     tcase_add_test(tc, all_other_pixels_are_decoded);
+    tcase_add_test(tc, a_cut_inside_of_a_page_is_told);
     tcase_add_test(tc, half_a_tile_is_no_strip);
     tcase_add_test(tc, metadata_of_any_size);
 }

@@ -15,6 +15,7 @@
  */
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "worker/ops/image.h"
 
@@ -207,6 +208,16 @@ static void leave_rows(struct img *s, uint64_t chunk)
         (void)madvise((void *)from, bytes, MADV_DONTNEED); /* a wish: without it all goes on */
 }
 
+/* In place. Where the file was cut off inside of a page there are zeros, and no fault tells. */
+static int still_there(struct op_job *job, const struct img_plan *plan, uint64_t chunk)
+{
+    uint64_t end = plan->in_place + geometry_need(&plan->geo, chunk) * plan->line;
+    struct stat st;
+    if (plan->in_place == 0 || fstat(op_fd(job, "in"), &st) < 0 || (uint64_t)st.st_size >= end)
+        return 0;
+    return op_fail(job, PWC__CODE__CODE_INPUT_SHRANK, "in: the file became shorter while it was read");
+}
+
 int img_process(struct op_job *job, uint64_t chunk, void *result)
 {
     struct img *s = job->state;
@@ -221,7 +232,7 @@ int img_process(struct op_job *job, uint64_t chunk, void *result)
     if (eval_ask(s->eval, &strip, s->strip ? s->strip : result) != 0)
         return explain(job, s, chunk);
     leave_rows(s, chunk);
-    if (img_starved(job) < 0)
+    if (img_starved(job) < 0 || still_there(job, &s->plan, chunk) < 0)
         return -1;
     if (!s->strip)
         return 0;
