@@ -14,8 +14,7 @@
 #include "daemon/trace.h"
 #include "ipc/fds.h"
 #include "ipc/log.h"
-
-#define RESULT_MAX (64ull << 20) /* an arena must hold three */
+#include "proto/limits.h"
 
 /* ---- arenas ---- */
 
@@ -137,7 +136,7 @@ static const char *check_plan(const struct job *j, const Stage__Planned *m, cons
 {
     if (m->chunks == 0 || m->chunks > PWC_CHUNKS_MAX)
         return "planned an impossible number of chunks";
-    if (m->result_bytes > RESULT_MAX)
+    if (m->result_bytes > PWC_RESULT_MAX)
         return "planned results that are too large";
     if (m->absorb == PWC__ABSORB__ABSORB_SERIAL && m->result_bytes == 0)
         return "planned a consumer without results";

@@ -33,6 +33,9 @@
 /* A fold state must fit a tail twice, so that two of them can always be merged. */
 #define PWC_STATE_MAX (30u * 1024u)
 
+/* A chunk's result in an arena, which holds three of them. */
+#define PWC_RESULT_MAX (64ull * 1024u * 1024u)
+
 #define PWC_NAME_MAX   64u       /* op, parameter, role, option and format names */
 #define PWC_TEXT_MAX   1024u     /* reasons and error texts, cut at this length */
 #define PWC_LABEL_MAX  64u       /* a domain label */

@@ -59,7 +59,7 @@ struct op_role {
 struct op_plan {
     bool whole;            /* run op->whole here and now; the rest is ignored */
     uint64_t chunks;       /* at least 1 */
-    uint64_t result_bytes; /* room per chunk in the arena; 0: no results there */
+    uint64_t result_bytes; /* room per chunk in the arena, at most PWC_RESULT_MAX; 0: no results there */
     bool windowed;         /* produce() gives rows back with op_released(); consumers are SERIAL */
     uint64_t raster_bytes; /* scratch space to share with the workers; 0: none, workers get the descriptors */
     bool producer;         /* produce() must run; chunks wait for op_announce */

@@ -51,6 +51,9 @@ static int check_plan(struct op_job *job, const struct op_plan *plan)
     if (plan->chunks == 0 || plan->chunks > PWC_CHUNKS_MAX)
         return op_fail(job, CODE(INTERNAL), "%s planned %llu chunks", job->op->name,
                        (unsigned long long)plan->chunks);
+    if (plan->result_bytes > PWC_RESULT_MAX)
+        return op_fail(job, CODE(INTERNAL), "%s planned results of %llu bytes a chunk", job->op->name,
+                       (unsigned long long)plan->result_bytes);
     if (plan->blob_len > OP_PLAN_MAX)
         return op_fail(job, CODE(INTERNAL), "%s made a plan of %zu bytes", job->op->name, plan->blob_len);
     if (plan->producer && job->op->produce == NULL)

@@ -67,6 +67,20 @@ test_large_photo_that_needs_everything_first() {
     as_vips hist_equal photo.tif .tif --
 }
 
+# A single row of the result is more than an arena takes of a chunk.
+test_rows_that_no_arena_holds() {
+    vips grey wide.v 8400000 2 --uchar
+    vips copy wide.v wide.tif
+    rm wide.v
+    run_ok image.cast wide.tif -o ours.tif format=double
+    vips cast wide.tif theirs.tif double
+    same theirs.tif ours.tif
+    run_ok image.cast wide.tif -o ours.raw format=double
+    vips cast wide.tif theirs.v double
+    vips rawsave theirs.v theirs.raw
+    same theirs.raw ours.raw
+}
+
 test_small_photo_whole() {
     photo 301 203 photo.png
     as_vips gaussblur photo.png .png sigma=3 -- 3

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "ipc/fds.h"
+#include "proto/limits.h"
 #include "worker/ops/image.h"
 
 #define SAMPLES 8
@@ -128,6 +129,12 @@ static bool fit(VipsImage *out, struct img_probe *probe, bool squares, struct ge
     return true;
 }
 
+/* Raw pixels go from the worker to the file, all others through an arena. */
+static bool fits_arena(const struct op_job *job, const struct img_plan *p)
+{
+    return img_is_raw(job) || p->geo.rows * p->out_line <= PWC_RESULT_MAX;
+}
+
 /* The output is known, and `plan` says whole or not. */
 static int measure(struct op_job *job, struct img *s, VipsImage *out, struct img_probe *probe,
                    struct op_plan *plan)
@@ -144,7 +151,7 @@ static int measure(struct op_job *job, struct img *s, VipsImage *out, struct img
     if (plan->whole)
         return 0;
     geometry_cut(g, s->plan.out_line, margin, img_strip_bytes);
-    plan->whole = g->chunks < 2;
+    plan->whole = g->chunks < 2 || !fits_arena(job, &s->plan);
     return 0;
 }
 
