@@ -237,6 +237,21 @@ START_TEST(strips_stay_small)
 }
 END_TEST
 
+/* Whole blocks of JPEG's, but for rows of which sixteen would be half a gigabyte. */
+START_TEST(rows_of_any_size_are_read)
+{
+    ck_assert_uint_eq(geometry_at_once(24576, 256u << 10), 16);
+    ck_assert_uint_eq(geometry_at_once(3, 256u << 10), 4096);
+    for (uint64_t line = 1; line < 1ull << 30; line += 1 + line / 7) {
+        uint32_t rows = geometry_at_once(line, 256u << 10);
+        ck_assert_uint_ge(rows, 1);
+        ck_assert(rows % 16 == 0 || 16 * line > 16u << 20);
+        ck_assert_msg(rows == 1 || rows * line <= 16u << 20, "%u rows of %lu bytes", rows,
+                      (unsigned long)line);
+    }
+}
+END_TEST
+
 START_TEST(nonsense_is_refused)
 {
     struct geometry good = {.in_rows = 10, .out_width = 1, .out_rows = 10, .rows = 4, .chunks = 3};
@@ -270,6 +285,7 @@ int main(void)
     tcase_add_test(t, a_flip_needs_all);
     tcase_add_test(t, steps_need_all);
     tcase_add_test(t, strips_stay_small);
+    tcase_add_test(t, rows_of_any_size_are_read);
     tcase_add_test(t, nonsense_is_refused);
     suite_add_tcase(s, t);
     return run_suite(s);

@@ -15,6 +15,9 @@
 #define AIM_MARGINS 8u
 /* Encoders and JPEG's blocks like multiples. */
 #define ROWS_STEP 16u
+/* What is read at a time lies in memory at once: of rows of megabytes fewer than a step. */
+#define READ_MOST (16u << 20)
+#define READ_ROWS 4096u
 
 void geometry_cut(struct geometry *g, uint64_t line, uint32_t margin, uint64_t bytes)
 {
@@ -36,6 +39,15 @@ void geometry_cut(struct geometry *g, uint64_t line, uint32_t margin, uint64_t b
         rows = 1;
     g->rows = (uint32_t)MIN(rows, g->out_rows);
     g->chunks = (g->out_rows + (uint64_t)g->rows - 1) / g->rows;
+}
+
+uint32_t geometry_at_once(uint64_t line, uint64_t bytes)
+{
+    uint64_t row = MAX((uint64_t)1, line), rows = bytes / row;
+    rows -= rows % ROWS_STEP;
+    if (rows < ROWS_STEP)
+        rows = MAX(MIN(READ_MOST / row, (uint64_t)ROWS_STEP), (uint64_t)1);
+    return (uint32_t)MIN(rows, (uint64_t)READ_ROWS);
 }
 
 size_t geometry_samples(uint32_t out_rows, uint32_t *rows, size_t max)

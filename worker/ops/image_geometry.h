@@ -29,6 +29,8 @@ struct geometry {
 
 /* Sizes the strips of an output of out_rows rows of `line` bytes; `bytes` is what one should hold. */
 void geometry_cut(struct geometry *g, uint64_t line, uint32_t margin, uint64_t bytes);
+/* So many rows of `line` bytes are read at a time; `bytes` is what they should make. */
+uint32_t geometry_at_once(uint64_t line, uint64_t bytes);
 /* Fits the line; in_rows and out_rows are set. Returns the rows asked for beyond a strip's own, both sides
  * together. */
 uint32_t geometry_fit(struct geometry *g, const struct demand *d, size_t n);

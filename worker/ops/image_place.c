@@ -187,14 +187,22 @@ static bool is_on_disk(int fd)
     }
 }
 
+static bool bytes_are(int fd, uint64_t at, const uint8_t *want, uint64_t len)
+{
+    uint8_t there[16384];
+    for (uint64_t n; len > 0; at += n, want += n, len -= n) {
+        n = MIN(len, (uint64_t)sizeof there);
+        if (pread_all(fd, there, n, at) < 0 || memcmp(there, want, n) != 0)
+            return false;
+    }
+    return true;
+}
+
 static bool first_row_lies_there(int fd, VipsImage *im, uint64_t at)
 {
-    size_t line = img_line(im);
-    AUTO_FREE uint8_t *there = xcalloc(1, line);
     VipsRegion *r = vips_region_new(im);
     VipsRect row = {0, 0, im->Xsize, 1};
-    bool same = r && vips_region_prepare(r, &row) == 0 && pread_all(fd, there, line, at) == 0 &&
-                memcmp(there, img_addr(r, 0, 0), line) == 0;
+    bool same = r && vips_region_prepare(r, &row) == 0 && bytes_are(fd, at, img_addr(r, 0, 0), img_line(im));
     g_clear_object(&r);
     vips_error_clear();
     return same;

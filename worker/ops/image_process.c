@@ -181,8 +181,9 @@ int img_open(struct op_job *job)
     s->view.cancel = job->cancel;
     if (build(job, s) < 0 || eval_start(job, s) < 0)
         return -1;
-    if (img_is_raw(job))
-        s->strip = xcalloc(s->plan.geo.rows, s->plan.out_line);
+    if (img_is_raw(job) && !(s->strip = calloc(s->plan.geo.rows, s->plan.out_line)))
+        return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "no memory for a strip of %llu bytes",
+                       (unsigned long long)(s->plan.geo.rows * s->plan.out_line));
     return 0;
 }
 

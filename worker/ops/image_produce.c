@@ -20,13 +20,6 @@ uint64_t img_window_bytes = 384u << 20;
 /* In place: how far apart the bytes are whose coming is waited for. */
 #define FETCH_STEP (64u << 10)
 
-static int rows_at_once(uint64_t line)
-{
-    uint64_t rows = img_read_bytes / MAX((uint64_t)1, line);
-    rows -= rows % 16;
-    return rows < 16 ? 16 : (int)MIN(rows, (uint64_t)4096);
-}
-
 /* libvips' regions may have padding between rows only when they are parts of something wider. */
 static int take_region(struct op_job *job, VipsRegion *r, const VipsRect *rect, img_rows_fn take, void *arg)
 {
@@ -45,7 +38,7 @@ int img_read_rows(struct op_job *job, struct img_input *in, img_rows_fn take, vo
     VipsRegion *r = vips_region_new(im);
     if (!r)
         return img_fail(job, PWC__CODE__CODE_NO_MEMORY, NULL);
-    int step = rows_at_once(img_line(im)), result = 0;
+    int step = (int)geometry_at_once(img_line(im), img_read_bytes), result = 0;
     for (int y = 0; y < im->Ysize && result == 0; y += step) {
         VipsRect rect = {0, y, im->Xsize, MIN(step, im->Ysize - y)};
         if (op_cancelled(job))
@@ -166,7 +159,7 @@ static int produce_in_place(struct op_job *job, struct progress *p)
 {
     const struct img_plan *plan = &((struct img *)job->state)->plan;
     const uint32_t rows = plan->geo.in_rows;
-    const uint32_t step = (uint32_t)rows_at_once(plan->line);
+    const uint32_t step = geometry_at_once(plan->line, img_read_bytes);
     for (uint32_t y = 0, next; y < rows; y = next) {
         next = y + MIN(step, rows - y);
         if (op_cancelled(job))
