@@ -96,6 +96,24 @@ test_own_limit_that_libraries_meet() {
     [[ $causes != *op:* ]] || fail "an op's error: $causes"
 }
 
+# Nor is it the file's fault: libtiff wants room for a strip of it.
+test_own_limit_that_libtiff_meets() {
+    need_vips
+    local limit causes=
+    vips grey wide.v 8400000 2 --uchar
+    vips copy wide.v in.tif
+    rm wide.v
+    for limit in 60M 70M 80M 90M 100M; do
+        start_pwcd --workers 1 --set memory="$limit" --set cgroups=no
+        run -q image.cast in.tif -o out.raw format=double
+        causes+=" $("$PWCCTL" deaths --json | jq -r '.deaths[] | "\(.cause): \(.reason)"')"
+        stop_pwcd
+        rm -f out.raw
+    done
+    rm in.tif
+    [[ $causes != *bad-input:* ]] || fail "blamed on the file: $causes"
+}
+
 # ---- the machine runs short ----
 
 # machine_has PERCENT: so much is available of a machine of 1 GiB, as pwcd reads it.

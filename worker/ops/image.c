@@ -69,11 +69,12 @@ void ops_image(struct optable *t)
     img_table(t);
 }
 
-/* Threads have their stacks and arenas from the same limit, and nothing else that they could lack here. */
+/* Threads have their stacks and arenas from the same limit, and nothing else that they could lack here. Where
+ * libtiff says "No space for" something, it had no memory for it. */
 static bool lacks_memory(const char *text)
 {
     return strcasestr(text, "out of memory") != NULL || strcasestr(text, "insufficient memory") != NULL ||
-           strstr(text, "Error creating thread") != NULL;
+           strstr(text, "Error creating thread") != NULL || strstr(text, "No space for ") != NULL;
 }
 
 Pwc__Code img_message(char *out, size_t size, Pwc__Code code)
