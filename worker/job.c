@@ -198,6 +198,13 @@ static void unmap_own(void *map, size_t bytes)
     }
 }
 
+void job_unmap_raster(struct op_job *job)
+{
+    unmap_own(job->raster, job->raster_bytes);
+    job->raster = NULL;
+    job->raster_bytes = 0;
+}
+
 void job_free(struct op_job *job)
 {
     if (job == NULL)
@@ -208,7 +215,7 @@ void job_free(struct op_job *job)
     job_reset(job);
     descriptors_close(job);
     unmap_own(p->plan_map, job->plan_len);
-    unmap_own(job->raster, job->raster_bytes);
+    job_unmap_raster(job);
     if (job->raster_fd >= 0)
         close(job->raster_fd);
     consumer_free(&p->consumer);

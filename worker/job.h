@@ -68,6 +68,8 @@ struct op_job *job_new(struct stage *s, struct incoming *in);
 /* For one lease: `open` stays the caller's and must outlive the job. */
 struct op_job *job_once(struct stage *s, Stage__JobOpen *open, struct frame *f);
 void job_free(struct op_job *job);
+/* Unmaps the scratch file, if it is mapped. */
+void job_unmap_raster(struct op_job *job);
 /* After an op has run: frees jobs that were closed meanwhile. */
 void job_sweep(struct stage *s);
 struct op_job *job_find(const struct stage *s, uint64_t id);

@@ -148,6 +148,9 @@ const void *op_map_input(struct op_job *job, const char *role, uint64_t *ret_len
 /* The same as a wish: NULL if it cannot be mapped, without a failure. */
 const void *op_view_input(struct op_job *job, const char *role, uint64_t *ret_len);
 bool op_input_sparse(struct op_job *job, const char *role);
+/* whole(): the job's scratch file, made so long and mapped until whole() returns; a fault in it is reported
+ * as no-memory. NULL: op_fail was called. A job that is cut finds the space it planned in job->raster. */
+void *op_map_scratch(struct op_job *job, uint64_t bytes);
 
 /* ---- what a function may say ---- */
 int op_fail(struct op_job *job, Pwc__Code code, const char *fmt, ...) PRINTF(3, 4); /* returns -1 */

@@ -38,12 +38,17 @@ static int make_raster(struct op_job *job, uint64_t bytes)
         return -1;
     void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, job->raster_fd, 0);
     if (map == MAP_FAILED)
-        return op_fail(job, CODE(NO_MEMORY), "%llu bytes of raster cannot be mapped: %s",
+        return op_fail(job, CODE(NO_MEMORY), "%llu bytes of scratch space cannot be mapped: %s",
                        (unsigned long long)bytes, strerror(errno));
     job->raster = map;
     job->raster_bytes = bytes;
     mapping_add(MAPPING_OWN, map, bytes, -1);
     return 0;
+}
+
+void *op_map_scratch(struct op_job *job, uint64_t bytes)
+{
+    return make_raster(job, bytes) < 0 ? NULL : job->raster;
 }
 
 static int check_plan(struct op_job *job, const struct op_plan *plan)
@@ -168,6 +173,7 @@ int on_plan(struct stage *s, struct incoming *in)
             return r;
         failed = true;
     }
+    job_unmap_raster(job); /* of what is tried again nothing is there yet */
     return report_plan(s, job, m, plan.whole, failed, start, &used);
 }
 

@@ -168,6 +168,8 @@ struct op_run_private {
     void *raster, *raster_ro;
     void *input; /* mapped, for workers without a raster */
     size_t input_bytes;
+    void *scratch; /* of whole() */
+    size_t scratch_bytes;
     uint8_t *arena;
     bool opened[DRIVER_WORKERS];
     uint64_t announced, handed, absorbed;
@@ -325,6 +327,8 @@ static void drop(struct op_run *run)
         munmap(p->raster_ro, run->plan.raster_bytes);
     if (p->input)
         munmap(p->input, p->input_bytes);
+    if (p->scratch)
+        munmap(p->scratch, p->scratch_bytes);
     if (p->raster_fd >= 0)
         close(p->raster_fd);
     free(p->arena);
@@ -397,6 +401,16 @@ const void *op_map_input(struct op_job *job, const char *role, uint64_t *ret_len
     }
     *ret_len = p->input_bytes;
     return p->input;
+}
+
+void *op_map_scratch(struct op_job *job, uint64_t bytes)
+{
+    struct op_run_private *p = job->priv->run->priv;
+    p->scratch_bytes = bytes;
+    p->scratch = ftruncate(job->raster_fd, (off_t)bytes) == 0
+                     ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, job->raster_fd, 0)
+                     : MAP_FAILED;
+    return p->scratch == MAP_FAILED ? p->scratch = NULL : p->scratch;
 }
 
 int op_fail(struct op_job *job, Pwc__Code code, const char *fmt, ...)

@@ -6,12 +6,8 @@
  * damaged file is told from a failing operation. A large one goes into the scratch file, whose pages the
  * kernel can write out; where there is none (a batch's items) the budget bounds the memory.
  */
-#include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "ipc/fds.h"
 #include "worker/ops/image.h"
 
 /* Up to this a decoded image lies in ordinary memory. */
@@ -20,38 +16,17 @@
 struct pixels {
     void *data;
     uint64_t bytes;
-    bool mapped;
+    void *own; /* to be freed; NULL: it lies in the scratch file */
 };
-
-static void pixels_free(struct pixels *p)
-{
-    if (p->mapped)
-        munmap(p->data, p->bytes);
-    else
-        free(p->data);
-}
-
-static int pixels_map(struct op_job *job, struct pixels *p)
-{
-    int r = fd_reserve(job->raster_fd, p->bytes);
-    if (r < 0)
-        return op_fail(job, PWC__CODE__CODE_NO_MEMORY,
-                       "scratch space of %llu MiB is needed: %s (pwcctl doctor shows where)",
-                       (unsigned long long)(p->bytes >> 20), strerror(-r));
-    void *map = mmap(NULL, p->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, job->raster_fd, 0);
-    if (map == MAP_FAILED)
-        return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "scratch space: %s", strerror(errno));
-    p->data = map;
-    p->mapped = true;
-    return 0;
-}
 
 static int pixels_new(struct op_job *job, uint64_t bytes, struct pixels *p)
 {
     *p = (struct pixels){.bytes = bytes};
-    if (bytes > MEMORY_MOST && job->raster_fd >= 0)
-        return pixels_map(job, p);
-    p->data = malloc(bytes);
+    if (bytes > MEMORY_MOST && job->raster_fd >= 0) {
+        p->data = op_map_scratch(job, bytes);
+        return p->data ? 0 : -1;
+    }
+    p->data = p->own = malloc(bytes);
     if (!p->data)
         return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "in: its %llu MiB of pixels do not fit memory",
                        (unsigned long long)(bytes >> 20));
@@ -132,7 +107,7 @@ static int whole_op(struct op_job *job, struct img *s)
         r = run_decoded(job, &in, second, &p);
     g_clear_object(&second);
     img_input_close(&in);
-    pixels_free(&p);
+    free(p.own);
     return r;
 }
 
