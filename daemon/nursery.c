@@ -222,20 +222,33 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         event_del(p->nursery_write_ev);
 }
 
-int nursery_start(struct pool *p)
+/* It says nothing of the nursery itself. */
+static void no_channel(struct pool *p, int error)
+{
+    if (!p->nursery_waits)
+        log_warn("no channel for the nursery: %s; stages are executed directly until there is one",
+                 strerror(error));
+    p->nursery_waits = true;
+    retry_after(p, RESTART_FIRST_NS);
+}
+
+void nursery_start(struct pool *p)
 {
     if (p->nursery_retry_ev == NULL)
         p->nursery_retry_ev = evtimer_new(p->d->base, on_retry, p);
     int sv[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv) < 0)
-        return -errno;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv) < 0) {
+        no_channel(p, errno);
+        return;
+    }
+    p->nursery_waits = false;
     int r = execute(p->d->cfg.stage_program, "--nursery", sv[1], -1, &p->nursery_pid, &p->nursery_pidfd);
     close(sv[1]);
     if (r < 0) {
         close(sv[0]);
         log_warn("cannot execute %s: %s", p->d->cfg.stage_program, strerror(-r));
         retry_after(p, restart_next(&p->nursery_restart, RESTART_DIED_BEFORE_READY, clock_now()));
-        return r;
+        return;
     }
     p->nursery = chan_new(sv[0], MSG_FROM_NURSERY, NULL);
     p->nursery_ev = event_new(p->d->base, sv[0], EV_READ | EV_PERSIST, on_readable, p);
@@ -243,7 +256,6 @@ int nursery_start(struct pool *p)
     p->nursery_exit_ev = event_new(p->d->base, p->nursery_pidfd, EV_READ | EV_PERSIST, on_exit_event, p);
     event_add(p->nursery_ev, NULL);
     event_add(p->nursery_exit_ev, NULL);
-    return 0;
 }
 
 void nursery_stop(struct pool *p)

@@ -37,6 +37,7 @@ struct pool {
     struct restart_state nursery_restart;
     struct event *nursery_retry_ev;
     bool nursery_made;         /* it has made a stage: it can do its work */
+    bool nursery_waits;        /* for descriptors of a channel to it */
     bool described;            /* a stage was asked for the catalogue */
     uint64_t spawned, unready; /* processes made; those that died before they were ready */
 };
@@ -71,7 +72,7 @@ bool pool_has_domain(const struct pool *p, uint64_t domain);
 void pool_used(struct pool *p, struct stage *s); /* most recently used from now on */
 
 /* nursery.c */
-int nursery_start(struct pool *p);
+void nursery_start(struct pool *p); /* if it cannot be started, later */
 void nursery_stop(struct pool *p);
 void nursery_kill(struct pool *p); /* another one is started */
 /* Asks for a process for this stage, from the nursery or by exec. 0 or -errno. */

@@ -209,10 +209,9 @@ int nursery_spawn(struct pool *p, struct stage *s, int child_fd)
     }
     return -EAGAIN;
 }
-int nursery_start(struct pool *p)
+void nursery_start(struct pool *p)
 {
     (void)p;
-    return 0;
 }
 void nursery_stop(struct pool *p)
 {

@@ -146,6 +146,29 @@ test_no_descriptor_to_accept_with() {
     daemon_alive
 }
 
+nursery_is_back() {
+    [[ -n $(stage_pids '.role == "nursery"') ]]
+}
+
+# The nursery dies while pwcd has no descriptor for another one: when it has, there is one again.
+test_no_descriptor_for_the_nursery() {
+    [[ -n $(type -P prlimit) ]] || skip "needs prlimit (Debian package util-linux)"
+    start_pwcd --workers 1
+    expect_log 'nursery .* died'
+    expect_log 'no channel for the nursery: Too many open files'
+    local most nursery
+    most=$(prlimit --nofile --raw --noheadings --output SOFT --pid "$PID")
+    nursery=$(stage_pids '.role == "nursery"')
+    prlimit --nofile=4: --pid "$PID"
+    kill -KILL "$nursery"
+    await_line "$T/log" 'nursery .* died' >line
+    await_line "$T/log" 'no channel for the nursery' >line
+    prlimit --nofile="$most": --pid "$PID"
+    until_true "another nursery" nursery_is_back
+    equal "complaints" 1 "$(grep -c 'no channel for the nursery' "$T/log")"
+    run_ok noop n=10
+}
+
 # Who is turned away is told why, and that it is worth another try.
 test_too_many_connections() {
     start_pwcd --workers 1 --set clients_per_user=1

@@ -539,4 +539,5 @@ void check_end(void)
         SIM_CHECK(x->state == STAGE_SPARE, "stage %lu is still %s when all is quiet", (ul)x->id,
                   stage_state_name(x->state));
     }
+    SIM_CHECK(d->pool->nursery != NULL, "nobody starts the nursery again");
 }
