@@ -433,29 +433,36 @@ static void partial_or_done(struct job *j)
 static const char *const halt_words[] = {
     [HALT_FAIL] = "failures", [HALT_SUCCESS] = "successes", [HALT_DONE] = "chunks"};
 
-/* All chunks make one file, of which nobody may get a part. */
-static bool makes_one_file(const struct job *j)
+/* All chunks make one thing, of which nobody may get a part; NULL: each is worth something by itself. */
+static const char *made_of_all(const struct job *j)
 {
-    bool some = false;
+    if (j->batch)
+        return NULL;
     for (unsigned i = 0; i < j->nroles; i++)
-        some |= j->roles[i].out;
-    return some && !j->batch;
+        if (j->roles[i].out)
+            return "output";
+    return j->absorb == PWC__ABSORB__ABSORB_FOLDED && !j->op->results_optional ? "result" : NULL;
 }
 
 /* A halt on failures is a failure, and the last of them the reason; one on successes was asked for, however
  * many failures there were. */
 static void halt_now(struct job *j)
 {
-    bool failed = j->halt.what == HALT_FAIL, half = !failed && makes_one_file(j);
+    bool failed = j->halt.what == HALT_FAIL;
+    const char *half = failed ? NULL : made_of_all(j);
     bool some_bad = j->halt.what == HALT_DONE && j->ledger.bad.count > 0;
     const struct given_up *last = failed ? quarantine_last(j) : NULL;
-    Pwc__JobState state = failed || half ? PWC__JOB_STATE__JOB_FAILED
-                          : some_bad     ? PWC__JOB_STATE__JOB_PARTIAL
-                                         : PWC__JOB_STATE__JOB_DONE;
+    Pwc__JobState state = failed || half != NULL ? PWC__JOB_STATE__JOB_FAILED
+                          : some_bad             ? PWC__JOB_STATE__JOB_PARTIAL
+                                                 : PWC__JOB_STATE__JOB_DONE;
     Pwc__Code well = state == PWC__JOB_STATE__JOB_DONE ? PWC__CODE__CODE_OK : PWC__CODE__CODE_OP;
-    const char *more = last != NULL ? "; the last: " : half ? ": its output is not whole" : "";
-    job_end(j, state, last != NULL ? last->code : well, "halted after %g%s %s%s%s", j->halt.limit,
-            j->halt.percent ? " %" : "", halt_words[j->halt.what], more, last != NULL ? last->reason : "");
+    char more[32 + PWC_TEXT_MAX] = "";
+    if (last != NULL)
+        snprintf(more, sizeof more, "; the last: %s", last->reason);
+    else if (half != NULL)
+        snprintf(more, sizeof more, ": its %s is not whole", half);
+    job_end(j, state, last != NULL ? last->code : well, "halted after %g%s %s%s", j->halt.limit,
+            j->halt.percent ? " %" : "", halt_words[j->halt.what], more);
 }
 
 /* Decided once: a consumer that dies takes chunks back that had counted. */

@@ -86,6 +86,7 @@ struct op {
     bool formats;                /* its output wants a format */
     bool scratch;                /* plan may ask for raster_bytes */
     size_t fold_bytes;           /* FOLDED: largest state, at most PWC_STATE_MAX */
+    bool results_optional;       /* FOLDED: what counts is what chunks do: a halted job ends well without */
     const char *const *suffixes; /* OP_SAVE: NULL-terminated */
     const void *family;          /* for the op's own use */
 

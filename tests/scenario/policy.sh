@@ -609,6 +609,19 @@ test_halt_leaves_no_half_of_an_output() {
     rm in out
 }
 
+# Nor of one result.
+test_halt_leaves_no_half_of_a_result() {
+    truncate -s 256M big
+    local when
+    for when in soon,success=3 now,success=2 now,done=1 soon,done=1% now,success=1%; do
+        refused 1 'halted after [0-9]+( %)? (successes|chunks): its result is not whole' -q array.sum big type=int32 --halt "$when"
+        equal "what --halt $when prints" "" "$(<"$T/out")"
+    done
+    run_ok array.sum big type=int32 --halt now,success=100%
+    grep -qE '^sum +0$' "$T/out" || fail "of all chunks: $(<"$T/out")"
+    rm big
+}
+
 # A job that could not be told to a stage is refused before it is one.
 test_too_many_values() {
     need_vips

@@ -55,6 +55,7 @@ bool sim_fault(unsigned permille)
 
 static struct catalogue *catalogue;
 
+/* Of a count that is folded nobody wants the results: of a fold, everybody. */
 static size_t put_op(uint8_t *at, const char *name, Pwc__Split split, Pwc__Absorb absorb, unsigned nroles)
 {
     Pwc__ParamInfo infos[2] = {PWC__PARAM_INFO__INIT, PWC__PARAM_INFO__INIT},
@@ -77,6 +78,7 @@ static size_t put_op(uint8_t *at, const char *name, Pwc__Split split, Pwc__Absor
     op.split = split;
     op.count_param = TEXT(split == PWC__SPLIT__SPLIT_COUNT ? "n" : "");
     op.absorb = absorb;
+    op.results_optional = split == PWC__SPLIT__SPLIT_COUNT;
     op.whole = nroles == 2;
     op.scratch = nroles == 2;
     uint32_t n = (uint32_t)pwc__op_info__pack(&op, at + 4);

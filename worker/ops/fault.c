@@ -566,16 +566,17 @@ static const struct op_role in_role[] = {
     {                                                                                                        \
         .name = "fault." #n, .version = "1", .summary = text, .params = params,                              \
         .nparams = ARRAY_LEN(params), .count_param = "n", .absorb = PWC__ABSORB__ABSORB_FOLDED,              \
-        .fold_bytes = sizeof(struct count), .family = &(const struct fault){act_##n}, .open = slow_open,     \
-        .process = fault_process, .fold_init = fault_fold_init, .fold = fault_fold, .finish = fault_finish   \
+        .fold_bytes = sizeof(struct count), .results_optional = true,                                        \
+        .family = &(const struct fault){act_##n}, .open = slow_open, .process = fault_process,               \
+        .fold_init = fault_fold_init, .fold = fault_fold, .finish = fault_finish                             \
     }
 
 #define COUNTS(n, text, how_open, how_process)                                                               \
     {                                                                                                        \
         .name = "fault." #n, .version = "1", .summary = text, .params = params,                              \
         .nparams = ARRAY_LEN(params), .count_param = "n", .absorb = PWC__ABSORB__ABSORB_FOLDED,              \
-        .fold_bytes = sizeof(struct count), .open = how_open, .process = how_process,                        \
-        .fold_init = fault_fold_init, .fold = fault_fold, .finish = fault_finish                             \
+        .fold_bytes = sizeof(struct count), .results_optional = true, .open = how_open,                      \
+        .process = how_process, .fold_init = fault_fold_init, .fold = fault_fold, .finish = fault_finish     \
     }
 
 static const struct op faults[] = {
