@@ -165,6 +165,8 @@ static void spawned(struct pool *p, struct frame *f, const Stage__Spawned *m)
     }
     if (s != NULL && s->pidfd < 0) {
         log_warn("nursery cannot make a stage: %s", strerror(m->error));
+        snprintf(p->last_words, sizeof p->last_words, "the nursery cannot make a process: %s",
+                 strerror(m->error));
         pool_stage_gone(p, s, NULL);
     } else if (pidfd >= 0) {
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);

@@ -24,7 +24,7 @@ struct pool {
     struct restart_state restart; /* of stages */
     struct event *retry_ev;       /* start again after a delay */
     struct event *rest_ev;        /* pending: a worker has just died, see pool_rests() */
-    char last_words[160];         /* why the last stage did not get ready */
+    char last_words[160];         /* why the last stage did not get ready; "": it did */
 
     /* the nursery */
     struct chan *nursery;

@@ -502,6 +502,36 @@ test_a_stage_that_is_no_process_yet() {
     run_ok fault.none n=2
 }
 
+health_is() {
+    [[ $("$PWCCTL" status --json | jq -r .daemon.health) == "$1" ]]
+}
+
+# limit_of PID ARGUMENT...: prlimit, with the rights of that process.
+limit_of() {
+    local -a as=(as_stage "$1")
+    [[ $EUID -eq 0 ]] || as=()
+    "${as[@]}" prlimit --pid "$@"
+}
+
+# The nursery lives and can make none: whoever waits for a stage is told of what there is none, status too; and when there
+# can be some again, all is well.
+test_no_process_to_be_had() {
+    [[ -n $(type -P prlimit) ]] || skip "needs prlimit"
+    start_pwcd --workers 1
+    expect_log 'nursery cannot make a stage: Resource temporarily unavailable'
+    local why='the nursery cannot make a process: Resource temporarily unavailable' nursery most
+    until_true "the nursery" a_stage '.role == "nursery"'
+    nursery=$VICTIM
+    most=$(limit_of "$nursery" --nproc --raw --noheadings --output SOFT)
+    limit_of "$nursery" --nproc=1:
+    refused 70 "no stage can be started: $why" -q fault.none n=100 --isolation chunk
+    until_true "status to say so" health_is "$why"
+    limit_of "$nursery" --nproc="$most":
+    until_true "a stage" a_stage '.role == "spare"'
+    run_ok fault.none n=10
+    until_true "status to say that all is well" health_is ok
+}
+
 # Somebody's kill says nothing about whether stages can be started: however often, the next is there at once.
 test_spares_killed_again_and_again() {
     start_pwcd --workers 2

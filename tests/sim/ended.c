@@ -80,6 +80,8 @@ static void check_reason(const struct spec *s, const struct job *j)
         SIM_CHECK(faults || W.ending ||
                       (j->halt.what != HALT_FAIL && strncmp(job_reason(j), "halted", 6) == 0),
                   "job %lu failed, but nothing happened to it: %s", (ul)j->id, job_reason(j));
+    SIM_CHECK(strcmp(job_reason(j), "no stage can be started: ") != 0, "job %lu: %sit is not said why",
+              (ul)j->id, job_reason(j));
     SIM_CHECK(job_reason(j)[0] != '\0' || j->state == PWC__JOB_STATE__JOB_DONE,
               "job %lu failed without a reason", (ul)j->id);
 }
