@@ -48,11 +48,11 @@ int copy_bytes(int from, int to)
     return n == 0 ? 0 : -1;
 }
 
-/* Takes fd. */
-static int spool(const char *name, int fd, int *ret_fd)
+/* Takes fd, of which `n` bytes have been read already. */
+static int spool(const char *name, const char *first, size_t n, int fd, int *ret_fd)
 {
     int to = anonymous_file();
-    int r = to < 0 || copy_bytes(fd, to) < 0
+    int r = to < 0 || write_some(to, first, n) < 0 || copy_bytes(fd, to) < 0
                 ? complain(EXIT_FAILED, "cannot copy '%s' to a temporary file: %s", name, strerror(errno))
                 : 0;
     close(fd);
@@ -89,7 +89,7 @@ static int open_stdin(int *ret_fd, struct stat *st)
     bool whole = S_ISREG(st->st_mode) && lseek(fd, 0, SEEK_CUR) == 0 && (flags & O_ACCMODE) != O_WRONLY &&
                  (flags & O_DIRECT) == 0;
     if (!whole)
-        return spool("-", fd, ret_fd);
+        return spool("-", NULL, 0, fd, ret_fd);
     *ret_fd = fd;
     return 0;
 }
@@ -97,17 +97,18 @@ static int open_stdin(int *ret_fd, struct stat *st)
 /* Opened without waiting; a writer has some seconds to come, as in `<(command)` it has already. */
 static int open_fifo(const char *name, int *ret_fd)
 {
-    char none;
+    char first;
+    ssize_t n = -1;
     int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return complain(EXIT_FAILED, "cannot open '%s': %s", name, strerror(errno));
     int r = poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, WRITER_MS);
-    if (r == 0 && read(fd, &none, 1) == 0) { /* with a writer that is only slow it would be EAGAIN */
+    if (r == 0 && (n = read(fd, &first, 1)) == 0) { /* EAGAIN: with a writer, who is only slow */
         close(fd);
         return complain(EXIT_FAILED, "cannot read '%s': it is a FIFO that nobody writes to", name);
     }
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-    return spool(name, fd, ret_fd);
+    return spool(name, &first, n > 0 ? 1 : 0, fd, ret_fd);
 }
 
 int input_open(const char *name, int *ret_fd, struct stat *ret_st)

@@ -5,9 +5,12 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,12 +18,12 @@
 #include "tests/unit/ctl_run.h"
 #include "tests/unit/runner.h"
 
-bool as_nobody, no_tmpfile;
+bool as_nobody, no_tmpfile, traced;
 char dir[64], sock[96];
 struct fake *fake;
 static char program[4096];
 
-static const char *pwcctl(void)
+const char *pwcctl(void)
 {
     const char *env = getenv("PWCCTL");
     return env != NULL ? env : program;
@@ -79,6 +82,8 @@ pid_t start(char *const *argv, int in, int *ret_out, int *ret_err)
             _exit(CANNOT_EXEC);
         if (no_tmpfile)
             refuse_tmpfile();
+        if (traced && ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+            _exit(CANNOT_EXEC);
         dup2(in, 0);
         dup2(out[1], 1);
         dup2(err[1], 2);
@@ -136,6 +141,13 @@ int run_in(int in, char *const *argv)
     return ran.status;
 }
 
+void wait_empty(int reader)
+{
+    struct pollfd p = {.fd = reader, .events = POLLIN};
+    while (poll(&p, 1, 0) == 1)
+        sched_yield();
+}
+
 void put(const char *name, const char *text)
 {
     FILE *f = fopen(name, "we");
@@ -154,6 +166,15 @@ const char *get(const char *name)
     close(fd);
     buf[n > 0 ? n : 0] = '\0';
     return buf;
+}
+
+void script(const char *name, const char *body)
+{
+    char *text = NULL;
+    ck_assert_int_gt(asprintf(&text, "#!/bin/sh\n%s\n", body), 0);
+    put(name, text);
+    free(text);
+    chmod(name, 0700);
 }
 
 /* Names in the directory, but for the socket. */

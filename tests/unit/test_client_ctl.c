@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -292,9 +291,7 @@ START_TEST(fifo)
     ck_assert_int_eq(write(fd, "12345", 5), 5);
     char *const argv[] = {W("pwcctl"), W("run"), W("size"), W("pipe.raw"), W("-v"), NULL};
     pid_t pid = start(argv, STDIN_FILENO, &out, &err);
-    struct pollfd taken = {.fd = reader, .events = POLLIN};
-    while (poll(&taken, 1, 0) == 1) /* until the other has read it */
-        sched_yield();
+    wait_empty(reader);
     close(fd);
     close(reader);
     collect(out, err, &ran);
@@ -684,15 +681,6 @@ START_TEST(many_give_up_waiting)
 }
 END_TEST
 
-static void script(const char *name, const char *body)
-{
-    char *text = NULL;
-    ck_assert_int_gt(asprintf(&text, "#!/bin/sh\n%s\n", body), 0);
-    put(name, text);
-    free(text);
-    chmod(name, 0700);
-}
-
 START_TEST(private_daemon_fails)
 {
     char path[128];
@@ -742,6 +730,7 @@ int main(void)
     tcase_add_loop_test(tc, a_stranger_has_the_name, 0, 2);
     tcase_add_test(tc, many_give_up_waiting);
     tcase_add_test(tc, private_daemon_fails);
+    add_io_tests(tc);
     suite_add_tcase(s, tc);
     return run_suite(s);
 }
