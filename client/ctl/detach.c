@@ -35,19 +35,24 @@ struct told {
     uint64_t job, existing;
 };
 
-static void print_told(const struct told *t, bool as_json)
+/* Without its number nobody finds the job, which goes on: no matter why it could not be written. */
+static int print_told(const struct told *t, bool as_json)
 {
     struct json j;
     if (!as_json) {
         printf("%llu\n", (unsigned long long)t->job);
-        return;
+    } else {
+        json_open(&j, stdout);
+        json_begin(&j, NULL, '{');
+        json_str(&j, "schema", "pwc.submit/1");
+        json_u64(&j, "job", t->job);
+        json_bool(&j, "existing", t->existing != 0);
+        json_end(&j, '}');
     }
-    json_open(&j, stdout);
-    json_begin(&j, NULL, '{');
-    json_str(&j, "schema", "pwc.submit/1");
-    json_u64(&j, "job", t->job);
-    json_bool(&j, "existing", t->existing != 0);
-    json_end(&j, '}');
+    if (fflush(stdout) == 0)
+        return EXIT_OK;
+    return complain(EXIT_FAILED, "job %llu goes on, but its number cannot be written to stdout: %s",
+                    (unsigned long long)t->job, strerror(errno));
 }
 
 static void parent_ends(pid_t child, int fd, bool as_json)
@@ -56,10 +61,8 @@ static void parent_ends(pid_t child, int fd, bool as_json)
     ssize_t n;
     while ((n = read(fd, &told, sizeof told)) < 0 && errno == EINTR)
         continue;
-    if (n == sizeof told) {
-        print_told(&told, as_json);
-        exit(fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED);
-    }
+    if (n == sizeof told)
+        exit(print_told(&told, as_json));
     int status; /* it has said why on stderr */
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         continue;

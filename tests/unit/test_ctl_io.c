@@ -1,5 +1,8 @@
 /* test_ctl_io.c - pwcctl where bytes come or go at the wrong moment, or not at all. Part of test-pwcctl. */
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -7,6 +10,11 @@
 #include <unistd.h>
 
 #include "tests/unit/ctl_run.h"
+
+static void contains(const char *text, const char *part)
+{
+    ck_assert_msg(strstr(text, part) != NULL, "'%s' is not in '%s'", part, text);
+}
 
 /* Leaves it stopped at the first poll that ends without an event. False: tracing is not allowed here. */
 static bool stop_after_poll(pid_t pid)
@@ -63,7 +71,25 @@ START_TEST(fifo_filled_late)
 }
 END_TEST
 
+/* The job is there; its number would be lost. */
+START_TEST(number_not_printed)
+{
+    char path[128];
+    put("in", "x");
+    script("full", "exec \"$REAL\" \"$@\" >/dev/full");
+    setenv("REAL", pwcctl(), 1);
+    snprintf(path, sizeof path, "%s/full", dir);
+    setenv("PWCCTL", path, 1);
+    ck_assert_int_eq(RUN(W("submit"), W("stall"), W("in"), W("-o"), W("out.raw")), 1);
+    contains(ran.err, "pwcctl: job 1 goes on");
+    contains(ran.err, "No space left on device");
+    ck_assert_int_eq(RUN(W("submit"), W("tiny"), W("--json")), 1);
+    contains(ran.err, "{\"error\":{\"status\":1,\"message\":\"job 2 goes on");
+}
+END_TEST
+
 void add_io_tests(TCase *tc)
 {
     tcase_add_test(tc, fifo_filled_late);
+    tcase_add_test(tc, number_not_printed);
 }
