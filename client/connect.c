@@ -54,6 +54,12 @@ static int connect_to(const char *path, int timeout_ms, int *ret_fd)
     return PWC_OK;
 }
 
+/* Who cannot ask the user's own daemon, if that is one, asks the system's. */
+static bool is_passed_over(int code)
+{
+    return code == PWC_E_UNREACHABLE || code == PWC_E_ACCESS || code == PWC_E_ARGUMENT; /* too long a path */
+}
+
 static int connect_default(int timeout_ms, const char **ret_path, char *own, size_t size, int *ret_fd)
 {
     const char *run = getenv("XDG_RUNTIME_DIR"), *env = getenv("PWC_SOCKET");
@@ -64,15 +70,17 @@ static int connect_default(int timeout_ms, const char **ret_path, char *own, siz
     if (run == NULL || run[0] == '\0')
         return connect_to(SYSTEM_SOCKET, timeout_ms, ret_fd);
     snprintf(own, size, "%s/pwcd.sock", run);
-    int r = connect_to(own, timeout_ms, ret_fd);
+    int r = connect_to(own, timeout_ms, ret_fd), next;
     if (r == PWC_OK)
         *ret_path = own;
-    if (r != PWC_E_UNREACHABLE)
+    if (!is_passed_over(r))
         return r;
     char first[PWC_TEXT_MAX];
     snprintf(first, sizeof first, "%s", pwc_error());
-    r = connect_to(SYSTEM_SOCKET, timeout_ms, ret_fd);
-    return r == PWC_E_UNREACHABLE ? fail(r, "%s; %s", first, pwc_error()) : r;
+    next = connect_to(SYSTEM_SOCKET, timeout_ms, ret_fd);
+    if (next != PWC_E_UNREACHABLE)
+        return next;
+    return fail(r == PWC_E_ACCESS ? r : next, "%s; %s", first, pwc_error());
 }
 
 /* ---- the handshake ---- */

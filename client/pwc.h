@@ -131,7 +131,8 @@ struct pwc_daemon {
 
 /*
  * Connects and shakes hands. path NULL: $PWC_SOCKET if set and not empty; else $XDG_RUNTIME_DIR/pwcd.sock,
- * the user's own daemon; else /run/pwcd/pwcd.sock, the system's. timeout_ms covers everything.
+ * the user's own daemon; else, where none answers or we may not ask it, /run/pwcd/pwcd.sock, the system's.
+ * timeout_ms covers everything.
  * PWC_E_UNREACHABLE, PWC_E_ACCESS, PWC_E_PROTOCOL (something else answers, or nothing in time), PWC_VERSION,
  * PWC_BUSY. Close with pwc_close.
  */

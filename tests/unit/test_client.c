@@ -70,6 +70,36 @@ START_TEST(no_daemon)
 }
 END_TEST
 
+/* A user's own place that cannot be asked, be it another one's or too long for a socket, is no daemon. */
+START_TEST(the_systems_is_asked_too)
+{
+    struct pwc *c;
+    bool own = _i == 0;
+    char place[200];
+    strcpy(dir, "/tmp/pwc-test-client-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(place, sizeof place, "%s/%0*d", dir, own ? 1 : 107, 0);
+    setenv("XDG_RUNTIME_DIR", place, 1);
+    unsetenv("PWC_SOCKET");
+    ck_assert_int_eq(chmod(dir, 0), 0);
+    if (geteuid() == 0)
+        ck_assert_int_eq(seteuid(65534), 0);
+    int r = pwc_connect(NULL, LONG, &c);
+    if (getuid() == 0)
+        ck_assert_int_eq(seteuid(0), 0);
+    rmdir(dir);
+    if (r == PWC_OK) { /* one runs here */
+        pwc_close(c);
+        return;
+    }
+    ck_assert_ptr_nonnull(strstr(pwc_error(), "/run/pwcd/pwcd.sock"));
+    if (strstr(pwc_error(), "/run/pwcd/pwcd.sock: No such file") != NULL) {
+        ck_assert_int_eq(r, own ? PWC_E_ACCESS : PWC_E_UNREACHABLE);
+        ck_assert_ptr_nonnull(strstr(pwc_error(), own ? "/pwcd.sock: permission denied" : "107 bytes; "));
+    }
+}
+END_TEST
+
 START_TEST(no_permission)
 {
     struct pwc *c;
@@ -474,6 +504,7 @@ int main(void)
     tcase_set_timeout(tc, 180);
     tcase_add_loop_test(plain, bad_greeting, 0, sizeof bad_greetings / sizeof *bad_greetings);
     tcase_add_test(plain, no_daemon);
+    tcase_add_loop_test(plain, the_systems_is_asked_too, 0, 2);
     tcase_add_test(plain, no_permission);
     tcase_add_checked_fixture(tc, client_setup, client_teardown);
     tcase_add_test(tc, welcome);
