@@ -127,8 +127,12 @@ row_sum_file() {
 
 # A chunk takes 20 ms, no more than it is from kill to kill: one that was hit each time would run out of attempts.
 row_kill() {
-    row kill "killed until the chunk is elsewhere, us" --warm 0 --run ours "$CLIENT kill $(by 120 40) $((STEPS * 2000))" \
+    local kills
+    kills=$(by 120 40)
+    row kill "killed until the chunk is elsewhere, us" --warm 0 --run ours "$CLIENT kill $kills $((STEPS * 2000))" \
         --run exec "$CLIENT exec $STAGE 10" --goal "p50 - <= 2000" --goal "p99 - <= 2000"
+    note "kill: beside the $kills kills of a round $(values_of kill missed) met no chunk; of the $kills, $(values_of kill unseen)" \
+        "were not told, or their chunk not seen elsewhere, within a second"
 }
 
 # The job's own account, from its trace, and by the clock: beside it a tenth of the job, in which nobody is killed.

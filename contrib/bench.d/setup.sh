@@ -248,6 +248,17 @@ row() {
     tail -n +$((before + 1)) "$TMP/table.tsv" | format_lines
 }
 
+# values_of ROW KEY: what ours had in each round: "0, 2, 1"
+values_of() {
+    local values
+    values=$(awk -v row="{\"row\":\"$1\"," -v key="\"$2\":[" 'index($0, row) == 1 && (at = index($0, key)) > 0 {
+        rest = substr($0, at + length(key))
+        print substr(rest, 1, index(rest, "]") - 1)
+    }' "$TMP/rows.jsonl")
+    values=${values:-(no round)}
+    echo "${values//,/, }"
+}
+
 FORMAT='%-11s %-36s %-13s %-11s %8s %8s %7s %17s %9s %-8s %s\n'
 
 head_line() {
