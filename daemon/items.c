@@ -158,6 +158,7 @@ void job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *
     quarantine_add(j, index, code, attempts, name, line);
     trace_announced(j, index + 1);
     trace_chunk(j, TRACE_GAVE_UP, index, code, attempts);
+    events_chunks(j, index, 1, code, attempts, reason);
     job_item_done(j, index, code, reason, 0);
     job_failures(j, code, line);
     job_check(j);

@@ -297,6 +297,44 @@ START_TEST(names_that_are_no_text)
 }
 END_TEST
 
+/* Who asked for a record of every chunk gets one of each item, also of what its client could not open. */
+START_TEST(records_of_items_that_cannot_be_opened)
+{
+    static const struct job_spec spec = {
+        .op = "fault.bus", .items = 3, .batch = true, .roles = {"in"}, .records = true};
+    static char why[] = "it is not there";
+    struct peer p = peer_open(&v);
+    struct frame f;
+    peer_submit(&p, 1, &spec);
+    Pwc__Item m = PWC__ITEM__INIT;
+    m.job = peer_accepted(&p);
+    msg_free(peer_await(&p, PWC_MSG_WANT));
+    for (m.index = 0; m.index < 3; m.index++) {
+        m.code = m.index == 1 ? PWC__CODE__CODE_OK : PWC__CODE__CODE_DENIED;
+        m.reason = m.index == 1 ? (char *)(uintptr_t) "" : why;
+        int fd = memfd_of("some bytes", 10);
+        peer_say_with(&p, PWC_MSG_ITEM, 0, &m, &fd, m.index == 1);
+        close(fd);
+    }
+    unsigned told = 0;
+    do {
+        ck_assert_int_eq(peer_hear(&p, &f, PATIENCE_MS), 1);
+        if (f.type != PWC_MSG_CHUNK_DONE)
+            continue;
+        Pwc__ChunkDone *done = (Pwc__ChunkDone *)msg_unpack(f.desc, f.body, f.body_len);
+        bool good = done->first == 1;
+        ck_assert_uint_eq(done->n, 1);
+        ck_assert_int_eq(done->code, good ? PWC__CODE__CODE_OK : PWC__CODE__CODE_DENIED);
+        ck_assert_str_eq(done->reason, good ? "" : why);
+        told |= 1u << done->first;
+        msg_free(&done->base);
+    } while (f.type != PWC_MSG_FINISHED);
+    ck_assert_uint_eq(told, 7);
+    peer_free(&p);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
 /* ---- items that are wanted a second time ---- */
 
 static void full_item(const struct peer *p, uint64_t job, uint64_t index)
@@ -557,6 +595,7 @@ int main(void)
     tcase_add_test(t, items_from_the_wrong_connection);
     tcase_add_test(t, names_that_are_too_long);
     tcase_add_test(t, names_that_are_no_text);
+    tcase_add_test(t, records_of_items_that_cannot_be_opened);
     tcase_add_test(t, detached_while_an_item_is_wanted_again);
     tcase_add_test(t, wanted_again_of_a_half_closed_client);
     tcase_add_test(t, watchers_of_a_job);
