@@ -357,6 +357,8 @@ int run_go(struct op_run *run)
     int r = 0;
     if (!run->batch)
         r = run->op->plan(job, &run->plan);
+    if (r == 0 && run->on_plan && !run->batch)
+        run->on_plan(run);
     if (r == 0)
         r = run->batch || run->plan.whole ? run->op->whole(job) : run_cut(run);
     if (r < 0 && run->code == PWC__CODE__CODE_OK)

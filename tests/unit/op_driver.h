@@ -32,6 +32,7 @@ struct op_run {
     bool blank; /* PLACED: a chunk that was computed is given up all the same */
     uint64_t blank_chunk;
     uint8_t blank_byte;
+    void (*on_plan)(struct op_run *run); /* called when there is a plan; may be NULL */
     /* called before each chunk is computed for the first time; may be NULL */
     void (*on_chunk)(struct op_run *run, uint64_t chunk);
     /* ---- what came out ---- */

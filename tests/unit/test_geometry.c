@@ -271,6 +271,11 @@ START_TEST(nonsense_is_refused)
     g = good;
     g.slope = -1;
     ck_assert(!geometry_valid(&g));
+    g = good;
+    g.tile = 128;
+    ck_assert(geometry_valid(&g));
+    g.tile = 1u << 31;
+    ck_assert(!geometry_valid(&g));
 }
 END_TEST
 

@@ -430,6 +430,23 @@ START_TEST(damaged_plans)
 }
 END_TEST
 
+/* The supervisor sizes arenas by what the planner says, and the workers would write behind them. */
+static void promise_less(struct op_run *run)
+{
+    ck_assert_uint_gt(run->plan.result_bytes, 1);
+    run->plan.result_bytes--;
+}
+
+START_TEST(strips_larger_than_promised)
+{
+    struct op_run run;
+    cut_everything();
+    prepare(&run, "image.invert", "big.tif");
+    run.on_plan = promise_less;
+    fails(&run, PWC__CODE__CODE_PROTOCOL, "the plan does not fit the operation");
+}
+END_TEST
+
 /* ---- fixtures ---- */
 
 static void make_inputs(void)
@@ -473,6 +490,7 @@ int main(void)
     tcase_add_loop_test(t, full_disk, 0, ARRAY_LEN(outputs));
     tcase_add_loop_test(t, no_space, 0, ARRAY_LEN(outputs));
     tcase_add_test(t, damaged_plans);
+    tcase_add_test(t, strips_larger_than_promised);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -8,6 +8,8 @@
 #define MARGIN_FACTOR 3u
 /* Results wait in arenas that hold a few of them. */
 #define STRIP_MOST (12u << 20)
+/* libvips' squares are 128 wide. */
+#define TILE_MOST 4096u
 /* So that two workers, a producer and a consumer overlap at all. */
 #define CHUNKS_LEAST 8u
 /* With more of them the last ones end together on all cores: worth it while margins stay below an eighth. */
@@ -183,6 +185,6 @@ uint32_t geometry_rows_of(const struct geometry *g, uint64_t chunk)
 bool geometry_valid(const struct geometry *g)
 {
     return g->in_rows > 0 && g->out_width > 0 && g->out_rows > 0 && g->rows > 0 && g->rows <= g->out_rows &&
-           g->chunks == (g->out_rows + (uint64_t)g->rows - 1) / g->rows && isfinite(g->slope) &&
-           g->slope >= 0 && isfinite(g->shift) && isfinite(g->low);
+           g->chunks == (g->out_rows + (uint64_t)g->rows - 1) / g->rows && g->tile <= TILE_MOST &&
+           isfinite(g->slope) && g->slope >= 0 && isfinite(g->shift) && isfinite(g->low);
 }

@@ -179,7 +179,11 @@ int img_open(struct op_job *job)
     if (img_load_plan(job, s) < 0)
         return -1;
     s->view.cancel = job->cancel;
-    if (build(job, s) < 0 || eval_start(job, s) < 0)
+    if (build(job, s) < 0)
+        return -1;
+    if (!img_is_raw(job) && job->result_bytes < s->plan.geo.rows * s->plan.out_line)
+        return op_fail(job, PWC__CODE__CODE_PROTOCOL, "the plan does not fit the operation");
+    if (eval_start(job, s) < 0)
         return -1;
     if (img_is_raw(job) && !(s->strip = calloc(s->plan.geo.rows, s->plan.out_line)))
         return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "no memory for a strip of %llu bytes",
