@@ -48,12 +48,16 @@ const char *msg_name(uint16_t type)
 
 /* ---- packing ---- */
 
-enum { WIRE_VARINT, WIRE_FIXED64, WIRE_LENGTH, WIRE_FIXED32 = 5 };
+enum { WIRE_VARINT, WIRE_FIXED64, WIRE_LENGTH };
 
-static uint64_t varint(uint8_t **at, const uint8_t *end)
+/* Most have one byte. */
+static inline uint64_t varint(uint8_t **at, const uint8_t *end)
 {
-    uint64_t v = 0;
-    for (unsigned shift = 0; *at < end && shift < 64; shift += 7) {
+    uint64_t v = *(*at)++;
+    if (v < 0x80)
+        return v;
+    v &= 0x7f;
+    for (unsigned shift = 7; *at < end && shift < 64; shift += 7) {
         uint8_t byte = *(*at)++;
         v |= (uint64_t)(byte & 0x7f) << shift;
         if ((byte & 0x80) == 0)
@@ -62,27 +66,35 @@ static uint64_t varint(uint8_t **at, const uint8_t *end)
     return v;
 }
 
+static void mend_texts(const ProtobufCMessageDescriptor *d, uint8_t *at, const uint8_t *end);
+
+static void mend_field(const ProtobufCMessageDescriptor *d, unsigned id, uint8_t *at, size_t len)
+{
+    const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field(d, id);
+    if (f != NULL && f->type == PROTOBUF_C_TYPE_STRING)
+        utf8_mend(at, len);
+    else if (f != NULL && f->type == PROTOBUF_C_TYPE_MESSAGE)
+        mend_texts(f->descriptor, at, at + len);
+}
+
 /* In the packed body, where nobody else's text is changed. A character that is none becomes as many "?" as it
- * has bytes, so no length changes. */
+ * has bytes, so no length changes. What protobuf-c packs is well formed. */
 static void mend_texts(const ProtobufCMessageDescriptor *d, uint8_t *at, const uint8_t *end)
 {
     while (at < end) {
         uint64_t key = varint(&at, end);
-        uint64_t len = (key & 7) == WIRE_FIXED64   ? 8
-                       : (key & 7) == WIRE_FIXED32 ? 4
-                                                   : varint(&at, end); /* the number itself, if it is one */
-        if ((key & 7) == WIRE_VARINT)
-            continue;
-        if (len > (size_t)(end - at))
-            return; /* protobuf-c packs no such thing */
-        const ProtobufCFieldDescriptor *f =
-            (key & 7) == WIRE_LENGTH ? protobuf_c_message_descriptor_get_field(d, (unsigned)(key >> 3))
-                                     : NULL;
-        if (f != NULL && f->type == PROTOBUF_C_TYPE_STRING)
-            utf8_mend(at, len);
-        else if (f != NULL && f->type == PROTOBUF_C_TYPE_MESSAGE)
-            mend_texts(f->descriptor, at, at + len);
-        at += len;
+        if ((key & 7) == WIRE_VARINT) {
+            while (at < end && (*at++ & 0x80) != 0)
+                ;
+        } else if ((key & 7) == WIRE_LENGTH && at < end) {
+            uint64_t len = varint(&at, end);
+            len = MIN(len, (size_t)(end - at));
+            if (len > 0)
+                mend_field(d, (unsigned)(key >> 3), at, len);
+            at += len;
+        } else {
+            at += MIN((key & 7) == WIRE_FIXED64 ? 8 : 4, end - at);
+        }
     }
 }
 

@@ -24,6 +24,10 @@ void utf8_mend(void *bytes, size_t n)
 {
     uint8_t *s = bytes;
     for (size_t i = 0; i < n;) {
+        if (s[i] < 0x80) { /* as nearly all are */
+            i++;
+            continue;
+        }
         size_t len = utf8_len(s + i, n - i);
         if (len == 0)
             s[i] = '?';
