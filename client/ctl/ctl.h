@@ -80,6 +80,7 @@ struct args {
 /* Which options a verb takes: pwcctl --help lists them in this order. */
 enum option_group { GROUP_COMMON = 1, GROUP_JSON = 2, GROUP_RUN = 4, GROUP_TIMEOUT = 8 };
 
+bool options_ask_json(char **argv); /* known before the rest is parsed, whose mistakes are told so, too */
 int options_parse(int argc, char **argv, struct args *ret_args);
 void options_free(struct args *args);
 int options_check(const struct args *args, unsigned groups); /* only what the verb takes was given */

@@ -67,19 +67,41 @@ int verb_wait(const struct args *args)
     return r;
 }
 
+/* With j as a document that lists those that the daemon knew. */
+static int cancel_each(struct pwc *c, const uint64_t *ids, size_t n, struct json *j)
+{
+    int r = 0;
+    if (j != NULL) {
+        json_open(j, stdout);
+        json_begin(j, NULL, '{');
+        json_str(j, "schema", "pwc.cancel/1");
+        json_begin(j, "jobs", '[');
+    }
+    for (size_t i = 0; i < n; i++) {
+        int code = pwc_cancel_id(c, ids[i], ANSWER_MS);
+        if (code != PWC_OK)
+            r = complain_code(code);
+        else if (j != NULL)
+            json_u64(j, NULL, ids[i]);
+    }
+    if (j != NULL) {
+        json_end(j, ']');
+        json_end(j, '}');
+    }
+    return r;
+}
+
 int verb_cancel(const struct args *args)
 {
     struct pwc *c = NULL;
+    struct json j;
     uint64_t *ids = NULL;
     int r = parse_jobs(args, &ids);
     if (r != 0)
         return r;
     r = ctl_connect(&args->o, &c);
-    for (size_t i = 0; c != NULL && i + 1 < args->n; i++) {
-        int code = pwc_cancel_id(c, ids[i], ANSWER_MS);
-        if (code != PWC_OK)
-            r = complain_code(code);
-    }
+    if (r == 0)
+        r = cancel_each(c, ids, args->n - 1, args->o.json ? &j : NULL);
     free(ids);
     ctl_disconnect(c);
     return r;

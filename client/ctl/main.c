@@ -89,6 +89,7 @@ int main(int argc, char **argv)
 {
     struct args args;
     fill_standard();
+    util_setup(&(struct options){.json = options_ask_json(argv)});
     int r = options_parse(argc, argv, &args);
     util_setup(&args.o);
     if (r == 0) {

@@ -38,10 +38,13 @@ static void json_param(struct json *j, const struct pwc_param_info *p)
     json_end(j, '}');
 }
 
-static void json_op(struct json *j, const struct pwc_op_info *op)
+/* In a list it has no schema of its own. */
+static void json_op(struct json *j, const struct pwc_op_info *op, const char *schema)
 {
     static const char *const kinds[] = {"job", "save", "load"};
     json_begin(j, NULL, '{');
+    if (schema != NULL)
+        json_str(j, "schema", schema);
     json_str(j, "name", op->name);
     json_str(j, "version", op->version);
     json_str(j, "summary", op->summary);
@@ -84,7 +87,7 @@ static void list_op(const struct pwc_op_info *op, void *user)
         return;
     l->n++;
     if (l->j != NULL)
-        json_op(l->j, op);
+        json_op(l->j, op, NULL);
     else if (op->kind == PWC_OP_JOB)
         printf("%-32s %s\n", op->name, op->summary);
 }
@@ -174,7 +177,7 @@ static void print_op(const struct pwc_op_info *op, void *user)
 {
     struct json *j = user;
     if (j != NULL) {
-        json_op(j, op);
+        json_op(j, op, "pwc.op/1");
         return;
     }
     printf("%s - %s\n", op->name, op->summary);

@@ -408,6 +408,14 @@ static int parse_long(struct options *o, char ***at)
     return opt != NULL ? apply(o, opt, eq != NULL ? eq + 1 : NULL, at) : unknown(word);
 }
 
+bool options_ask_json(char **argv)
+{
+    for (char **at = argv + 1; *at != NULL && strcmp(*at, "--") != 0; at++)
+        if (strcmp(*at, "--json") == 0)
+            return true;
+    return false;
+}
+
 int options_parse(int argc, char **argv, struct args *ret_args)
 {
     struct args a = {.words = must(calloc((size_t)argc + 1, sizeof(char *))), .files_from = SIZE_MAX};

@@ -393,6 +393,22 @@ int verb_show(const struct args *args)
 
 /* ---- ping, version ---- */
 
+static void show_ping(const struct pwc_daemon *d, uint64_t ns, bool as_json)
+{
+    struct json j;
+    if (!as_json) {
+        printf("%s at %s: %.0f us\n", d->server, d->path, (double)ns / 1e3);
+        return;
+    }
+    json_open(&j, stdout);
+    json_begin(&j, NULL, '{');
+    json_str(&j, "schema", "pwc.ping/1");
+    json_str(&j, "server", d->server);
+    json_str(&j, "path", d->path);
+    json_u64(&j, "answer_ns", ns);
+    json_end(&j, '}');
+}
+
 int verb_ping(const struct args *args)
 {
     struct pwc *c = NULL;
@@ -403,9 +419,9 @@ int verb_ping(const struct args *args)
     clock_gettime(CLOCK_MONOTONIC, &a);
     r = pwc_ping(c, ANSWER_MS);
     clock_gettime(CLOCK_MONOTONIC, &b);
-    double us = (double)(b.tv_sec - a.tv_sec) * 1e6 + (double)(b.tv_nsec - a.tv_nsec) / 1e3;
     if (r == PWC_OK)
-        printf("%s at %s: %.0f us\n", pwc_daemon(c)->server, pwc_daemon(c)->path, us);
+        show_ping(pwc_daemon(c), (uint64_t)((b.tv_sec - a.tv_sec) * 1000000000 + b.tv_nsec - a.tv_nsec),
+                  args->o.json);
     else
         r = complain_code(r);
     ctl_disconnect(c);
@@ -421,6 +437,7 @@ int verb_version(const struct args *args)
     }
     json_open(&j, stdout);
     json_begin(&j, NULL, '{');
+    json_str(&j, "schema", "pwc.version/1");
     json_str(&j, "pwcctl", PACKAGE_VERSION);
     json_str(&j, "libpwc", pwc_version());
     json_end(&j, '}');
