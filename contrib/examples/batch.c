@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,14 +44,16 @@ static int open_item(struct pwc_job *job, uint64_t index, struct pwc_item *item,
     return PWC_OK;
 }
 
-static void publish(const struct thumbnails *t, uint64_t index)
+static bool publish(const struct thumbnails *t, uint64_t index)
 {
     char self[64], path[4096], *copy = strdup(t->pictures[index]);
     snprintf(self, sizeof self, "/proc/self/fd/%d", t->outputs[index]);
     snprintf(path, sizeof path, "%s/%s.jpg", t->dir, copy != NULL ? basename(copy) : "thumbnail");
     free(copy);
-    if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0)
-        warn("%s", path);
+    if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
+        return true;
+    warn("%s", path); /* it may be there from another time */
+    return false;
 }
 
 static void item_done(struct pwc_job *job, uint64_t index, int code, const char *reason, uint32_t attempts,
@@ -60,12 +63,10 @@ static void item_done(struct pwc_job *job, uint64_t index, int code, const char 
     (void)attempts;
     struct thumbnails *t = user;
     t->done++;
-    if (code == PWC_OK) {
-        publish(t, index);
-    } else {
-        t->failed++;
+    if (code != PWC_OK)
         warnx("%s: %s", t->pictures[index], reason);
-    }
+    if (code != PWC_OK || !publish(t, index)) /* done is what is there */
+        t->failed++;
     if (t->outputs[index] >= 0)
         close(t->outputs[index]);
     t->outputs[index] = -1;

@@ -49,6 +49,12 @@ test_batch() {
     equal "answer" "4 done, 2 failed" "$(<out)"
     equal "width" 256 "$(vipsheader -f width small/a.png.jpg)"
     equal "files" "a.png.jpg b.png.jpg" "$(cd small && echo *)"
+    rm small/b.png.jpg
+    rc=0
+    "$PWC_BUILD/example-batch" small a.png b.png >out 2>err || rc=$?
+    equal "exit status, one is there already" 1 "$rc"
+    equal "answer, one is there already" "2 done, 1 failed" "$(<out)"
+    equal "files, one was there already" "a.png.jpg b.png.jpg" "$(cd small && echo *)"
 }
 
 run_tests "$@"
