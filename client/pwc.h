@@ -72,8 +72,8 @@ enum pwc_code {
     PWC_NO_SUCH_ROLE = 13,
     PWC_BAD_FORMAT = 14,
     PWC_NO_SUCH_JOB = 15,
-    PWC_DENIED = 16, /* not yours, or over your limits */
-    PWC_BUSY = 17,   /* queue full or shutting down: try again later */
+    PWC_DENIED = 16, /* too many of your descriptors hang when they are closed */
+    PWC_BUSY = 17,   /* too many jobs or connections, or shutting down: try again later */
     PWC_BAD_DESCRIPTOR = 18,
     PWC_BAD_INPUT = 20,
     PWC_BUDGET = 21, /* the input claims more than the limits allow */
@@ -437,7 +437,7 @@ PWC_API void pwc_spec_trace(struct pwc_spec *spec, uint64_t most,
 /*
  * Descriptors of a job with one item. They are duplicated at pwc_submit and sent when the daemon wants
  * them. Inputs: seekable, readable, neither O_PATH nor O_DIRECT; the file offset is not used. Outputs:
- * O_RDWR, no O_APPEND, not the file of an input. A role given several times gets several descriptors.
+ * O_RDWR, no O_APPEND, not the file of an input. No op takes more than one a role yet.
  */
 PWC_API void pwc_spec_fd(struct pwc_spec *spec, const char *role, int fd);
 
