@@ -112,10 +112,15 @@ static struct item *item_new(uint64_t index, const char *name, const int *fds, u
     return it;
 }
 
+static bool is_wanted(const struct job *j, uint64_t index, bool again)
+{
+    return again || (index == j->items_in && index < j->items_asked);
+}
+
 Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, unsigned nfds)
 {
     bool again = iset_has(&j->asked_again, index);
-    if (!again && (index != j->items_in || index >= j->items_asked))
+    if (!is_wanted(j, index, again))
         return PWC__CODE__CODE_STATE;
     if (nfds != j->nroles)
         return PWC__CODE__CODE_BAD_DESCRIPTOR;
@@ -137,16 +142,16 @@ Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, un
     return PWC__CODE__CODE_OK;
 }
 
-void job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *name, const char *reason)
+Pwc__Code job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *name, const char *reason)
 {
     bool again = iset_remove(&j->asked_again, index, index + 1) > 0;
-    if (!again && (index != j->items_in || index >= j->items_asked))
-        return;
+    if (!is_wanted(j, index, again))
+        return PWC__CODE__CODE_STATE;
     j->items_in += again ? 0 : 1;
     if (!j->batch) {
         take_name(j, name);
         job_end(j, PWC__JOB_STATE__JOB_FAILED, code, "%s", reason);
-        return;
+        return PWC__CODE__CODE_OK;
     }
     uint32_t attempts = ledger_attempt(&j->ledger, index) - 1;
     if (again)
@@ -162,6 +167,7 @@ void job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *
     job_item_done(j, index, code, reason, 0);
     job_failures(j, code, line);
     job_check(j);
+    return PWC__CODE__CODE_OK;
 }
 
 void job_item_done(struct job *j, uint64_t index, Pwc__Code code, const char *reason, uint32_t attempts)

@@ -268,7 +268,9 @@ void job_want_again(struct job *j, uint64_t index);
 void job_no_items_again(struct job *j);
 /* Takes the descriptors. 0, or a code that says why the item cannot be used. */
 Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, unsigned nfds);
-void job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *name, const char *reason);
+/* The client could not open it, for this reason. 0, or CODE_STATE: it is not the one that is wanted. */
+Pwc__Code job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *name,
+                          const char *reason);
 void job_item_done(struct job *j, uint64_t index, Pwc__Code code, const char *reason, uint32_t attempts);
 struct item *job_find_item(const struct job *j, uint64_t index);
 

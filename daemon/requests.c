@@ -191,29 +191,30 @@ struct job *request_job(struct session *s, struct frame *f, uint64_t id)
     return NULL;
 }
 
+static Pwc__Code take_item(struct session *s, struct frame *f, const Pwc__Item *m, struct job *j)
+{
+    const char *name = msg_name_of(&m->name);
+    if (closer_stuck(s->uid) > STUCK_CLOSES_MAX)
+        return job_item_failed(j, m->index, PWC__CODE__CODE_DENIED, name,
+                               "too many of your descriptors hang when closed");
+    if (m->code != PWC__CODE__CODE_OK)
+        return job_item_failed(j, m->index, m->code, name, m->reason);
+    Pwc__Code code = job_item(j, m->index, name, f->fds, f->nfds);
+    for (unsigned i = 0; code == PWC__CODE__CODE_OK && i < f->nfds; i++)
+        (void)frame_take_fd(f, i);
+    return code;
+}
+
 static void on_item(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     const Pwc__Item *m = (const Pwc__Item *)msg;
-    const char *name = msg_name_of(&m->name);
     struct job *j = job_find(s->d, m->job);
     /* A job may end while its items are on the way: they are closed with the frame. */
     if (j == NULL || j->session != s || j->state == PWC__JOB_STATE__JOB_ENDING || job_is_terminal(j))
         return;
-    if (closer_stuck(s->uid) > STUCK_CLOSES_MAX) {
-        job_item_failed(j, m->index, PWC__CODE__CODE_DENIED, name,
-                        "too many of your descriptors hang when closed");
+    Pwc__Code code = take_item(s, f, m, j);
+    if (code == PWC__CODE__CODE_OK)
         return;
-    }
-    if (m->code != PWC__CODE__CODE_OK) {
-        job_item_failed(j, m->index, m->code, name, m->reason);
-        return;
-    }
-    Pwc__Code code = job_item(j, m->index, name, f->fds, f->nfds);
-    if (code == PWC__CODE__CODE_OK) {
-        for (unsigned i = 0; i < f->nfds; i++)
-            (void)frame_take_fd(f, i);
-        return;
-    }
     session_error(s, f->tag, f->type, code,
                   code == PWC__CODE__CODE_STATE ? "item out of order" : "wrong number of descriptors");
     job_end(j, PWC__JOB_STATE__JOB_FAILED, code, "item %lu: out of order, or not one descriptor a role",

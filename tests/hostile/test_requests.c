@@ -227,6 +227,33 @@ static uint64_t half_a_batch(struct peer *p)
     return job;
 }
 
+/* Of the second item first: that it cannot be opened is no more in order than its descriptors would be, and
+ * the daemon would wait for it again when it has the first. */
+START_TEST(items_out_of_order)
+{
+    static const struct job_spec spec = {.op = "fault.bus", .items = 2, .batch = true, .roles = {"in"}};
+    struct peer p = peer_open(&v);
+    for (int fails = 0; fails < 2; fails++) {
+        peer_submit(&p, 1, &spec);
+        Pwc__Item m = PWC__ITEM__INIT;
+        m.job = peer_accepted(&p);
+        m.index = 1;
+        m.code = fails ? PWC__CODE__CODE_DENIED : PWC__CODE__CODE_OK;
+        msg_free(peer_await(&p, PWC_MSG_WANT));
+        int fd = memfd_of("some bytes", 10);
+        peer_say_with(&p, PWC_MSG_ITEM, 5, &m, &fd, fails ? 0 : 1);
+        close(fd);
+        ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_STATE);
+        Pwc__Finished *f = peer_await(&p, PWC_MSG_FINISHED);
+        ck_assert_int_eq(f->state, PWC__JOB_STATE__JOB_FAILED);
+        ck_assert_int_eq(f->code, PWC__CODE__CODE_STATE);
+        msg_free(&f->base);
+    }
+    peer_free(&p);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
 /* The daemon does not hold all it needs again, whatever it held before. */
 START_TEST(detached_while_an_item_is_wanted_again)
 {
@@ -458,6 +485,7 @@ int main(void)
     tcase_add_test(t, guessed_jobs);
     tcase_add_test(t, items_from_the_wrong_connection);
     tcase_add_test(t, records_of_items_that_cannot_be_opened);
+    tcase_add_test(t, items_out_of_order);
     tcase_add_test(t, detached_while_an_item_is_wanted_again);
     tcase_add_test(t, wanted_again_of_a_half_closed_client);
     tcase_add_test(t, watchers_of_a_job);
