@@ -43,6 +43,8 @@ static const struct {
 } attempts[] = {
 #ifndef PWC_SANITIZED /* whose run-time opens files, and stops its own threads to look for leaks */
     {"openat", EACCES, NULL},
+    {"newfstatat", EACCES, NULL},
+    {"statx", EACCES, NULL},
     {"procmem", EACCES, NULL},
     {"procfd", EACCES, NULL},
     {"ptrace", 0, NULL},

@@ -53,6 +53,19 @@ RAW(chroot, "/")
 RAW(mount, "none", "/", "tmpfs", 0, NULL)
 RAW(umount2, "/", 0)
 RAW(open_by_handle_at, CHANNEL, NULL, O_RDONLY)
+/* With this flag and a name they are what stat is. */
+static long try_newfstatat(pid_t target)
+{
+    struct stat st;
+    (void)target;
+    return syscall(SYS_newfstatat, AT_FDCWD, "/etc/passwd", &st, AT_EMPTY_PATH);
+}
+static long try_statx(pid_t target)
+{
+    struct statx st;
+    (void)target;
+    return syscall(SYS_statx, AT_FDCWD, "/etc/passwd", AT_EMPTY_PATH, STATX_BASIC_STATS, &st);
+}
 static long try_procmem(pid_t target)
 {
     return syscall(SYS_openat, AT_FDCWD, memory_of(target), O_RDWR, 0);
@@ -195,6 +208,8 @@ static const struct attempt {
     TRY(mount),
     TRY(umount2),
     TRY(open_by_handle_at),
+    TRY(newfstatat),
+    TRY(statx),
     TRY(procmem),
     TRY(procfd),
     TRY(socket),
