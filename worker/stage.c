@@ -286,7 +286,9 @@ int stage_turn(struct stage *s)
         }
         if (r > 0) {
             s->frames++;
-            return dispatch(s, &f);
+            /* What is no lease (of those, lease.c knows more) may take long. */
+            r = f.type != PWC_MSG_LEASE ? stage_say_held(s) : 0;
+            return r < 0 ? r : dispatch(s, &f);
         }
         if ((r = stage_say_held(s)) < 0)
             return r;

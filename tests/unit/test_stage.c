@@ -547,6 +547,24 @@ START_TEST(reports_do_not_wait_for_what_is_not_alike)
 }
 END_TEST
 
+/* Nor for anything else that a stage is told: to close a large job takes its time, and this ends the stage.
+ */
+START_TEST(reports_wait_for_leases_only)
+{
+    static char n[] = "n";
+    struct nursery nursery = nursery_start();
+    struct kid k = kid_ready(&nursery);
+    Stage__Plan none = STAGE__PLAN__INIT;
+    none.job = 999;
+    for (uint64_t i = 1; i <= 2; i++)
+        say_small(&k, i, "noop", n, 1);
+    say(k.chan, PWC_MSG_PLAN, &none);
+    for (uint64_t i = 1; i <= 2; i++)
+        reported(&k, i, 1);
+    ck_assert(has_ended(k.chan));
+}
+END_TEST
+
 START_TEST(a_lease_that_was_taken_back_is_not_begun)
 {
     static char n[] = "n";
@@ -586,6 +604,7 @@ int main(void)
     tcase_add_test(leases, eight_jobs_and_a_lease_of_none);
     tcase_add_test(leases, small_jobs_come_and_go_with_their_leases);
     tcase_add_test(leases, reports_do_not_wait_for_what_is_not_alike);
+    tcase_add_test(leases, reports_wait_for_leases_only);
     tcase_add_test(leases, a_lease_that_was_taken_back_is_not_begun);
     tcase_add_test(folds, states_travel_and_the_last_one_becomes_results);
     tcase_add_test(folds, a_final_lease_cut_short_gives_its_state_back);
