@@ -15,7 +15,7 @@
  *   finish   turns the last fold state into typed results                                        (worker)
  *   merge    takes results in chunk order and writes the output                                  (consumer)
  *   whole    splits, processes and merges in one go: small inputs, a batch's items, ops that cannot be cut
- *   close    frees job->state, whatever role it was made in
+ *   close    frees job->state, whatever role it was made in; before plan is tried again, too
  *
  * Chunks are pure: a chunk may be computed twice, by different processes, and the results must be equal.
  * A stage is single-threaded when it calls an op; an op may start threads, no processes; it opens no files.

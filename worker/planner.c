@@ -110,6 +110,8 @@ static int run_plan(struct stage *s, struct op_job *job, uint64_t lease, struct 
 {
     if (job->op->plan == NULL)
         return op_fail(job, CODE(PROTOCOL), "%s needs no planner", job->op->name);
+    if (job->state != NULL && job->op->close != NULL) /* an attempt before has failed */
+        job->op->close(job);
     if (job->op->plan(job, plan) < 0)
         return -1;
     if (!plan->whole) {

@@ -323,6 +323,29 @@ START_TEST(a_lease_outside_the_arena_is_refused)
 }
 END_TEST
 
+/* In the same stage, from nothing. */
+START_TEST(a_plan_can_be_tried_again)
+{
+    struct nursery n = nursery_start();
+    struct kid k = kid_ready(&n);
+    uint8_t *want = pattern();
+    char *roles[] = {in_name};
+    Stage__JobOpen m = open_of(STAGE__ROLE__ROLE_PLANNER, "fail", "plan", NULL);
+    Stage__Plan p = STAGE__PLAN__INIT;
+    m.roles = roles;
+    m.n_roles = 1;
+    m.has_raster = true;
+    say_full(k.chan, PWC_MSG_JOB_OPEN, &m, NULL, 0, (int[]){scratch_file(), memfd_with(want, BYTES)}, 2);
+    p.job = p.lease = p.attempt = 1;
+    say(k.chan, PWC_MSG_PLAN, &p);
+    const Stage__Report *r = (const void *)expect(k.chan, PWC_MSG_REPORT)->msg;
+    ck_assert_str_eq(r->reason, "this plan always fails");
+    p.lease = p.attempt = 2;
+    say(k.chan, PWC_MSG_PLAN, &p);
+    expect(k.chan, PWC_MSG_PLANNED);
+}
+END_TEST
+
 /* A small tmpfs cannot be had without root; a file-size limit refuses a raster the same way. */
 START_TEST(scratch_space_that_cannot_be_had_is_named)
 {
@@ -481,6 +504,7 @@ int main(void)
     tcase_add_test(roles, a_waiting_consumer_can_be_closed);
     tcase_add_test(roles, an_arena_that_could_shrink_is_refused);
     tcase_add_test(roles, a_lease_outside_the_arena_is_refused);
+    tcase_add_test(roles, a_plan_can_be_tried_again);
     tcase_add_test(roles, scratch_space_that_cannot_be_had_is_named);
     tcase_add_test(fds, descriptors_of_the_wrong_kind_are_refused);
     tcase_add_test(fds, batch_items_end_one_by_one);

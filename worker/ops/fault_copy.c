@@ -82,6 +82,9 @@ static int input_size(struct op_job *job, uint64_t *ret)
 static int copy_plan(struct op_job *job, struct op_plan *plan)
 {
     struct copy_plan p = {.chunk = (uint64_t)op_int(job, "chunk", 65536)};
+    if (job->state != NULL)
+        return op_fail(job, CODE(INTERNAL), "the attempt before has left its state");
+    job->state = xcalloc(1, sizeof p);
     if (input_size(job, &p.bytes) < 0)
         return -1;
     if (misbehave(job, "plan", (uint64_t)op_int(job, "at", 0)) < 0)
@@ -174,6 +177,11 @@ static int copy_whole(struct op_job *job)
     return 0;
 }
 
+static void copy_close(struct op_job *job)
+{
+    free(TAKE_PTR(job->state));
+}
+
 #define NUMBER(n, text, from, d)                                                                             \
     {                                                                                                        \
         .name = n, .type = PWC__PARAM_TYPE__PARAM_UINT, .summary = text, .min = from, .max = 1e9, .def = d   \
@@ -234,4 +242,5 @@ const struct op fault_copy = {
     .process = copy_process,
     .merge = copy_merge,
     .whole = copy_whole,
+    .close = copy_close,
 };
