@@ -7,11 +7,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "ipc/fds.h"
@@ -181,14 +179,4 @@ const void *op_view_input(struct op_job *job, const char *role, uint64_t *ret_le
     const void *map = r != NULL && r->size > 0 ? map_of(r) : NULL;
     *ret_len = map != NULL ? r->size : 0;
     return map;
-}
-
-bool op_input_sparse(struct op_job *job, const char *role)
-{
-    const struct role_fd *r = input_of(job, role);
-    struct statfs fs;
-    struct stat st;
-    if (r == NULL || fstat(r->fd, &st) < 0 || fstatfs(r->fd, &fs) < 0)
-        return false;
-    return fs.f_type == TMPFS_MAGIC && (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size;
 }

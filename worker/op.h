@@ -142,13 +142,15 @@ const char *op_str(const struct op_job *job, const char *name, const char *def);
 int op_fd(const struct op_job *job, const char *role);                           /* borrowed; -1: not given */
 /*
  * The whole input, read-only, until the job is closed; a fault in it is reported as input-shrank or input-io.
- * NULL: op_fail was called (an empty input too: check the size in plan). Ask op_input_sparse first: reading a
- * hole of a memory file through a map allocates it, so such inputs are better read with pread.
+ * NULL: op_fail was called (an empty input too: check the size in plan). Three things are the op's to see to:
+ * what a cut leaves of a page reads as zeros without a fault, so look at the size afterwards; a hole of a
+ * memory file that is read through a map is allocated, and its pages count as the stage's, so map files of
+ * disks and read others with pread; what is read and done with stays mapped until it is given back
+ * (MADV_DONTNEED).
  */
 const void *op_map_input(struct op_job *job, const char *role, uint64_t *ret_len);
 /* The same as a wish: NULL if it cannot be mapped, without a failure. */
 const void *op_view_input(struct op_job *job, const char *role, uint64_t *ret_len);
-bool op_input_sparse(struct op_job *job, const char *role);
 /* whole(): the job's scratch file, made so long and mapped until whole() returns; a fault in it is reported
  * as no-memory. NULL: op_fail was called. A job that is cut finds the space it planned in job->raster. */
 void *op_map_scratch(struct op_job *job, uint64_t bytes);
