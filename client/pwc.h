@@ -351,8 +351,8 @@ PWC_API void pwc_spec_policy(struct pwc_spec *spec, const struct pwc_policy *pol
 PWC_API void pwc_spec_on_disconnect(struct pwc_spec *spec, enum pwc_on_disconnect what, uint64_t linger_ns);
 PWC_API void pwc_spec_isolation(struct pwc_spec *spec, enum pwc_isolation isolation);
 PWC_API void pwc_spec_domain(struct pwc_spec *spec, const char *label); /* other labels: other processes */
-PWC_API void pwc_spec_label(struct pwc_spec *spec, const char *key,
-                            const char *value);                               /* for lists and logs */
+/* For lists and logs, in a later version: today's pwcd refuses a job with labels (PWC_UNSUPPORTED). */
+PWC_API void pwc_spec_label(struct pwc_spec *spec, const char *key, const char *value);
 PWC_API void pwc_spec_priority(struct pwc_spec *spec, int priority);          /* -20 (first) to 19 */
 PWC_API void pwc_spec_max_workers(struct pwc_spec *spec, uint32_t n);         /* 0: all */
 PWC_API void pwc_spec_op_version(struct pwc_spec *spec, const char *version); /* exactly this one */
@@ -437,7 +437,7 @@ PWC_API void pwc_spec_trace(struct pwc_spec *spec, uint64_t most,
 /*
  * Descriptors of a job with one item. They are duplicated at pwc_submit and sent when the daemon wants
  * them. Inputs: seekable, readable, neither O_PATH nor O_DIRECT; the file offset is not used. Outputs:
- * O_RDWR, no O_APPEND, not the file of an input. No op takes more than one a role yet.
+ * O_RDWR, no O_APPEND, not the file of an input. A role takes one: of a second the job is refused.
  */
 PWC_API void pwc_spec_fd(struct pwc_spec *spec, const char *role, int fd);
 
