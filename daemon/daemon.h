@@ -100,10 +100,14 @@ struct daemon {
     uint64_t accept_tries, accept_pauses, accept_pauses_told; /* accept(2) failed: see pause_accepting */
     bool trim_due; /* memory was given up: the heap may shrink when nothing is under way */
 
-    bool
-        retry_due; /* work could not be given out for want of descriptors or memory: again at the next tick */
-    bool dirty;    /* something changed: dispatch at the end of this turn */
-    bool stopping; /* SIGTERM came: no new jobs */
+    struct {
+        struct mono at; /* when it was last met */
+        const char *what;
+        int error;
+    } lack;         /* lack.h */
+    bool retry_due; /* work could not be given out for that: again at the next tick */
+    bool dirty;     /* something changed: dispatch at the end of this turn */
+    bool stopping;  /* SIGTERM came: no new jobs */
     struct mono stop_by;
     struct event *tick_ev; /* armed while something runs: progress, deadlines */
     struct mono tick_at;

@@ -6,6 +6,7 @@
 #include "daemon/dispatch.h"
 #include "daemon/events.h"
 #include "daemon/flow.h"
+#include "daemon/lack.h"
 #include "daemon/pool.h"
 #include "daemon/quarantine.h"
 #include "daemon/roles.h"
@@ -119,6 +120,8 @@ static void call_stages(struct job *j, uint32_t wanted)
     uint32_t coming = pool_count(j->d->pool, STAGE_ENTERING, j->domain);
     while (coming < wanted && pool_enter_spare(j->d->pool, j->domain, (uint32_t)j->user->uid))
         coming++;
+    if (coming < wanted && pool_lacks(j->d->pool))
+        lack_holds(j);
     daemon_touch(j->d);
 }
 
@@ -159,8 +162,8 @@ static bool new_arena(struct job *j, struct stage *s, uint64_t bytes)
     int fd;
     int r = memfd_sized("pwc-arena", bytes, &fd);
     if (r < 0) {
-        log_warn("cannot make an arena of %lu bytes: %s", (unsigned long)bytes, strerror(-r));
-        j->d->retry_due = true; /* nothing else may happen that would bring us here again */
+        lack_of(j->d, "the arena of a stage", r);
+        lack_holds(j);
         return false;
     }
     s->arena = arena_new(&j->assembly, ++j->d->next_arena, fd, bytes);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "daemon/cgroup.h"
+#include "daemon/closer.h"
 #include "daemon/deaths.h"
 #include "daemon/dispatch.h"
 #include "daemon/events.h"
@@ -12,7 +13,6 @@
 #include "daemon/roles.h"
 #include "daemon/small.h"
 #include "daemon/trace.h"
-#include "ipc/fds.h"
 #include "ipc/log.h"
 #include "proto/limits.h"
 
@@ -142,7 +142,7 @@ static const char *check_plan(const struct job *j, const Stage__Planned *m, cons
         return "planned a consumer without results";
     if (m->has_plan != (f->nfds == 1))
         return "planned without its plan";
-    if (m->raster && j->scratch_fd < 0)
+    if (m->raster && j->scratch_ro_fd < 0)
         return "planned a raster nobody asked for";
     return (unsigned)m->absorb > PWC__ABSORB__ABSORB_PLACED ? "planned an unknown way to absorb" : NULL;
 }
@@ -155,6 +155,10 @@ static void take_plan(struct job *j, const Stage__Planned *m, struct frame *f)
     j->windowed = m->producer && m->windowed && m->absorb == PWC__ABSORB__ABSORB_SERIAL;
     if (m->has_plan)
         j->plan_fd = frame_take_fd(f, 0);
+    if (m->raster)
+        j->raster_fd = TAKE_FD(j->scratch_ro_fd);
+    else
+        closer_close_for(TAKE_FD(j->scratch_ro_fd), j->user->uid);
     snprintf(j->unit, sizeof j->unit, "%s", m->unit);
     j->unit_size = m->unit_size;
     j->units = m->units;
@@ -185,10 +189,6 @@ static void on_planned(struct stage *s, struct frame *f, const ProtobufCMessage 
         return;
     }
     take_plan(j, m, f);
-    if (m->raster && fd_reopen_ro(j->scratch_fd, &j->raster_fd) < 0) {
-        job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "cannot share the scratch file");
-        return;
-    }
     j->state = PWC__JOB_STATE__JOB_RUNNING;
     events_state(j);
     if (m->producer)

@@ -10,6 +10,7 @@
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/job.h"
+#include "daemon/lack.h"
 #include "daemon/nearest.h"
 #include "daemon/pool.h"
 #include "daemon/quarantine.h"
@@ -180,7 +181,7 @@ struct job *job_new(struct daemon *d, struct user *user, struct submission *sub,
     j->load = TAKE_PTR(sub->load);
     j->batch = sub->batch;
     j->absorb = j->op->absorb;
-    j->plan_fd = j->scratch_fd = j->raster_fd = -1;
+    j->plan_fd = j->scratch_fd = j->scratch_ro_fd = j->raster_fd = -1;
     TAILQ_INIT(&j->item_list);
     STAILQ_INIT(&j->states);
     TAILQ_INIT(&j->watches);
@@ -330,6 +331,7 @@ static void drop_work(struct job *j)
     pace_free(&j->pace);
     closer_close_for(TAKE_FD(j->plan_fd), j->user->uid);
     closer_close_for(TAKE_FD(j->scratch_fd), j->user->uid);
+    closer_close_for(TAKE_FD(j->scratch_ro_fd), j->user->uid);
     closer_close_for(TAKE_FD(j->raster_fd), j->user->uid);
     params_free(TAKE_PTR(j->params));
     params_free(TAKE_PTR(j->save));
@@ -434,14 +436,15 @@ static const char *const halt_words[] = {
     [HALT_FAIL] = "failures", [HALT_SUCCESS] = "successes", [HALT_DONE] = "chunks"};
 
 /* All chunks make one thing, of which nobody may get a part; NULL: each is worth something by itself. */
-static const char *made_of_all(const struct job *j)
+static const char *half_of_what(const struct job *j)
 {
     if (j->batch)
         return NULL;
     for (unsigned i = 0; i < j->nroles; i++)
         if (j->roles[i].out)
-            return "output";
-    return j->absorb == PWC__ABSORB__ABSORB_FOLDED && !j->op->results_optional ? "result" : NULL;
+            return ": its output is not whole";
+    return j->absorb == PWC__ABSORB__ABSORB_FOLDED && !j->op->results_optional ? ": its result is not whole"
+                                                                               : NULL;
 }
 
 /* A halt on failures is a failure, and the last of them the reason; one on successes was asked for, however
@@ -449,20 +452,16 @@ static const char *made_of_all(const struct job *j)
 static void halt_now(struct job *j)
 {
     bool failed = j->halt.what == HALT_FAIL;
-    const char *half = failed ? NULL : made_of_all(j);
+    const char *half = failed ? NULL : half_of_what(j);
     bool some_bad = j->halt.what == HALT_DONE && j->ledger.bad.count > 0;
     const struct given_up *last = failed ? quarantine_last(j) : NULL;
     Pwc__JobState state = failed || half != NULL ? PWC__JOB_STATE__JOB_FAILED
                           : some_bad             ? PWC__JOB_STATE__JOB_PARTIAL
                                                  : PWC__JOB_STATE__JOB_DONE;
     Pwc__Code well = state == PWC__JOB_STATE__JOB_DONE ? PWC__CODE__CODE_OK : PWC__CODE__CODE_OP;
-    char more[32 + PWC_TEXT_MAX] = "";
-    if (last != NULL)
-        snprintf(more, sizeof more, "; the last: %s", last->reason);
-    else if (half != NULL)
-        snprintf(more, sizeof more, ": its %s is not whole", half);
-    job_end(j, state, last != NULL ? last->code : well, "halted after %g%s %s%s", j->halt.limit,
-            j->halt.percent ? " %" : "", halt_words[j->halt.what], more);
+    const char *more = last != NULL ? "; the last: " : half != NULL ? half : "";
+    job_end(j, state, last != NULL ? last->code : well, "halted after %g%s %s%s%s", j->halt.limit,
+            j->halt.percent ? " %" : "", halt_words[j->halt.what], more, last != NULL ? last->reason : "");
 }
 
 /* Decided once: a consumer that dies takes chunks back that had counted. */
@@ -591,6 +590,8 @@ const char *job_waiting_for(const struct job *j)
         return "memory";
     if (!j->active)
         return "turn";
+    if (lack_holds_now(j))
+        return lack_of_memory(j->d) ? "memory" : "descriptors";
     if (j->items > 0 && !j->batch && !j->have_fds)
         return "descriptors";
     if (j->batch && ledger_waiting(&j->ledger) == 0)

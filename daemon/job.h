@@ -155,6 +155,8 @@ struct job {
     uint16_t role_charges[LEASE_KINDS][CAUSES]; /* attempts at a role that ended badly: of LEASE_PLAN, ... */
     Pwc__Absorb absorb;
     int plan_fd, scratch_fd, raster_fd;
+    int scratch_ro_fd;               /* until it is planned: becomes raster_fd, if there is a raster */
+    struct mono lack_since, lack_at; /* lack.h: it waited for what pwcd cannot make; last when */
     char unit[16];
     uint64_t unit_size, units, unit_from;
 

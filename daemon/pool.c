@@ -12,6 +12,7 @@
 #include "daemon/deaths.h"
 #include "daemon/flow.h"
 #include "daemon/job.h"
+#include "daemon/lack.h"
 #include "daemon/pool.h"
 #include "daemon/pressure.h"
 #include "daemon/small.h"
@@ -21,7 +22,8 @@
 #define SPARE_WELL_NS   NS_PER_S /* a spare that lived so long can live: its program starts */
 #define UNKILLABLE_PART 4        /* of stages_max: at most so many of one user's may be left behind */
 /* Longer than a turn of the kernel's scheduler: who took over runs by then, wherever it had to queue. */
-#define REST_US 5000
+#define REST_US   5000
+#define LACKED_NS (2 * RESTART_FIRST_NS) /* by then it was tried again, with a tick */
 
 /* Spares in stock: the first job of a new domain finds a worker a seat and one more for its producer. */
 static uint32_t spares_wanted(const struct daemon *d)
@@ -195,11 +197,23 @@ struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struc
 
 /* ---- stock ---- */
 
+static int lacking(struct pool *p, const char *what, int r)
+{
+    p->lacked = clock_now();
+    lack_of(p->d, what, r);
+    return r;
+}
+
+bool pool_lacks(const struct pool *p)
+{
+    return p->lacked.ns != 0 && mono_since(clock_now(), p->lacked) < LACKED_NS;
+}
+
 static int spawn_one(struct pool *p)
 {
     int sv[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
-        return -errno;
+        return lacking(p, "the channel of a stage", -errno);
     struct stage *s = stage_new(p->d, p->next_id++, sv[0]);
     TAILQ_INSERT_TAIL(&p->stages, s, link);
     p->n++;
@@ -337,8 +351,12 @@ bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid)
         return false;
     TAILQ_FOREACH(s, &p->stages, link)
     {
-        if (s->state == STAGE_SPARE && !s->describing)
-            return stage_enter(s, domain, uid) == 0;
+        if (s->state != STAGE_SPARE || s->describing)
+            continue;
+        int r = stage_enter(s, domain, uid);
+        if (lack_passes(r))
+            lacking(p, "the segment of a stage", r);
+        return r == 0;
     }
     if (alive(p) >= stages_most(p))
         evict_one(p, domain);

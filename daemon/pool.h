@@ -39,6 +39,7 @@ struct pool {
     bool nursery_made;         /* it has made a stage: it can do its work */
     bool nursery_waits;        /* for descriptors of a channel to it */
     bool described;            /* a stage was asked for the catalogue */
+    struct mono lacked;        /* when pwcd could not make what a stage needs: lack.h */
     uint64_t spawned, unready; /* processes made; those that died before they were ready */
 };
 
@@ -63,6 +64,8 @@ struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struc
                         pool_filter fits);
 /* Sends a spare into this domain, making room if the pool is full. False: none is there yet. */
 bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid);
+/* A moment ago pwcd could not make what a stage needs, be it a new one or a spare. */
+bool pool_lacks(const struct pool *p);
 /* So many processes of this user cannot be killed that he gets no more of them until some are gone. */
 bool pool_denies(const struct pool *p, uint32_t uid);
 /* Until the first parked stage has idled too long, in ns; 0: none is parked. */

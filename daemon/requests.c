@@ -12,6 +12,7 @@
 #include "daemon/deaths.h"
 #include "daemon/dispatch.h"
 #include "daemon/events.h"
+#include "daemon/lack.h"
 #include "daemon/lists.h"
 #include "daemon/pool.h"
 #include "daemon/posture.h"
@@ -373,7 +374,9 @@ static void on_get_status(struct session *s, struct frame *f, const ProtobufCMes
     m.dropped = d->totals.dropped;
     m.clients = d->nsessions;
     m.up_ns = (uint64_t)mono_since(clock_now(), d->started);
-    m.health = d->pool->restart.in_row >= RESTART_GIVE_UP ? d->pool->last_words : (char *)(uintptr_t) "ok";
+    char lack[LACK_TEXT] = "ok";
+    (void)lack_now(d, lack);
+    m.health = d->pool->restart.in_row >= RESTART_GIVE_UP ? d->pool->last_words : lack;
     const struct stage *x;
     TAILQ_FOREACH(x, &d->pool->stages, link)
     {

@@ -6,8 +6,10 @@
 #include "daemon/dispatch.h"
 #include "daemon/events.h"
 #include "daemon/flow.h"
+#include "daemon/lack.h"
 #include "daemon/roles.h"
 #include "daemon/trace.h"
+#include "ipc/fds.h"
 #include "ipc/log.h"
 
 /* ---- opening a job in a stage ---- */
@@ -145,16 +147,22 @@ static bool roles_fit(const struct job *j)
 
 /* ---- who fills them ---- */
 
+/* Both descriptors: once a planner says that there is a raster in it, nothing can be lacking any more. */
 static int open_scratch(struct job *j)
 {
-    if (!j->op->scratch || j->scratch_fd >= 0)
+    if (!j->op->scratch || j->scratch_ro_fd >= 0)
         return 0;
-    j->scratch_fd = open(j->d->cfg.scratch, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (j->scratch_fd >= 0)
-        return 0;
-    job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "no scratch file in %s: %s",
-            j->d->cfg.scratch, strerror(errno));
-    return -1;
+    if (j->scratch_fd < 0)
+        j->scratch_fd = open(j->d->cfg.scratch, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int r = j->scratch_fd < 0 ? -errno : fd_reopen_ro(j->scratch_fd, &j->scratch_ro_fd);
+    if (lack_passes(r)) {
+        lack_of(j->d, "a scratch file", r);
+        lack_holds(j);
+    } else if (r < 0) {
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "no scratch file in %s: %s",
+                j->d->cfg.scratch, strerror(-r));
+    }
+    return r;
 }
 
 uint32_t roles_attempt(const struct job *j, enum lease_kind role)

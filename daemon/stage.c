@@ -12,6 +12,7 @@
 #include "daemon/cgroup.h"
 #include "daemon/closer.h"
 #include "daemon/flow.h"
+#include "daemon/lack.h"
 #include "daemon/pool.h"
 #include "daemon/stage.h"
 #include "daemon/tail.h"
@@ -316,6 +317,8 @@ static int make_memory(struct stage *s, int fds[2])
     }
     fd_close_(&control);
     if (r < 0) {
+        segment_unmap(TAKE_PTR(s->control), CONTROL_BYTES);
+        segment_unmap((void *)(uintptr_t)TAKE_PTR(s->seg), SEGMENT_BYTES);
         fd_close_(&ro);
         fd_close_(&seg);
         return r;
@@ -329,6 +332,8 @@ int stage_enter(struct stage *s, uint64_t domain, uint32_t uid)
 {
     int fds[3];
     int r = make_memory(s, fds);
+    if (lack_passes(r))
+        return r;
     if (r < 0) {
         stage_kill(s, PWC__CODE__CODE_NO_MEMORY, "no memory for its segment");
         return r;

@@ -164,7 +164,8 @@ void stage_watch_end(struct stage *s, int fd);
 bool stage_retired(const struct stage *s);
 /* SIGKILL does not end it: it waits in the kernel for something that may never come. */
 bool stage_unkillable(const struct stage *s);
-/* Creates control page and segment and sends Enter. 0 or -errno (the stage is killed then). */
+/* Creates control page and segment and sends Enter. 0 or -errno: the stage is a spare still, where that
+ * passes (lack.h), else killed. */
 int stage_enter(struct stage *s, uint64_t domain, uint32_t uid);
 
 /* Sends; on failure kills the stage. Descriptors are borrowed. */

@@ -8,6 +8,7 @@
 #include "daemon/events.h"
 #include "daemon/flow.h"
 #include "daemon/job.h"
+#include "daemon/lack.h"
 #include "daemon/pool.h"
 #include "daemon/pressure.h"
 #include "daemon/procstat.h"
@@ -294,6 +295,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     if (d->retry_due)
         daemon_touch(d);
     d->retry_due = false;
+    lack_end_jobs(d);
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {
         watch_stage(s, now);

@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/lack.h"
 #include "daemon/pool.h"
 #include "daemon/ring.h"
 #include "daemon/session.h"
@@ -447,6 +448,8 @@ static enum trace_wait stage_wanted(const struct job *j)
 {
     if (j->max_workers > 0 && j->workers_on >= j->max_workers)
         return TRACE_WAIT_LIMIT;
+    if (lack_holds_now(j))
+        return lack_of_memory(j->d) ? TRACE_WAIT_MEMORY : TRACE_WAIT_DESCRIPTORS;
     bool fresh = j->isolation == PWC__ISOLATION__ISOLATION_CHUNK;
     if (j->assembly.result_bytes > 0 && (assembly_full(&j->assembly, j->d->seats) ||
                                          pool_idle(j->d->pool, j->domain, fresh, j, NULL) != NULL))

@@ -169,6 +169,47 @@ test_no_descriptor_for_the_nursery() {
     run_ok noop n=10
 }
 
+stock_is_full() {
+    [[ $("$PWCCTL" status --json | jq .daemon.spares) -eq 2 ]] && a_stage "$WORKING"
+}
+
+# out_of_descriptors ARGUMENT...: a job each of whose chunks wants another process; while the first is computed, and nothing is
+# on its way to pwcd, descriptors run out. FULL gets the limit that was. Returns when they are missed.
+out_of_descriptors() {
+    [[ -n $(type -P prlimit) ]] || skip "needs prlimit (Debian package util-linux)"
+    start_pwcd --workers 1
+    expect_log 'cannot make the segment of a stage: Too many open files; trying again'
+    in_background job "$PWCCTL" run fault.none n=3 ms=1500 --isolation chunk "$@"
+    until_true "a chunk, and all spares" stock_is_full
+    FULL=$(prlimit --nofile --raw --noheadings --output SOFT --pid "$PID")
+    prlimit --nofile=4: --pid "$PID"
+    await_line "$T/log" 'cannot make the segment of a stage' >line
+}
+
+# No process is to blame, and no job: it is told what it waits for, and when there are descriptors again it goes on with the
+# spares that there were. The wait is longer than processes that do not start are borne.
+test_no_descriptors_for_some_seconds() {
+    out_of_descriptors --progress json
+    local end=$((SECONDS + 5))
+    await_line job.err '"waiting": *"descriptors"' >line
+    until ((SECONDS >= end)); do tick; done
+    prlimit --nofile="$FULL": --pid "$PID"
+    finish_background "$BG"
+    [[ $RC -eq 0 ]] || fail "exit $RC: $(tail -n 1 job.err)"
+    equal "deaths" 0 "$("$PWCCTL" deaths --json | jq '.deaths | length')"
+    ! grep -E 'stage [0-9]+ .*(was killed|exited|was never made)' "$T/log" || fail "spares died of it"
+    until_true "status to say that all is well" eval '[[ $("$PWCCTL" status --json | jq -r .daemon.health) == ok ]]'
+}
+
+# But not for ever.
+test_no_descriptors_at_all() {
+    out_of_descriptors -q
+    finish_background "$BG"
+    prlimit --nofile="$FULL": --pid "$PID"
+    grep -q '^pwcctl: pwcd cannot make the segment of a stage: Too many open files$' job.err || fail "exit $RC: $(<job.err)"
+    run_ok noop n=10
+}
+
 # Who is turned away is told why, and that it is worth another try.
 test_too_many_connections() {
     start_pwcd --workers 1 --set clients_per_user=1

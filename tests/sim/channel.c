@@ -299,6 +299,8 @@ int chan_send_full(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCM
               "the supervisor's %s is too large: body %u, tail %u, %u descriptors", desc->name, p->body_len,
               p->tail_len, nfds);
     if (nfds > 0 && kernel_fails()) {
+        for (unsigned i = 0; i < W.nspecs; i++)
+            W.specs[i].trouble++; /* the stage that it was for is killed */
         packet_free(p);
         return -ETOOMANYREFS;
     }

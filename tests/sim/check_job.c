@@ -178,7 +178,8 @@ static void check_assembly(const struct job *j)
 
 uint32_t job_fds(const struct job *j)
 {
-    uint32_t n = (j->plan_fd >= 0 ? 1u : 0u) + (j->scratch_fd >= 0 ? 1 : 0) + (j->raster_fd >= 0 ? 1 : 0) +
+    uint32_t n = (j->plan_fd >= 0 ? 1u : 0u) + (j->scratch_fd >= 0 ? 1 : 0) +
+                 (j->scratch_ro_fd >= 0 ? 1 : 0) + (j->raster_fd >= 0 ? 1 : 0) +
                  (j->have_fds ? j->nroles : 0);
     const struct item *it;
     const struct arena *a;

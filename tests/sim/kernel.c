@@ -195,8 +195,6 @@ bool kernel_fails(void)
     W.kernel_failed = sim_now();
     sim_tally->failed_calls++;
     sim_log("a system call fails: %s", strerror(errno));
-    for (unsigned i = 0; i < W.nspecs; i++)
-        W.specs[i].trouble++;
     return true;
 }
 
@@ -225,10 +223,8 @@ int __wrap_open(const char *path, int flags, ...)
 int __wrap_socketpair(int domain, int type, int protocol, int sv[2])
 {
     (void)domain, (void)type, (void)protocol;
-    if (kernel_fails()) {
-        W.start_troubles++;
+    if (kernel_fails())
         return -1;
-    }
     struct file *ends[2];
     end_pair(ends);
     sv[0] = fd_install(ends[0]);
@@ -263,8 +259,10 @@ static long pidfd_open_(pid_t pid)
 {
     struct proc *p = proc_of_pid(pid);
     SIM_CHECK(p != NULL && p->state != PROC_REAPED, "pidfd_open of nobody: %d", pid);
-    if (kernel_fails())
+    if (kernel_fails()) {
+        W.start_troubles++;
         return -1;
+    }
     struct file *f = file_new(FILE_PIDFD);
     f->proc = p;
     p->pidfd = f;

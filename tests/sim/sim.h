@@ -109,7 +109,7 @@ struct file *file_ref(struct file *f);
 void file_drop(struct file **f);
 int fd_install(struct file *f); /* takes the reference */
 struct file *fd_file(int fd);   /* borrowed; fails the seed when the number is not open */
-bool kernel_fails(void);        /* now and then a call does */
+bool kernel_fails(void); /* now and then a call does, for want of something: by itself, no job ends of that */
 uint32_t kernel_open_fds(void);
 void kernel_reset(void);
 void kernel_check_empty(void);

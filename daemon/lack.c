@@ -1,0 +1,82 @@
+/* lack.c - see lack.h. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/job.h"
+#include "daemon/lack.h"
+#include "ipc/log.h"
+
+#define LASTS_NS     NS_PER_S        /* ten ticks: if it had been so since, it would have been met again */
+#define LACK_MOST_NS (10 * NS_PER_S) /* most lacks are over with the jobs that made them */
+
+bool lack_passes(int r)
+{
+    return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+}
+
+static bool lasts(struct mono at, struct mono now)
+{
+    return at.ns != 0 && mono_since(now, at) < LASTS_NS;
+}
+
+void lack_of(struct daemon *d, const char *what, int r)
+{
+    struct mono now = clock_now();
+    if (!lasts(d->lack.at, now))
+        log_warn("cannot make %s: %s; trying again", what, strerror(-r));
+    d->lack.at = now;
+    d->lack.what = what;
+    d->lack.error = -r;
+    d->retry_due = true; /* nothing else may happen that would bring us here again */
+}
+
+void lack_holds(struct job *j)
+{
+    struct mono now = clock_now();
+    if (!lasts(j->lack_at, now)) {
+        j->lack_since = now;
+        j->progress_due = true; /* its client hears what it waits for */
+    }
+    j->lack_at = now;
+}
+
+bool lack_holds_now(const struct job *j)
+{
+    return lasts(j->lack_at, clock_now());
+}
+
+bool lack_of_memory(const struct daemon *d)
+{
+    return d->lack.error == ENOMEM;
+}
+
+bool lack_now(const struct daemon *d, char text[LACK_TEXT])
+{
+    if (!lasts(d->lack.at, clock_now()))
+        return false;
+    snprintf(text, LACK_TEXT, "pwcd cannot make %s: %s", d->lack.what, strerror(d->lack.error));
+    return true;
+}
+
+static void end_jobs_of(struct user *u, const char *why)
+{
+    struct job *j, *next;
+    for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
+        next = TAILQ_NEXT(j, link);
+        if (j->stages_on == 0 && lack_holds_now(j) && mono_since(j->lack_at, j->lack_since) > LACK_MOST_NS)
+            job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "%s", why);
+    }
+}
+
+void lack_end_jobs(struct daemon *d)
+{
+    char why[LACK_TEXT];
+    struct user *u;
+    if (!lack_now(d, why))
+        return;
+    TAILQ_FOREACH(u, &d->busy, busy_link)
+    {
+        end_jobs_of(u, why);
+    }
+}

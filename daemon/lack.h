@@ -1,0 +1,27 @@
+/*
+ * lack.h - what pwcd itself cannot get: a descriptor, or memory for what it makes for a job. Either comes
+ * back when somebody closes or frees something, and nobody tells us: it is tried again at each tick. No
+ * stage is to blame, and no job. Those that need it wait; whoever has waited for nothing else for some
+ * seconds ends with the reason.
+ */
+#ifndef PWC_LACK_H
+#define PWC_LACK_H
+
+#include "daemon/daemon.h"
+
+#define LACK_TEXT 128u
+
+/* Is this error (-errno) one that passes? */
+bool lack_passes(int r);
+/* This could not be made: said once, and told by status for as long as it is so. */
+void lack_of(struct daemon *d, const char *what, int r);
+/* A job waits for it, too. */
+void lack_holds(struct job *j);
+bool lack_holds_now(const struct job *j);
+bool lack_of_memory(const struct daemon *d); /* else of descriptors */
+/* True: there is a lack, and the text says of what. */
+bool lack_now(const struct daemon *d, char text[LACK_TEXT]);
+/* At each tick: those that have waited too long. */
+void lack_end_jobs(struct daemon *d);
+
+#endif
