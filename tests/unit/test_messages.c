@@ -127,6 +127,33 @@ START_TEST(characters)
 }
 END_TEST
 
+/* Numbers of all sizes, fixed ones, nested and repeated messages, long texts: what is right stays as it is.
+ */
+START_TEST(right_texts_stay)
+{
+    char text[300];
+    Pwc__ParamInfo info = PWC__PARAM_INFO__INIT, *infos[] = {&info, &info, &info};
+    Pwc__OpInfo op = PWC__OP_INFO__INIT;
+    uint8_t body[8192], said[8192];
+    char *suffixes[] = {text, text};
+    for (size_t n = 0; n + 2 < sizeof text; n++) {
+        memset(text, 'x', sizeof text);
+        memcpy(text + n, "\xc3\xa9", 3);
+        op.name = op.summary = info.name = info.summary = info.def = text;
+        info.min = -1e300;
+        info.max = (double)n;
+        op.params = infos;
+        op.n_params = ARRAY_LEN(infos);
+        op.split = PWC__SPLIT__SPLIT_PLANNED;
+        op.suffixes = suffixes;
+        op.n_suffixes = ARRAY_LEN(suffixes);
+        size_t len = protobuf_c_message_pack(&op.base, body);
+        msg_pack(msg_find(PWC_MSG_OP_INFO), &op.base, said);
+        ck_assert_mem_eq(said, body, len);
+    }
+}
+END_TEST
+
 /* In what the daemon says, at any depth; in what is said to it, and in bytes, nothing is touched. */
 START_TEST(texts_are_mended)
 {
@@ -384,6 +411,7 @@ int main(void)
     t = tcase_create("texts");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, characters);
+    tcase_add_test(t, right_texts_stay);
     tcase_add_test(t, texts_are_mended);
     suite_add_tcase(s, t);
     t = tcase_create("unpack");
