@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "daemon/cgroup.h"
+#include "daemon/peek.h"
 #include "ipc/log.h"
 
 #define LEAF     "supervisor"
@@ -33,15 +34,9 @@ static struct {
     bool complained;
 } tree = {.dir = -1};
 
-/* The kernel hands such files out a page at a time. */
 static char *get(int dir, const char *file, char *text, size_t size)
 {
-    AUTO_FD int fd = openat(dir, file, O_RDONLY | O_CLOEXEC);
-    size_t n = 0;
-    ssize_t r;
-    while (fd >= 0 && n < size - 1 && (r = read(fd, text + n, size - 1 - n)) > 0)
-        n += (size_t)r;
-    text[n] = '\0';
+    (void)peek(dir, file, text, size);
     return text;
 }
 
@@ -237,17 +232,30 @@ void cgroups_stop(void)
 
 /* ---- one stage's ---- */
 
-/* What it is charged with; none can be told: none. */
+/* What it is charged with; of one that cannot be looked at, no more can be. */
 static uint64_t charged(const struct cgroup *g)
 {
     char now[32];
-    return strtoull(get(g->dir, "memory.current", now, sizeof now), NULL, 10);
+    int r = peek(g->dir, "memory.current", now, sizeof now);
+    return r < 0 && r != -ENOENT ? UINT64_MAX : strtoull(now, NULL, 10);
 }
 
-static struct cgroup_events events(const struct cgroup *g)
+static int events(const struct cgroup *g, struct cgroup_events *ret)
 {
     char text[256];
-    return cgroup_parse_events(get(g->dir, "memory.events", text, sizeof text));
+    int r = peek(g->dir, "memory.events", text, sizeof text);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    *ret = cgroup_parse_events(text);
+    return 0;
+}
+
+static struct cgroup *not_to_be_had(int error)
+{
+    if (!tree.complained)
+        log_warn("no cgroup for a stage: %s; its memory is watched instead", strerror(-error));
+    tree.complained = true;
+    return NULL;
 }
 
 struct cgroup *cgroup_take(void)
@@ -259,16 +267,14 @@ struct cgroup *cgroup_take(void)
         if (!tree.all[i]->taken && charged(tree.all[i]) <= CHARGED_AT_MOST)
             g = tree.all[i];
     int r = g == NULL ? make_one() : 0;
-    if (r < 0) {
-        if (!tree.complained)
-            log_warn("no cgroup for a stage: %s; its memory is watched instead", strerror(-r));
-        tree.complained = true;
-        return NULL;
-    }
+    if (r < 0)
+        return not_to_be_had(r);
     if (g == NULL)
         g = tree.all[tree.n - 1];
+    r = events(g, &g->before); /* without it, any later SIGKILL would seem to be the kernel's */
+    if (r < 0)
+        return not_to_be_had(r);
     g->taken = true;
-    g->before = events(g);
     return g;
 }
 
@@ -335,5 +341,6 @@ enum oom cgroup_judge(struct cgroup_events before, struct cgroup_events after)
 
 enum oom cgroup_oom(const struct cgroup *g)
 {
-    return g != NULL ? cgroup_judge(g->before, events(g)) : OOM_NONE;
+    struct cgroup_events now;
+    return g != NULL && events(g, &now) == 0 ? cgroup_judge(g->before, now) : OOM_NONE;
 }

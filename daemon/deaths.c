@@ -119,12 +119,14 @@ static void culprit(const struct death *x, char *ret, size_t size)
 
 bool deaths_look_for_oom(struct daemon *d)
 {
-    uint64_t kills = pressure_oom_kills();
+    uint64_t kills;
     struct mono now = clock_now();
-    if (d->oom_looked && kills > d->oom_kills)
-        d->oom_at = now;
-    d->oom_looked = true;
-    d->oom_kills = kills;
+    if (pressure_oom_kills(&kills)) {
+        if (d->oom_looked && kills > d->oom_kills)
+            d->oom_at = now;
+        d->oom_looked = true;
+        d->oom_kills = kills;
+    }
     return d->oom_at.ns != 0 && mono_since(now, d->oom_at) < OOM_WINDOW_NS;
 }
 

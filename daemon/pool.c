@@ -180,7 +180,10 @@ static bool holds_too_much(struct stage *s, const struct job *j)
 {
     if (j->memory == 0 || s->leases == 0 || (s->holds_most != 0 && s->holds_most <= j->memory))
         return false;
-    if (pressure_of(s->pid, true) > j->memory)
+    uint64_t held;
+    if (!pressure_of(s->pid, true, &held))
+        return false;
+    if (held > j->memory)
         return true;
     s->holds_most = j->memory;
     return false;

@@ -4,19 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "daemon/cgroup.h"
+#include "daemon/peek.h"
 #include "daemon/pressure.h"
 
 static const char *slurp(const char *path, char *text, size_t size)
 {
-    AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-    size_t n = 0;
-    ssize_t r;
-    while (fd >= 0 && n < size - 1 && (r = read(fd, text + n, size - 1 - n)) > 0) /* a page at a time */
-        n += (size_t)r;
-    text[n] = '\0';
+    (void)peek(AT_FDCWD, path, text, size);
     return text;
 }
 
@@ -141,11 +136,15 @@ uint64_t pressure_resident(const char *status, bool shared)
     return (uint64_t)kib * 1024;
 }
 
-uint64_t pressure_of(pid_t pid, bool shared)
+bool pressure_of(pid_t pid, bool shared, uint64_t *ret_bytes)
 {
     char path[40], status[4096];
     snprintf(path, sizeof path, "/proc/%d/status", pid);
-    return pressure_resident(slurp(path, status, sizeof status), shared);
+    int r = peek(AT_FDCWD, path, status, sizeof status);
+    if (r < 0 && !peek_is_gone(r))
+        return false;
+    *ret_bytes = pressure_resident(status, shared);
+    return true;
 }
 
 uint64_t pressure_threads(pid_t pid)
@@ -163,8 +162,11 @@ uint64_t pressure_kills(const char *vmstat)
     return n > 0 ? (uint64_t)n : 0;
 }
 
-uint64_t pressure_oom_kills(void)
+bool pressure_oom_kills(uint64_t *ret)
 {
     char vmstat[16 * 1024];
-    return pressure_kills(slurp("/proc/vmstat", vmstat, sizeof vmstat));
+    if (peek(AT_FDCWD, "/proc/vmstat", vmstat, sizeof vmstat) < 0)
+        return false;
+    *ret = pressure_kills(vmstat);
+    return true;
 }

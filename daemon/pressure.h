@@ -37,14 +37,15 @@ uint64_t pressure_worth_now(void);
 uint64_t pressure_memory(void);
 
 /* Bytes by the text of /proc/PID/status, of anonymous memory and, if wanted, of the memory files that it
- * maps; 0 when it does not say. */
+ * maps; 0 when it does not say. Now, 0 of one that is gone; false: it cannot be looked at. */
 uint64_t pressure_resident(const char *status, bool shared);
-uint64_t pressure_of(pid_t pid, bool shared);
+bool pressure_of(pid_t pid, bool shared, uint64_t *ret_bytes);
 /* How many threads it has; 0: it is gone. */
 uint64_t pressure_threads(pid_t pid);
 
-/* Processes the kernel has killed for want of memory since it started, by the text of /proc/vmstat. */
+/* Processes the kernel has killed for want of memory since it started, by the text of /proc/vmstat. False: it
+ * cannot be read. */
 uint64_t pressure_kills(const char *vmstat);
-uint64_t pressure_oom_kills(void);
+bool pressure_oom_kills(uint64_t *ret);
 
 #endif

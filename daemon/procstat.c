@@ -1,8 +1,11 @@
 /* procstat.c - see procstat.h. */
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/peek.h"
 #include "daemon/procstat.h"
 
 /* The name of the program, which may be anything, is in brackets before. */
@@ -17,44 +20,59 @@ bool procstat_parse(const char *text, char *ret_state, uint64_t *ret_ticks)
     return true;
 }
 
-static bool look(const char *path, char *ret_state, uint64_t *ret_ticks)
+static int look(const char *path, char *ret_state, uint64_t *ret_ticks)
 {
     char text[512];
-    FILE *f = fopen(path, "re");
-    size_t n = f != NULL ? fread(text, 1, sizeof text - 1, f) : 0;
-    if (f != NULL)
-        fclose(f);
-    text[n] = '\0';
-    return procstat_parse(text, ret_state, ret_ticks);
+    int r = peek(AT_FDCWD, path, text, sizeof text);
+    return r == 0 && !procstat_parse(text, ret_state, ret_ticks) ? -EBADMSG : r;
 }
 
-/* The state of a process is that of its first thread, which may be waiting for another one that computes. */
-static bool some_thread_runs(pid_t pid)
+/* How many there are, or -errno. */
+static int list_threads(pid_t pid, int tids[PROCSTAT_THREADS])
+{
+    char path[64];
+    int n = 0;
+    const struct dirent *e;
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    int fd = peek_open(AT_FDCWD, path, O_DIRECTORY);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    while (d != NULL && n < (int)PROCSTAT_THREADS && (e = readdir(d)) != NULL)
+        if (e->d_name[0] != '.')
+            tids[n++] = atoi(e->d_name);
+    if (d != NULL)
+        closedir(d);
+    peek_done();
+    return fd < 0 ? fd : n;
+}
+
+/* The state of a process is that of its first thread, which may be waiting for another one that computes. 1,
+ * 0, or -errno: that is not known. */
+static int some_thread_runs(pid_t pid)
 {
     char path[64], state;
     uint64_t ticks;
-    unsigned looked = 0;
-    bool runs = false;
-    const struct dirent *e;
-    snprintf(path, sizeof path, "/proc/%d/task", pid);
-    DIR *d = opendir(path);
-    while (d != NULL && !runs && looked < PROCSTAT_THREADS && (e = readdir(d)) != NULL) {
-        if (e->d_name[0] == '.')
-            continue;
-        snprintf(path, sizeof path, "/proc/%d/task/%.16s/stat", pid, e->d_name);
-        runs = look(path, &state, &ticks) && state == 'R';
-        looked++;
+    int tids[PROCSTAT_THREADS], n = list_threads(pid, tids);
+    for (int i = 0; i < n; i++) {
+        snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, tids[i]);
+        int r = look(path, &state, &ticks);
+        if (r < 0 && !peek_is_gone(r))
+            return r;
+        if (r == 0 && state == 'R')
+            return 1;
     }
-    if (d != NULL)
-        closedir(d);
-    return runs;
+    return n >= 0 || peek_is_gone(n) ? 0 : n;
 }
 
-uint64_t procstat_cpu(pid_t pid, bool *ret_waits)
+bool procstat_cpu(pid_t pid, uint64_t *ret_ticks, bool *ret_waits)
 {
     char path[40], state = 0;
     uint64_t ticks = 0;
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    *ret_waits = !look(path, &state, &ticks) || (state != 'R' && !some_thread_runs(pid));
-    return ticks;
+    int r = look(path, &state, &ticks);
+    int runs = r < 0 ? 0 : state == 'R' ? 1 : some_thread_runs(pid);
+    if ((r < 0 && !peek_is_gone(r)) || runs < 0)
+        return false;
+    *ret_ticks = ticks;
+    *ret_waits = runs == 0;
+    return true;
 }

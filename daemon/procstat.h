@@ -14,8 +14,9 @@
  * is no such text. */
 bool procstat_parse(const char *text, char *ret_state, uint64_t *ret_ticks);
 
-/* CPU time of all threads of a process so far, in clock ticks; 0 when it cannot be read. ret_waits: not one
- * of them is even runnable; on a crowded machine one that is may get nothing for long. */
-uint64_t procstat_cpu(pid_t pid, bool *ret_waits);
+/* CPU time of all threads of a process so far, in clock ticks; 0 of one that is gone. ret_waits: not one of
+ * them is even runnable; on a crowded machine one that is may get nothing for long. False: it cannot be
+ * looked at, and whether it waits is not known. */
+bool procstat_cpu(pid_t pid, uint64_t *ret_ticks, bool *ret_waits);
 
 #endif

@@ -56,7 +56,9 @@ static void watch_stall(const struct job *j, struct stage *s, struct mono now, i
     if (j->d->cfg.stall_timeout == 0 || age < half)
         return;
     bool waits;
-    uint64_t cpu = procstat_cpu(s->pid, &waits);
+    uint64_t cpu;
+    if (!procstat_cpu(s->pid, &cpu, &waits))
+        return;
     if (cpu != l->seen_cpu || !waits) {
         l->seen_cpu = cpu; /* it computes: long is not stuck */
         l->stall_since = now;
@@ -129,19 +131,22 @@ static void watch_still(struct stage *s, struct mono now)
     if (s->lease.kind == LEASE_NONE || s->nahead > 0) /* what waits behind it is taken back first */
         return;
     bool waits;
-    if (!could_go_on(s->job, &s->lease)) {
+    uint64_t cpu;
+    if (!could_go_on(s->job, &s->lease))
         s->still = (struct still){0};
-    } else if (still_there(&s->still, s->lease.id, stage_slot_chunk(s), stage_slot_done(s), now.ns)) {
-        uint64_t cpu = procstat_cpu(s->pid, &waits);
+    else if (still_there(&s->still, s->lease.id, stage_slot_chunk(s), stage_slot_done(s), now.ns) &&
+             procstat_cpu(s->pid, &cpu, &waits)) /* else all stays as it was last seen */
         still_waits(&s->still, cpu, waits, now.ns);
-    }
     dispatch_lend(s, s->still.stands && (s->lent || may_lend(s->d)));
 }
 
-/* A consumer maps what the workers have computed: that is theirs, and stays when it ends. */
+/* A consumer maps what the workers have computed: that is theirs, and stays when it ends. 0 of whom nobody
+ * can look at. */
 static uint64_t memory_of(const struct stage *s)
 {
-    return pressure_of(s->pid, s->lease.kind != LEASE_CONSUME);
+    uint64_t held = 0;
+    (void)pressure_of(s->pid, s->lease.kind != LEASE_CONSUME, &held);
+    return held;
 }
 
 static void watch_memory(struct job *j, struct stage *s)

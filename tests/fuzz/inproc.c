@@ -96,14 +96,16 @@ uint64_t pressure_threads(pid_t pid)
     (void)pid;
     return 1;
 }
-uint64_t pressure_oom_kills(void)
+bool pressure_oom_kills(uint64_t *ret)
 {
-    return 0;
+    *ret = 0;
+    return true;
 }
-uint64_t pressure_of(pid_t pid, bool shared)
+bool pressure_of(pid_t pid, bool shared, uint64_t *ret_bytes)
 {
     (void)pid, (void)shared;
-    return 0;
+    *ret_bytes = 0;
+    return true;
 }
 
 /* Whether a timer is due must not hang on how fast this machine is: for libevent they never are, and

@@ -452,6 +452,22 @@ test_long_is_not_stuck() {
     equal "cause" timeout "$(newest_death cause)"
 }
 
+# Nor is it while pwcd has no descriptor to look at it with.
+test_who_cannot_be_looked_at_is_not_stuck() {
+    [[ -n $(type -P prlimit) ]] || skip "needs prlimit"
+    start_pwcd --workers 1 --set stall_timeout=300ms
+    in_background job "$PWCCTL" run -q fault.hang n=9 at=3 attempts=9 --retries 0 --chunk-timeout 3s
+    until_true "a chunk, and all spares" settled 2
+    local most
+    most=$(prlimit --nofile --raw --noheadings --output SOFT --pid "$PID")
+    prlimit --nofile=4: --pid "$PID"
+    finish_background "$BG"
+    prlimit --nofile="$most": --pid "$PID"
+    ! grep -q 'cannot make .*: Too many open files' "$T/log" || expect_log 'cannot make' # of the dead one's successor
+    grep -q 'chunk 3 killed in act_hang: its time is up' job.err || fail "exit $RC: $(<job.err)"
+    equal "cause" timeout "$(newest_death cause)"
+}
+
 # Neither progress nor CPU time, though nobody stopped it.
 test_stuck() {
     start_pwcd --workers 2 --set stall_timeout=500ms

@@ -336,6 +336,12 @@ gone() {
 # shellcheck disable=SC2034 # for the scripts
 WORKING='.role == "worker" and has("chunk")'
 
+# settled SPARES: somebody computes, and no stage is being made or enters: nothing is on its way to pwcd with a descriptor.
+settled() {
+    a_stage "$WORKING" && [[ -z $(stage_pids '.state == "booting" or .state == "entering"') ]] &&
+        [[ $("$PWCCTL" status --json | jq .daemon.spares) -eq $1 ]]
+}
+
 # ---- running them ----
 
 finish_test() {

@@ -438,9 +438,10 @@ uint64_t pressure_worth_now(void)
     return 1;
 }
 
-uint64_t pressure_oom_kills(void)
+bool pressure_oom_kills(uint64_t *ret)
 {
-    return W.oom_kills;
+    *ret = W.oom_kills;
+    return true;
 }
 
 uint64_t pressure_threads(pid_t pid)
@@ -449,14 +450,16 @@ uint64_t pressure_threads(pid_t pid)
     return 1;
 }
 
-uint64_t pressure_of(pid_t pid, bool shared)
+bool pressure_of(pid_t pid, bool shared, uint64_t *ret_bytes)
 {
     (void)shared;
     const struct proc *p = proc_of_pid(pid);
+    *ret_bytes = 0;
     if (p == NULL || p->job == NULL || !sim_fault(W.p_memory))
-        return 0;
+        return true;
     p->job->spec->trouble++;
-    return UINT64_MAX;
+    *ret_bytes = UINT64_MAX;
+    return true;
 }
 
 /* ---- the closer ---- */

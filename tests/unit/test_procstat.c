@@ -1,4 +1,6 @@
 /* test_procstat.c - CPU time and states of processes, and of threads behind a first one that waits. */
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -6,9 +8,11 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/pressure.h"
 #include "daemon/procstat.h"
 #include "tests/unit/runner.h"
 
@@ -29,11 +33,13 @@ END_TEST
 START_TEST(who_is_gone_waits)
 {
     bool waits = false;
+    uint64_t ticks = 1;
     pid_t pid = fork();
     if (pid == 0)
         _exit(0);
     ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-    ck_assert_uint_eq(procstat_cpu(pid, &waits), 0);
+    ck_assert(procstat_cpu(pid, &ticks, &waits));
+    ck_assert_uint_eq(ticks, 0);
     ck_assert(waits);
 }
 END_TEST
@@ -85,30 +91,87 @@ static bool first_thread_sleeps(pid_t pid)
 START_TEST(who_has_a_thread_that_computes_does_not_wait)
 {
     bool waits = true;
+    uint64_t ticks;
     _Atomic int *phase = mmap(NULL, sizeof *phase, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ck_assert_ptr_ne(phase, MAP_FAILED);
     pid_t pid = start(phase);
     ck_assert_int_gt(pid, 0);
     while (atomic_load(phase) == BEGINS || !first_thread_sleeps(pid))
         sched_yield();
-    procstat_cpu(pid, &waits);
+    ck_assert(procstat_cpu(pid, &ticks, &waits));
     ck_assert(!waits);
-    while (procstat_cpu(pid, &waits) == 0)
+    while (procstat_cpu(pid, &ticks, &waits) && ticks == 0)
         sched_yield(); /* a tick of its time has been counted, too */
     atomic_store(phase, SLEEPS);
-    while (procstat_cpu(pid, &waits), !waits)
+    while (procstat_cpu(pid, &ticks, &waits) && !waits)
         sched_yield();
+    ck_assert(waits);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
+}
+END_TEST
+
+/* ---- without descriptors ---- */
+
+#define MANY 64
+
+/* Returns one of those that are open now. */
+static int use_all_descriptors(void)
+{
+    struct rlimit few = {MANY, MANY};
+    int fd, some = -1;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while ((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+        some = fd;
+    ck_assert_int_eq(errno, EMFILE);
+    ck_assert_int_ge(some, 0);
+    return some;
+}
+
+START_TEST(one_descriptor_is_kept_to_look_with)
+{
+    bool waits = true;
+    uint64_t ticks, bytes = 0, kills;
+    ck_assert(procstat_cpu(getpid(), &ticks, &waits));
+    use_all_descriptors();
+    for (int i = 0; i < 3; i++) {
+        waits = true;
+        ck_assert(procstat_cpu(getpid(), &ticks, &waits));
+        ck_assert(!waits);
+        ck_assert(procstat_cpu(getppid(), &ticks, &waits)); /* with a look at its threads, perhaps */
+        ck_assert(pressure_of(getpid(), false, &bytes));
+        ck_assert_uint_gt(bytes, 0);
+        ck_assert(pressure_oom_kills(&kills));
+    }
+}
+END_TEST
+
+/* Neither does it wait, nor has it no memory. */
+START_TEST(who_cannot_be_looked_at_is_unknown)
+{
+    bool waits = false;
+    uint64_t ticks, bytes, kills;
+    int some = use_all_descriptors();
+    ck_assert(!procstat_cpu(getpid(), &ticks, &waits));
+    ck_assert(!waits);
+    ck_assert(!pressure_of(getpid(), false, &bytes));
+    ck_assert(!pressure_oom_kills(&kills));
+    close(some);
+    ck_assert(procstat_cpu(getpid(), &ticks, &waits));
+    ck_assert(pressure_of(getpid(), false, &bytes));
 }
 END_TEST
 
 int main(void)
 {
     Suite *s = suite_create("procstat");
-    TCase *t = tcase_create("procstat");
+    TCase *t = tcase_create("procstat"), *none = tcase_create("nofile");
     tcase_set_timeout(t, 60);
     suite_add_tcase(s, t);
+    tcase_set_tags(none, "nofile");
+    suite_add_tcase(s, none);
+    tcase_add_test(none, one_descriptor_is_kept_to_look_with);
+    tcase_add_test(none, who_cannot_be_looked_at_is_unknown);
     tcase_add_test(t, reads_the_kernels_text);
     tcase_add_test(t, who_is_gone_waits);
     tcase_add_test(t, who_has_a_thread_that_computes_does_not_wait);
