@@ -20,6 +20,7 @@
 #include "daemon/closer.h"
 #include "daemon/dump.h"
 #include "daemon/job.h"
+#include "daemon/lack.h"
 #include "daemon/listener.h"
 #include "daemon/pool.h"
 #include "daemon/posture.h"
@@ -35,16 +36,18 @@
 #define LOOKS          60 /* before sleeping, while a small job is out: 50 us */
 /* What accepting lacks comes back when somebody closes something, and nobody tells us. */
 #define ACCEPT_PAUSE_MS 100
+#define TELL_AGAIN_MS   100
 
 static struct daemon pwcd;
 static struct listener listener;
 static struct event *accept_evs[LISTENER_MAX], *signal_evs[6], *watchdog_ev;
 static struct event *resume_ev; /* while accepting is paused */
+static struct event *tell_ev;   /* while the service manager is owed a word */
 static bool serving;
 static int exit_code = EXIT_SUCCESS;
 
 /* A service manager that is not told waits until its time is up; it is told again by starting us again. */
-static void tell_ready(struct daemon *d)
+static void tell_started(struct daemon *d)
 {
     int r = service_ready("ready");
     if (r == 0)
@@ -61,7 +64,7 @@ static void serve(struct daemon *d)
     serving = true;
     for (unsigned i = 0; i < listener.nfds; i++)
         event_add(accept_evs[i], NULL);
-    tell_ready(d);
+    tell_started(d);
     log_info("ready: %u seats (%s), socket %s", d->seats, d->seats_from,
              listener.path != NULL ? listener.path : "from the service manager");
     log_info("memory of stages: %s", cgroups_posture());
@@ -138,6 +141,43 @@ static void on_term(evutil_socket_t sig, short what, void *arg)
     daemon_check_stop(d);
 }
 
+/* What the service manager is owed of the last reload. Nobody's job ends because it cannot be told: most
+ * often it is a descriptor that is lacking. */
+static enum { OWED_NOTHING, OWED_RELOADING, OWED_READY } owed;
+
+static int tell_owed(void)
+{
+    int r = owed == OWED_RELOADING ? service_reloading() : 0;
+    if (r == 0 && owed == OWED_RELOADING)
+        owed = OWED_READY;
+    if (r == 0 && owed == OWED_READY)
+        r = service_ready("ready");
+    return r;
+}
+
+/* False: not yet. */
+static bool tell_reloaded(void)
+{
+    struct timeval tv = {0, TELL_AGAIN_MS * 1000};
+    int r = tell_owed();
+    if (lack_passes(r) || r == -EAGAIN) {
+        evtimer_add(tell_ev, &tv);
+        return false;
+    }
+    if (r < 0)
+        log_warn("the service manager cannot be told of the reload: %s", strerror(-r));
+    owed = OWED_NOTHING;
+    return true;
+}
+
+static void on_tell(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    const struct daemon *d = arg;
+    if (!d->stopping && tell_reloaded()) /* one that waits for the end is told of that */
+        log_info("the service manager knows of the reload now");
+}
+
 static void on_hup(evutil_socket_t sig, short what, void *arg)
 {
     (void)sig, (void)what;
@@ -146,7 +186,7 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
     char *error = NULL, *note = NULL;
     bool told = serving && !d->stopping; /* a manager that waits for the start, or the end, waits on */
     if (told)
-        service_reloading();
+        owed = service_reloading() == 0 ? OWED_READY : OWED_RELOADING;
     if (config_reload(&d->cfg, &fresh, &note, &error) < 0) {
         log_warn("configuration not reloaded: %s", error);
     } else {
@@ -159,8 +199,8 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
     }
     free(error);
     free(note);
-    if (told)
-        tell_ready(d);
+    if (told && !tell_reloaded())
+        log_warn("the service manager cannot be told of the reload yet");
     daemon_turn(d);
 }
 
@@ -302,6 +342,7 @@ static void begin(struct daemon *d)
     for (unsigned i = 0; i < listener.nfds; i++)
         accept_evs[i] = event_new(d->base, listener.fds[i], EV_READ | EV_PERSIST, on_accept, d);
     resume_ev = evtimer_new(d->base, on_resume, d);
+    tell_ev = evtimer_new(d->base, on_tell, d);
     d->stop_ev = evtimer_new(d->base, on_stop_time, d);
     d->windows_most = pressure_memory() / 4;
     tables_init(d);
@@ -331,6 +372,7 @@ static void finish(struct daemon *d)
     for (size_t i = 0; i < ARRAY_LEN(accept_evs); i++)
         drop_event(accept_evs[i]);
     drop_event(resume_ev);
+    drop_event(tell_ev);
     for (size_t i = 0; i < ARRAY_LEN(signal_evs); i++)
         drop_event(signal_evs[i]);
     drop_event(watchdog_ev);

@@ -43,11 +43,12 @@ void service_status(const char *fmt, ...)
 }
 
 /* Newer managers wait for a READY=1 later than this time; older ones ignore it. */
-void service_reloading(void)
+int service_reloading(void)
 {
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64 "\nSTATUS=reading the configuration again",
-               (int64_t)(clock_now().ns / NS_PER_US));
+    int r = sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64 "\nSTATUS=reading the configuration again",
+                       (int64_t)(clock_now().ns / NS_PER_US));
     last_status[0] = '\0';
+    return MIN(r, 0);
 }
 
 void service_stopping(const char *status)

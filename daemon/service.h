@@ -14,7 +14,7 @@
 
 int service_ready(const char *status);                  /* 0, also without a manager, or -errno */
 void service_status(const char *fmt, ...) PRINTF(1, 2); /* sent only when the text has changed */
-void service_reloading(void);                           /* close it with service_ready() */
+int service_reloading(void);                            /* the same; close it with service_ready() */
 void service_stopping(const char *status);
 
 /* How often service_watchdog() must be called: half of what the manager allows, in ns; 0: never. */

@@ -85,6 +85,27 @@ test_reload() {
     daemon_alive
 }
 
+# A service manager that cannot be told of it, for want of a descriptor, is told later. Nobody's job ends of that.
+test_reload_without_descriptors() {
+    [[ -n $(type -P prlimit) ]] || skip "needs prlimit (Debian package util-linux)"
+    printf 'max_pixels = 1000\n' >"$T/conf"
+    start_pwcd --config "$T/conf" --workers 1
+    expect_log 'the service manager cannot be told of the reload yet'
+    expect_log 'configuration not reloaded'
+    local most
+    in_background job "$PWCCTL" run fault.none n=40 ms=50
+    until_true "a chunk, and all spares" settled 2
+    most=$(prlimit --nofile --raw --noheadings --output SOFT --pid "$PID")
+    prlimit --nofile=4: --pid "$PID"
+    kill -HUP "$PID"
+    await_line "$T/log" 'the service manager cannot be told of the reload yet' >line
+    prlimit --nofile="$most": --pid "$PID"
+    await_line "$T/log" 'the service manager knows of the reload now' >line
+    finish_background "$BG"
+    [[ $RC -eq 0 ]] || fail "exit $RC: $(<job.err)"
+    daemon_alive
+}
+
 # The first stage tells which ops there are; before that nobody is served, whatever is asked meanwhile.
 test_reload_before_it_is_ready() {
     mkfifo "$T/never"
@@ -169,10 +190,6 @@ test_no_descriptor_for_the_nursery() {
     run_ok noop n=10
 }
 
-stock_is_full() {
-    [[ $("$PWCCTL" status --json | jq .daemon.spares) -eq 2 ]] && a_stage "$WORKING"
-}
-
 # out_of_descriptors ARGUMENT...: a job each of whose chunks wants another process; while the first is computed, and nothing is
 # on its way to pwcd, descriptors run out. FULL gets the limit that was. Returns when they are missed.
 out_of_descriptors() {
@@ -180,7 +197,7 @@ out_of_descriptors() {
     start_pwcd --workers 1
     expect_log 'cannot make the segment of a stage: Too many open files; trying again'
     in_background job "$PWCCTL" run fault.none n=3 ms=1500 --isolation chunk "$@"
-    until_true "a chunk, and all spares" stock_is_full
+    until_true "a chunk, and all spares" settled 2
     FULL=$(prlimit --nofile --raw --noheadings --output SOFT --pid "$PID")
     prlimit --nofile=4: --pid "$PID"
     await_line "$T/log" 'cannot make the segment of a stage' >line

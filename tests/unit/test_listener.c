@@ -322,7 +322,7 @@ START_TEST(notifies)
     heard("WATCHDOG=1");
     service_stopping("stopping");
     heard("STOPPING=1\nSTATUS=stopping");
-    service_reloading();
+    ck_assert_int_eq(service_reloading(), 0);
     char text[200];
     ssize_t n = recv(notify_fd, text, sizeof text - 1, 0);
     ck_assert_int_gt(n, 0);
