@@ -192,14 +192,20 @@ struct job *request_job(struct session *s, struct frame *f, uint64_t id)
     return NULL;
 }
 
+static bool known(Pwc__Code code)
+{
+    return protobuf_c_enum_descriptor_get_value(&pwc__code__descriptor, (int)code) != NULL;
+}
+
 static Pwc__Code take_item(struct session *s, struct frame *f, const Pwc__Item *m, struct job *j)
 {
     const char *name = msg_name_of(&m->name);
     if (closer_stuck(s->uid) > STUCK_CLOSES_MAX)
         return job_item_failed(j, m->index, PWC__CODE__CODE_DENIED, name,
                                "too many of your descriptors hang when closed");
-    if (m->code != PWC__CODE__CODE_OK)
-        return job_item_failed(j, m->index, m->code, name, m->reason);
+    if (m->code != PWC__CODE__CODE_OK) /* one of ours: it is told to whoever asks for the job */
+        return job_item_failed(j, m->index, known(m->code) ? m->code : PWC__CODE__CODE_BAD_INPUT, name,
+                               m->reason);
     Pwc__Code code = job_item(j, m->index, name, f->fds, f->nfds);
     for (unsigned i = 0; code == PWC__CODE__CODE_OK && i < f->nfds; i++)
         (void)frame_take_fd(f, i);

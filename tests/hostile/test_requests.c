@@ -168,6 +168,7 @@ START_TEST(records_of_items_that_cannot_be_opened)
 {
     static const struct job_spec spec = {
         .op = "fault.bus", .items = 3, .batch = true, .roles = {"in"}, .records = true};
+    static const Pwc__Code codes[] = {PWC__CODE__CODE_DENIED, PWC__CODE__CODE_OK, (Pwc__Code)1005};
     static char why[] = "it is not there";
     struct peer p = peer_open(&v);
     struct frame f;
@@ -176,7 +177,7 @@ START_TEST(records_of_items_that_cannot_be_opened)
     m.job = peer_accepted(&p);
     msg_free(peer_await(&p, PWC_MSG_WANT));
     for (m.index = 0; m.index < 3; m.index++) {
-        m.code = m.index == 1 ? PWC__CODE__CODE_OK : PWC__CODE__CODE_DENIED;
+        m.code = codes[m.index];
         m.reason = m.index == 1 ? (char *)(uintptr_t) "" : why;
         int fd = memfd_of("some bytes", 10);
         peer_say_with(&p, PWC_MSG_ITEM, 0, &m, &fd, m.index == 1);
@@ -190,7 +191,7 @@ START_TEST(records_of_items_that_cannot_be_opened)
         Pwc__ChunkDone *done = (Pwc__ChunkDone *)msg_unpack(f.desc, f.body, f.body_len);
         bool good = done->first == 1;
         ck_assert_uint_eq(done->n, 1);
-        ck_assert_int_eq(done->code, good ? PWC__CODE__CODE_OK : PWC__CODE__CODE_DENIED);
+        ck_assert_int_eq(done->code, done->first == 2 ? PWC__CODE__CODE_BAD_INPUT : codes[done->first]);
         ck_assert_str_eq(done->reason, good ? "" : why);
         told |= 1u << done->first;
         msg_free(&done->base);

@@ -37,8 +37,8 @@ static void send_to(struct client *c, uint16_t type, uint64_t tag, const Protobu
 
 static Pwc__Policy policy_of(const struct spec *s, Pwc__Value *fill)
 {
-    static const char *const halts[] = {"now,fail=1", "soon,fail=1", "now,success=2", "soon,done=50%",
-                                        "soon,fail=30%"};
+    static const char *const halts[] = {"now,fail=1",    "soon,fail=1", "now,success=2",   "soon,done=50%",
+                                        "soon,fail=30%", "soon,done=2", "soon,success=30%"};
     Pwc__Policy p = PWC__POLICY__INIT;
     uint64_t r = sim_mix(s->salt, 99);
     p.set = (r & 3) != 0;
