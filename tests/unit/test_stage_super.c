@@ -203,6 +203,17 @@ void kid_open(struct kid *k, uint64_t job, const char *op, ...)
     say(k->chan, PWC_MSG_JOB_OPEN, &m);
 }
 
+Stage__Lease lease_of(uint64_t lease, uint64_t job, uint64_t first, uint64_t n)
+{
+    Stage__Lease m = STAGE__LEASE__INIT;
+    m.lease = lease;
+    m.job = job;
+    m.first = first;
+    m.n = n;
+    m.attempt = 1;
+    return m;
+}
+
 const Stage__Report *kid_lease(struct kid *k, const Stage__Lease *lease)
 {
     say(k->chan, PWC_MSG_LEASE, lease);

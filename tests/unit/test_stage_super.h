@@ -52,6 +52,7 @@ bool has_ended(struct chan *c); /* end of file within the deadline */
 
 /* Parameters as NAME, VALUE pairs up to NULL; values of digits are numbers. */
 void kid_open(struct kid *k, uint64_t job, const char *op, ...);
+Stage__Lease lease_of(uint64_t lease, uint64_t job, uint64_t first, uint64_t n);
 const Stage__Report *kid_lease(struct kid *k, const Stage__Lease *lease);
 /* Waits for the death and reaps it. */
 siginfo_t kid_death(struct kid *k);
