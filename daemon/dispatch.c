@@ -1,5 +1,5 @@
 /* dispatch.c - see dispatch.h. Sizes come from lease_size.c, places from assembly.c, chunks from ledger.c;
- * the planner, the producer and the consumer are in roles.c. */
+ * the planner, the producer and the consumer are in roles.c, tails that are taken back in steal.c. */
 #include <string.h>
 
 #include "daemon/cgroup.h"
@@ -16,9 +16,8 @@
 #include "ipc/log.h"
 #include "ipc/slice.h"
 
-#define ARENA_TARGET   (16ull << 20) /* results one worker may have waiting */
-#define BATCH_LEASE    8u            /* items a lease: their descriptors must fit one frame */
-#define STEAL_LEAST_NS 1000000.0     /* taking back less than this costs more than it gives */
+#define ARENA_TARGET (16ull << 20) /* results one worker may have waiting */
+#define BATCH_LEASE  8u            /* items a lease: their descriptors must fit one frame */
 
 /* Else two fold states could be left that nobody can make one of. */
 _Static_assert(2 * (sizeof(uint32_t) + PWC_STATE_MAX) <= PWC_TAIL_MAX, "a tail holds two fold states");
@@ -36,6 +35,7 @@ void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool s
     s->lease.since = s->lease.seen_since = s->lease.stall_since = job_now(j);
     s->lease.first = s->lease.end = s->lease.given_end = s->lease.nplaces = 0;
     s->lease.final = s->lease.small = s->lease.shared = false;
+    s->lease.stop_least = UINT64_MAX;
     s->lease.kept = 0;
     s->lease.why = PWC__CODE__CODE_OK;
     s->lease.seen_chunk = SLOT_IDLE;
@@ -388,7 +388,7 @@ static bool lease_the_end(struct job *j)
 /* ---- choosing ---- */
 
 /* The chunk that the consumer needs next is never held back. */
-static bool may_have_worker(const struct job *j)
+bool dispatch_may_have_worker(const struct job *j)
 {
     if (j->user->running >= j->d->seats)
         return false; /* those that he has lent are free for others */
@@ -415,7 +415,7 @@ static bool lease_something(struct job *j)
 static bool start_one(struct job *j)
 {
     bool queued = j->state == PWC__JOB_STATE__JOB_QUEUED, here = j->items == 0 || j->have_fds;
-    if (!may_have_worker(j))
+    if (!dispatch_may_have_worker(j))
         return false;
     if (!j->planned && (queued || j->state == PWC__JOB_STATE__JOB_PLANNING))
         return j->planner == NULL && here && roles_plan(j);
@@ -503,49 +503,6 @@ static void serve_users(struct daemon *d)
         u = u->nactive > 0 && serve_user(u) ? step_back(d, u) : TAILQ_NEXT(u, busy_link);
 }
 
-/* ---- the tail ---- */
-
-/* Chunks of this lease that could be taken back, as time. */
-static double stealable(const struct stage *s, uint64_t *ret_from)
-{
-    const struct lease *l = &s->lease;
-    const struct job *j = s->job;
-    if (l->kind != LEASE_CHUNKS || j->state != PWC__JOB_STATE__JOB_RUNNING || stage_slot_lease(s) != l->id)
-        return 0;
-    if (!may_have_worker(j))
-        return 0;
-    uint64_t at = stage_slot_chunk(s);
-    if (at < l->first || at >= l->end || l->end - at < 2)
-        return 0;
-    *ret_from = at + 1 + (l->end - at - 1) / 2;
-    return (double)(l->end - *ret_from) * j->pace.ns_per_chunk;
-}
-
-static bool steal(struct daemon *d)
-{
-    struct stage *s, *victim = NULL;
-    uint64_t from = 0, at = 0;
-    double most = STEAL_LEAST_NS;
-    TAILQ_FOREACH(s, &d->pool->stages, link)
-    {
-        double ns = s->state == STAGE_BUSY ? stealable(s, &at) : 0;
-        if (ns > most) {
-            most = ns;
-            victim = s;
-            from = at;
-        }
-    }
-    if (victim == NULL || from >= victim->lease.end)
-        return false;
-    atomic_store(&victim->control->limit, from);
-    ledger_give_back(&victim->job->ledger, from, victim->lease.end);
-    trace_taken_back(victim->job, victim, from, victim->lease.end);
-    victim->lease.end = from;
-    victim->lease.final = false;
-    d->totals.steals++;
-    return true;
-}
-
 /* ---- a spare that is already attached ---- */
 
 /* The job with most left keeps one stage more than it has seats: entered, opened, with its arena. A death
@@ -593,7 +550,7 @@ void dispatch_run(struct daemon *d)
     }
     sort_users(d);
     serve_users(d);
-    if (seat_is_free(d) && steal(d))
+    if (seat_is_free(d) && dispatch_steal(d))
         serve_users(d);
     small_ahead(d);
     keep_reserve(d);

@@ -11,6 +11,10 @@
 #include "daemon/job.h"
 
 void dispatch_run(struct daemon *d);
+/* May it have one more, for what it has left to do? */
+bool dispatch_may_have_worker(const struct job *j);
+/* Takes the tail of a lease back; false: there is none worth it. */
+bool dispatch_steal(struct daemon *d);
 /* An idle stage of the job's domain; NULL: none, up to `wanted` spares have been sent there. */
 struct stage *dispatch_find_stage(struct job *j, uint32_t wanted);
 /* The stage is idle: it holds a new lease, with a number of its own, and no chunks yet. seat: it takes one.

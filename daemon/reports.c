@@ -135,12 +135,12 @@ static bool results_are_late(const struct job *j, const struct lease *l)
 
 enum claim { CLAIM_TRUE, CLAIM_LATE, CLAIM_LIE };
 
-/* Who stops before the end has an error to tell, or was told to: its job ends, or it was to begin no more
- * small ones. */
+/* Who stops before the end has an error to tell, or was told to: its job ends, its tail was to go to others,
+ * or it was to begin no more small ones. */
 static bool stops_for_nothing(const struct job *j, const struct lease *l, const Stage__Report *m)
 {
     return m->code == PWC__CODE__CODE_OK && m->done < l->end - l->first && !l->small &&
-           j->state != PWC__JOB_STATE__JOB_ENDING;
+           l->first + m->done < l->stop_least && j->state != PWC__JOB_STATE__JOB_ENDING;
 }
 
 /* A report that covers what its lease no longer holds is late: it is dropped whole, and what is still held is

@@ -60,6 +60,7 @@ struct lease {
     uint64_t id;
     uint64_t first, end;     /* what it holds; `end` moves down when its tail is taken back */
     uint64_t given_end;      /* where it ended at first */
+    uint64_t stop_least;     /* the lowest limit that its stage may have seen, and stopped at */
     uint32_t place, nplaces; /* in the stage's arena */
     bool final;
     uint64_t recalls; /* its job's, when it was sent: what is final is so without chunks recalled since */

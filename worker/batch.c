@@ -26,8 +26,12 @@ static int run_item(struct op_job *job, struct frame *f, unsigned at, uint32_t n
     return r;
 }
 
+/* Behind the slot, not only in the order of the text: the supervisor, which lowers the limit and then looks
+ * at the slot, and this stage see one another. An item that two write at a time would be the file of neither.
+ */
 static bool must_stop(const struct stage *s, uint64_t chunk)
 {
+    atomic_thread_fence(memory_order_seq_cst);
     return chunk >= atomic_load_explicit(&s->control->limit, memory_order_relaxed);
 }
 

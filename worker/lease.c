@@ -8,7 +8,7 @@
  *
  * The slot is stored before `limit` is looked at: the supervisor, which lowers the limit and then reads the
  * slot, may see a chunk that is not started after all, or miss one that is. Both only mean that a chunk is
- * computed twice, so there is no fence.
+ * computed twice, so there is no fence (batch.c has one).
  */
 #include <errno.h>
 #include <string.h>

@@ -308,6 +308,34 @@ static void blank(struct proc *p)
     }
 }
 
+/* An item's output is written by one at a time: another one would cut it off at its beginning. */
+static void check_alone(const struct proc *p)
+{
+    for (const struct proc *q = procs; q != NULL && p->job->spec->op == OP_BATCH; q = q->next)
+        SIM_CHECK(q == p || q->state != PROC_RUNS || q->struck || q->phase != PHASE_LEASE || !q->in_chunk ||
+                      q->job->spec != p->job->spec || q->at != p->at,
+                  "job %lu: stages %lu and %lu are at item %lu at a time", (ul)p->job->job, (ul)q->number,
+                  (ul)p->number, (ul)p->at);
+}
+
+/* Whatever the supervisor reads of a slot, on another processor the stage runs on meanwhile. */
+uint64_t __real_stage_slot_chunk(const struct stage *s);
+uint64_t __wrap_stage_slot_chunk(const struct stage *s);
+uint64_t __wrap_stage_slot_chunk(const struct stage *s)
+{
+    uint64_t chunk = __real_stage_slot_chunk(s);
+    struct proc *p = s->state == STAGE_BUSY && sim_chance(W.p_steal_race) ? proc_of_pid(s->pid) : NULL;
+    for (uint64_t n = p != NULL && !p->liar ? sim_rnd(20) : 0; n > 0; n--) {
+        if (p->state != PROC_RUNS || p->hung || p->phase != PHASE_LEASE || p->step.place == 0)
+            break;
+        due_drop(&p->step);
+        lease_step(p);
+        if (p->in_chunk && sim_chance(300))
+            break; /* not to its end each time */
+    }
+    return chunk;
+}
+
 void lease_step(struct proc *p)
 {
     const struct control_page *control = p->control->mem.pages;
@@ -349,6 +377,7 @@ void lease_step(struct proc *p)
         return;
     }
     p->in_chunk = true;
+    check_alone(p);
     if (!rows_there(p))
         p->job->spec->trouble++;
     due_in(&p->step, spec_time(p->job->spec, p->at));

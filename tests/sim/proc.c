@@ -14,7 +14,7 @@
 
 #define FIRST_PID 5000000 /* above any real one: /proc knows nothing of it */
 
-static struct proc *procs;
+struct proc *procs;
 static pid_t next_pid = FIRST_PID;
 
 /* ---- process ---- */

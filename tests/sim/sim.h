@@ -300,6 +300,7 @@ struct proc {
     } arenas[64];
     unsigned narenas;
 };
+extern struct proc *procs;
 void proc_spawn(bool nursery, struct file *sock, pid_t *ret_pid);
 struct proc *proc_of_pid(pid_t pid);
 /* Ends by itself, now. */
@@ -384,7 +385,8 @@ struct world {
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
     bool crowded, swarm, wide, nosy, halts, strangers, ending, ended_early; /* wide: many seats, large fold
                                                                                states */
-    struct due child_news;                                                  /* SIGCHLD */
+    bool thieves;          /* batches of long items, whose tails are taken back again and again */
+    struct due child_news; /* SIGCHLD */
     uint64_t steps;
 };
 extern struct world W;

@@ -134,6 +134,8 @@ static void make_spec(struct spec *s, unsigned index)
         s->op = W.crowded ? OP_SERIAL : OP_COUNT;
     else if (W.wide)
         s->op = sim_chance(500) ? OP_FOLD : OP_COUNT_FOLD;
+    else if (W.thieves)
+        s->op = OP_BATCH;
     s->client = &W.clients[sim_rnd(W.nclients)];
     s->client->todo |= 1u << index;
     s->chunks = 1 + sim_rnd(sim_chance(W.wide ? 900 : 300) ? 60 : sim_chance(500) ? 14 : 4);
@@ -153,6 +155,10 @@ static void make_spec(struct spec *s, unsigned index)
     s->state_bytes = W.wide && sim_chance(700) ? PWC_STATE_MAX - (uint32_t)sim_rnd(PWC_STATE_MAX / 2) : 16;
     s->chunk_ns = (int64_t)(10 * NS_PER_US << sim_rnd(W.swarm && !sim_chance(100) ? 2 : 10));
     s->uneven = sim_chance(400);
+    if (W.thieves) {
+        s->chunk_ns = (int64_t)(NS_PER_MS << sim_rnd(4));
+        s->uneven = true;
+    }
     s->plan_errors = planned && sim_chance(50) ? 1 + (uint32_t)sim_rnd(3) : 0;
     s->bad_finish = (s->op == OP_FOLD || s->op == OP_COUNT_FOLD) && sim_chance(30);
     s->isolation = (Pwc__Isolation)(sim_chance(W.swarm ? 950 : 600) ? 0 : sim_rnd(3));
@@ -188,6 +194,8 @@ static void make_world(void)
     W.crowded = sim_chance(60);
     W.swarm = !W.crowded && sim_chance(150);
     W.wide = !W.crowded && !W.swarm && sim_chance(60);
+    W.thieves = !W.crowded && !W.swarm && !W.wide && sim_chance(60);
+    W.p_steal_race = W.thieves ? 500 : W.p_steal_race;
     W.nosy = sim_chance(200);
     W.halts = sim_chance(100);
     W.strangers = sim_chance(100);
