@@ -242,13 +242,8 @@ test_input_that_shrinks_in_place() {
 
 # The cut leaves the page that the last pixels lie in: what is behind it are zeros, and no fault tells. Nobody takes
 # results, so the last strips have to wait until it is made.
-test_input_cut_inside_a_page() {
+cut_while_strips_wait() {
     local end
-    case $(stat -f -c %T .) in
-    ext2/ext3 | xfs | btrfs | f2fs) ;;
-    *) skip "pixels are used where they lie on file systems of disks only" ;;
-    esac
-    photo 8001 6003 photo.tif
     in_background job "$PWCCTL" run image.gaussblur photo.tif -o out.tif sigma=2 --retries 0
     kill_stage STOP '.role == "consumer"'
     STOPPED=$VICTIM
@@ -256,11 +251,25 @@ test_input_cut_inside_a_page() {
     end=$(od -An -td4 -j4 -N4 photo.tif) # the directory comes behind the pixels
     equal "page of the cut" "$(((end - 1) / 4096))" "$(((end - 100 - 1) / 4096))"
     truncate -s $((end - 100)) photo.tif
-    kill -CONT "$STOPPED"
+    kill -CONT "$STOPPED" 2>/dev/null || :
     finish_background "$BG"
     equal "exit status" 1 "$RC"
-    grep -q 'became shorter while it was read' job.err || fail "$(<job.err)"
     [[ ! -e out.tif ]] || fail "a failed job left an output"
+}
+
+# On a busy machine the consumer may have stood still for so long that pwcd ended it: that says nothing.
+test_input_cut_inside_a_page() {
+    case $(stat -f -c %T .) in
+    ext2/ext3 | xfs | btrfs | f2fs) ;;
+    *) skip "pixels are used where they lie on file systems of disks only" ;;
+    esac
+    photo 8001 6003 whole.tif
+    for _ in {1..20}; do
+        cp whole.tif photo.tif
+        cut_while_strips_wait
+        grep -q 'it was stopped' job.err || break
+    done
+    grep -q 'became shorter while it was read' job.err || fail "$(<job.err)"
     daemon_alive
 }
 
