@@ -78,9 +78,10 @@ static int connect_default(int timeout_ms, const char **ret_path, char *own, siz
     char first[PWC_TEXT_MAX];
     snprintf(first, sizeof first, "%s", pwc_error());
     next = connect_to(SYSTEM_SOCKET, timeout_ms, ret_fd);
-    if (next != PWC_E_UNREACHABLE)
-        return next;
-    return fail(r == PWC_E_ACCESS ? r : next, "%s; %s", first, pwc_error());
+    if (next == PWC_OK)
+        return PWC_OK;
+    int code = next == PWC_E_UNREACHABLE && r == PWC_E_ACCESS ? r : next;
+    return fail(code, "%s; %s", first, pwc_error());
 }
 
 /* ---- the handshake ---- */

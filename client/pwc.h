@@ -33,9 +33,9 @@
  * for all. A spec belongs to one thread at a time. Callbacks run one at a time, without a lock held, inside
  * pwc_dispatch, pwc_wait and the other functions that wait, in whichever thread reads. When pwc_wait says how
  * a job ended, its callbacks have returned, in whichever thread. A callback may submit, cancel and free jobs;
- * functions that wait answer PWC_E_ARGUMENT there, for they could never end.
- * pwc_close must not run while another thread uses the connection. Fork is not supported: a child may only
- * exec.
+ * functions that wait answer PWC_E_ARGUMENT there, for they could never end. Nor may it wait for a thread
+ * that is in pwc_wait, or for a lock that one holds there: that thread waits for the callbacks. pwc_close
+ * must not run while another thread uses the connection. Fork is not supported: a child may only exec.
  */
 #ifndef PWC_H
 #define PWC_H
@@ -496,8 +496,8 @@ PWC_API int pwc_wait(struct pwc_job *job, int timeout_ms);
 PWC_API int pwc_cancel(struct pwc_job *job);
 
 /* Returns when the daemon holds all it needs, so that the connection may end without ending the job. The
- * job's spec must say PWC_ON_DISCONNECT_DETACH, and it must be no batch. Of a job that an earlier request with
- * the same key made, this one's wish counts from then on. The handle is told no more of the job. */
+ * job's spec must say PWC_ON_DISCONNECT_DETACH, and it must be no batch. Of a job that an earlier request
+ * with the same key made, this one's wish counts from then on. The handle is told no more of the job. */
 PWC_API int pwc_detach(struct pwc_job *job, int timeout_ms);
 
 /* A handle for a job submitted earlier, by whatever connection of the same user. callbacks may be NULL; they

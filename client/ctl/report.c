@@ -32,9 +32,17 @@ const char *death_text(const struct pwc_death *d, char *buf, size_t size)
     return buf;
 }
 
+/* A text has "?" where a name has bytes that are no character. */
+static bool says(const char *covers, const char *input)
+{
+    while (*input != '\0' && (*covers == *input || (*covers == '?' && (unsigned char)*input >= 0x80)))
+        covers++, input++;
+    return *input == '\0' && *covers == '\0';
+}
+
 char *input_text(const char *input, const char *covers)
 {
-    return one_line(text("%s", strcmp(input, covers) != 0 ? input : ""));
+    return one_line(text("%s", says(covers, input) ? "" : input));
 }
 
 void report_results(struct pwc_job *job, const char *prefix)

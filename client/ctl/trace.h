@@ -4,7 +4,8 @@
  * time.
  *
  * trace.c gathers, tracewrite.c writes, traceread.c reads, account.c counts. The account is always made of
- * records, so that a file gives the same as the run that wrote it; where nobody asks for one, none are kept.
+ * records, so that a file gives the same as the run that wrote it, but for records that were lost; where
+ * nobody asks for one, none are kept.
  */
 #ifndef PWC_CTL_TRACE_H
 #define PWC_CTL_TRACE_H

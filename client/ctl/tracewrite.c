@@ -182,7 +182,7 @@ static void put_us(struct trace_writer *w, uint64_t ns)
     w->n += 4;
 }
 
-/* Of the machine's clock; nothing is older than the first record. */
+/* The job was born with the first record. A process that was asked for before is told as of then. */
 static uint64_t since_base(const struct trace_writer *w, uint64_t at)
 {
     return at > w->base ? at - w->base : 0;

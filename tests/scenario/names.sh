@@ -91,6 +91,8 @@ test_name_that_is_no_text() {
     same "./$name" OUTPUT
     run fault.copy --out-dir out "./$name" in/missing die=whole attempts=1 --retries 0
     equal "what it covers" './caf? ét?.png' "$("$PWCCTL" deaths --json | jq -r '.deaths | last | .covers')"
+    "$PWCCTL" deaths "$(job_field job)" | grep -qF "job $(job_field job): chunk 0 (./caf? ét?.png) " ||
+        fail "its name is told twice, or not: $("$PWCCTL" deaths)"
     eval "$(again "$(job_field job).0")"
     same "./$name" "DIR/$name"
     rm -r DIR "$name" OUTPUT

@@ -57,6 +57,7 @@ START_TEST(fifo_filled_late)
     char *const argv[] = {W("pwcctl"), W("run"), W("size"), W("pipe.raw"), NULL};
     traced = true;
     pid_t pid = start(argv, STDIN_FILENO, &out, &err);
+    traced = false;
     if (!stop_after_poll(pid)) {
         printf("skip: fifo_filled_late: a process may not be traced here\n");
         return;
