@@ -14,6 +14,7 @@
 #include "daemon/closer.h"
 #include "daemon/flow.h"
 #include "daemon/job.h"
+#include "daemon/peek.h"
 #include "daemon/pool.h"
 #include "daemon/pressure.h"
 #include "daemon/session.h"
@@ -363,6 +364,7 @@ void world_begin(void)
     if (null_fd < 0) {
         null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
         log_open("fuzz", LOG_BUG, false);
+        peek_done(); /* what it keeps, it keeps from now on */
     }
     open_before = fuzz_open_descriptors();
     ntimers = 0;
