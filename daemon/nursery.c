@@ -260,13 +260,10 @@ void nursery_start(struct pool *p)
     event_add(p->nursery_exit_ev, NULL);
 }
 
-void nursery_stop(struct pool *p)
+void nursery_stop(struct pool *p, struct mono until)
 {
-    if (p->nursery_pidfd >= 0) {
-        siginfo_t info;
-        syscall(SYS_pidfd_send_signal, p->nursery_pidfd, SIGKILL, NULL, 0);
-        waitid(P_PIDFD, (id_t)p->nursery_pidfd, &info, WEXITED);
-    }
+    if (p->nursery_pidfd >= 0 && !pool_await_end(p->nursery_pidfd, until))
+        log_warn("nursery (pid %d) survives SIGKILL: left behind", p->nursery_pid);
     nursery_forget(p);
     event_drop(&p->nursery_retry_ev);
 }

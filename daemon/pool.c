@@ -70,50 +70,63 @@ void pool_free(struct pool *p)
     free(p);
 }
 
+static void pause_shortly(void)
+{
+    struct timeval tick = {0, 1000};
+    select(0, NULL, NULL, NULL, &tick);
+}
+
+bool pool_await_end(int pidfd, struct mono until)
+{
+    siginfo_t info = {0};
+    while (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | __WALL) == 0 && info.si_pid == 0) {
+        if (mono_since(until, clock_now()) <= 0)
+            return false;
+        pause_shortly();
+    }
+    return true;
+}
+
 /* Children that no stage stands for: the nursery made them and died, or was killed, before it could name
- * them. */
-static void end_strangers(void)
+ * them; and those that have survived their SIGKILL so far. */
+static bool end_strangers(void)
 {
     char path[48];
+    bool some = false;
     snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
     FILE *f = fopen(path, "re");
     int pid;
     while (f != NULL && fscanf(f, "%d", &pid) == 1) {
         kill(pid, SIGKILL);
-        waitpid(pid, NULL, __WALL);
+        some |= waitpid(pid, NULL, WNOHANG | __WALL) == 0;
     }
     if (f != NULL)
         fclose(f);
+    return some;
 }
 
 /* After this nothing runs: the loop is over, so deaths are waited for here, each SIGKILLed before. A process
- * that survives SIGKILL (uninterruptible) is left to PDEATHSIG. */
+ * that survives SIGKILL (uninterruptible) is left to PDEATHSIG, be it the nursery. */
 void pool_shutdown(struct pool *p)
 {
-    nursery_stop(p);
     struct stage *s;
+    nursery_kill(p);
     TAILQ_FOREACH(s, &p->stages, link)
     {
         stage_kill(s, PWC__CODE__CODE_SHUTDOWN, "shutdown");
     }
-    bool unkillable = false;
     struct mono until = mono_add(clock_now(), 2 * NS_PER_S);
+    nursery_stop(p, until);
     while ((s = TAILQ_FIRST(&p->stages)) != NULL) {
-        siginfo_t info = {0};
-        while (s->pidfd >= 0 && waitid(P_PIDFD, (id_t)s->pidfd, &info, WEXITED | WNOHANG | __WALL) == 0 &&
-               info.si_pid == 0 && mono_since(until, clock_now()) > 0) {
-            struct timeval tick = {0, 1000};
-            select(0, NULL, NULL, NULL, &tick);
-        }
-        bool alive = s->pidfd >= 0 && info.si_pid == 0;
+        if (s->pidfd >= 0)
+            (void)pool_await_end(s->pidfd, until);
         flow_stage_gone(s);
         TAILQ_REMOVE(&p->stages, s, link);
         p->n--;
         stage_free(s);
-        unkillable |= alive;
     }
-    if (!unkillable)
-        end_strangers();
+    while (end_strangers() && mono_since(until, clock_now()) > 0)
+        pause_shortly();
 }
 
 struct stage *pool_find(struct pool *p, uint64_t id)

@@ -47,6 +47,8 @@ struct pool *pool_new(struct daemon *d);
 /* SIGKILL to everything and a bounded wait for it. */
 void pool_shutdown(struct pool *p);
 void pool_free(struct pool *p);
+/* Waits until a child has ended and takes its status; false: it has not by then. */
+bool pool_await_end(int pidfd, struct mono until);
 
 /* Whoever takes over from a worker that has just died needs the processors more than the stock does: what can
  * wait is made some milliseconds later. The pool wakes itself up then. */
@@ -76,7 +78,8 @@ void pool_used(struct pool *p, struct stage *s); /* most recently used from now 
 
 /* nursery.c */
 void nursery_start(struct pool *p); /* if it cannot be started, later */
-void nursery_stop(struct pool *p);
+/* It was killed: waits for it, so long at most. */
+void nursery_stop(struct pool *p, struct mono until);
 void nursery_kill(struct pool *p); /* another one is started */
 /* Asks for a process for this stage, from the nursery or by exec. 0 or -errno. */
 int nursery_spawn(struct pool *p, struct stage *s, int child_fd);

@@ -216,9 +216,9 @@ void nursery_start(struct pool *p)
 {
     (void)p;
 }
-void nursery_stop(struct pool *p)
+void nursery_stop(struct pool *p, struct mono until)
 {
-    (void)p;
+    (void)p, (void)until;
 }
 void nursery_kill(struct pool *p)
 {

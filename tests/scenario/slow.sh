@@ -251,6 +251,27 @@ test_stop_while_a_read_hangs() {
     finish_slow
 }
 
+# The nursery waits for a file, so that SIGKILL does not end it: pwcd ends all the same.
+test_stop_while_the_nursery_hangs() {
+    stop_pwcd
+    order direct
+    order shut read
+    printf '#!/bin/bash\necho "$PPID" >%s\nread -r <%s\n' "$T/begun" "$T/mnt/slow" >"$T/stage"
+    chmod 755 "$T/stage"
+    # shellcheck disable=SC2034 # for lib.sh
+    STAGE=$T/stage
+    expect_log 'nursery .* survives SIGKILL: left behind'
+    launch_pwcd
+    await_line "$T/begun" '^[0-9]+$' >pid
+    somebody_waits
+    kill -TERM "$(<pid)"
+    mind_says "exit 0"
+    mind_says "left 1"
+    order open
+    end_pwcd
+    finish_slow
+}
+
 # ---- results that nobody takes ----
 
 all_wait_for_consumers() {

@@ -246,9 +246,12 @@ int __wrap_select(int n, fd_set *r, fd_set *w, fd_set *x, struct timeval *tv)
 {
     (void)n, (void)r, (void)w, (void)x, (void)tv;
     const struct stage *s;
+    struct proc *p = proc_of_pid(W.d.pool->nursery_pid);
+    if (p != NULL)
+        proc_end_now(p);
     TAILQ_FOREACH(s, &W.d.pool->stages, link)
     {
-        struct proc *p = proc_of_pid(s->pid);
+        p = proc_of_pid(s->pid);
         if (p != NULL)
             proc_end_now(p);
     }
