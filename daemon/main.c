@@ -268,8 +268,10 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
     daemon_turn(d);
 }
 
+/* What whoever started us had blocked would stay blocked across exec: a SIGTERM would never come. */
 static int watch_signals(struct daemon *d)
 {
+    sigset_t none;
     static const struct {
         int sig;
         void (*handle)(evutil_socket_t, short, void *);
@@ -281,6 +283,8 @@ static int watch_signals(struct daemon *d)
         if (signal_evs[i] == NULL || event_add(signal_evs[i], NULL) < 0)
             return -ENOMEM;
     }
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     return 0;
 }
 

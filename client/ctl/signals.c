@@ -29,17 +29,23 @@ static void on_signal(int sig)
     errno = saved;
 }
 
+/* A signal that whoever started us ignores stays ignored (nohup); one that they had blocked, as a thread that
+ * leaves signals to others does, would wait for ever. */
 void signals_setup(void)
 {
+    sigset_t ours;
     struct sigaction sa = {.sa_handler = on_signal};
     static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
     must(pipe2(wake, O_CLOEXEC | O_NONBLOCK) == 0 ? wake : NULL);
+    sigemptyset(&ours);
     for (size_t i = 0; i < COUNT(ends); i++) {
         struct sigaction old;
         sigaction(ends[i], NULL, &old);
-        if (old.sa_handler != SIG_IGN) /* nohup */
+        if (old.sa_handler != SIG_IGN)
             sigaction(ends[i], &sa, NULL);
+        sigaddset(&ours, ends[i]);
     }
+    sigprocmask(SIG_UNBLOCK, &ours, NULL);
     signal(SIGPIPE, SIG_IGN); /* write says EPIPE */
 }
 

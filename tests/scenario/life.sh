@@ -71,6 +71,21 @@ test_stop_at_rest_is_quick() {
     [[ $((SECONDS - begin)) -le 10 ]] || fail "took $((SECONDS - begin)) s"
 }
 
+# A mask of signals survives exec: who starts us from a thread that leaves signals to others hands theirs on.
+test_blocked_signals_are_taken() {
+    PREFIX=(env --block-signal=TERM --block-signal=INT --block-signal=HUP --block-signal=CHLD)
+    printf 'max_pixels = 1000\n' >"$T/conf"
+    start_pwcd --workers 2 --config "$T/conf"
+    in_background job "${PREFIX[@]}" "$PWCCTL" run fault.none n=1000000 ms=5
+    until_true "a little of the job" job_done_at_least 10
+    kill -INT "$BG"
+    finish_background "$BG"
+    equal "exit status" 130 "$RC"
+    kill -HUP "$PID"
+    await_line "$T/log" 'configuration reloaded'
+    stop_pwcd
+}
+
 test_reload() {
     printf 'max_pixels = 1000\n' >"$T/conf"
     start_pwcd --config "$T/conf"
