@@ -53,10 +53,12 @@ static void tune_malloc(void)
 }
 
 /* Locale decides how numbers are read; the rest are places where libraries would look for files or, liborc,
- * make shared executable ones, which all stages would then have in common. */
+ * make shared executable ones, which all stages would then have in common, and libvips' profile, a file that
+ * it could not write, with locks that whoever is forked from us would wait for. */
 static void plain_environment(void)
 {
-    static const char *const places[] = {"HOME", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"};
+    static const char *const places[] = {"HOME", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
+                                         "VIPS_PROFILE"};
     for (size_t i = 0; i < ARRAY_LEN(places); i++)
         unsetenv(places[i]);
     setenv("TMPDIR", "/nonexistent", 1);

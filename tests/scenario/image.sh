@@ -48,6 +48,15 @@ as_vips() {
     rm "ours$suffix" "theirs$suffix"
 }
 
+# What somebody has set for the vips command: libvips would lock what a forked process waits for.
+test_profile_of_libvips_is_off() {
+    stop_pwcd
+    PREFIX=(env VIPS_PROFILE=1)
+    start_pwcd --workers 2
+    photo 301 203 photo.png
+    run_ok image.gaussblur photo.png -o out.png sigma=3 --chunk-timeout 10s --retries 0
+}
+
 # Large enough for strips in a window.
 test_large_photo_in_strips() {
     photo 3001 2003 photo.tif
