@@ -51,6 +51,7 @@ void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool s
     atomic_store_explicit(&s->control->trace, 0, memory_order_relaxed);
     s->trace_seat = 0;
     j->stages_on++;
+    lack_over(j);
     if (j->began.ns == 0)
         j->began = s->lease.since;
     if (seat) {

@@ -582,6 +582,8 @@ const char *job_waiting_for(const struct job *j)
     if (job_is_terminal(j))
         return "";
     bool held_back = j->d->short_of_memory && j->d->seats_busy < j->d->seats;
+    if (j->workers_on == 0 && lack_holds_now(j)) /* where only its consumer has a stage, too */
+        return lack_of_memory(j->d) ? "memory" : "descriptors";
     if (j->stages_on > 0)
         return held_back && ledger_waiting(&j->ledger) > 0 ? "memory" : "";
     if (j->d->catalogue == NULL || j->d->pool == NULL)
@@ -590,8 +592,6 @@ const char *job_waiting_for(const struct job *j)
         return "memory";
     if (!j->active)
         return "turn";
-    if (lack_holds_now(j))
-        return lack_of_memory(j->d) ? "memory" : "descriptors";
     if (j->items > 0 && !j->batch && !j->have_fds)
         return "descriptors";
     if (j->batch && ledger_waiting(&j->ledger) == 0)

@@ -36,9 +36,14 @@ void lack_holds(struct job *j)
     struct mono now = clock_now();
     if (!lasts(j->lack_at, now)) {
         j->lack_since = now;
-        j->progress_due = true; /* its client hears what it waits for */
+        j->progress_due |= j->workers_on == 0; /* its client hears what it waits for */
     }
     j->lack_at = now;
+}
+
+void lack_over(struct job *j)
+{
+    j->lack_at = (struct mono){0};
 }
 
 bool lack_holds_now(const struct job *j)
@@ -59,12 +64,21 @@ bool lack_now(const struct daemon *d, char text[LACK_TEXT])
     return true;
 }
 
+/* A consumer that has nothing to absorb only waits, and so does a producer whose window nobody empties. */
+static bool goes_on(const struct job *j)
+{
+    return j->workers_on > 0 || (j->producer != NULL && !j->windowed) ||
+           (j->consumer != NULL && j->assembly.sent > j->assembly.absorbed);
+}
+
 static void end_jobs_of(struct user *u, const char *why)
 {
     struct job *j, *next;
     for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
         next = TAILQ_NEXT(j, link);
-        if (j->stages_on == 0 && lack_holds_now(j) && mono_since(j->lack_at, j->lack_since) > LACK_MOST_NS)
+        if (goes_on(j))
+            j->lack_since = clock_now();
+        else if (lack_holds_now(j) && mono_since(j->lack_at, j->lack_since) > LACK_MOST_NS)
             job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "%s", why);
     }
 }

@@ -17,6 +17,8 @@ bool lack_passes(int r);
 void lack_of(struct daemon *d, const char *what, int r);
 /* A job waits for it, too. */
 void lack_holds(struct job *j);
+/* It has got something after all. */
+void lack_over(struct job *j);
 bool lack_holds_now(const struct job *j);
 bool lack_of_memory(const struct daemon *d); /* else of descriptors */
 /* True: there is a lack, and the text says of what. */

@@ -8,6 +8,8 @@
 #include "daemon/events.h"
 #include "tests/sim/sim.h"
 
+#define LACK_LEAST (9500 * NS_PER_MS) /* ten seconds, and what somebody says late */
+
 void __real_events_finished(struct job *j);
 void __wrap_events_finished(struct job *j);
 
@@ -67,6 +69,17 @@ static void check_results(const struct spec *s, const struct job *j)
         SIM_CHECK(result_of(j, "hash") == spec_value(s, 0), "job %lu: its whole result is wrong", (ul)j->id);
 }
 
+/* While pwcd itself could not make something; and nothing was done of the job for as long as it may wait. */
+static bool lacked(const struct spec *s, const struct job *j)
+{
+    if (!W.scarce || strncmp(job_reason(j), "pwcd cannot make", 16) != 0)
+        return false;
+    int64_t moved = MAX(s->moved, j->born.ns);
+    SIM_CHECK(sim_now() - moved > LACK_LEAST, "job %lu failed %ld ms after something was done of it: %s",
+              (ul)j->id, (long)((sim_now() - moved) / NS_PER_MS), job_reason(j));
+    return true;
+}
+
 /* A job may end badly only for a reason this world knows of. */
 static void check_reason(const struct spec *s, const struct job *j)
 {
@@ -77,7 +90,7 @@ static void check_reason(const struct spec *s, const struct job *j)
     else if (j->code == PWC__CODE__CODE_TIMEOUT && strstr(job_reason(j), "job's time") != NULL)
         SIM_CHECK(j->job_timeout_ns > 0, "job %lu timed out without a limit", (ul)j->id);
     else if (j->state == PWC__JOB_STATE__JOB_FAILED)
-        SIM_CHECK(faults || W.ending ||
+        SIM_CHECK(lacked(s, j) || faults || W.ending ||
                       (j->halt.what != HALT_FAIL && strncmp(job_reason(j), "halted", 6) == 0),
                   "job %lu failed, but nothing happened to it: %s", (ul)j->id, job_reason(j));
     SIM_CHECK(strcmp(job_reason(j), "no stage can be started: ") != 0, "job %lu: %sit is not said why",

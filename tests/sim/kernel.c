@@ -187,6 +187,23 @@ int __wrap_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_acti
                        const posix_spawnattr_t *attr, char *const argv[], char *const envp[]);
 int __wrap_posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int newfd);
 
+void kernel_scarce_begin(void)
+{
+    W.fds_most = open_count + (uint32_t)sim_rnd(20);
+    sim_log("of descriptors %u are open, and %u may be", open_count, W.fds_most);
+}
+
+/* Would so many more be too many? */
+static bool lacks_fds(uint32_t n)
+{
+    if (W.fds_most == 0 || open_count + n <= W.fds_most)
+        return false;
+    errno = EMFILE;
+    W.kernel_failed = sim_now();
+    sim_tally->failed_calls++;
+    return true;
+}
+
 bool kernel_fails(void)
 {
     if (!sim_fault(W.p_kernel))
@@ -217,13 +234,13 @@ int __wrap_open(const char *path, int flags, ...)
     va_end(ap);
     if ((flags & O_TMPFILE) != O_TMPFILE)
         return __real_open(path, flags, mode);
-    return kernel_fails() ? -1 : fd_install(file_memory(MEM_SCRATCH, 0));
+    return lacks_fds(1) || kernel_fails() ? -1 : fd_install(file_memory(MEM_SCRATCH, 0));
 }
 
 int __wrap_socketpair(int domain, int type, int protocol, int sv[2])
 {
     (void)domain, (void)type, (void)protocol;
-    if (kernel_fails())
+    if (lacks_fds(2) || kernel_fails())
         return -1;
     struct file *ends[2];
     end_pair(ends);
@@ -262,7 +279,7 @@ static long pidfd_open_(pid_t pid)
 {
     struct proc *p = proc_of_pid(pid);
     SIM_CHECK(p != NULL && p->state != PROC_REAPED, "pidfd_open of nobody: %d", pid);
-    if (kernel_fails()) {
+    if (lacks_fds(1) || kernel_fails()) {
         W.start_troubles++;
         return -1;
     }
@@ -368,7 +385,7 @@ int __wrap_memfd_sized(const char *name, uint64_t bytes, int *ret_fd);
 int __wrap_fd_reopen_ro(int fd, int *ret_fd);
 int __wrap_memfd_sized(const char *name, uint64_t bytes, int *ret_fd)
 {
-    if (kernel_fails())
+    if (lacks_fds(1) || kernel_fails())
         return -errno;
     enum memory_kind kind = strcmp(name, "pwc-control") == 0   ? MEM_CONTROL
                             : strcmp(name, "pwc-segment") == 0 ? MEM_SEGMENT
@@ -380,7 +397,7 @@ int __wrap_memfd_sized(const char *name, uint64_t bytes, int *ret_fd)
 int __wrap_fd_reopen_ro(int fd, int *ret_fd)
 {
     struct file *f = fd_file(fd);
-    if (kernel_fails())
+    if (lacks_fds(1) || kernel_fails())
         return -errno;
     *ret_fd = fd_install(file_ref(f));
     return 0;

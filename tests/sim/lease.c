@@ -160,6 +160,7 @@ static void compute(struct proc *p)
               (ul)p->job->job, (ul)p->at);
     uint64_t value = rows_there(p) ? spec_value(s, p->at) : ~spec_value(s, p->at);
     s->computed |= 1ull << p->at;
+    s->moved = sim_now();
     if (folds(s)) {
         p->sum += value;
         p->count++;

@@ -102,6 +102,7 @@ void plan_step(struct proc *p)
     const struct control_page *control = p->control->mem.pages;
     if (proc_fault(p, AT_PLAN))
         return;
+    s->moved = sim_now();
     proc_slot_set(p, p->lease, SLOT_IDLE);
     if (proc_fault(p, AT_REPORT))
         return;
@@ -164,6 +165,7 @@ void produce_step(struct proc *p)
         if (s->raster)
             p->job->raster->mem.values[p->announced] = spec_value(s, p->announced);
         p->announced++;
+        s->moved = sim_now();
         atomic_store(&proc_slot(p)->done, ++p->done_ever);
         Stage__Announce m = STAGE__ANNOUNCE__INIT;
         m.job = p->job->job;
@@ -273,6 +275,7 @@ static void tell_absorbed(struct proc *p)
         return;
     Stage__Absorbed m = STAGE__ABSORBED__INIT;
     p->told = p->merged;
+    p->job->spec->moved = sim_now();
     m.job = p->job->job;
     m.upto = p->merged;
     if (p->liar && sim_fault(W.p_lie * 2)) {

@@ -110,6 +110,7 @@ void file_drop(struct file **f);
 int fd_install(struct file *f); /* takes the reference */
 struct file *fd_file(int fd);   /* borrowed; fails the seed when the number is not open */
 bool kernel_fails(void); /* now and then a call does, for want of something: by itself, no job ends of that */
+void kernel_scarce_begin(void); /* from now on few more descriptors can be made; received they can be */
 uint32_t kernel_open_fds(void);
 void kernel_reset(void);
 void kernel_check_empty(void);
@@ -187,6 +188,7 @@ struct spec {
     uint32_t accepted, rejected, finished;
     Pwc__JobState end_state;
     uint32_t trouble;                                /* faults that hit it: without any it must end well */
+    int64_t moved;                                   /* when something was last done of it */
     bool cancelled, client_gone, item_refused, lost; /* lost: the client left before it was accepted */
     bool resubmitted;                                /* the client came back and has asked for it once more */
     uint64_t computed;                               /* bit a chunk: somebody went through it */
@@ -380,7 +382,10 @@ struct world {
     uint32_t faults_left;
     unsigned p_at[AT_WHERES]; /* per mille: a process comes to harm there */
     unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_memory, p_broken, p_steal_race;
-    int64_t kernel_failed;   /* when: what could have been done may wait for the next tick */
+    int64_t kernel_failed; /* when: what could have been done may wait for the next tick */
+    bool scarce;           /* some time in it few descriptors can be made */
+    struct due scarce_from, scarce_to;
+    uint32_t fds_most;       /* 0: any number */
     uint64_t oom_kills;      /* by the kernel, so far */
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
     bool crowded, swarm, wide, nosy, halts, strangers, ending, ended_early; /* wide: many seats, large fold

@@ -188,9 +188,31 @@ static void make_faults(void)
     W.p_steal_race = sim_chance(300) ? (unsigned)sim_rnd(800) : 20;
 }
 
+static void on_scarce(struct due *due)
+{
+    if (due == &W.scarce_from)
+        kernel_scarce_begin();
+    else
+        W.fds_most = 0;
+}
+
+/* Few descriptors: for some seconds, a minute, or until all jobs have ended. */
+static void make_scarce(void)
+{
+    static const int64_t lasts[] = {5 * NS_PER_S, 15 * NS_PER_S, 60 * NS_PER_S, 0, 0};
+    int64_t ns = lasts[sim_rnd(ARRAY_LEN(lasts))], from = (int64_t)sim_rnd(2 * NS_PER_S);
+    W.scarce_from.fire = W.scarce_to.fire = on_scarce;
+    due_in(&W.scarce_from, from);
+    if (ns > 0)
+        due_in(&W.scarce_to, from + ns);
+    for (unsigned i = 0; i < W.nspecs; i++)
+        W.specs[i].chunk_ns = (int64_t)(50 * NS_PER_MS << sim_rnd(4));
+}
+
 static void make_world(void)
 {
     make_faults();
+    W.scarce = sim_mix(W.seed, 4712) % 1000 < 50; /* no chance: the other worlds stay what they were */
     W.crowded = sim_chance(60);
     W.swarm = !W.crowded && sim_chance(150);
     W.wide = !W.crowded && !W.swarm && sim_chance(60);
@@ -207,6 +229,8 @@ static void make_world(void)
     W.nspecs = 1 + (unsigned)sim_rnd(W.crowded ? 10 : W.swarm ? SIM_JOBS_MAX : sim_chance(700) ? 3 : 6);
     for (unsigned i = 0; i < W.nspecs; i++)
         make_spec(&W.specs[i], i);
+    if (W.scarce)
+        make_scarce();
     for (unsigned i = 0; i < W.nclients; i++)
         client_begin(&W.clients[i]);
 }
@@ -244,8 +268,8 @@ static void daemon_start(struct daemon *d)
         config_defaults(&defaults);
     memory_begin();
     d->cfg = defaults;
-    d->cfg.idle_stage_timeout = 2 * NS_PER_S;
-    d->cfg.stall_timeout = (int64_t)(2 + sim_rnd(10)) * NS_PER_S;
+    d->cfg.idle_stage_timeout = (W.scarce ? 60 : 2) * NS_PER_S;
+    d->cfg.stall_timeout = (int64_t)(2 + sim_rnd(10)) * (W.scarce ? 10 : 1) * NS_PER_S;
     d->seats = W.wide ? 8 + (uint32_t)sim_rnd(24) : 1 + (uint32_t)sim_rnd(sim_chance(500) ? 2 : 4);
     d->cfg.stages_max = sim_chance(300) ? d->seats + 3 + (uint32_t)sim_rnd(3) : 0;
     d->cfg.history = sim_chance(50) ? (uint32_t)sim_rnd(3) : 100;
@@ -352,7 +376,9 @@ void world_run(uint64_t seed)
     W.child_news.fire = on_child_news;
     daemon_start(&W.d);
     run_jobs();
-    W.faults_left = 0;
+    due_drop(&W.scarce_from);
+    due_drop(&W.scarce_to);
+    W.faults_left = W.fds_most = 0;
     if (!W.ending)
         run_quiet();
     sim_tally->seeds++;
