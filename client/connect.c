@@ -105,6 +105,17 @@ static int stranger(const struct pwc *c, const char *what)
                 what);
 }
 
+/* A stranger's way, or that of a pwcd which ends just now: then nobody listens there any more. */
+static int closed_early(const struct pwc *c)
+{
+    int fd, r = c->path[0] != '\0' ? connect_to(c->path, 0, &fd) : PWC_E_PROTOCOL;
+    if (r == PWC_E_UNREACHABLE)
+        return fail(r, "%s: pwcd has just ended", c->path);
+    if (r == PWC_OK)
+        close(fd);
+    return stranger(c, "closed the connection");
+}
+
 static int take_welcome(struct pwc *c, const struct frame *f)
 {
     Pwc__Welcome *w = (void *)msg_unpack(f->desc, f->body, f->body_len);
@@ -162,8 +173,10 @@ static int handshake(struct pwc *c, struct mono deadline, int timeout_ms)
                         c->path[0] ? ": " : "", timeout_ms);
         if (n > 0 || n == -EPIPE) /* it no longer reads, but may have said why */
             n = chan_fill(c->chan);
-        if (n == 0 || (n < 0 && n != -EAGAIN))
-            return stranger(c, n == 0 || n == -ECONNRESET ? "closed the connection" : "cannot be read from");
+        if (n == 0 || n == -ECONNRESET)
+            return closed_early(c);
+        if (n < 0 && n != -EAGAIN)
+            return stranger(c, "cannot be read from");
     }
     return r;
 }

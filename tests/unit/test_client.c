@@ -27,6 +27,7 @@ static const struct {
 } bad_greetings[] = {
     {FAKE_SILENT, 50, PWC_E_PROTOCOL, "no welcome within 50 ms"},
     {FAKE_CLOSES, LONG, PWC_E_PROTOCOL, "closed the connection"},
+    {FAKE_ENDS, LONG, PWC_E_UNREACHABLE, "has just ended"},
     {FAKE_HTTP, LONG, PWC_E_PROTOCOL, "is not pwcd: it broke the protocol: m"},
     {FAKE_VERSION, LONG, PWC_VERSION, "versions 7 to 9"},
     {FAKE_NEWER, LONG, PWC_VERSION, "version 99"},

@@ -136,7 +136,7 @@ static void *connection(void *arg)
         (void)wait_readable(c), (void)poll(&(struct pollfd){.fd = f->stop[0], .events = POLLIN}, 1, -1);
     else if (f->greeting == FAKE_HTTP)
         MUST(write(chan_fd(c->chan), "HTTP/1.1 400 Bad Request\r\n\r\n", 28) == 28);
-    else if (f->greeting != FAKE_CLOSES)
+    else if (f->greeting != FAKE_CLOSES && f->greeting != FAKE_ENDS)
         serve(c);
     fake_jobs_drop(c);
     chan_free(c->chan);
@@ -159,6 +159,8 @@ static void *listening(void *arg)
         int fd = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0)
             continue;
+        if (f->greeting == FAKE_ENDS)
+            close(TAKE_FD(f->listener));
         struct conn *c = xcalloc(1, sizeof *c);
         c->f = f;
         c->chan = chan_new(fd, MSG_FROM_CLIENT, NULL);

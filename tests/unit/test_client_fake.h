@@ -40,6 +40,7 @@ enum fake_greeting {
     FAKE_WELCOME,
     FAKE_SILENT,  /* accepts and says nothing */
     FAKE_CLOSES,  /* closes at once */
+    FAKE_ENDS,    /* listens no more, and closes */
     FAKE_HTTP,    /* something else's greeting */
     FAKE_VERSION, /* Error{VERSION} */
     FAKE_BUSY,    /* Error{BUSY} */
