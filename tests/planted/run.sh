@@ -26,7 +26,8 @@ configured() {
 }
 
 one() {
-    local patch=$1 name rc=0 begin targets
+    local patch name rc=0 begin targets
+    patch=$(realpath "$1")
     name=$(basename "$patch" .patch)
     targets=$(field Build "$patch")
     case $targets in
