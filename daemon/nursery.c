@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "daemon/cgroup.h"
+#include "daemon/lack.h"
 #include "daemon/pool.h"
 #include "ipc/log.h"
 
@@ -225,10 +226,10 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 }
 
 /* It says nothing of the nursery itself. */
-static void no_channel(struct pool *p, int error)
+static void lacking(struct pool *p, const char *what, int error)
 {
     if (!p->nursery_waits)
-        log_warn("no channel for the nursery: %s; stages are executed directly until there is one",
+        log_warn("no %s for the nursery: %s; stages are executed directly until there is one", what,
                  strerror(error));
     p->nursery_waits = true;
     retry_after(p, RESTART_FIRST_NS);
@@ -240,14 +241,19 @@ void nursery_start(struct pool *p)
         p->nursery_retry_ev = evtimer_new(p->d->base, on_retry, p);
     int sv[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv) < 0) {
-        no_channel(p, errno);
+        lacking(p, "channel", errno);
+        return;
+    }
+    int r = execute(p->d->cfg.stage_program, "--nursery", sv[1], -1, &p->nursery_pid, &p->nursery_pidfd);
+    close(sv[1]);
+    if (r < 0)
+        close(sv[0]);
+    if (lack_passes(r)) {
+        lacking(p, "process", -r);
         return;
     }
     p->nursery_waits = false;
-    int r = execute(p->d->cfg.stage_program, "--nursery", sv[1], -1, &p->nursery_pid, &p->nursery_pidfd);
-    close(sv[1]);
     if (r < 0) {
-        close(sv[0]);
         log_warn("cannot execute %s: %s", p->d->cfg.stage_program, strerror(-r));
         retry_after(p, restart_next(&p->nursery_restart, RESTART_DIED_BEFORE_READY, clock_now()));
         return;

@@ -225,6 +225,19 @@ bool pool_lacks(const struct pool *p)
     return p->lacked.ns != 0 && mono_since(clock_now(), p->lacked) < LACKED_NS;
 }
 
+/* For want of something: says nothing about whether stages can start. */
+static void not_made(struct pool *p, struct stage *s, int r)
+{
+    if (lack_passes(r))
+        stage_kill(s, PWC__CODE__CODE_OK, "pwcd lacks something");
+    else
+        snprintf(p->last_words, sizeof p->last_words, "cannot start %s: %s", p->d->cfg.stage_program,
+                 strerror(-r));
+    pool_stage_gone(p, s, NULL);
+    if (lack_passes(r))
+        lacking(p, "the process of a stage", r);
+}
+
 static int spawn_one(struct pool *p)
 {
     int sv[2];
@@ -236,11 +249,8 @@ static int spawn_one(struct pool *p)
     s->cgroup = cgroup_take();
     int r = nursery_spawn(p, s, sv[1]);
     close(sv[1]);
-    if (r < 0) {
-        snprintf(p->last_words, sizeof p->last_words, "cannot start %s: %s", p->d->cfg.stage_program,
-                 strerror(-r));
-        pool_stage_gone(p, s, NULL);
-    }
+    if (r < 0)
+        not_made(p, s, r);
     return r;
 }
 
@@ -429,6 +439,8 @@ void pool_balance(struct pool *p)
         ; /* what was killed has not ended after all */
     if (stock > 0 && pool_rests(p))
         return;
+    if (pool_lacks(p) && evtimer_pending(p->retry_ev, NULL))
+        return; /* what was made for one before it failed was for nothing: a process, too */
     while (stock < spares_wanted(d) && alive(p) < most && may_try(p)) {
         if (spawn_one(p) < 0) {
             retry_in(p, MAX(restart_wait(&p->restart, clock_now()), RESTART_FIRST_NS));

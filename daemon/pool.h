@@ -37,7 +37,7 @@ struct pool {
     struct restart_state nursery_restart;
     struct event *nursery_retry_ev;
     bool nursery_made;         /* it has made a stage: it can do its work */
-    bool nursery_waits;        /* for descriptors of a channel to it */
+    bool nursery_waits;        /* for what pwcd lacks to start it */
     bool described;            /* a stage was asked for the catalogue */
     struct mono lacked;        /* when pwcd could not make what a stage needs: lack.h */
     uint64_t spawned, unready; /* processes made; those that died before they were ready */

@@ -187,9 +187,20 @@ int __wrap_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_acti
                        const posix_spawnattr_t *attr, char *const argv[], char *const envp[]);
 int __wrap_posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int newfd);
 
+/* Then pwcd makes the processes itself, and there is none for the last thing that it needs for one. */
+static void end_nursery(void)
+{
+    struct proc *p = proc_of_pid(W.d.pool->nursery_pid);
+    if (p != NULL && p->state == PROC_RUNS)
+        proc_signal(p, SIGKILL);
+}
+
 void kernel_scarce_begin(void)
 {
-    W.fds_most = open_count + (uint32_t)sim_rnd(20);
+    W.no_pidfds = sim_chance(300);
+    W.fds_most = open_count + (W.no_pidfds ? 1000 : (uint32_t)sim_rnd(20));
+    if (W.no_pidfds)
+        end_nursery();
     sim_log("of descriptors %u are open, and %u may be", open_count, W.fds_most);
 }
 
@@ -279,10 +290,8 @@ static long pidfd_open_(pid_t pid)
 {
     struct proc *p = proc_of_pid(pid);
     SIM_CHECK(p != NULL && p->state != PROC_REAPED, "pidfd_open of nobody: %d", pid);
-    if (lacks_fds(1) || kernel_fails()) {
-        W.start_troubles++;
+    if (lacks_fds(W.no_pidfds ? UINT16_MAX : 1) || kernel_fails())
         return -1;
-    }
     struct file *f = file_new(FILE_PIDFD);
     f->proc = p;
     p->pidfd = f;

@@ -165,7 +165,7 @@ void produce_step(struct proc *p)
         if (s->raster)
             p->job->raster->mem.values[p->announced] = spec_value(s, p->announced);
         p->announced++;
-        s->moved = sim_now();
+        s->moved = s->windowed ? s->moved : sim_now(); /* soon it waits for workers */
         atomic_store(&proc_slot(p)->done, ++p->done_ever);
         Stage__Announce m = STAGE__ANNOUNCE__INIT;
         m.job = p->job->job;

@@ -383,6 +383,7 @@ struct world {
     unsigned p_at[AT_WHERES]; /* per mille: a process comes to harm there */
     unsigned p_lie, p_kernel, p_slow, p_start, p_client, p_memory, p_broken, p_steal_race;
     int64_t kernel_failed; /* when: what could have been done may wait for the next tick */
+    bool no_pidfds;        /* then: none at all for a process that is there */
     bool scarce;           /* some time in it few descriptors can be made */
     struct due scarce_from, scarce_to;
     uint32_t fds_most;       /* 0: any number */

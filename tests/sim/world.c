@@ -190,10 +190,12 @@ static void make_faults(void)
 
 static void on_scarce(struct due *due)
 {
-    if (due == &W.scarce_from)
+    if (due == &W.scarce_to)
+        W.fds_most = 0;
+    else if (W.d.catalogue != NULL)
         kernel_scarce_begin();
     else
-        W.fds_most = 0;
+        due_in(due, NS_PER_S); /* before there are ops pwcd has nobody to tell */
 }
 
 /* Few descriptors: for some seconds, a minute, or until all jobs have ended. */
