@@ -23,6 +23,8 @@
 
 enum { JOB = 1, STAGES = 2, STATES = 1, WAITS = 2, DECISIONS = 3 };
 
+#define U64_DIGITS 20u
+
 const char *const trace_words[TRACE_KINDS] = {
     [PWC_TRACE_JOB] = "job",           [PWC_TRACE_BORN] = "born",
     [PWC_TRACE_READY] = "ready",       [PWC_TRACE_DIED] = "died",
@@ -153,20 +155,21 @@ static inline __attribute__((always_inline)) void put(struct trace_writer *w, co
     w->n += len;
 }
 
+/* Two digits a step, copied in a piece of constant length: there is room behind. */
 static void put_u64(struct trace_writer *w, uint64_t v)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    for (; v >= 100; v /= 100) {
-        unsigned two = (unsigned)(v % 100);
-        digits[--at] = (char)('0' + two % 10);
-        digits[--at] = (char)('0' + two / 10);
-    }
-    do
-        digits[--at] = (char)('0' + v % 10);
-    while ((v /= 10) > 0);
-    for (char *to = w->buf + w->n; at < sizeof digits; w->n++)
-        *to++ = digits[at++];
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
+    char digits[2 * U64_DIGITS] = "";
+    size_t at = U64_DIGITS;
+    for (; v >= 10; v /= 100)
+        memcpy(digits + (at -= 2), pairs + v % 100 * 2, 2);
+    if (v > 0 || at == U64_DIGITS)
+        digits[--at] = (char)('0' + v);
+    memcpy(w->buf + w->n, digits + at, U64_DIGITS);
+    w->n += U64_DIGITS - at;
 }
 
 /* Nanoseconds as the format's microseconds. */
