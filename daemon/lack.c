@@ -5,6 +5,7 @@
 
 #include "daemon/job.h"
 #include "daemon/lack.h"
+#include "daemon/pool.h"
 #include "ipc/log.h"
 
 #define LASTS_NS     NS_PER_S        /* ten ticks: if it had been so since, it would have been met again */
@@ -71,26 +72,33 @@ static bool goes_on(const struct job *j)
            (j->consumer != NULL && j->assembly.sent > j->assembly.absorbed);
 }
 
-static void end_jobs_of(struct user *u, const char *why)
+/* Idle stages of others hold descriptors, too, and each is only kept to save the start of another. One at a
+ * tick: it takes a moment until what it held can be had. */
+static void serve_jobs_of(struct user *u, const char *why, bool *ret_retired)
 {
     struct job *j, *next;
     for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
         next = TAILQ_NEXT(j, link);
         if (goes_on(j))
             j->lack_since = clock_now();
-        else if (lack_holds_now(j) && mono_since(j->lack_at, j->lack_since) > LACK_MOST_NS)
+        else if (!lack_holds_now(j))
+            continue;
+        else if (mono_since(j->lack_at, j->lack_since) > LACK_MOST_NS)
             job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "%s", why);
+        else if (!*ret_retired)
+            *ret_retired = pool_retire_one(j->d->pool, j->domain);
     }
 }
 
-void lack_end_jobs(struct daemon *d)
+void lack_tick(struct daemon *d)
 {
     char why[LACK_TEXT];
+    bool retired = false;
     struct user *u;
     if (!lack_now(d, why))
         return;
     TAILQ_FOREACH(u, &d->busy, busy_link)
     {
-        end_jobs_of(u, why);
+        serve_jobs_of(u, why, &retired);
     }
 }

@@ -23,7 +23,7 @@ bool lack_holds_now(const struct job *j);
 bool lack_of_memory(const struct daemon *d); /* else of descriptors */
 /* True: there is a lack, and the text says of what. */
 bool lack_now(const struct daemon *d, char text[LACK_TEXT]);
-/* At each tick: those that have waited too long. */
-void lack_end_jobs(struct daemon *d);
+/* At each tick: who has nothing gets what idle stages hold, and who has waited too long ends. */
+void lack_tick(struct daemon *d);
 
 #endif

@@ -254,8 +254,7 @@ static int spawn_one(struct pool *p)
     return r;
 }
 
-/* Least recently used, idle, and of no use to the domain that asks. */
-static bool evict_one(struct pool *p, uint64_t keep_domain)
+bool pool_retire_one(struct pool *p, uint64_t keep_domain)
 {
     struct stage *s;
     TAILQ_FOREACH(s, &p->stages, link)
@@ -385,7 +384,7 @@ bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid)
         return r == 0;
     }
     if (alive(p) >= stages_most(p))
-        evict_one(p, domain);
+        pool_retire_one(p, domain);
     return false;
 }
 
@@ -435,7 +434,7 @@ void pool_balance(struct pool *p)
     retire_idle(p);
     uint32_t stock = in_stock(p);
     uint32_t most = stages_most(p);
-    while (alive(p) > most && evict_one(p, 0))
+    while (alive(p) > most && pool_retire_one(p, 0))
         ; /* what was killed has not ended after all */
     if (stock > 0 && pool_rests(p))
         return;

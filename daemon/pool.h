@@ -66,6 +66,8 @@ struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struc
                         pool_filter fits);
 /* Sends a spare into this domain, making room if the pool is full. False: none is there yet. */
 bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid);
+/* The least recently used idle stage that is of no use to this domain. False: there is none. */
+bool pool_retire_one(struct pool *p, uint64_t keep_domain);
 /* A moment ago pwcd could not make what a stage needs, be it a new one or a spare. */
 bool pool_lacks(const struct pool *p);
 /* So many processes of this user cannot be killed that he gets no more of them until some are gone. */

@@ -300,7 +300,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     if (d->retry_due)
         daemon_touch(d);
     d->retry_due = false;
-    lack_end_jobs(d);
+    lack_tick(d);
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {
         watch_stage(s, now);

@@ -69,6 +69,17 @@ static void check_results(const struct spec *s, const struct job *j)
         SIM_CHECK(result_of(j, "hash") == spec_value(s, 0), "job %lu: its whole result is wrong", (ul)j->id);
 }
 
+/* What stages hold that wait for jobs of others would have done. */
+static void check_nothing_kept(const struct job *j)
+{
+    const struct stage *x;
+    TAILQ_FOREACH(x, &j->d->pool->stages, link)
+    {
+        SIM_CHECK(x->state != STAGE_IDLE || x->domain == j->domain || sim_now() - x->since.ns < NS_PER_S,
+                  "job %lu failed, and stage %lu is idle: %s", (ul)j->id, (ul)x->id, job_reason(j));
+    }
+}
+
 /* While pwcd itself could not make something; and nothing was done of the job for as long as it may wait. */
 static bool lacked(const struct spec *s, const struct job *j)
 {
@@ -77,6 +88,7 @@ static bool lacked(const struct spec *s, const struct job *j)
     int64_t moved = MAX(s->moved, j->born.ns);
     SIM_CHECK(sim_now() - moved > LACK_LEAST, "job %lu failed %ld ms after something was done of it: %s",
               (ul)j->id, (long)((sim_now() - moved) / NS_PER_MS), job_reason(j));
+    check_nothing_kept(j);
     return true;
 }
 
