@@ -1,8 +1,8 @@
 /*
  * lack.h - what pwcd itself cannot get: a descriptor, or memory for what it makes for a job. Either comes
- * back when somebody closes or frees something, and nobody tells us: it is tried again at each tick. No
- * stage is to blame, and no job. Those that need it wait; whoever has waited for nothing else for some
- * seconds ends with the reason.
+ * back when somebody closes or frees something, and nobody tells us: it is tried again at each tick, and
+ * what every job needs (a spare's segment) not before. No stage is to blame, and no job. Those that need it
+ * wait; whoever has waited for nothing else for some seconds ends with the reason.
  */
 #ifndef PWC_LACK_H
 #define PWC_LACK_H

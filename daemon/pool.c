@@ -372,6 +372,8 @@ static bool may_try(struct pool *p)
 bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid)
 {
     struct stage *s;
+    if (p->d->retry_due && pool_lacks(p))
+        return false; /* not before the next tick, for whomever: it is lacking for all */
     if (!may_try(p) || pool_denies(p, uid))
         return false;
     TAILQ_FOREACH(s, &p->stages, link)

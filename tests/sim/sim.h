@@ -386,6 +386,7 @@ struct world {
     bool no_pidfds;        /* then: none at all for a process that is there */
     bool scarce;           /* some time in it few descriptors can be made */
     struct due scarce_from, scarce_to;
+    int64_t no_segment[2];   /* when there was none to be had, the last times */
     uint32_t fds_most;       /* 0: any number */
     uint64_t oom_kills;      /* by the kernel, so far */
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
