@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/peek.h"
 #include "daemon/procstat.h"
@@ -34,15 +35,19 @@ static int list_threads(pid_t pid, int tids[PROCSTAT_THREADS])
     int n = 0;
     const struct dirent *e;
     snprintf(path, sizeof path, "/proc/%d/task", pid);
-    int fd = peek_open(AT_FDCWD, path, O_DIRECTORY);
+    int fd = peek_open(AT_FDCWD, path, O_DIRECTORY), r = fd;
     DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    if (fd >= 0 && d == NULL) {
+        r = -errno;
+        close(fd);
+    }
     while (d != NULL && n < (int)PROCSTAT_THREADS && (e = readdir(d)) != NULL)
         if (e->d_name[0] != '.')
             tids[n++] = atoi(e->d_name);
     if (d != NULL)
         closedir(d);
     peek_done();
-    return fd < 0 ? fd : n;
+    return r < 0 ? r : n;
 }
 
 /* The state of a process is that of its first thread, which may be waiting for another one that computes. 1,

@@ -1,4 +1,5 @@
 /* test_procstat.c - CPU time and states of processes, and of threads behind a first one that waits. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -111,6 +112,51 @@ START_TEST(who_has_a_thread_that_computes_does_not_wait)
 }
 END_TEST
 
+/* ---- without memory ---- */
+
+DIR *__real_fdopendir(int fd);
+DIR *__wrap_fdopendir(int fd);
+static bool no_memory;
+
+DIR *__wrap_fdopendir(int fd)
+{
+    if (!no_memory)
+        return __real_fdopendir(fd);
+    errno = ENOMEM;
+    return NULL;
+}
+
+static int next_descriptor(void)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    close(fd);
+    return fd;
+}
+
+START_TEST(whose_threads_are_not_known_is_not_known_to_wait)
+{
+    bool waits = true;
+    uint64_t ticks;
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        wait_for_ever();
+    }
+    ck_assert_int_gt(pid, 0);
+    while (!first_thread_sleeps(pid))
+        sched_yield();
+    ck_assert(procstat_cpu(pid, &ticks, &waits)); /* keeps its descriptor from now on */
+    int before = next_descriptor();
+    no_memory = true;
+    bool known = procstat_cpu(pid, &ticks, &waits);
+    int after = next_descriptor();
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    ck_assert(!known);
+    ck_assert_int_eq(after, before);
+}
+END_TEST
+
 /* ---- without descriptors ---- */
 
 #define MANY 64
@@ -174,6 +220,7 @@ int main(void)
     tcase_add_test(none, who_cannot_be_looked_at_is_unknown);
     tcase_add_test(t, reads_the_kernels_text);
     tcase_add_test(t, who_is_gone_waits);
+    tcase_add_test(t, whose_threads_are_not_known_is_not_known_to_wait);
     tcase_add_test(t, who_has_a_thread_that_computes_does_not_wait);
     return run_suite(s);
 }
