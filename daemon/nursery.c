@@ -94,7 +94,8 @@ static void nursery_forget(struct pool *p)
     chan_free(TAKE_PTR(p->nursery));
     if (p->nursery_pidfd >= 0)
         close(TAKE_FD(p->nursery_pidfd));
-    p->nursery_ready = p->nursery_made = p->nursery_ended = false;
+    p->nursery_ready = p->nursery_made = false;
+    p->nursery_killed = (struct mono){0};
     p->nursery_pid = 0;
     p->nursery_stopped = (struct mono){0};
 }
@@ -130,7 +131,8 @@ static void retry_after(struct pool *p, int64_t ns)
 
 static void nursery_lost(struct pool *p, const siginfo_t *info)
 {
-    bool by_us = p->nursery_ended && p->nursery_stopped.ns == 0; /* who stopped it is not we either */
+    bool by_us =
+        p->nursery_killed.ns != 0 && p->nursery_stopped.ns == 0; /* who stopped it is not we either */
     bool killed = info->si_code != CLD_EXITED && info->si_status == SIGKILL && !by_us;
     enum restart_event why = p->nursery_made ? RESTART_DIED_LATER
                              : killed        ? RESTART_KILLED
@@ -177,9 +179,22 @@ static void spawned(struct pool *p, struct frame *f, const Stage__Spawned *m)
 
 void nursery_kill(struct pool *p)
 {
-    p->nursery_ended = true;
+    if (p->nursery_killed.ns == 0)
+        p->nursery_killed = clock_now();
     if (p->nursery_pidfd >= 0)
         syscall(SYS_pidfd_send_signal, p->nursery_pidfd, SIGKILL, NULL, 0);
+}
+
+/* One that waits in the kernel for what may never come. It is reaped when it ends after all. */
+void nursery_watch(struct pool *p)
+{
+    struct mono now = clock_now();
+    if (p->nursery_killed.ns == 0 || mono_since(now, p->nursery_killed) <= WRITE_OFF_NS)
+        return;
+    log_warn("nursery (pid %d) survives SIGKILL: written off", p->nursery_pid);
+    nursery_forget(p);
+    drop_unborn(p);
+    retry_after(p, MAX(restart_next(&p->nursery_restart, RESTART_DIED_BEFORE_READY, now), NS_PER_MS));
 }
 
 static void on_frame(struct pool *p, struct frame *f)

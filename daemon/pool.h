@@ -32,7 +32,7 @@ struct pool {
     pid_t nursery_pid;
     int nursery_pidfd;
     bool nursery_ready;
-    bool nursery_ended;          /* by us */
+    struct mono nursery_killed;  /* by us, when; it has not ended yet */
     struct mono nursery_stopped; /* since when; 0: it runs */
     struct restart_state nursery_restart;
     struct event *nursery_retry_ev;
@@ -82,7 +82,8 @@ void pool_used(struct pool *p, struct stage *s); /* most recently used from now 
 void nursery_start(struct pool *p); /* if it cannot be started, later */
 /* It was killed: waits for it, so long at most. */
 void nursery_stop(struct pool *p, struct mono until);
-void nursery_kill(struct pool *p); /* another one is started */
+void nursery_kill(struct pool *p);  /* another one is started */
+void nursery_watch(struct pool *p); /* at each tick while one that was killed has not ended */
 /* Asks for a process for this stage, from the nursery or by exec. 0 or -errno. */
 int nursery_spawn(struct pool *p, struct stage *s, int child_fd);
 

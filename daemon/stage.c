@@ -28,8 +28,6 @@
  * at the most. Where more waits to be sent, nobody reads. */
 #define QUEUE_MOST (16u << 20)
 
-#define WRITE_OFF_NS (3 * NS_PER_S)
-
 static const char *const state_names[] = {
     [STAGE_SPAWNING] = "spawning", [STAGE_BOOTING] = "booting", [STAGE_SPARE] = "spare",
     [STAGE_ENTERING] = "entering", [STAGE_IDLE] = "idle",       [STAGE_BUSY] = "busy",

@@ -163,6 +163,8 @@ void stage_got_process(struct stage *s, pid_t pid, int pidfd);
 void stage_watch_end(struct stage *s, int fd);
 /* It is dying because nobody needed it any more. */
 bool stage_retired(const struct stage *s);
+/* Who has not ended so long after SIGKILL is given up. */
+#define WRITE_OFF_NS (3 * NS_PER_S)
 /* SIGKILL does not end it: it waits in the kernel for something that may never come. */
 bool stage_unkillable(const struct stage *s);
 /* Creates control page and segment and sends Enter. 0 or -errno: the stage is a spare still, where that

@@ -306,6 +306,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         watch_stage(s, now);
     }
     watch_stops(d, now);
+    nursery_watch(d->pool);
     struct user *u;
     TAILQ_FOREACH(u, &d->busy, busy_link)
     {
@@ -340,7 +341,7 @@ static int64_t next_tick(const struct daemon *d)
         if (u->jobs > 0)
             return TICK_NS;
     }
-    if (some_stopped(d->pool))
+    if (some_stopped(d->pool) || d->pool->nursery_killed.ns != 0)
         return TICK_NS;
     uint32_t coming = pool_count(d->pool, STAGE_BOOTING, 0) + pool_count(d->pool, STAGE_SPAWNING, 0) +
                       pool_count(d->pool, STAGE_ENTERING, 0);

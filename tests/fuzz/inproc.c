@@ -220,6 +220,10 @@ void nursery_stop(struct pool *p, struct mono until)
 {
     (void)p, (void)until;
 }
+void nursery_watch(struct pool *p)
+{
+    (void)p;
+}
 void nursery_kill(struct pool *p)
 {
     (void)p;

@@ -272,6 +272,33 @@ test_stop_while_the_nursery_hangs() {
     finish_slow
 }
 
+# One that is to go on does without it, and has another one.
+test_a_nursery_that_cannot_be_killed() {
+    stop_pwcd
+    order direct
+    order shut read
+    cat >"$T/stage" <<-END
+		#!/bin/bash
+		[[ \$1 != --nursery || -e $T/begun ]] || { echo "\$\$" >$T/begun && read -r <$T/mnt/slow; }
+		exec $STAGE "\$@"
+	END
+    chmod 755 "$T/stage"
+    STAGE=$T/stage
+    expect_log 'nursery .* (makes no stage in time: killed|survives SIGKILL: written off)'
+    start_pwcd --workers 2 --set ready_timeout=300ms
+    somebody_waits
+    await_line "$T/log" 'survives SIGKILL: written off' >line
+    others_go_on
+    until_true "another nursery" another_nursery "$(<"$T/begun")"
+    order open
+    until_true "the end of the first" gone "$(<"$T/begun")"
+    finish_slow
+}
+
+another_nursery() {
+    a_stage '.role == "nursery"' && [[ $VICTIM -ne $1 ]]
+}
+
 # ---- results that nobody takes ----
 
 all_wait_for_consumers() {
