@@ -175,7 +175,7 @@ test_quarantine_of_a_running_job() {
 retried_before_the_end() {
     local filter=$1 job
     shift
-    in_background job "$PWCCTL" run fault.error at=0 attempts=1 ms=200 finish_ms=1000 --on-failure skip --json "$@"
+    in_background job "$PWCCTL" run fault.error at=0 attempts=1 finish_ms=1000 --on-failure skip --json "$@"
     job=$BG
     until_true "a chunk in quarantine" in_quarantine 1.0
     until_true "a chunk done" job_done_at_least 1
@@ -192,11 +192,11 @@ retried_before_the_end() {
 }
 
 test_retry_during_the_last_lease() {
-    CHUNKS=3 SUM=3 retried_before_the_end '.role == "worker" and .chunk == 2' n=3 -j 1
+    CHUNKS=3 SUM=3 retried_before_the_end '.role == "worker" and .chunk == 2' n=3 -j 1 ms=1000 # to be found at that one
 }
 
 test_retry_while_results_are_made() {
-    CHUNKS=2 SUM=1 retried_before_the_end '.role == "worker" and .state == "busy" and (has("chunk") | not)' n=2
+    CHUNKS=2 SUM=1 retried_before_the_end '.role == "worker" and .state == "busy" and (has("chunk") | not)' n=2 ms=200
 }
 
 # A whole budget more, which is spent, too: attempts go on counting.
