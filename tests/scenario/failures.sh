@@ -379,7 +379,7 @@ test_signals_from_outside() {
         name=SIG${sig/#IO/POLL}
         [[ $sig != [0-9]* ]] || name="signal $sig"
         equal "cause" crash "$(newest_death cause)"
-        newest_death reason | grep -qE "^(chunk [0-9]+|worker) killed by $name( in [a-z_]+)?(, attempt 1 of 3)?$" ||
+        newest_death reason | grep -qE "^(chunk [0-9]+|worker) killed by $name( in [a-z0-9_.]+)?(, attempt 1 of 3)?$" ||
             fail "SIG$sig: $(newest_death reason)"
     done
     job sent fault.none n=40 ms=20 --json
