@@ -74,7 +74,7 @@ test_one_line_for_a_chunk_given_up() {
     run fault.segv n=20 at=4 attempts=99
     told 'pwcctl: chunk 4 killed by SIGSEGV in [^ ]+, attempt 3 of 3'
     run fault.hang n=20 at=4 attempts=99 --chunk-timeout 200ms
-    told 'pwcctl: chunk 4 killed in [a-z_]+: its time is up, attempt 2 of 2'
+    told 'pwcctl: chunk 4 killed in [A-Za-z0-9_.]+: its time is up, attempt 2 of 2'
     run fault.error n=20 at=4 attempts=99
     told 'pwcctl: chunk 4 failed: this chunk always fails, attempt 1 of 1'
     run fault.exit n=20 at=4 attempts=99 status=9
