@@ -70,3 +70,26 @@ int temp_file(const char *text)
     ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
     return fd;
 }
+
+static int open_item(struct pwc_job *job, uint64_t index, struct pwc_item *item, void *user)
+{
+    (void)job, (void)index;
+    ((struct item_counts *)user)->opened++;
+    item->fds[0] = temp_file("an item");
+    return PWC_OK;
+}
+
+static void item_done(struct pwc_job *job, uint64_t index, int code, const char *reason, uint32_t attempts,
+                      void *user)
+{
+    (void)job, (void)index, (void)reason, (void)attempts;
+    struct item_counts *counts = user;
+    counts->done++;
+    counts->failed += code != PWC_OK;
+}
+
+void counted_batch(struct pwc_spec *spec, uint64_t n, struct item_counts *counts)
+{
+    static const char *const roles[] = {"in"};
+    pwc_spec_batch(spec, &(struct pwc_batch){n, roles, 1, open_item, item_done, counts});
+}

@@ -22,6 +22,11 @@ struct pwc_job *submit_op(const char *op);
 int count_fds(void);
 void wait_fds(
     int n); /* until so many are open; the fake closes what it was sent a moment after it has answered */
+/* A batch of n items with a file each, of which is counted what is asked for and told. */
+struct item_counts {
+    unsigned opened, done, failed;
+};
+void counted_batch(struct pwc_spec *spec, uint64_t n, struct item_counts *counts);
 int temp_file(const char *text); /* without a name; the offset is at its end */
 
 /* test_client_again.c, test_client_async.c, test_client_calls.c */

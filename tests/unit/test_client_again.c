@@ -104,37 +104,16 @@ START_TEST(beside_the_first)
 }
 END_TEST
 
-struct items {
-    unsigned opened, done;
-};
-
-static int open_item(struct pwc_job *job, uint64_t index, struct pwc_item *item, void *user)
+static struct pwc_job *send_batch(const char *op, struct item_counts *items)
 {
-    (void)job, (void)index;
-    ((struct items *)user)->opened++;
-    item->fds[0] = temp_file("an item");
-    return PWC_OK;
-}
-
-static void item_done(struct pwc_job *job, uint64_t index, int code, const char *reason, uint32_t attempts,
-                      void *user)
-{
-    (void)job, (void)index, (void)code, (void)reason, (void)attempts;
-    ((struct items *)user)->done++;
-}
-
-static struct pwc_job *send_batch(const char *op, struct items *items)
-{
-    static const char *const roles[] = {"in"};
     struct pwc_spec *spec = keyed(op);
-    const struct pwc_batch batch = {1, roles, 1, open_item, item_done, items};
-    pwc_spec_batch(spec, &batch);
+    counted_batch(spec, 1, items);
     struct pwc_job *job = submit(spec);
     pwc_spec_free(spec);
     return job;
 }
 
-static struct pwc_job *submit_batch(const char *op, struct items *items)
+static struct pwc_job *submit_batch(const char *op, struct item_counts *items)
 {
     struct pwc_job *job = send_batch(op, items);
     ck_assert_int_eq(pwc_wait_accepted(job, LONG), PWC_OK);
@@ -144,7 +123,7 @@ static struct pwc_job *submit_batch(const char *op, struct items *items)
 /* Its files are the first one's: nobody is told to publish what he never opened. */
 START_TEST(batch_after_the_connection)
 {
-    struct items first = {0}, again = {0};
+    struct item_counts first = {0}, again = {0};
     pwc_job_free(submit_batch("late", &first));
     reconnect();
     struct pwc_job *job = submit_batch("late", &again);
@@ -156,7 +135,7 @@ END_TEST
 
 START_TEST(batch_beside_the_first)
 {
-    struct items first = {0}, again = {0};
+    struct item_counts first = {0}, again = {0};
     struct pwc_job *a = submit_batch("late", &first), *b = submit_batch("late", &again);
     ends_well(a, false);
     ends_well(b, true);
@@ -171,7 +150,7 @@ END_TEST
 /* A batch cannot go on without the handle that opens its items. This one does not. */
 START_TEST(let_go)
 {
-    struct items items = {0};
+    struct item_counts items = {0};
     struct pwc_job *a = submit_batch("hang", &items), *b = submit_batch("hang", &items);
     pwc_job_free(b);
     ck_assert_int_eq(pwc_ping(conn, LONG), PWC_OK);
@@ -194,7 +173,7 @@ static unsigned cancels(void)
 /* The same before the answer has said which of the two it is. */
 START_TEST(let_go_before_the_answer)
 {
-    struct items items = {0};
+    struct item_counts items = {0};
     struct pwc_job *a = submit_batch("hang", &items);
     pwc_job_free(send_batch("hang", &items));
     ck_assert_uint_eq(cancels(), 0);
@@ -208,7 +187,7 @@ END_TEST
 
 START_TEST(first_let_go_before_the_answer)
 {
-    struct items items = {0};
+    struct item_counts items = {0};
     pwc_job_free(send_batch("hang", &items));
     ck_assert_uint_eq(cancels(), 1);
 }

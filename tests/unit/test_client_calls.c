@@ -66,40 +66,20 @@ START_TEST(a_thousand_told)
 }
 END_TEST
 
-struct items {
-    int opened, done;
-};
-
-static int open_item(struct pwc_job *job, uint64_t index, struct pwc_item *item, void *user)
-{
-    (void)job, (void)index;
-    ((struct items *)user)->opened++;
-    item->fds[0] = temp_file("an item");
-    return PWC_OK;
-}
-
-static void item_done(struct pwc_job *job, uint64_t index, int code, const char *reason, uint32_t attempts,
-                      void *user)
-{
-    (void)job, (void)index, (void)reason, (void)attempts;
-    ck_assert_int_eq(code, PWC_OK);
-    ((struct items *)user)->done++;
-}
-
 /* What was not told would never be published. */
 START_TEST(last_item_told)
 {
-    static const char *const roles[] = {"in"};
-    struct items items = {0};
+    struct item_counts items = {0};
     struct pwc_spec *spec = pwc_spec_new("batch");
-    pwc_spec_batch(spec, &(struct pwc_batch){3, roles, 1, open_item, item_done, &items});
+    counted_batch(spec, 3, &items);
     struct pwc_job *job = submit(spec);
     while (items.opened < 3)
         ck_assert_int_eq(pwc_dispatch(conn, LONG), PWC_OK);
     submit_others(job);
     ck_assert_int_eq(pwc_wait(job, LONG), PWC_OK);
     pwc_job_free(job);
-    ck_assert_int_eq(items.done, 3);
+    ck_assert_uint_eq(items.done, 3);
+    ck_assert_uint_eq(items.failed, 0);
     pwc_spec_free(spec);
 }
 END_TEST
