@@ -150,6 +150,7 @@ static const char *check_plan(const struct job *j, const Stage__Planned *m, cons
 static void take_plan(struct job *j, const Stage__Planned *m, struct frame *f)
 {
     j->planned = true;
+    j->plan_lost = false;
     j->absorb = m->absorb;
     j->producer_needed = m->producer;
     j->windowed = m->producer && m->windowed && m->absorb == PWC__ABSORB__ABSORB_SERIAL;
@@ -413,6 +414,12 @@ void flow_maybe_spare(struct stage *s)
 
 void flow_frame(struct stage *s, struct frame *f)
 {
+    if (f->lost) {
+        if (s->job != NULL && s->lease.kind == LEASE_PLAN)
+            s->job->plan_lost = true;
+        pool_lacks_for(s, "room for a descriptor of a stage", -EMFILE);
+        return;
+    }
     for (size_t i = 0; i < ARRAY_LEN(handlers); i++) {
         if (handlers[i].type != f->type)
             continue;

@@ -5,11 +5,13 @@
  * PWC_WANT_WINDOW items at a time, so tens of thousands of files need a few dozen descriptors. Descriptors
  * that came from a client are closed by the closer only: close(2) of a FUSE file can hang.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "daemon/closer.h"
 #include "daemon/events.h"
 #include "daemon/job.h"
+#include "daemon/lack.h"
 #include "daemon/nearest.h"
 #include "daemon/quarantine.h"
 #include "daemon/session.h"
@@ -21,8 +23,13 @@ static void send_want(struct job *j, uint64_t first, uint64_t n)
     m.job = j->id;
     m.first = first;
     m.n = (uint32_t)n;
-    j->items_asked = first + n;
     session_send(j->session, PWC_MSG_WANT, j->tag, &m.base);
+}
+
+static void want_next(struct job *j, uint64_t n)
+{
+    send_want(j, j->items_asked, n);
+    j->items_asked += n;
 }
 
 void job_want(struct job *j)
@@ -34,24 +41,31 @@ void job_want(struct job *j)
     uint64_t room = j->batch ? PWC_WANT_WINDOW - MIN(in_hand, PWC_WANT_WINDOW) : 1;
     /* Asked for by halves of the window: one message for many items, and never a window run dry. */
     if (left > 0 && (room >= PWC_WANT_WINDOW / 2 || room >= left || !j->batch))
-        send_want(j, j->items_asked, MIN(left, room));
+        want_next(j, MIN(left, room));
 }
 
 void job_want_again(struct job *j, uint64_t index)
 {
-    Pwc__Want m = PWC__WANT__INIT;
-    m.job = j->id;
-    m.first = index;
-    m.n = 1;
     iset_add(&j->asked_again, index, index + 1);
     j->items_out--;
-    session_send(j->session, PWC_MSG_WANT, j->tag, &m.base);
+    send_want(j, index, 1);
+}
+
+void job_want_lost(struct job *j)
+{
+    while (j->lost.n > 0) {
+        struct range r = j->lost.ranges[0];
+        iset_remove(&j->lost, r.from, r.to);
+        if (j->session != NULL)
+            send_want(j, r.from, r.to - r.from);
+    }
 }
 
 void job_no_items_again(struct job *j)
 {
     if (j->asked_again.n == 0)
         return;
+    iset_clear(&j->lost);
     while (j->asked_again.n > 0) {
         uint64_t index = j->asked_again.ranges[0].from;
         iset_remove(&j->asked_again, index, index + 1);
@@ -112,6 +126,11 @@ static struct item *item_new(uint64_t index, const char *name, const int *fds, u
     return it;
 }
 
+static bool is_wanted_again(const struct job *j, uint64_t index)
+{
+    return iset_has(&j->asked_again, index) && !iset_has(&j->lost, index);
+}
+
 static bool is_wanted(const struct job *j, uint64_t index, bool again)
 {
     return again || (index == j->items_in && index < j->items_asked);
@@ -119,7 +138,7 @@ static bool is_wanted(const struct job *j, uint64_t index, bool again)
 
 Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, unsigned nfds)
 {
-    bool again = iset_has(&j->asked_again, index);
+    bool again = is_wanted_again(j, index);
     if (!is_wanted(j, index, again))
         return PWC__CODE__CODE_STATE;
     if (nfds != j->nroles)
@@ -144,9 +163,10 @@ Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, un
 
 Pwc__Code job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const char *name, const char *reason)
 {
-    bool again = iset_remove(&j->asked_again, index, index + 1) > 0;
+    bool again = is_wanted_again(j, index);
     if (!is_wanted(j, index, again))
         return PWC__CODE__CODE_STATE;
+    iset_remove(&j->asked_again, index, index + 1);
     j->items_in += again ? 0 : 1;
     if (!j->batch) {
         take_name(j, name);
@@ -167,6 +187,31 @@ Pwc__Code job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const c
     job_item_done(j, index, code, reason, 0);
     job_failures(j, code, line);
     job_check(j);
+    return PWC__CODE__CODE_OK;
+}
+
+Pwc__Code job_item_lost(struct job *j, uint64_t index, const char *name)
+{
+    static const char what[] = "room for the descriptors of a client";
+    bool again = is_wanted_again(j, index);
+    if (!is_wanted(j, index, again))
+        return PWC__CODE__CODE_STATE;
+    lack_of(j->d, what, -EMFILE);
+    if (!j->batch) { /* it is sent once only */
+        j->items_in++;
+        take_name(j, name);
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "pwcd cannot make %s: %s", what,
+                strerror(EMFILE));
+        return PWC__CODE__CODE_OK;
+    }
+    lack_holds(j);
+    if (!again) {
+        j->items_in++;
+        ledger_hold_next(&j->ledger);
+        iset_add(&j->asked_again, index, index + 1);
+        trace_announced(j, index + 1);
+    }
+    iset_add(&j->lost, index, index + 1);
     return PWC__CODE__CODE_OK;
 }
 

@@ -121,10 +121,12 @@ struct job {
     bool alone;             /* a stage that held it besides others died of one of them: it is leased alone */
     int fds[PWC_ROLES_MAX]; /* of a job that is no batch */
     bool have_fds;
-    char *input; /* what its client calls that item, owned; NULL: nothing, or it is not here yet */
+    bool plan_lost; /* pwcd had no room for it: not planned again before the next tick */
+    char *input;    /* what its client calls that item, owned; NULL: nothing, or it is not here yet */
     struct item_list item_list; /* batch: in hand, by index */
     uint64_t items_asked, items_in, items_out;
-    struct iset asked_again;       /* given up, and wanted once more */
+    struct iset asked_again;       /* given up, or lost, and wanted once more */
+    struct iset lost;              /* of these: pwcd has to ask for them yet */
     struct given_up_list given_up; /* what is remembered of it: quarantine.h */
     char *recipe;                  /* once something was given up: the command that does the job again */
 
@@ -266,6 +268,9 @@ void job_want(struct job *j);
 void job_drop_fds(struct job *j);
 /* Its chunk was recalled: asks for the item once more. */
 void job_want_again(struct job *j, uint64_t index);
+/* It came when pwcd had no room for its descriptors: asked for again at the next tick. 0, or CODE_STATE. */
+Pwc__Code job_item_lost(struct job *j, uint64_t index, const char *name);
+void job_want_lost(struct job *j);
 /* The client sends no more of them: those that were asked for again are given up as they were. */
 void job_no_items_again(struct job *j);
 /* Takes the descriptors. 0, or a code that says why the item cannot be used. */

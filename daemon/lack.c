@@ -13,7 +13,7 @@
 
 bool lack_passes(int r)
 {
-    return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+    return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ETOOMANYREFS;
 }
 
 static bool lasts(struct mono at, struct mono now)
@@ -79,6 +79,7 @@ static void serve_jobs_of(struct user *u, const char *why, bool *ret_retired)
     struct job *j, *next;
     for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
         next = TAILQ_NEXT(j, link);
+        job_want_lost(j);
         if (goes_on(j))
             j->lack_since = clock_now();
         else if (!lack_holds_now(j))

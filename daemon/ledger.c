@@ -241,12 +241,23 @@ void ledger_reject(struct ledger *l, uint64_t chunk)
     give_up(l, chunk);
 }
 
-void ledger_reject_next(struct ledger *l)
+/* What is next goes into another set than the ready ones. */
+static void next_into(struct ledger *l, struct iset *set)
 {
     BUG_ON(l->ready >= l->total);
     put_waiting(l, l->fresh, l->ready);
-    iset_add(&l->bad, l->ready, l->ready + 1);
+    iset_add(set, l->ready, l->ready + 1);
     l->fresh = ++l->ready;
+}
+
+void ledger_reject_next(struct ledger *l)
+{
+    next_into(l, &l->bad);
+}
+
+void ledger_hold_next(struct ledger *l)
+{
+    next_into(l, &l->held);
 }
 
 uint32_t ledger_attempt(const struct ledger *l, uint64_t chunk)

@@ -88,6 +88,8 @@ void ledger_reject(struct ledger *l, uint64_t chunk);
 
 /* The chunk that would become ready next is bad before anybody took it: an item that cannot be had. */
 void ledger_reject_next(struct ledger *l);
+/* The same place, but it is held until it is given alone, or rejected. */
+void ledger_hold_next(struct ledger *l);
 
 bool ledger_complete(const struct ledger *l); /* all chunks done or bad */
 

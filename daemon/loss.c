@@ -17,7 +17,7 @@
 
 /* Whom does the slot name? Only a chunk of the lease it died with can be charged. A stage that broke the
  * protocol may have written anything there. */
-enum verdict { VERDICT_CHUNK, VERDICT_NOBODY, VERDICT_UNKNOWN, VERDICT_FINISH };
+enum verdict { VERDICT_CHUNK, VERDICT_NOBODY, VERDICT_UNKNOWN, VERDICT_FINISH, VERDICT_RETIRED };
 
 static enum verdict who_did_it(const struct stage *s, uint64_t *ret)
 {
@@ -144,12 +144,12 @@ static void lost_chunks(struct job *j, struct stage *s)
         return;
     }
     uint64_t chunk;
-    enum verdict verdict = who_did_it(s, &chunk);
+    enum verdict verdict = stage_retired(s) ? VERDICT_RETIRED : who_did_it(s, &chunk);
     struct lease l = s->lease;
     dispatch_release(s, true);
     j->ledger.redone += l.end - l.first - (verdict == VERDICT_CHUNK ? 1 : 0);
     if (j->state == PWC__JOB_STATE__JOB_ENDING || l.first == l.end || verdict == VERDICT_NOBODY ||
-        verdict == VERDICT_FINISH) {
+        verdict == VERDICT_FINISH || verdict == VERDICT_RETIRED) {
         ledger_give_back(&j->ledger, l.first, l.end);
         if (verdict == VERDICT_NOBODY)
             lost_to_nobody(j, s);
@@ -188,7 +188,7 @@ void flow_role_lost(struct job *j, enum lease_kind role, const struct death *x)
         consumer_restarts(j);
 }
 
-/* Who was retired, or dies because the daemon ends, is not charged. */
+/* Who was retired, be it because pwcd lacks something, or dies because the daemon ends, is not charged. */
 static void lost_lease(struct job *j, struct stage *s)
 {
     enum lease_kind kind = s->lease.kind;
@@ -207,6 +207,8 @@ static void lost_lease(struct job *j, struct stage *s)
     dispatch_release(s, true);
     if (!ending && !stage_retired(s) && x != NULL && x->stage == s->id)
         flow_role_lost(j, kind, x);
+    else if (!ending && stage_retired(s) && kind == LEASE_CONSUME && j->state == PWC__JOB_STATE__JOB_RUNNING)
+        consumer_restarts(j);
 }
 
 /* Retired ones held no lease, or one that nobody wanted any more. */

@@ -155,6 +155,18 @@ static void on_exit_event(evutil_socket_t fd, short what, void *arg)
     daemon_turn(p->d);
 }
 
+static void cannot_spawn(struct pool *p, struct stage *s, int error)
+{
+    if (lack_passes(-error)) {
+        pool_not_made(p, s, -error);
+        return;
+    }
+    log_warn("nursery cannot make a stage: %s", strerror(error));
+    snprintf(p->last_words, sizeof p->last_words, "the nursery cannot make a process: %s", strerror(error));
+    pool_stage_gone(p, s, NULL);
+}
+
+/* One whose descriptor is lost ends with its channel, like one whose nursery died before it was named. */
 static void spawned(struct pool *p, struct frame *f, const Stage__Spawned *m)
 {
     struct stage *s = pool_find(p, m->stage);
@@ -166,14 +178,10 @@ static void spawned(struct pool *p, struct frame *f, const Stage__Spawned *m)
         stage_got_process(s, (pid_t)m->pid, pidfd);
         return;
     }
-    if (s != NULL && s->pidfd < 0) {
-        log_warn("nursery cannot make a stage: %s", strerror(m->error));
-        snprintf(p->last_words, sizeof p->last_words, "the nursery cannot make a process: %s",
-                 strerror(m->error));
-        pool_stage_gone(p, s, NULL);
-    } else if (pidfd >= 0) {
+    if (s != NULL && s->pidfd < 0)
+        cannot_spawn(p, s, f->lost ? EMFILE : m->error);
+    else if (pidfd >= 0)
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-    }
     fd_close_(&pidfd);
 }
 
@@ -274,6 +282,7 @@ void nursery_start(struct pool *p)
         return;
     }
     p->nursery = chan_new(sv[0], MSG_FROM_NURSERY, NULL);
+    chan_tell_lost(p->nursery);
     p->nursery_ev = event_new(p->d->base, sv[0], EV_READ | EV_PERSIST, on_readable, p);
     p->nursery_write_ev = event_new(p->d->base, sv[0], EV_WRITE | EV_PERSIST, on_writable, p);
     p->nursery_exit_ev = event_new(p->d->base, p->nursery_pidfd, EV_READ | EV_PERSIST, on_exit_event, p);

@@ -225,8 +225,16 @@ bool pool_lacks(const struct pool *p)
     return p->lacked.ns != 0 && mono_since(clock_now(), p->lacked) < LACKED_NS;
 }
 
+void pool_lacks_for(struct stage *s, const char *what, int r)
+{
+    lacking(s->d->pool, what, r);
+    if (s->job != NULL)
+        lack_holds(s->job);
+    stage_kill(s, PWC__CODE__CODE_OK, "pwcd lacks something");
+}
+
 /* For want of something: says nothing about whether stages can start. */
-static void not_made(struct pool *p, struct stage *s, int r)
+void pool_not_made(struct pool *p, struct stage *s, int r)
 {
     if (lack_passes(r))
         stage_kill(s, PWC__CODE__CODE_OK, "pwcd lacks something");
@@ -250,7 +258,7 @@ static int spawn_one(struct pool *p)
     int r = nursery_spawn(p, s, sv[1]);
     close(sv[1]);
     if (r < 0)
-        not_made(p, s, r);
+        pool_not_made(p, s, r);
     return r;
 }
 

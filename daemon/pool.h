@@ -70,6 +70,10 @@ bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid);
 bool pool_retire_one(struct pool *p, uint64_t keep_domain);
 /* A moment ago pwcd could not make what a stage needs, be it a new one or a spare. */
 bool pool_lacks(const struct pool *p);
+/* Its process could not be made. */
+void pool_not_made(struct pool *p, struct stage *s, int r);
+/* pwcd could not give it something, or take something of it, for want of `what`: it is retired. */
+void pool_lacks_for(struct stage *s, const char *what, int r);
 /* So many processes of this user cannot be killed that he gets no more of them until some are gone. */
 bool pool_denies(const struct pool *p, uint32_t uid);
 /* Until the first parked stage has idled too long, in ns; 0: none is parked. */

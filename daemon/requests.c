@@ -203,6 +203,8 @@ static Pwc__Code take_item(struct session *s, struct frame *f, const Pwc__Item *
     if (closer_stuck(s->uid) > STUCK_CLOSES_MAX)
         return job_item_failed(j, m->index, PWC__CODE__CODE_DENIED, name,
                                "too many of your descriptors hang when closed");
+    if (f->lost)
+        return job_item_lost(j, m->index, name);
     if (m->code != PWC__CODE__CODE_OK) /* one of ours: it is told to whoever asks for the job */
         return job_item_failed(j, m->index, known(m->code) ? m->code : PWC__CODE__CODE_BAD_INPUT, name,
                                m->reason);

@@ -318,16 +318,21 @@ void session_accept(struct daemon *d, int fd, uid_t uid, pid_t pid)
     TAILQ_INIT(&s->jobs);
     TAILQ_INIT(&s->watches);
     s->chan = chan_new(fd, MSG_FROM_CLIENT, closer_close);
+    chan_tell_lost(s->chan);
     chan_set_queue_limit(s->chan, PWC_SEND_QUEUE_MAX);
     outbox_init(&s->out, s->chan, flush_out, s);
     s->read_ev = event_new(d->base, fd, EV_READ | EV_PERSIST, on_readable, s);
     s->write_ev = event_new(d->base, fd, EV_WRITE | EV_PERSIST, on_writable, s);
     s->resume_ev = evtimer_new(d->base, on_resume, s);
     struct timeval tv = {HANDSHAKE_S, 0};
-    event_add(s->read_ev, &tv);
     TAILQ_INSERT_TAIL(&d->sessions, s, link);
     d->nsessions++;
     u->clients++;
+    if (event_add(s->read_ev, &tv) == 0)
+        return;
+    session_error(s, 0, 0, PWC__CODE__CODE_BUSY, "pwcd cannot watch one more connection: try again later");
+    session_doom(s, "cannot be watched");
+    session_free(s);
 }
 
 void session_free(struct session *s)

@@ -141,6 +141,10 @@ static void cannot_send(struct stage *s, const char *what, int r)
 {
     if (r == -EPIPE || r == -ECONNRESET)
         return; /* it is dead: its pidfd tells the rest */
+    if (lack_passes(r)) {
+        pool_lacks_for(s, "a message to a stage", r);
+        return;
+    }
     log_warn("stage %lu (pid %d): cannot send %s: %s", (unsigned long)s->id, s->pid, what, strerror(-r));
     stage_kill(s, PWC__CODE__CODE_INTERNAL, "cannot be sent to");
 }
@@ -199,6 +203,7 @@ struct stage *stage_new(struct daemon *d, uint64_t id, int channel_fd)
     s->born = s->since = clock_now();
     /* What waits to be sent to it are clients' descriptors, and those it sends back could be, too. */
     s->chan = chan_new(channel_fd, MSG_FROM_STAGE, closer_close);
+    chan_tell_lost(s->chan);
     chan_set_queue_limit(s->chan, QUEUE_MOST);
     outbox_init(&s->out, s->chan, flush_out, s);
     STAILQ_INIT(&s->lease.handed);

@@ -31,6 +31,10 @@ struct chan {
     size_t in_start, in_end, in_size;
     int fifo[FIFO_MAX];
     unsigned nfifo;
+    bool tells_lost,
+        lost; /* descriptors are lost: behind the first lost_at, of frames begun before lost_end */
+    unsigned lost_at;
+    uint64_t received, lost_end; /* bytes since the beginning */
     struct out *out_head, **out_tail;
     size_t queued, queue_max;
     bool held;
@@ -138,6 +142,11 @@ void chan_hold(struct chan *c, bool on)
     c->held = on;
 }
 
+void chan_tell_lost(struct chan *c)
+{
+    c->tells_lost = true;
+}
+
 bool chan_at_frame_start(const struct chan *c)
 {
     return c->in_start == c->in_end;
@@ -175,26 +184,53 @@ bool chan_has_frame(const struct chan *c)
     return have >= PWC_HEADER_BYTES && (frame_get(c->in + c->in_start, &h) < 0 || have >= frame_bytes(&h));
 }
 
-/* Keeps what fits and closes the rest: a truncated control message has already cost us some of them. */
-static int keep_fds(struct chan *c, struct msghdr *mh)
+/* Keeps what fits and closes the rest. */
+static unsigned keep_fds(struct chan *c, struct msghdr *mh)
 {
-    bool overflow = (mh->msg_flags & MSG_CTRUNC) != 0;
+    unsigned came = 0;
     for (struct cmsghdr *cm = CMSG_FIRSTHDR(mh); cm != NULL; cm = CMSG_NXTHDR(mh, cm)) {
         if (cm->cmsg_level != SOL_SOCKET || cm->cmsg_type != SCM_RIGHTS)
             continue;
         size_t n = (cm->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++, came++) {
             int fd;
             memcpy(&fd, CMSG_DATA(cm) + i * sizeof fd, sizeof fd);
-            if (c->nfifo < FIFO_MAX) {
+            if (c->nfifo < FIFO_MAX)
                 c->fifo[c->nfifo++] = fd;
-            } else {
+            else
                 c->closer(fd);
-                overflow = true;
-            }
         }
     }
-    return overflow ? broken(c, "too many descriptors, or no room for them") : 0;
+    return came;
+}
+
+static void close_from(struct chan *c, unsigned first)
+{
+    while (c->nfifo > first)
+        c->closer(c->fifo[--c->nfifo]);
+}
+
+/* The kernel dropped those for which this process had no room, be it all. Whose they were the headers will
+ * tell. */
+static void lose(struct chan *c)
+{
+    if (c->lost)
+        close_from(c, c->lost_at);
+    c->lost = true;
+    c->lost_at = c->nfifo;
+    c->lost_end = c->received;
+}
+
+static int take_fds(struct chan *c, struct msghdr *mh)
+{
+    unsigned had = c->nfifo, came = keep_fds(c, mh);
+    bool cut = (mh->msg_flags & MSG_CTRUNC) != 0,
+         too_many = had + came > FIFO_MAX || (cut && came == FIFO_MAX);
+    if (too_many || (cut && !c->tells_lost))
+        return broken(c, "too many descriptors, or no room for them");
+    if (cut)
+        lose(c);
+    return 0;
 }
 
 static int fill(struct chan *c, int flags)
@@ -216,11 +252,10 @@ static int fill(struct chan *c, int flags)
             in_release(c);
         return r;
     }
-    int r = keep_fds(c, &mh);
-    if (r < 0)
-        return r;
     c->in_end += (size_t)n;
-    return (int)n;
+    c->received += (size_t)n;
+    int r = take_fds(c, &mh);
+    return r < 0 ? r : (int)n;
 }
 
 int chan_fill(struct chan *c)
@@ -233,6 +268,14 @@ int chan_fill_wait(struct chan *c)
     return fill(c, 0);
 }
 
+/* The next frame's; later ones are not affected. */
+static bool lost_some(struct chan *c, const struct frame_head *h)
+{
+    if (c->lost && c->received - (c->in_end - c->in_start) >= c->lost_end)
+        c->lost = false;
+    return c->lost && h->nfds > c->lost_at;
+}
+
 static int check_head(struct chan *c, const struct frame_head *h, const struct msg_desc *desc)
 {
     if (desc != NULL) {
@@ -241,18 +284,37 @@ static int check_head(struct chan *c, const struct frame_head *h, const struct m
         if (h->body > desc->body_max || frame_tail(h) > desc->tail_max || h->nfds > desc->fds_max)
             return broken(c, "message too large for its type");
     }
-    if (c->nfifo < h->nfds)
+    if (!lost_some(c, h) && c->nfifo < h->nfds)
         return broken(c, "descriptors missing");
     return 0;
+}
+
+static void fifo_drop(struct chan *c, unsigned n)
+{
+    c->nfifo -= n;
+    memmove(c->fifo, c->fifo + n, c->nfifo * sizeof(int));
+    c->lost_at -= MIN(n, c->lost_at);
+}
+
+/* Of a frame that has lost some none is of use. */
+static void fifo_close(struct chan *c, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        c->closer(c->fifo[i]);
+    fifo_drop(c, n);
 }
 
 static void frame_fill(struct chan *c, const struct frame_head *h, const struct msg_desc *desc,
                        struct frame *ret)
 {
+    bool lost = lost_some(c, h);
+    if (lost)
+        fifo_close(c, c->lost_at);
     const uint8_t *at = c->in + c->in_start + PWC_HEADER_BYTES;
     *ret = (struct frame){
         .type = h->type,
-        .nfds = h->nfds,
+        .nfds = lost ? 0 : h->nfds,
+        .lost = lost,
         .tag = h->tag,
         .desc = desc,
         .body = at,
@@ -261,9 +323,8 @@ static void frame_fill(struct chan *c, const struct frame_head *h, const struct 
         .tail_len = frame_tail(h),
     };
     for (unsigned i = 0; i < PWC_FDS_MAX; i++)
-        ret->fds[i] = i < h->nfds ? c->fifo[i] : -1;
-    c->nfifo -= h->nfds;
-    memmove(c->fifo, c->fifo + h->nfds, c->nfifo * sizeof(int));
+        ret->fds[i] = i < ret->nfds ? c->fifo[i] : -1;
+    fifo_drop(c, ret->nfds);
     c->in_start += frame_bytes(h);
 }
 

@@ -22,6 +22,7 @@ struct chan;
 struct frame {
     uint16_t type;
     uint16_t nfds;
+    bool lost; /* it came with descriptors, for which this process had no room: nfds is 0 */
     uint64_t tag;
     const struct msg_desc *desc; /* NULL: unknown type */
     const uint8_t *body, *tail;
@@ -36,6 +37,10 @@ typedef void (*fd_closer)(int fd);
 struct chan *chan_new(int fd, unsigned accept, fd_closer closer);
 void chan_free(struct chan *c);
 int chan_fd(const struct chan *c);
+
+/* Descriptors for which this process has no room are not the peer's fault: their frame is handed out as
+ * `lost`. Without this call they break the channel. */
+void chan_tell_lost(struct chan *c);
 
 /* One recvmsg, unless a whole frame waits in the buffer already: who takes a few frames a turn neither
  * gathers a flood nor meets the end before the last frame. Bytes (read, or waiting), 0 at the peer's end of

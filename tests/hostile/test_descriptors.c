@@ -242,6 +242,93 @@ START_TEST(descriptors_while_there_is_no_room)
 }
 END_TEST
 
+/* Not one more, wherever those are that it has. */
+static void let_none_in(void)
+{
+    struct rlimit few;
+    ck_assert_int_eq(prlimit(v.pid, RLIMIT_NOFILE, NULL, &few), 0);
+    few.rlim_cur = 3;
+    ck_assert_int_eq(prlimit(v.pid, RLIMIT_NOFILE, &few, NULL), 0);
+}
+
+static void send_wanted(const struct peer *p, const Pwc__Want *w, int fd)
+{
+    for (uint64_t i = w->first; i < w->first + w->n; i++)
+        peer_item(p, w->job, i, &fd, 1);
+}
+
+/* Whatever is wanted, until so many are done. */
+static void send_all(struct peer *p, int fd, uint64_t items)
+{
+    struct frame f;
+    for (uint64_t done = 0; done < items;) {
+        ck_assert_int_eq(peer_hear(p, &f, PATIENCE_MS), 1);
+        ck_assert(f.type == PWC_MSG_WANT || f.type == PWC_MSG_ITEM_DONE || f.type == PWC_MSG_EVENT);
+        ProtobufCMessage *m = msg_unpack(f.desc, f.body, f.body_len);
+        ck_assert_ptr_nonnull(m);
+        if (f.type == PWC_MSG_ITEM_DONE) {
+            ck_assert_int_eq(((Pwc__ItemDone *)m)->code, PWC__CODE__CODE_OK);
+            done++;
+        } else if (f.type == PWC_MSG_WANT) {
+            send_wanted(p, (Pwc__Want *)m, fd);
+        }
+        msg_free(m);
+    }
+}
+
+/* Its client did nothing wrong: the connection stays, and the next job goes well. */
+START_TEST(an_item_for_which_there_is_no_room)
+{
+    int fd = memfd_of("\1\0\0\0", 4);
+    struct peer p = peer_open(&v);
+    for (int round = 0; round < 2; round++) {
+        peer_submit(&p, 1, &sum);
+        Pwc__Want *w = peer_await(&p, PWC_MSG_WANT);
+        if (round == 0)
+            let_none_in();
+        peer_item(&p, w->job, 0, &fd, 1);
+        Pwc__Finished *m = peer_await(&p, PWC_MSG_FINISHED);
+        limit_descriptors(SIZE_MAX);
+        ck_assert_msg(m->code == (round == 0 ? PWC__CODE__CODE_NO_MEMORY : PWC__CODE__CODE_OK), "%d: %s",
+                      m->code, m->reason);
+        if (round == 0)
+            ck_assert_str_eq(m->reason,
+                             "pwcd cannot make room for the descriptors of a client: Too many open files");
+        msg_free(&m->base);
+        msg_free(&w->base);
+    }
+    peer_free(&p);
+    close(fd);
+    victim_is_well(&v, GROWS_KIB);
+}
+END_TEST
+
+/* They are asked for again until there is room. */
+START_TEST(items_of_a_batch_for_which_there_is_no_room)
+{
+    static const struct job_spec batch = {.op = "fault.bus", .items = 40, .batch = true, .roles = {"in"}};
+    int fd = memfd_of("some bytes", 10);
+    struct peer p = peer_open(&v);
+    peer_submit(&p, 1, &batch);
+    Pwc__Want *w = peer_await(&p, PWC_MSG_WANT);
+    let_none_in();
+    send_wanted(&p, w, fd);
+    for (int again = 0; again < 2; again++) {
+        uint64_t end = w->first + w->n;
+        msg_free(&w->base);
+        w = peer_await(&p, PWC_MSG_WANT);
+        ck_assert_uint_lt(w->first, end);
+        send_wanted(&p, w, fd);
+    }
+    limit_descriptors(SIZE_MAX);
+    msg_free(&w->base);
+    send_all(&p, fd, batch.items);
+    peer_free(&p);
+    close(fd);
+    victim_is_well(&v, GROWS_KIB);
+}
+END_TEST
+
 /* ---- descriptors whose close hangs ---- */
 
 #define HELD_MOST 300u /* descriptors one user may have pwcd hold for a moment */
@@ -366,6 +453,8 @@ int main(void)
     tcase_add_test(t, with_messages_that_take_none);
     tcase_add_test(t, a_huge_sparse_file);
     tcase_add_test(t, descriptors_while_there_is_no_room);
+    tcase_add_test(t, an_item_for_which_there_is_no_room);
+    tcase_add_test(t, items_of_a_batch_for_which_there_is_no_room);
     tcase_add_test(t, closes_that_hang);
     suite_add_tcase(s, t);
     return run_suite(s);

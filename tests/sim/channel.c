@@ -19,6 +19,7 @@ struct chan {
     int fd;
     unsigned accept;
     fd_closer closer;
+    bool tells_lost;
     size_t queue_max;
     struct packet *in, **in_tail, *current;
 };
@@ -215,6 +216,11 @@ void chan_hold(struct chan *c, bool on)
     (void)c, (void)on;
 }
 
+void chan_tell_lost(struct chan *c)
+{
+    c->tells_lost = true;
+}
+
 void chan_set_queue_limit(struct chan *c, size_t bytes)
 {
     c->queue_max = bytes;
@@ -245,6 +251,24 @@ static bool well_formed(const struct chan *c, const struct packet *p, const stru
                               p->tail_len <= desc->tail_max && p->nfiles <= desc->fds_max;
 }
 
+/* Who receives has no room for them. */
+static bool lose_files(struct packet *p)
+{
+    if (p->nfiles == 0 || !kernel_no_room(p->nfiles))
+        return false;
+    while (p->nfiles > 0)
+        file_drop(&p->files[--p->nfiles]);
+    sim_tally->lost++;
+    if (p->type != PWC_MSG_ITEM)
+        return true;
+    Pwc__Item *m = (Pwc__Item *)packet_message(p);
+    struct spec *s = spec_of_job(m->job);
+    if (s != NULL)
+        s->item_lost = true;
+    msg_free(&m->base);
+    return true;
+}
+
 int chan_next(struct chan *c, struct frame *ret)
 {
     packet_free(TAKE_PTR(c->current));
@@ -259,7 +283,10 @@ int chan_next(struct chan *c, struct frame *ret)
     const struct msg_desc *desc = msg_find(p->type);
     if (!well_formed(c, p, desc))
         return -EPROTO;
+    bool lost = lose_files(p);
+    SIM_CHECK(!lost || c->tells_lost, "a lost descriptor breaks the channel on which %s came", desc->name);
     *ret = (struct frame){.type = p->type,
+                          .lost = lost,
                           .nfds = (uint16_t)p->nfiles,
                           .tag = p->tag,
                           .desc = desc,
@@ -299,8 +326,6 @@ int chan_send_full(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCM
               "the supervisor's %s is too large: body %u, tail %u, %u descriptors", desc->name, p->body_len,
               p->tail_len, nfds);
     if (nfds > 0 && kernel_fails()) {
-        for (unsigned i = 0; i < W.nspecs; i++)
-            W.specs[i].trouble++; /* the stage that it was for is killed */
         packet_free(p);
         return -ETOOMANYREFS;
     }

@@ -54,6 +54,8 @@ struct death *__real_deaths_record(struct stage *s, const siginfo_t *info);
 struct death *__wrap_deaths_record(struct stage *s, const siginfo_t *info);
 struct arena *__real_arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes);
 struct arena *__wrap_arena_new(struct assembly *a, uint64_t id, int fd, uint64_t bytes);
+void __real_ledger_reject(struct ledger *l, uint64_t chunk);
+void __wrap_ledger_reject(struct ledger *l, uint64_t chunk);
 void __real_ledger_reject_next(struct ledger *l);
 void __wrap_ledger_reject_next(struct ledger *l);
 struct job *__real_job_new(struct daemon *d, struct user *user, struct submission *sub, const Pwc__Submit *m);
@@ -134,6 +136,12 @@ void __wrap_ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts)
     forgive(s, chunk);
     sim_tally->retried++;
     __real_ledger_recall(l, chunk, attempts);
+}
+
+void __wrap_ledger_reject(struct ledger *l, uint64_t chunk)
+{
+    spec_of_job(job_of_ledger(l)->id)->bad |= 1ull << chunk;
+    __real_ledger_reject(l, chunk);
 }
 
 void __wrap_ledger_reject_next(struct ledger *l)

@@ -29,12 +29,16 @@ static uint64_t mask_of(const struct iset *s)
     return m;
 }
 
+/* held: by leases. What its client is to send once more waits for that. */
 static void check_ledger(const struct job *j, uint64_t held)
 {
     const struct ledger *l = &j->ledger;
     uint64_t back = mask_of(&l->back), alone = mask_of(&l->alone), h = mask_of(&l->held),
              done = mask_of(&l->done), bad = mask_of(&l->bad);
     uint64_t n = l->back.count + l->alone.count + l->held.count + l->done.count + l->bad.count;
+    SIM_CHECK((mask_of(&j->lost) & ~mask_of(&j->asked_again)) == 0, "job %lu: lost, but not asked for",
+              (ul)j->id);
+    held |= mask_of(&j->asked_again);
     SIM_CHECK(h == held, "job %lu: chunks %lx are held by leases, %lx by the ledger", (ul)j->id, (ul)held,
               (ul)h);
     SIM_CHECK((back | alone | h | done | bad) == chunk_bits(0, l->fresh) && n == l->fresh,
@@ -193,7 +197,7 @@ uint32_t job_fds(const struct job *j)
     {
         n++;
     }
-    SIM_CHECK(!j->batch || items == j->items_in - j->items_out,
+    SIM_CHECK(!j->batch || items == j->items_in - j->items_out - j->asked_again.count,
               "job %lu: %lu items came, %lu are done, %lu are here", (ul)j->id, (ul)j->items_in,
               (ul)j->items_out, (ul)items);
     return n;

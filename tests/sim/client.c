@@ -119,16 +119,16 @@ static void item_name(const struct spec *s, uint64_t index, char *ret)
     snprintf(ret, ITEM_NAME, "file %u.%lu", s->index, (ul)index);
 }
 
-static void send_item(struct client *c, struct want *w)
+static void send_item(struct client *c, uint64_t job, uint64_t index)
 {
     static char why[] = "simulated";
     char name[ITEM_NAME];
-    struct spec *s = spec_of_job(w->job);
+    struct spec *s = spec_of_job(job);
     struct file *files[3];
     unsigned n = s->op == OP_FOLD ? 1 : 2;
     Pwc__Item m = PWC__ITEM__INIT;
-    m.job = w->job;
-    m.index = w->at++;
+    m.job = job;
+    m.index = index;
     item_name(s, m.index, name);
     m.name = msg_bytes(name);
     if (sim_fault(W.p_client)) {
@@ -152,6 +152,19 @@ static void send_item(struct client *c, struct want *w)
     send_fds(c, PWC_MSG_ITEM, 0, &m.base, files, n);
 }
 
+/* What was lost on its way is sent before the others. */
+static bool wanted_again(struct client *c, const struct want *w, const Pwc__Want *m)
+{
+    const struct spec *s = spec_of_job(m->job);
+    if (m->first >= w->end)
+        return false;
+    SIM_CHECK(s->item_lost && s->op == OP_BATCH && m->first + m->n <= w->at,
+              "job %lu wants item %lu a second time", (ul)m->job, (ul)m->first);
+    for (uint64_t i = m->first; i < m->first + m->n; i++)
+        send_item(c, m->job, i);
+    return true;
+}
+
 static void on_want(struct client *c, const Pwc__Want *m)
 {
     const struct spec *s = spec_of_job(m->job);
@@ -165,6 +178,8 @@ static void on_want(struct client *c, const Pwc__Want *m)
         w = &c->wants[c->nwants++];
         *w = (struct want){.job = m->job};
     }
+    if (wanted_again(c, w, m))
+        return;
     SIM_CHECK(m->first == w->end && m->n > 0, "job %lu wants items from %lu on, not from %lu", (ul)m->job,
               (ul)m->first, (ul)w->end);
     w->end = m->first + m->n;
@@ -539,7 +554,7 @@ static void on_step(struct due *d)
     } else {
         for (unsigned i = 0; i < c->nwants; i++)
             if (c->wants[i].at < c->wants[i].end) {
-                send_item(c, &c->wants[i]);
+                send_item(c, c->wants[i].job, c->wants[i].at++);
                 due_in(&c->step, sim_delay());
                 return;
             }

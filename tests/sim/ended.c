@@ -80,6 +80,12 @@ static void check_nothing_kept(const struct job *j)
     }
 }
 
+/* The descriptors of a job that is no batch are sent once. */
+static bool lost(const struct spec *s, const struct job *j)
+{
+    return s->item_lost && !j->batch && strstr(job_reason(j), "cannot make room for the descriptors") != NULL;
+}
+
 /* While pwcd itself could not make something; and nothing was done of the job for as long as it may wait. */
 static bool lacked(const struct spec *s, const struct job *j)
 {
@@ -102,7 +108,7 @@ static void check_reason(const struct spec *s, const struct job *j)
     else if (j->code == PWC__CODE__CODE_TIMEOUT && strstr(job_reason(j), "job's time") != NULL)
         SIM_CHECK(j->job_timeout_ns > 0, "job %lu timed out without a limit", (ul)j->id);
     else if (j->state == PWC__JOB_STATE__JOB_FAILED)
-        SIM_CHECK(lacked(s, j) || faults || W.ending ||
+        SIM_CHECK(lost(s, j) || lacked(s, j) || faults || W.ending ||
                       (j->halt.what != HALT_FAIL && strncmp(job_reason(j), "halted", 6) == 0),
                   "job %lu failed, but nothing happened to it: %s", (ul)j->id, job_reason(j));
     SIM_CHECK(strcmp(job_reason(j), "no stage can be started: ") != 0, "job %lu: %sit is not said why",

@@ -227,6 +227,11 @@ bool kernel_fails(void)
     return true;
 }
 
+bool kernel_no_room(uint32_t n)
+{
+    return lacks_fds(n) || kernel_fails();
+}
+
 int __wrap_close(int fd)
 {
     if (fd < SIM_FD_BASE)

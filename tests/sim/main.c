@@ -103,10 +103,10 @@ static void print_tally(const struct tally *t, double seconds)
            "%lu chunks "
            "given up, %lu tried again, %lu tails taken back, %lu leases sent ahead, %lu of them taken back, "
            "%lu messages "
-           "dropped, %lu traces added up, %lu seats lent\n",
+           "dropped, %lu traces added up, %lu seats lent, %lu messages without room for their descriptors\n",
            (ul)t->seeds, seconds, (ul)t->steps, (ul)t->jobs, (ul)t->faults, (ul)t->failed_calls,
            (ul)t->deaths, (ul)t->quarantined, (ul)t->retried, (ul)t->steals, (ul)t->ahead, (ul)t->recalled,
-           (ul)t->dropped, (ul)t->traces, (ul)t->lent);
+           (ul)t->dropped, (ul)t->traces, (ul)t->lent, (ul)t->lost);
 }
 
 static int run_all(uint64_t from, uint64_t seeds, unsigned jobs)

@@ -50,7 +50,7 @@ void sim_log_line(const char *fmt, ...) PRINTF(1, 2);
 /* What all worlds have seen: counted across processes. */
 struct tally {
     _Atomic uint64_t seeds, steps, faults, jobs, deaths, steals, dropped, quarantined, retried, failed_calls,
-        ahead, recalled, traces, lent;
+        lost, ahead, recalled, traces, lent;
 };
 extern struct tally *sim_tally;
 void sim_fail(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
@@ -107,8 +107,9 @@ struct file *file_new(enum file_kind kind);
 struct file *file_memory(enum memory_kind kind, uint64_t bytes);
 struct file *file_ref(struct file *f);
 void file_drop(struct file **f);
-int fd_install(struct file *f); /* takes the reference */
-struct file *fd_file(int fd);   /* borrowed; fails the seed when the number is not open */
+int fd_install(struct file *f);  /* takes the reference */
+struct file *fd_file(int fd);    /* borrowed; fails the seed when the number is not open */
+bool kernel_no_room(uint32_t n); /* for so many descriptors that arrive */
 bool kernel_fails(void); /* now and then a call does, for want of something: by itself, no job ends of that */
 void kernel_scarce_begin(void); /* from now on few more descriptors can be made; received they can be */
 uint32_t kernel_open_fds(void);
@@ -190,6 +191,7 @@ struct spec {
     uint32_t trouble;                                /* faults that hit it: without any it must end well */
     int64_t moved;                                   /* when something was last done of it */
     bool cancelled, client_gone, item_refused, lost; /* lost: the client left before it was accepted */
+    bool item_lost;                                  /* there was no room for its descriptors */
     bool resubmitted;                                /* the client came back and has asked for it once more */
     uint64_t computed;                               /* bit a chunk: somebody went through it */
     uint64_t bad;                                    /* bit a chunk: given up */

@@ -237,18 +237,115 @@ END_TEST
 
 /* Our own limit of open files is reached: the kernel drops what it cannot install, which must not pass
  * unseen. */
-START_TEST(no_room_for_descriptors_breaks_it)
+static int fill_with_room(unsigned n)
 {
-    uint8_t bytes[64];
     struct rlimit before, tight;
-    say_with_files(bytes, make(bytes, PWC_MSG_ITEM, 4, 0, 0, 0), 4, 0);
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
     tight = before;
-    tight.rlim_cur = (rlim_t)MAX(chan_fd(chan), peer) + 3;
+    tight.rlim_cur = (rlim_t)MAX(chan_fd(chan), peer) + 1 + n;
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &tight), 0);
     int r = chan_fill(chan);
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
-    ck_assert_int_eq(r, -EPROTO);
+    return r;
+}
+
+START_TEST(no_room_for_descriptors_breaks_it)
+{
+    uint8_t bytes[64];
+    say_with_files(bytes, make(bytes, PWC_MSG_ITEM, 4, 0, 0, 0), 4, 0);
+    ck_assert_int_eq(fill_with_room(2), -EPROTO);
+}
+END_TEST
+
+static void expect_lost(uint64_t tag)
+{
+    struct frame f;
+    expect_frame(PWC_MSG_ITEM, tag, 4, 0, &f);
+    ck_assert(f.lost);
+    ck_assert_uint_eq(f.nfds, 0);
+}
+
+static void expect_files(uint64_t tag, unsigned n, size_t first)
+{
+    struct frame f;
+    expect_frame(PWC_MSG_ITEM, tag, 4, 0, &f);
+    ck_assert(!f.lost);
+    ck_assert_uint_eq(f.nfds, n);
+    for (unsigned i = 0; i < n; i++)
+        expect_file(&f, i, first + i);
+    frame_close(chan, &f);
+}
+
+/* Some, or all: of those that came none is kept, and what follows has its own. */
+START_TEST(who_asked_is_told_which_frame_has_lost_its_descriptors)
+{
+    uint8_t bytes[64];
+    struct frame f;
+    chan_tell_lost(chan);
+    for (unsigned room = 0; room < 4; room++) {
+        size_t len = make(bytes, PWC_MSG_ITEM, 4, room, 4, 0);
+        say_with_files(bytes, len, 4, 0);
+        ck_assert_int_eq(fill_with_room(room), (int)len);
+        expect_lost(room);
+        ck_assert_int_eq(chan_next(chan, &f), 0);
+        ck_assert_int_eq(chan_peer_new_fds(), 2);
+        say_with_files(bytes, make(bytes, PWC_MSG_ITEM, 3, 9, 4, 0), 3, 5);
+        fill();
+        expect_files(9, 3, 5);
+    }
+}
+END_TEST
+
+/* Three frames in one message of the peer's; there is room for the descriptors of the first, and for one
+ * more. */
+START_TEST(the_frame_before_the_lost_ones_has_its_own)
+{
+    uint8_t bytes[256];
+    struct frame f;
+    size_t len = 0;
+    chan_tell_lost(chan);
+    for (uint64_t tag = 0; tag < 3; tag++)
+        len += make(bytes + len, PWC_MSG_ITEM, 2, tag, 4, 0);
+    len += make(bytes + len, PWC_MSG_PING, 0, 3, 4, 0);
+    say_with_files(bytes, len, 6, 0);
+    ck_assert_int_eq(fill_with_room(3), (int)len);
+    expect_files(0, 2, 0);
+    expect_lost(1);
+    expect_lost(2);
+    expect_frame(PWC_MSG_PING, 3, 4, 0, &f);
+    ck_assert(!f.lost);
+    ck_assert_int_eq(chan_next(chan, &f), 0);
+}
+END_TEST
+
+/* In pieces: the rest of a frame that has lost some comes with the whole next one, which has all of its own,
+ * or has lost some, too. */
+START_TEST(a_lost_frame_in_pieces_and_the_next_one)
+{
+    uint8_t first[64], second[64];
+    size_t len = make(first, PWC_MSG_ITEM, 3, 1, 4, 0), next = make(second, PWC_MSG_ITEM, 2, 2, 4, 0);
+    chan_tell_lost(chan);
+    say_with_files(first, 7, 3, 0);
+    ck_assert_int_eq(fill_with_room(1), 7);
+    say(first + 7, len - 7, NULL, 0);
+    say_with_files(second, next, 2, 5);
+    ck_assert_int_eq(_i == 0 ? chan_fill(chan) : fill_with_room(2), (int)(len - 7 + next));
+    expect_lost(1);
+    if (_i == 0)
+        expect_files(2, 2, 5);
+    else
+        expect_lost(2);
+    ck_assert_int_eq(chan_peer_new_fds(), 2);
+}
+END_TEST
+
+/* More than fit at all are the peer's fault, whatever room there is. */
+START_TEST(too_many_break_it_all_the_same)
+{
+    uint8_t bytes[64];
+    chan_tell_lost(chan);
+    say_with_files(bytes, make(bytes, PWC_MSG_ITEM, 1, 0, 0, 0), 64, 0);
+    ck_assert_int_eq(chan_fill(chan), -EPROTO);
 }
 END_TEST
 
@@ -414,6 +511,10 @@ int main(void)
     tcase_set_tags(t, "nofile");
     tcase_add_checked_fixture(t, chan_peer_setup, chan_peer_teardown);
     tcase_add_test(t, no_room_for_descriptors_breaks_it);
+    tcase_add_test(t, who_asked_is_told_which_frame_has_lost_its_descriptors);
+    tcase_add_test(t, the_frame_before_the_lost_ones_has_its_own);
+    tcase_add_loop_test(t, a_lost_frame_in_pieces_and_the_next_one, 0, 2);
+    tcase_add_test(t, too_many_break_it_all_the_same);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
