@@ -193,16 +193,17 @@ static int rename_over(struct output *out)
     return 0;
 }
 
-static void keep_attributes(const struct output *out)
+/* What was private stays so: who may read the new one must be certain. */
+static int keep_attributes(const struct output *out)
 {
     struct stat st;
     if (fstat(out->fd, &st) < 0)
-        return;
+        return -1;
     if (st.st_uid != out->old.st_uid || st.st_gid != out->old.st_gid)
         if (fchown(out->fd, out->old.st_uid, out->old.st_gid) <
             0) /* not root: then it is ours, as cp -p has it */
             (void)!fchown(out->fd, (uid_t)-1, out->old.st_gid);
-    fchmod(out->fd, out->old.st_mode & 0777);
+    return (st.st_mode & 0777) == (out->old.st_mode & 0777) ? 0 : fchmod(out->fd, out->old.st_mode & 0777);
 }
 
 static int stream(const struct output *out)
@@ -227,8 +228,7 @@ int output_publish(struct output *out, char *why, size_t size)
     if (out->kind == OUTPUT_STREAM) {
         r = stream(out);
     } else if (out->kind == OUTPUT_REPLACE) {
-        keep_attributes(out);
-        r = rename_over(out);
+        r = keep_attributes(out) == 0 ? rename_over(out) : -1;
     } else {
         r = out->temp != NULL ? rename_over(out) : link_as(out->fd, out->target);
         if (r < 0 && errno == EEXIST)

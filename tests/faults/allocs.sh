@@ -50,7 +50,7 @@ client_point() {
 
 test_client() {
     local kind
-    KINDS=(copy batch)
+    KINDS=(copy replace stream batch)
     start_pwcd --workers 2
     expect_kinds "${KINDS[@]}"
     TRACER=(env LD_PRELOAD="$PRELOAD" PWC_ALLOC_CONTROL="$CONTROL")

@@ -81,6 +81,11 @@ run_kind() {
     local -a arguments
     case $1 in
     copy) arguments=(fault.copy in -o out) ;;
+    replace)
+        install -m 640 small out
+        arguments=(fault.copy in -o out)
+        ;;
+    stream) arguments=(fault.copy in -o -) ;;
     whole) arguments=(fault.copy small -o out) ;;
     sum) arguments=(array.sum in type=int8) ;;
     batch)
@@ -99,7 +104,8 @@ run_kind() {
 # right KIND: what the last run gave is what it must be.
 right() {
     case $1 in
-    sum) cmp -s "$T/out" "$T/expected.sum" ;;
+    sum | stream) cmp -s "$T/out" "$T/expected.$1" ;;
+    replace) cmp -s out in && [[ $(stat -c %a out) == 640 ]] ;;
     batch) diff -rq files out >/dev/null ;;
     *) [[ -e out ]] && cmp -s out "$T/expected.$1" ;;
     esac
@@ -109,6 +115,8 @@ right() {
 nothing_half() {
     case $1 in
     batch) ! diff -rq files out | grep -qv '^Only in files: ' ;;
+    replace) cmp -s out small || right replace ;;
+    stream) cmp -s -n "$(stat -c %s "$T/out")" "$T/out" in ;;
     *) [[ ! -e out ]] || right "$1" ;;
     esac
 }
@@ -120,11 +128,18 @@ expect_kinds() {
         run_kind "$kind"
         [[ $RC -eq 0 ]] || fail "$kind does not run: $(<"$T/err")"
         case $kind in
-        sum) cp "$T/out" "$T/expected.sum" ;;
+        sum | stream) cp "$T/out" "$T/expected.$kind" ;;
         batch) right batch || fail "a batch's outputs differ from its inputs" ;;
         *) cp out "$T/expected.$kind" ;;
         esac
     done
+}
+
+# What replaces a file has a name of its own for a moment: who is killed then leaves a whole file.
+nothing_hidden() {
+    local left
+    left=$(find . -name '.?*')
+    [[ -z $left ]] || { [[ $1 == replace && $POINT == *KILL ]] && cmp -s "$left" in; }
 }
 
 # judge KIND: well, or refused with a reason and nothing left behind.
@@ -139,7 +154,8 @@ judge() {
     [[ $RC -ne 124 && $TOOK -lt $JOB_LIMIT ]] || wrong "hangs"
     [[ -s $T/err || $RC -ge 128 ]] || wrong "exit $RC without a reason"
     nothing_half "$1" || wrong "exit $RC, and half an output is there"
-    [[ -z $(find . -name '.?*') ]] || wrong "exit $RC, and a hidden file is left"
+    nothing_hidden "$1" || wrong "exit $RC, and a hidden file is left"
+    find . -name '.?*' -delete
 }
 
 # A small one is done as a whole. A large one has a producer, which decodes, workers, which compute in libvips' threads,

@@ -104,7 +104,7 @@ client_point() {
 
 test_client() {
     local kind
-    KINDS=(copy batch)
+    KINDS=(copy replace stream batch)
     start_pwcd --workers 2
     expect_kinds "${KINDS[@]}"
     TRACER=("$INJECT" -r "$T/counts")

@@ -140,7 +140,9 @@ void __wrap_ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts)
 
 void __wrap_ledger_reject(struct ledger *l, uint64_t chunk)
 {
-    spec_of_job(job_of_ledger(l)->id)->bad |= 1ull << chunk;
+    struct spec *s = spec_of_job(job_of_ledger(l)->id);
+    s->bad |= 1ull << chunk;
+    s->trouble++; /* what was lost its client did not send again */
     __real_ledger_reject(l, chunk);
 }
 

@@ -55,7 +55,8 @@ static Pwc__Policy policy_of(const struct spec *s, Pwc__Value *fill)
     p.chunk_timeout_ns = (r >> 28 & 3) != 0 ? (uint64_t)s->chunk_ns * 100 + 300 * NS_PER_MS : 0;
     p.job_timeout_ns = (r >> 32 & 31) == 0 ? (1 + (r >> 40 & 7)) * NS_PER_S : 0;
     p.memory = (r >> 56 & (W.swarm ? 15 : 3)) == 0 ? 1 << 30 : 0;
-    p.chunk_timeout_percent = (r >> 58 & 3) == 0 ? 5000 : 0;
+    p.chunk_timeout_percent =
+        (r >> 58 & 3) == 0 && !W.scarce ? 5000 : 0; /* chunks are long there, some in no time */
     p.halt =
         (r >> 48 & (W.halts ? 1 : 15)) == 0 ? (char *)(uintptr_t)halts[(r >> 52) % ARRAY_LEN(halts)] : p.halt;
     return p;
