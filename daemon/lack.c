@@ -79,7 +79,6 @@ static void serve_jobs_of(struct user *u, const char *why, bool *ret_retired)
     struct job *j, *next;
     for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
         next = TAILQ_NEXT(j, link);
-        job_want_lost(j);
         if (goes_on(j))
             j->lack_since = clock_now();
         else if (!lack_holds_now(j))
@@ -91,15 +90,25 @@ static void serve_jobs_of(struct user *u, const char *why, bool *ret_retired)
     }
 }
 
+/* However late the tick is. */
+static void want_lost_items(struct user *u)
+{
+    struct job *j;
+    TAILQ_FOREACH(j, &u->active, link)
+    {
+        job_want_lost(j);
+    }
+}
+
 void lack_tick(struct daemon *d)
 {
     char why[LACK_TEXT];
-    bool retired = false;
+    bool retired = false, lacks = lack_now(d, why);
     struct user *u;
-    if (!lack_now(d, why))
-        return;
     TAILQ_FOREACH(u, &d->busy, busy_link)
     {
-        serve_jobs_of(u, why, &retired);
+        want_lost_items(u);
+        if (lacks)
+            serve_jobs_of(u, why, &retired);
     }
 }
