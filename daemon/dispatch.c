@@ -189,12 +189,16 @@ static bool need_arena(struct job *j, struct stage *s)
 
 /* ---- leases of chunks ---- */
 
-/* It needs none, has one, or may get one: what a user's jobs hold that nobody takes is not to be all memory
- * there is. */
+/* It needs none, or may get one: what a user's jobs hold that nobody takes is not to be all memory there is.
+ */
+static bool may_have_new_arena(const struct job *j)
+{
+    return j->assembly.result_bytes == 0 || j->d->windows_most == 0 || j->user->windows < j->d->windows_most;
+}
+
 static bool may_have_arena(const struct job *j, const struct stage *s)
 {
-    return j->assembly.result_bytes == 0 || (s->arena != NULL && s->arena_job == j) ||
-           j->d->windows_most == 0 || j->user->windows < j->d->windows_most;
+    return (s->arena != NULL && s->arena_job == j) || may_have_new_arena(j);
 }
 
 static bool has_room(const struct job *j, const struct stage *s)
@@ -207,13 +211,17 @@ static bool has_room(const struct job *j, const struct stage *s)
 /* An idle stage that has room for the next chunk. When later results fill them all (the consumer died, and
  * what it had absorbed is to be computed again; or nobody takes what the user's other jobs have computed),
  * the chunk that the consumer needs next gets a new arena: the old one lives until its last result is taken.
+ * For others no stage is called that would get none: a job that could use it would retire it again at once.
  */
 static struct stage *find_worker(struct job *j, uint32_t wanted)
 {
     bool fresh = j->isolation == PWC__ISOLATION__ISOLATION_CHUNK;
+    bool next = ledger_lowest(&j->ledger) == j->assembly.absorbed;
     struct stage *s = pool_idle(j->d->pool, j->domain, fresh, j, has_room);
+    if (s == NULL && !next && !may_have_new_arena(j))
+        return NULL;
     if (s == NULL && (s = dispatch_find_stage(j, wanted)) != NULL) {
-        if (ledger_lowest(&j->ledger) != j->assembly.absorbed)
+        if (!next)
             return NULL;
         flow_release_arena(s);
     }
