@@ -76,8 +76,13 @@ image_row() {
         row "$1" "$2" --absent ours "no pictures" --absent vips "peer not installed: vips" --goal "wall vips <= $8"
         return 0
     fi
-    SIDES=(--run ours "$(ours_image "$in" "$out-ours$suffix" "$5" "$6")")
-    vips_sides "$in" "$out-THREADS$suffix${10-}" "$op" "$7"
+    if [[ -s $TMP/sides-$1 ]]; then # it goes on: with the same sides
+        mapfile -t SIDES <"$TMP/sides-$1"
+    else
+        SIDES=(--run ours "$(ours_image "$in" "$out-ours$suffix" "$5" "$6")")
+        vips_sides "$in" "$out-THREADS$suffix${10-}" "$op" "$7"
+        printf '%s\n' "${SIDES[@]}" >"$TMP/sides-$1"
+    fi
     microseconds "${SIDES[2]}" >/dev/null # warm as well
     find "$TMP" -maxdepth 1 -name 'out-*' -delete
     row "$1" "$2" --warm 0 "${SIDES[@]}" --goal "wall vips1+vips$SEATS <= $8" --check \

@@ -84,7 +84,7 @@ prepare() {
     output=$(cd "$output" && pwd)
     touch "$TMP/rows.jsonl" "$TMP/table.tsv" "$TMP/growth.tsv" "$TMP/titles.tsv" "$TMP/notes.txt"
     ROUNDS=${rounds:-$(by 15 3)}
-    MINUTES=${minutes:-$(by 28.5 2.7)}
+    MINUTES=${minutes:-$(by 29 2.7)}
     PREPARED=$SECONDS
     END=$(end_after "$PREPARED")
     export PWC_SOCKET=$TMP/s
@@ -187,33 +187,94 @@ no_result() {
     failed=1
 }
 
-# A failure in one row ends that row. BUDGET: its share of what is left; LIMIT: for one command of it.
+# Runs the row of that number with its share of what is left: BUDGET for its rounds, LIMIT for one command. RC is its
+# status; a failure ends that row alone.
+run_share() {
+    local k rest=0 left=$((END - SECONDS))
+    for ((k = $1; k < ${#WEIGHTS[@]}; k++)); do
+        rest=$((rest + WEIGHTS[k]))
+    done
+    BUDGET=$((left * WEIGHTS[$1] / rest)) LIMIT=$(by 120 40)
+    BUDGET=$((BUDGET > 0 ? BUDGET : 1)) LIMIT=$((LIMIT < left ? LIMIT : left))
+    printf '%s[row %d of %d: %s; %d s of %d s gone, up to %d s for it]%s\n' "$BOLD" $(($1 + 1)) ${#NAMES[@]} "${NAMES[$1]}" \
+        "$SECONDS" "$END" "$BUDGET" "$PLAIN" >&2
+    set +e
+    run_row "${NAMES[$1]}"
+    RC=$?
+    set -e
+    [[ $RC -ne 130 ]] || exit 130
+}
+
 run_rows() {
-    local i k left rest rc row before
+    local i row before
     head_line
     for i in "${!NAMES[@]}"; do
-        row=${NAMES[i]} rest=0 left=$((END - SECONDS))
-        for ((k = i; k < ${#WEIGHTS[@]}; k++)); do
-            rest=$((rest + WEIGHTS[k]))
-        done
-        if [[ $left -lt 5 ]]; then
+        row=${NAMES[i]}
+        if [[ $((END - SECONDS)) -lt 5 ]]; then
             note "$row: left out, the $MINUTES minutes are over"
             no_result "$row" "left out"
             continue
         fi
-        BUDGET=$((left * WEIGHTS[i] / rest)) LIMIT=$(by 120 40)
-        BUDGET=$((BUDGET > 0 ? BUDGET : 1)) LIMIT=$((LIMIT < left ? LIMIT : left))
-        printf '%s[row %d of %d: %s; %d s of %d s gone, up to %d s for it]%s\n' "$BOLD" $((i + 1)) ${#NAMES[@]} "$row" \
-            "$SECONDS" "$END" "$BUDGET" "$PLAIN" >&2
-        before=$(wc -l <"$TMP/table.tsv")
-        set +e
-        run_row "$row"
-        rc=$?
-        set -e
-        [[ $rc -ne 130 ]] || exit 130
-        [[ $rc -ne 0 ]] || continue
+        before=$(lines_of table.tsv)
+        run_share "$i"
+        [[ $RC -ne 0 ]] || continue
         failed=1
-        [[ $(wc -l <"$TMP/table.tsv") -gt $before ]] || no_result "$row" "FAILED: see the notes"
+        [[ $(lines_of table.tsv) -gt $before ]] || no_result "$row" "FAILED: see the notes"
+    done
+}
+
+# ---- what was cut goes on ----
+
+lines_of() { # FILE
+    wc -l <"$TMP/$1"
+}
+
+# Rows that have fewer rounds than they should, by how much they lack.
+choose_cut() {
+    local i name missing weights=("${WEIGHTS[@]}") names=("${NAMES[@]}")
+    NAMES=() WEIGHTS=()
+    for i in "${!names[@]}"; do
+        name=${names[i]}
+        [[ -s $TMP/keep-$name ]] || continue
+        missing=$(awk -F'\t' -v row="$name" '$1 == row && split($12, n, " of ") == 2 {print 100 * (n[2] - n[1]) / n[2]; exit}' \
+            "$TMP/table.tsv")
+        [[ -n $missing ]] || continue
+        NAMES+=("$name") WEIGHTS+=($((weights[i] * ${missing%.*} / 100 + 1)))
+    done
+}
+
+# put_in_place FILE LINES START: of the lines that begin with START those behind the first LINES take the others' place.
+put_in_place() {
+    awk -v before="$2" -v start="$3" '
+        FNR == NR {
+            if (FNR > before && index($0, start) == 1) new = new $0 "\n"
+            next
+        }
+        FNR > before && index($0, start) == 1 {next}
+        index($0, start) == 1 {
+            printf "%s", new
+            new = ""
+            next
+        }
+        {print}
+        END {printf "%s", new}' "$TMP/$1" "$TMP/$1" >"$TMP/placed"
+    mv "$TMP/placed" "$TMP/$1"
+}
+
+# At the end there may be time left: rows that took less than their share leave some. Those that were cut have it, each on
+# a daemon of its own once more.
+run_cut() {
+    local i row table json notes
+    choose_cut
+    for i in "${!NAMES[@]}"; do
+        [[ $((END - SECONDS)) -ge 5 ]] || return 0
+        row=${NAMES[i]} table=$(lines_of table.tsv) json=$(lines_of rows.jsonl) notes=$(lines_of notes.txt)
+        run_share "$i"
+        [[ $RC -eq 0 ]] || failed=1
+        [[ $(lines_of table.tsv) -gt $table ]] || continue # no further round: what there was stays
+        put_in_place table.tsv "$table" "$row"$'\t'
+        put_in_place rows.jsonl "$json" "{\"row\":\"$row\","
+        put_in_place notes.txt "$notes" "$row: "
     done
 }
 
@@ -243,18 +304,18 @@ row() {
     local id=$1 title=$2 before
     shift 2
     before=$(wc -l <"$TMP/table.tsv")
-    "$BIN/bench-pair" --row "$id" --title "$title" --json "$TMP/rows.jsonl" --table "$TMP/table.tsv" --notes "$TMP/notes.txt" \
-        --rounds "$ROUNDS" --budget "$BUDGET" --limit "$LIMIT" "$@" || failed=1
+    "$BIN/bench-pair" --row "$id" --title "$title" --keep "$TMP/keep-$id" --json "$TMP/rows.jsonl" \
+        --table "$TMP/table.tsv" --notes "$TMP/notes.txt" --rounds "$ROUNDS" --budget "$BUDGET" --limit "$LIMIT" "$@" || failed=1
     tail -n +$((before + 1)) "$TMP/table.tsv" | format_lines
 }
 
-# values_of ROW KEY: what ours had in each round: "0, 2, 1"
+# values_of ROW KEY: what ours had in each round, as told last: "0, 2, 1"
 values_of() {
     local values
     values=$(awk -v row="{\"row\":\"$1\"," -v key="\"$2\":[" 'index($0, row) == 1 && (at = index($0, key)) > 0 {
         rest = substr($0, at + length(key))
-        print substr(rest, 1, index(rest, "]") - 1)
-    }' "$TMP/rows.jsonl")
+        values = substr(rest, 1, index(rest, "]") - 1)
+    } END {print values}' "$TMP/rows.jsonl")
     values=${values:-(no round)}
     echo "${values//,/, }"
 }

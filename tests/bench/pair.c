@@ -2,7 +2,7 @@
  * pair.c - bench-pair: runs our program and others in turn, on the same work, and says what the ratios are.
  *
  *   bench-pair --row ID --title TEXT (--rounds N [--warm N] | --once) [--budget SECONDS] [--limit SECONDS]
- *              [--check COMMAND] --json FILE --table FILE [--notes FILE]
+ *              [--check COMMAND] [--keep FILE] --json FILE --table FILE [--notes FILE]
  *              --run NAME COMMAND... [--absent NAME REASON]... --goal "METRIC PEER <= VALUE"...
  *
  * A round runs every side once; each order is followed by its reverse, then turns by one, so that nobody is
@@ -13,8 +13,10 @@
  * --once is for what does not scatter, counts of wakeups for instance: one round, none before it, and a
  * verdict without bounds. Else a goal is reached only with a 95 % bound and enough pairs (stats.h).
  *
- * No round but the first begins that would not end within the budget: the table says how many there were. A
- * command that takes longer than the limit is killed, with everything it has started.
+ * No round but the first begins that would not end within the budget if it took what they usually take: the
+ * table says how many there were. The budget begins behind the rounds that warm up. --keep writes those of a
+ * row that was cut into FILE; given again it goes on with them. A command that takes longer than the limit is
+ * killed, with everything it has started.
  */
 #include <stdio.h>
 #include <string.h>
@@ -103,40 +105,67 @@ static bool row_option(struct row *row, const char *option, char ***at)
     return true;
 }
 
+struct files {
+    FILE *json, *table, *notes;
+    const char *kept;
+};
+
+static bool file_option(struct files *files, const char *option, char ***at)
+{
+    if (strcmp(option, "--json") == 0)
+        files->json = append_to(next(at));
+    else if (strcmp(option, "--table") == 0)
+        files->table = append_to(next(at));
+    else if (strcmp(option, "--notes") == 0)
+        files->notes = append_to(next(at));
+    else if (strcmp(option, "--keep") == 0)
+        files->kept = next(at);
+    else
+        return false;
+    return true;
+}
+
+static void side_option(struct row *row, const char *option, char ***at)
+{
+    if (strcmp(option, "--goal") == 0)
+        add_goal(row, next(at));
+    else if (strcmp(option, "--run") == 0) {
+        struct side *s = add_side(row, next(at));
+        s->command = next(at);
+    } else if (strcmp(option, "--absent") == 0) {
+        struct side *s = add_side(row, next(at));
+        s->absent = next(at);
+    } else
+        bench_fail("'%s' is no option", option);
+}
+
+static void run_rounds(struct row *row, const char *kept)
+{
+    if (kept != NULL)
+        row_resume(row, kept);
+    row_run(row);
+    if (kept != NULL)
+        row_keep(row, kept);
+}
+
 int main(int argc, char **argv)
 {
     static struct row row = {.rounds = 15, .warm = 1, .budget = 1e9, .limit = 600};
-    FILE *json = NULL, *table = NULL, *notes = NULL;
+    struct files files = {0};
     (void)argc;
     for (char **at = argv + 1; *at != NULL;) {
         const char *option = next(&at);
-        if (row_option(&row, option, &at))
-            continue;
-        if (strcmp(option, "--json") == 0)
-            json = append_to(next(&at));
-        else if (strcmp(option, "--table") == 0)
-            table = append_to(next(&at));
-        else if (strcmp(option, "--notes") == 0)
-            notes = append_to(next(&at));
-        else if (strcmp(option, "--goal") == 0)
-            add_goal(&row, next(&at));
-        else if (strcmp(option, "--run") == 0) {
-            struct side *s = add_side(&row, next(&at));
-            s->command = next(&at);
-        } else if (strcmp(option, "--absent") == 0) {
-            struct side *s = add_side(&row, next(&at));
-            s->absent = next(&at);
-        } else
-            bench_fail("'%s' is no option", option);
+        if (!row_option(&row, option, &at) && !file_option(&files, option, &at))
+            side_option(&row, option, &at);
     }
-    if (row.id == NULL || row.title == NULL || row.nsides == 0 || json == NULL || table == NULL)
+    if (row.id == NULL || row.title == NULL || row.nsides == 0 || files.json == NULL || files.table == NULL)
         bench_fail("--row, --title, --run, --json and --table must be given");
-    row_run(&row);
-    row_report(&row, json, table);
-    if (notes != NULL)
-        row_notes(&row, notes);
-    if (notes != NULL && fclose(notes) != 0)
+    run_rounds(&row, files.kept);
+    row_report(&row, files.json, files.table);
+    if (files.notes != NULL)
+        row_notes(&row, files.notes);
+    if (files.notes != NULL && fclose(files.notes) != 0)
         bench_fail("notes: %m");
-    fclose(json);
-    return fclose(table) == 0 && row.failure == NULL ? 0 : 1;
+    fclose(files.json);
+    return fclose(files.table) == 0 && row.failure == NULL ? 0 : 1;
 }

@@ -15,7 +15,7 @@
 struct metric {
     char key[32];
     double *values;
-    size_t n;
+    size_t n, marked; /* how many; how many there were before the rounds that warm up */
 };
 
 /* One program in the comparison; the first is ours. */
@@ -38,17 +38,24 @@ struct row {
     struct side sides[SIDES_MAX];
     struct goal goals[GOALS_MAX];
     size_t nsides, ngoals;
-    size_t rounds, warm;  /* wanted; warm ones come first and are not kept when others follow */
-    bool once;            /* nothing here scatters: one round, and no bounds */
-    size_t begun, done;   /* all; those that are kept */
-    double budget, limit; /* seconds: for all rounds; for one command */
-    const char *failure;  /* a wrong result, a program that failed; NULL */
+    size_t rounds, warm;     /* wanted; warm ones come first and are not kept when others follow */
+    bool once;               /* nothing here scatters: one round, and no bounds */
+    size_t begun, done;      /* all; those that are kept */
+    double budget, limit;    /* seconds: for all rounds but those that warm up; for one command */
+    const char *failure;     /* a wrong result, a program that failed; NULL */
+    double took[ROUNDS_MAX]; /* seconds, of each round that is kept */
 };
 
 struct metric *side_metric(struct side *s, const char *key); /* NULL: none */
 
-/* pair_run.c: rounds until there are enough or the budget is spent. */
+void side_add(struct side *s, const char *key, double value);
+
+/* pair_run.c: further rounds until there are enough or the budget is spent. */
 void row_run(struct row *row);
+/* pair_keep.c: what was kept in that file of this row, if there is one; keeps what a later run can go on
+ * with. */
+void row_resume(struct row *row, const char *path);
+void row_keep(const struct row *row, const char *path);
 /* pair_report.c: one JSON object, and a line of the table for each goal. */
 void row_report(struct row *row, FILE *json, FILE *table);
 /* A line for each peer that has no figure. */

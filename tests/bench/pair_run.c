@@ -14,6 +14,7 @@
 
 #include "tests/bench/bench.h"
 #include "tests/bench/pair.h"
+#include "tests/bench/stats.h"
 
 #define STATUS_LATE 1000 /* no exit status: it was killed because it took too long */
 
@@ -26,7 +27,7 @@ static void end_all(int signal)
     _exit(128 + signal);
 }
 
-static void add_value(struct side *s, const char *key, double value)
+void side_add(struct side *s, const char *key, double value)
 {
     struct metric *m = side_metric(s, key);
     if (m == NULL && s->nmetrics < METRICS_MAX) {
@@ -124,10 +125,10 @@ static void run_side(struct row *row, struct side *s)
         side_failed(row, s, status);
     if (status != 0)
         return;
-    add_value(s, "wall", wall);
+    side_add(s, "wall", wall);
     for (char *line = strtok(out, "\n"); line != NULL; line = strtok(NULL, "\n"))
         if (sscanf(line, "%31s %lf", key, &value) == 2 && isfinite(value))
-            add_value(s, key, value);
+            side_add(s, key, value);
 }
 
 static void check(struct row *row)
@@ -161,35 +162,83 @@ static void run_round(struct row *row, size_t round)
         check(row);
 }
 
+/* ---- which rounds there are ---- */
+
+static bool going(const struct row *row)
+{
+    return row->failure == NULL && row->sides[0].absent == NULL;
+}
+
+static void mark(struct row *row)
+{
+    for (struct side *s = row->sides; s < row->sides + row->nsides; s++)
+        for (size_t i = 0; i < s->nmetrics; i++)
+            s->metrics[i].marked = s->metrics[i].n;
+}
+
+/* What was added since the mark; a key that was new is gone. */
 static void forget(struct row *row)
 {
-    row->done = 0;
-    for (struct side *s = row->sides; s < row->sides + row->nsides; s++)
-        while (s->nmetrics > 0) {
-            struct metric *m = &s->metrics[--s->nmetrics];
-            free(m->values);
-            *m = (struct metric){0};
+    for (struct side *s = row->sides; s < row->sides + row->nsides; s++) {
+        for (size_t i = 0; i < s->nmetrics; i++)
+            s->metrics[i].n = s->metrics[i].marked;
+        for (; s->nmetrics > 0 && s->metrics[s->nmetrics - 1].n == 0; s->nmetrics--) {
+            free(s->metrics[s->nmetrics - 1].values);
+            s->metrics[s->nmetrics - 1] = (struct metric){0};
         }
+    }
+}
+
+static double timed_round(struct row *row)
+{
+    double start = bench_now();
+    run_round(row, row->begun++);
+    return bench_now() - start;
 }
 
 /*
- * Another round is begun when the longest so far would still fit. One is kept whatever it takes: when nothing
- * follows those that warm up, the last of them.
+ * Their time is not the row's: what is slow only once (a program that is read from the disk, a clock that
+ * rises) says nothing about those that follow. Only if they took as long as all of the row should is the last
+ * of them kept, and no other is begun.
  */
+static bool warm_up(struct row *row)
+{
+    double spent = 0, last = 0;
+    mark(row);
+    for (size_t i = 0; i < row->warm && going(row) && spent <= row->budget; i++) {
+        forget(row);
+        spent += last = timed_round(row);
+    }
+    bool time_left = spent <= row->budget || row->done > 0;
+    if (!going(row) || !time_left)
+        row->took[row->done++] = last;
+    else
+        forget(row);
+    return time_left;
+}
+
+/* What they usually take decides: one that was slow does not end the row. */
+static bool another_fits(const struct row *row, double left)
+{
+    double copy[ROUNDS_MAX];
+    if (row->done == 0)
+        return true;
+    memcpy(copy, row->took, row->done * sizeof *copy);
+    return stats_of(copy, row->done).median <= left;
+}
+
 void row_run(struct row *row)
 {
-    double begun = bench_now(), longest = 0;
     struct sigaction end = {.sa_handler = end_all};
     sigaction(SIGTERM, &end, NULL);
     sigaction(SIGINT, &end, NULL);
-    while (row->begun < row->warm + row->rounds && row->failure == NULL && row->sides[0].absent == NULL) {
-        double start = bench_now();
-        if (row->begun > 0 && start + longest - begun > row->budget)
+    row->begun = row->done;
+    if (row->done >= row->rounds || !warm_up(row))
+        return;
+    for (double until = bench_now() + row->budget; row->done < row->rounds && going(row);) {
+        if (!another_fits(row, until - bench_now()))
             return;
-        if (row->begun <= row->warm)
-            forget(row);
-        run_round(row, row->begun++);
-        row->done++;
-        longest = bench_now() - start > longest ? bench_now() - start : longest;
+        double took = timed_round(row);
+        row->took[row->done++] = took;
     }
 }

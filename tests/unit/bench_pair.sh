@@ -111,6 +111,27 @@ run_row --rounds 50 --warm 0 --budget 0.01 --run ours "timeout 0.05 tail -f /dev
 equal "the budget is spent after the first round" "1 of 50 unsure" "$(cell 12) $(cell 11)"
 run_row --rounds 50 --budget 0.01 --run ours "$(counting a '1 2 3'); timeout 0.05 tail -f /dev/null || true" --goal "v - <= 1"
 equal "with no time for another the round that warms up is kept" "1 of 50 1.000" "$(cell 12) $(cell 5)"
+# once FILE: a command that takes a second the first time
+once() {
+    printf 'test -e %s || { : >%s; timeout 1 tail -f /dev/null; }; ' "$tmp/$1" "$tmp/$1"
+}
+run_row --rounds 3 --budget 1.6 --run ours "$(once slow) echo v 1" --goal "v - <= 1"
+equal "a slow round that warms up does not cut the row" "3 1" "$(cell 12) $(cut -f 8 "$tmp/table" | cut -c 1)"
+rm "$tmp/slow"
+run_row --rounds 5 --warm 0 --budget 1.6 --goal "v - <= 9" \
+    --run ours "$(counting a '1 2 3 4 5'); test \$(wc -l <$tmp/a) -ne 3 || $(once slow) :"
+equal "nor does a slow one among others" "5 3.000" "$(cell 12) $(cell 5)"
+run_row --rounds 3 --warm 0 --budget 0.000001 --keep "$tmp/keep" --run ours "$(counting a '1 2')" \
+    --run p "$(counting q '5 6'); test -s $tmp/q" --run q "echo v 2; test -s $tmp/q" --goal "v p+q <= 9"
+equal "what was cut is kept" "1 of 3 kept" "$(cell 12) $(test -s "$tmp/keep" && echo kept)"
+run_row --rounds 3 --warm 1 --keep "$tmp/keep" --run ours "$(counting a '100 3 5')" --run p "$(counting q '9 6 4')" \
+    --run q "echo v 2" --goal "v p+q <= 9"
+equal "and goes on: with the rounds it had, and another that warms up" "3 [1,3,5] [5,6,4]" \
+    "$(cell 12) $(jq -r '.sides[:2][].metrics.v | tostring' "$tmp/json" | xargs)"
+equal "what is complete is not kept" gone "$(test -e "$tmp/keep" || echo gone)"
+run_row --rounds 3 --warm 0 --budget 0.000001 --keep "$tmp/keep" --run ours "echo v 1" --run p "exit 1" --goal "v p <= 9"
+run_row --rounds 3 --warm 0 --keep "$tmp/keep" --run ours "echo v 1" --run p "echo v 1" --goal "v p <= 9"
+equal "a peer that failed is absent when it goes on" "failed, or its result was wrong 3" "$(cell 11) $(cell 12)"
 run_row --rounds 3 --goal "v p < 1" --run ours "echo v 1"
 equal "a goal that is none" "1 bench-pair: goal 'v p < 1': expected METRIC PEER <= VALUE, or >=" "$RC $(cat "$tmp/err")"
 
@@ -164,6 +185,22 @@ equal "every row is in the table and in the JSON" "1 sound:null1 broken:FAILED: 
         write_json >json; jq -e . json >/dev/null || cat json
         echo "$failed" $(jq -r ".rows[] | \"\(.row):\(.failure)\(.goals | length)\"" json)
         [[ $(cut -f 1,11 table.tsv | tr "\t\n" ": ") == "sound:unsure broken:FAILED: see the notes late:left out " ]] || cat table.tsv')"
+# One row is cut; what is left of the time is its own.
+equal "a row that was cut goes on when all have run" "0 a:1 of 2:unsure b:2:unsure + a:2 b:2 + a: 1, 2 b: 7" \
+    "$(with_parts 'start_pwcd() { :; }
+        row_a() {
+            local cut=(--budget 0.000001)
+            [[ -e keep-a ]] && cut=()
+            row a a --warm 0 --run ours "echo v 1; echo >>rounds; printf \"n %d\\n\" \$(wc -l <rounds)" --goal "v - <= 1" "${cut[@]}"
+            note "a: $(values_of a n)"
+        }
+        row_b() { row b b --warm 0 --run ours "echo v 1" --goal "v - <= 1"; note "b: 7"; }
+        BIN=$2 ROUNDS=2 MINUTES=1 SEATS=2 STEPS=9 PREPARED=0 failed=0
+        touch rows.jsonl table.tsv growth.tsv notes.txt machine.txt
+        NAMES=(a b) WEIGHTS=(10 10) END=$((SECONDS + 60)); exec 3>&1 >/dev/null 2>&1; run_rows; exec >&3 2>&1
+        echo "$failed" $(cut -f 1,12,11 table.tsv | awk -F"\t" "{print \$1 \":\" \$3 \":\" \$2}")
+        exec >/dev/null 2>&1; run_cut; exec >&3
+        echo "+" $(jq -r "\"\(.row):\(.rounds)\"" rows.jsonl) "+" $(cat notes.txt)' | xargs)"
 equal "rows by patterns, also where files have such names" "blur blur.png" \
     "$(with_parts 'touch blur.none; only="blu*,none" ROWS="
 empty 1 1
