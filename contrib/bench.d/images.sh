@@ -44,22 +44,24 @@ microseconds() {
     echo $((${EPOCHREALTIME/./} - begun))
 }
 
-# vips_sides IN OUT OP PARAMETERS: with one thread and with as many as there are seats. Each is tried twice, and one whose
-# better time is half as long again as the other's has lost: fifteen more runs of it would take a third of the row and
-# decide nothing.
+# vips_sides IN OUT OP PARAMETERS: with one thread and with as many as there are seats. Each is tried before the row; one
+# that takes half as long again as the other is tried once more, and has lost if it does so again: fifteen more runs of it
+# would take a third of the row and decide nothing.
 vips_sides() {
     local threads us least='' commands=() took=()
-    for threads in 1 "$SEATS" 1 "$SEATS"; do
+    for threads in "$SEATS" 1; do
         commands[threads]="VIPS_CONCURRENCY=$threads exec vips $3 $1 '${2/THREADS/$threads}' $4"
         us=$(microseconds "${commands[threads]}")
-        [[ -n $us ]] || continue
-        [[ $us -ge ${took[threads]:-$us} ]] || took[threads]=$us
-        took[threads]=${took[threads]:-$us}
-        [[ $us -ge ${least:-$us} ]] || least=$us
+        took[threads]=${us:-0}
+        [[ -z $us || $us -ge ${least:-$us} ]] || least=$us
         least=${least:-$us}
     done
     for threads in "${!commands[@]}"; do
-        if [[ $((${took[threads]:-0} * 2)) -gt $((${least:-0} * 3)) ]]; then
+        if [[ $((took[threads] * 2)) -gt $((${least:-0} * 3)) ]]; then
+            us=$(microseconds "${commands[threads]}")
+            [[ ${us:-0} -eq 0 || $us -ge ${took[threads]} ]] || took[threads]=$us
+        fi
+        if [[ $((took[threads] * 2)) -gt $((${least:-0} * 3)) ]]; then
             SIDES+=(--absent "vips$threads" "$((took[threads] / 1000)) ms when tried, the other $((least / 1000))")
         else
             SIDES+=(--run "vips$threads" "${commands[threads]}")

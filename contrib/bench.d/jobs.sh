@@ -49,7 +49,7 @@ gearman_peer() { # ARGUMENTS
 
 row_latency() {
     local n
-    n=$(by 5000 2000)
+    n=$(by 4000 2000)
     gearman_up
     SIDES=(--run ours "$CLIENT latency $n" --run ping "$BIN/bench-ping $n" --run epoll "$BIN/bench-ping $n epoll")
     peer pool.apply "$PYTHON" "$PEERS latency $n"

@@ -38,6 +38,10 @@ def nothing(_):
     return 0
 
 
+def same(item):
+    return item
+
+
 # ---- arithmetic ----
 
 
@@ -71,11 +75,12 @@ def run_latency(n):
     took = []
     with multiprocessing.Pool(PROCESSES) as pool:
         for _ in range(WARM):
-            pool.apply(nothing, (0,))
-        for _ in range(int(n)):
+            pool.apply(same, (0,))
+        for i in range(int(n)):
             start = time.perf_counter()
-            pool.apply(nothing, (0,))
+            got = pool.apply(same, (i,))
             took.append(time.perf_counter() - start)
+            check("what came back", got, i)
     say("rate", len(took) / sum(took))
     quantiles(took)
 

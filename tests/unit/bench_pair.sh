@@ -201,6 +201,16 @@ equal "a row that was cut goes on when all have run" "0 a:1 of 2:unsure b:2:unsu
         echo "$failed" $(cut -f 1,12,11 table.tsv | awk -F"\t" "{print \$1 \":\" \$3 \":\" \$2}")
         exec >/dev/null 2>&1; run_cut; exec >&3
         echo "+" $(jq -r "\"\(.row):\(.rounds)\"" rows.jsonl) "+" $(cat notes.txt)' | xargs)"
+# A `vips` that copies; ours is right in one, wrong in the next.
+equal "a point whose picture is wrong is none" "right:16 1 wrong: 67 left out, the picture is not what vips makes" \
+    "$(with_parts 'mkdir bin; printf "#!/bin/sh\ntest \"\$1\" = gaussblur && cp \"\$2\" \"\$3\"\n" >bin/vips; chmod +x bin/vips
+        PATH=$TMP/bin:$PATH SOURCE=$0 SEATS=2 LIMIT=60 BUDGET=60 ROW_BEGAN=$SECONDS failed=0
+        touch notes.txt; echo picture >in; echo other >wrong
+        printf "%s\t%s\tseconds\t1\n" right 16 wrong 67 >growth.tsv
+        for point in "right 16 in" "wrong 67 wrong"; do
+            set -- $point; compare_point "$1" "$2" in "$3" theirs >/dev/null 2>&1
+        done
+        awk "{print \$1 \":\" \$2}" growth.tsv; echo "$failed"; cat notes.txt' | xargs)"
 equal "rows by patterns, also where files have such names" "blur blur.png" \
     "$(with_parts 'touch blur.none; only="blu*,none" ROWS="
 empty 1 1
