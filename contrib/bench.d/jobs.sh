@@ -160,17 +160,32 @@ row_trace() {
     rm -f "$TMP/cost.trace"
 }
 
-# Against a daemon that has seen nothing yet, as one finds it after the boot. The peer is a bare program with a stage's
-# libraries.
+# used_daemon SECONDS: one that has run a flood of jobs, one of many chunks and, where there are pictures, a blur; what it
+# costs when they are over. Their own figures are of no interest.
+used_daemon() {
+    local jobs="$CLIENT flood 10000 2000 2 && $CLIENT chunks noop 10000000"
+    if have vips; then
+        picture 2048 .tif
+        jobs+=" && $PWCCTL run -q image.gaussblur $PICTURE -o $TMP/out-used.tif sigma=8"
+    fi
+    echo "$CLIENT fresh '' sh -c '{ $jobs; } >/dev/null && exec $CLIENT idle $1 $(have strace && echo strace) used'"
+}
+
+# A daemon that has run one empty chunk, as one finds it after the boot, and beside it one that has worked: neither does
+# anything. The peer is a bare program with a stage's libraries.
 row_idle() {
-    local seconds
-    seconds=$(by 20 6)
-    SIDES=(--run ours "$CLIENT fresh '' $CLIENT idle $seconds $(have strace && echo strace)")
+    local seconds goals word
+    seconds=$(by 15 6)
+    for word in "" used_; do
+        goals+=(--goal "${word}wakeups - <= 0" --goal "${word}stage_wakeups - <= 0" --goal "${word}calls - <= 0"
+            --goal "${word}rss_mib - <= 8")
+    done
+    SIDES=(--run ours "$(used_daemon "$seconds") & $CLIENT fresh '' $CLIENT idle $seconds $(have strace && echo strace)
+        rc=\$?; wait \$! && exit \$rc")
     if [[ -x $BIN/bench-libs ]]; then
         SIDES+=(--run libs "$BIN/bench-libs")
     else
         SIDES+=(--absent libs "built without libvips")
     fi
-    row idle "idle: wakeups in $seconds s, resident MiB" --once "${SIDES[@]}" --goal "wakeups - <= 0" \
-        --goal "stage_wakeups - <= 0" --goal "calls - <= 0" --goal "rss_mib - <= 8" --goal "stage_rss_mib libs <= 1"
+    row idle "idle: wakeups in $seconds s, resident MiB" --once "${SIDES[@]}" "${goals[@]}" --goal "stage_rss_mib libs <= 1"
 }

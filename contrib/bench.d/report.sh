@@ -12,10 +12,12 @@ chunks	chunks of the job	daemon_peak_mib	supervisor at its most, MiB
 waiting	jobs that wait	submit_daemon_us	supervisor to take one, us
 waiting	jobs that wait	list_daemon_us	to list one, us
 waiting	jobs that wait	dispatch_daemon_us	to have one run, us
+waiting	jobs that wait	daemon_percent	supervisor's share of the CPU time of all when they run, %
 waiting	jobs that wait	bytes_job	memory, bytes a job
 clients	connected clients	connect_us	connect, us a client
 clients	connected clients	job_p50	one-chunk job, p50, us
 clients	connected clients	job_p99	one-chunk job, p99, us
+clients	connected clients	daemon_percent	supervisor's share of the CPU time of all, %
 clients	connected clients	bytes_client	memory, bytes a client
 workers	workers	ns_chunk	time a chunk of 10 us, ns
 workers	workers	daemon_cpu_ms	CPU time of the supervisor, ms
@@ -24,14 +26,17 @@ workers	workers	daemon_peak_mib	supervisor at its most, MiB
 sizes	megapixels	seconds	time of the command, s
 sizes	megapixels	anon_mib	memory that cannot be dropped, all processes, MiB
 sizes	megapixels	pss_mib	the same with pages of files, MiB
+sizes	megapixels	daemon_percent	CPU time of the supervisor, share of all, %
 sizes	megapixels	daemon_rss_mib	supervisor resident, MiB
 heights	megapixels	seconds	time of the command, s
 heights	megapixels	anon_mib	memory that cannot be dropped, all processes, MiB
 heights	megapixels	pss_mib	the same with pages of files, MiB
+heights	megapixels	daemon_percent	CPU time of the supervisor, share of all, %
 heights	megapixels	daemon_rss_mib	supervisor resident, MiB
 windows	megapixels	seconds	time of the command, s
 windows	megapixels	anon_mib	memory that cannot be dropped, all processes, MiB
 windows	megapixels	pss_mib	the same with pages of files, MiB
+windows	megapixels	daemon_percent	CPU time of the supervisor, share of all, %
 windows	megapixels	daemon_rss_mib	supervisor resident, MiB"
 
 # ---- JSON and text ----

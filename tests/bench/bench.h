@@ -35,10 +35,21 @@ uint64_t bench_number(const char *what, const char *text, uint64_t min, uint64_t
 double bench_cpu_of(pid_t pid);          /* seconds of CPU, of the main thread, exactly */
 double bench_cpu_of_children(pid_t pid); /* the same of each living child; dead ones count for nothing */
 double bench_cpu_of_family(pid_t pid);   /* in ticks: of pid, its children, those that it has waited for */
+double bench_cpu_of_all(pid_t pid);      /* exactly of pid and its living children, in ticks of the dead */
 uint64_t bench_rss_kib(pid_t pid);       /* VmRSS */
 uint64_t bench_peak_kib(pid_t pid);      /* VmHWM: the most it ever had */
 uint64_t bench_switches_of(pid_t pid);   /* times it was put on a CPU anew: 0 new ones mean no wakeup */
 size_t bench_children(pid_t pid, pid_t *ret_pids, size_t max);
+
+/* Seconds of CPU from begin to end: of the supervisor, and of it and all its processes. Printed as
+ * "daemon_cpu_ms x" and its share, "daemon_percent x". */
+struct bench_cpu {
+    pid_t daemon;
+    double own, all;
+};
+void bench_cpu_begin(struct bench_cpu *cpu, pid_t daemon);
+void bench_cpu_end(struct bench_cpu *cpu);
+void bench_cpu_print(const struct bench_cpu *cpu);
 
 /* ---- the daemon at $PWC_SOCKET ---- */
 struct pwc *bench_connect(void);

@@ -25,7 +25,7 @@ static const struct {
     {"exec", "PROGRAM N                time until a stage that is executed says Ready", cmd_exec},
     {"waiting", "N                     cost of 1000 jobs while N others wait", cmd_waiting},
     {"clients", "N                     cost of N clients that are connected", cmd_clients},
-    {"idle", "SECONDS [strace]         wakeups and memory of a daemon that has nothing to do", cmd_idle},
+    {"idle", "SECONDS [strace] [used]  wakeups and memory of a daemon that has nothing to do", cmd_idle},
     {"fresh", "SETTINGS COMMAND...     run it against a daemon of its own", cmd_fresh},
     {"memory", "COMMAND...             run it; peak memory of daemon and stages meanwhile", cmd_memory},
     {"added", "COMMAND LONGER          how many per cent longer the second takes", cmd_added},

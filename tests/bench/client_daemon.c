@@ -160,10 +160,27 @@ static void settle(struct pwc *c, struct spares *ret)
     bench_fail("processes are still being made after %d s", SETTLE_TRIES * SETTLE_MS / 1000);
 }
 
-/* The connection that asks is closed before the time begins. The second half of it is strace's. */
+static bool told(char **argv, const char *word)
+{
+    for (; *argv != NULL; argv++)
+        if (strcmp(*argv, word) == 0)
+            return true;
+    return false;
+}
+
+static void print_of(const char *prefix, const char *key, double value)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s%s", prefix, key);
+    bench_print(name, value);
+}
+
+/* The connection that asks is closed before the time begins. The second half of it is strace's. Used: other
+ * commands have run jobs before. */
 int cmd_idle(int argc, char **argv)
 {
     uint64_t seconds = bench_number("seconds", argc > 1 ? argv[1] : NULL, 1, 3600);
+    const char *prefix = told(argv, "used") ? "used_" : "";
     struct spares stages;
     struct pwc *c = bench_connect();
     pid_t daemon = bench_daemon(c);
@@ -173,15 +190,15 @@ int cmd_idle(int argc, char **argv)
     uint64_t own = bench_switches_of(daemon), theirs = switches_of_all(&stages);
     double cpu = bench_cpu_of(daemon);
     poll(NULL, 0, (int)seconds * 1000);
-    bench_print("wakeups", (double)(bench_switches_of(daemon) - own));
-    bench_print("stage_wakeups", (double)(switches_of_all(&stages) - theirs));
-    bench_print("cpu_us", (bench_cpu_of(daemon) - cpu) * 1e6);
-    bench_print("rss_mib", (double)bench_rss_kib(daemon) / 1024);
-    bench_print("stage_rss_mib", (double)stages.rss / 1024);
-    bench_print("nursery_rss_mib", (double)stages.nursery_rss / 1024);
-    int64_t calls = argc > 2 && strcmp(argv[2], "strace") == 0 ? calls_seen(daemon, &stages, seconds) : -1;
+    print_of(prefix, "wakeups", (double)(bench_switches_of(daemon) - own));
+    print_of(prefix, "stage_wakeups", (double)(switches_of_all(&stages) - theirs));
+    print_of(prefix, "cpu_us", (bench_cpu_of(daemon) - cpu) * 1e6);
+    print_of(prefix, "rss_mib", (double)bench_rss_kib(daemon) / 1024);
+    print_of(prefix, "stage_rss_mib", (double)stages.rss / 1024);
+    print_of(prefix, "nursery_rss_mib", (double)stages.nursery_rss / 1024);
+    int64_t calls = told(argv, "strace") ? calls_seen(daemon, &stages, seconds) : -1;
     if (calls >= 0)
-        bench_print("calls", (double)calls);
+        print_of(prefix, "calls", (double)calls);
     return 0;
 }
 
@@ -225,6 +242,8 @@ int cmd_memory(int argc, char **argv)
     struct pwc *c = bench_connect();
     pid_t daemon = bench_daemon(c);
     pwc_close(c);
+    struct bench_cpu cpu;
+    bench_cpu_begin(&cpu, daemon);
     double start = bench_now();
     pid_t pid = fork();
     if (pid == 0) {
@@ -235,11 +254,14 @@ int cmd_memory(int argc, char **argv)
         sample(daemon, &anon, &all);
         poll(NULL, 0, 50);
     }
+    double seconds = bench_now() - start;
+    bench_cpu_end(&cpu);
     if (pid < 0 || status != 0)
         bench_fail("%s failed", argv[1]);
-    bench_print("seconds", bench_now() - start);
+    bench_print("seconds", seconds);
     bench_print("anon_mib", (double)anon / 1024);
     bench_print("pss_mib", (double)all / 1024);
+    bench_cpu_print(&cpu);
     bench_print("daemon_rss_mib", (double)bench_rss_kib(daemon) / 1024);
     return 0;
 }

@@ -59,12 +59,15 @@ int cmd_waiting(int argc, char **argv)
     if (pwc_list_jobs(c, 0, 600000, count_one, &listed) != PWC_OK || listed < all)
         bench_fail("%lu of %zu jobs listed: %s", (unsigned long)listed, all, pwc_error());
     double t2 = bench_now(), c2 = bench_cpu_of(daemon);
+    struct bench_cpu running;
+    bench_cpu_begin(&running, daemon);
     pwc_cancel(block);
     for (size_t i = 0; i < all; i++) {
         if (pwc_wait(jobs[i], 600000) != PWC_OK)
             bench_fail("job %zu: %s", i, pwc_error());
         pwc_job_free(jobs[i]);
     }
+    bench_cpu_end(&running);
     double t3 = bench_now(), c3 = bench_cpu_of(daemon), per = 1e6 / (double)all;
     bench_print("submit_us", (t1 - t0) * 1e6 / MORE);
     bench_print("submit_daemon_us", (c1 - c0) * 1e6 / MORE);
@@ -72,6 +75,7 @@ int cmd_waiting(int argc, char **argv)
     bench_print("list_daemon_us", (c2 - c1) * per);
     bench_print("dispatch_us", (t3 - t2) * per);
     bench_print("dispatch_daemon_us", (c3 - c2) * per);
+    bench_cpu_print(&running);
     bench_print("bytes_job", (double)(after > before ? after - before : 0) * 1024 / (double)all);
     free(jobs);
     pwc_job_free(block);
@@ -155,13 +159,17 @@ int cmd_clients(int argc, char **argv)
     double t1 = bench_now();
     uint64_t after = bench_rss_kib(daemon);
     run_jobs(c, own, took, WARM);
+    struct bench_cpu running;
+    bench_cpu_begin(&running, daemon);
     run_jobs(c, own, took, JOBS);
+    bench_cpu_end(&running);
     double cpu = bench_cpu_of(daemon);
     uint64_t switches = bench_switches_of(daemon);
     poll(NULL, 0, 1000);
     bench_print("connect_us", (t1 - t0) * 1e6 / (double)n);
     bench_print("bytes_client", (double)(after > before ? after - before : 0) * 1024 / (double)n);
     bench_print_quantiles("job_", took, JOBS);
+    bench_cpu_print(&running);
     bench_print("idle_wakeups", (double)(bench_switches_of(daemon) - switches));
     bench_print("idle_cpu_us", (bench_cpu_of(daemon) - cpu) * 1e6);
     close(held[1]);

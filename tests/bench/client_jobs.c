@@ -29,11 +29,12 @@ int cmd_chunks(int argc, char **argv)
     pid_t daemon = bench_daemon(c);
     struct pwc_spec *warm = bench_chunks_spec(op, 1000, steps), *spec = bench_chunks_spec(op, n, steps);
     pwc_job_free(bench_run(c, warm));
-    double cpu = bench_cpu_of(daemon), stages = bench_cpu_of_children(daemon), start = bench_now();
+    struct bench_cpu cpu;
+    bench_cpu_begin(&cpu, daemon);
+    double start = bench_now();
     struct pwc_job *job = bench_run(c, spec);
     double seconds = bench_now() - start;
-    cpu = bench_cpu_of(daemon) - cpu;
-    stages = bench_cpu_of_children(daemon) - stages;
+    bench_cpu_end(&cpu);
     if (argc > 4 && bench_result(job, "sum") != bench_number("sum", argv[4], 0, UINT64_MAX))
         bench_fail("the sum is %lu, not %s", (unsigned long)bench_result(job, "sum"), argv[4]);
     struct pwc_counts counts;
@@ -41,8 +42,7 @@ int cmd_chunks(int argc, char **argv)
     bench_print("seconds", seconds);
     bench_print("ns_chunk", seconds * 1e9 / (double)n);
     bench_print("leases", (double)counts.leases);
-    bench_print("daemon_cpu_ms", cpu * 1e3);
-    bench_print("daemon_percent", 100 * cpu / (cpu + stages));
+    bench_cpu_print(&cpu);
     bench_print("daemon_peak_mib", (double)bench_peak_kib(daemon) / 1024);
     pwc_job_free(job);
     pwc_spec_free(warm);

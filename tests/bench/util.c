@@ -141,6 +141,28 @@ double bench_cpu_of_family(pid_t pid)
     return sum;
 }
 
+double bench_cpu_of_all(pid_t pid)
+{
+    return bench_cpu_of(pid) + bench_cpu_of_children(pid) + cpu_ticks(pid, true) - cpu_ticks(pid, false);
+}
+
+void bench_cpu_begin(struct bench_cpu *cpu, pid_t daemon)
+{
+    *cpu = (struct bench_cpu){daemon, bench_cpu_of(daemon), bench_cpu_of_all(daemon)};
+}
+
+void bench_cpu_end(struct bench_cpu *cpu)
+{
+    cpu->own = bench_cpu_of(cpu->daemon) - cpu->own;
+    cpu->all = bench_cpu_of_all(cpu->daemon) - cpu->all;
+}
+
+void bench_cpu_print(const struct bench_cpu *cpu)
+{
+    bench_print("daemon_cpu_ms", cpu->own * 1e3);
+    bench_print("daemon_percent", cpu->all > 0 ? 100 * cpu->own / cpu->all : 0);
+}
+
 static uint64_t status_field(pid_t pid, const char *field)
 {
     char line[256];
