@@ -14,31 +14,31 @@ row_chunks() {
 }
 
 row_waiting() {
-    local n
-    growth_head waiting "How cost grows with jobs that wait"
+    local n settings="--set jobs_max=1000000 --set jobs_per_user=1000000"
+    growth_head waiting "How cost grows with jobs that wait" "$settings"
     for n in 1 10 100 1000 10000 $(by 100000 ""); do
-        point waiting "$n" "$CLIENT" fresh "--set jobs_max=1000000 --set jobs_per_user=1000000" "$CLIENT" waiting "$n"
+        point waiting "$n" "$CLIENT" fresh "$settings" "$CLIENT" waiting "$n"
     done
 }
 
 # The daemon has a descriptor for each; bench-client spreads its two a client over several processes.
 row_clients() {
-    local n
-    growth_head clients "How cost grows with connected clients"
+    local n settings="--set clients_max=100000 --set clients_per_user=100000"
+    growth_head clients "How cost grows with connected clients" "$settings"
     ulimit -Hn 65536 2>/dev/null || : # root may raise it; the programs then take what they are allowed
     for n in 1 10 100 1000 $(by 10000 ""); do
         if [[ $(ulimit -Hn) != unlimited && $(ulimit -Hn) -lt $((n + 1000)) ]]; then
             note "clients: $n left out, the daemon needs $((n + 1000)) descriptors and 'ulimit -Hn' is $(ulimit -Hn)"
             continue
         fi
-        point clients "$n" "$CLIENT" fresh "--set clients_max=100000 --set clients_per_user=100000" "$CLIENT" clients "$n"
+        point clients "$n" "$CLIENT" fresh "$settings" "$CLIENT" clients "$n"
     done
 }
 
 row_workers() {
     local n chunks sum
     chunks=$(by 100000 20000)
-    growth_head workers "How cost grows with workers on $(nproc) CPUs: $chunks chunks of 10 us"
+    growth_head workers "How cost grows with workers on $(nproc) CPUs: $chunks chunks of 10 us" "--workers N"
     sum=$("$BIN/bench-omp" expect "$chunks" "$STEPS")
     for n in 1 2 4 8 16 32 64; do
         point workers "$n" "$CLIENT" fresh "--workers $n" "$CLIENT" chunks bench.mix "$chunks" "$STEPS" "$sum"

@@ -9,11 +9,11 @@ chunks	chunks of the job	seconds	time of the job, s
 chunks	chunks of the job	daemon_cpu_ms	CPU time of the supervisor, ms
 chunks	chunks of the job	daemon_percent	its share of all CPU time, %
 chunks	chunks of the job	daemon_peak_mib	supervisor at its most, MiB
-waiting	jobs that wait	submit_daemon_us	supervisor to take one, us
-waiting	jobs that wait	list_daemon_us	to list one, us
-waiting	jobs that wait	dispatch_daemon_us	to have one run, us
-waiting	jobs that wait	daemon_percent	supervisor's share of the CPU time of all when they run, %
-waiting	jobs that wait	bytes_job	memory, bytes a job
+waiting	jobs that wait, beside the 1000 measured	submit_daemon_us	supervisor to take one, us
+waiting	jobs that wait, beside the 1000 measured	list_daemon_us	to list one, us
+waiting	jobs that wait, beside the 1000 measured	dispatch_daemon_us	to have one run, us
+waiting	jobs that wait, beside the 1000 measured	daemon_percent	supervisor's share of the CPU time of all when they run, %
+waiting	jobs that wait, beside the 1000 measured	bytes_job	memory, bytes a job
 clients	connected clients	connect_us	connect, us a client
 clients	connected clients	job_p50	one-chunk job, p50, us
 clients	connected clients	job_p99	one-chunk job, p99, us
@@ -218,9 +218,10 @@ write_blocks() {
     } | put_block table "$SOURCE/README.md"
     {
         markdown_machine
-        printf '\nEach figure is one sample.\n'
+        printf '\nEach figure is one sample, on a pwcd of its own with its defaults where a table says nothing else.\n'
         for table in $(drawn_tables); do
             printf '\n### %s\n\n' "$(awk -F'\t' -v t="$table" '$1 == t {print $2}' "$TMP/titles.tsv")"
+            awk -F'\t' -v t="$table" '$1 == t && $3 != "" {printf "Settings of pwcd: `%s`.\n\n", $3}' "$TMP/titles.tsv"
             markdown_growth "$table"
             printf '\n![%s](%s.svg)\n' "$table" "$table"
         done

@@ -135,7 +135,7 @@ describe_machine() {
         printf 'peers     libvips-tools %s, gearman-job-server %s, python3 %s, numpy %s, parallel %s\n' \
             "$(version_of libvips-tools)" "$(version_of gearman-job-server)" "$(version_of python3)" \
             "$(version_of python3-numpy)" "$(version_of parallel)"
-        printf 'settings  %s rounds, %s minutes at most, defaults of pwcd, %s seats, OMP_NUM_THREADS=%s, ' \
+        printf 'settings  %s rounds, %s minutes at most, defaults of pwcd (growth tables name theirs), %s seats, OMP_NUM_THREADS=%s, ' \
             "${quick:+quick, }$ROUNDS" "$MINUTES" "$SEATS" "$OMP_NUM_THREADS"
         printf 'vipsN: VIPS_CONCURRENCY=N\n'
         printf 'chunk     %s steps of arithmetic are about 10 us\n' "$STEPS"
@@ -337,10 +337,10 @@ format_lines() {
 
 # ---- growth ----
 
-growth_head() { # TABLE TITLE
+growth_head() { # TABLE TITLE [SETTINGS of pwcd, if they are not the defaults]
     ROW_BEGAN=$SECONDS
-    printf '%s\n' "$2"
-    printf '%s\t%s\n' "$1" "$2" >>"$TMP/titles.tsv"
+    printf '%s\n' "$2${3:+ ($3)}"
+    printf '%s\t%s\t%s\n' "$1" "$2" "${3-}" >>"$TMP/titles.tsv"
 }
 
 # point TABLE X COMMAND...: within what is left of the row's budget
