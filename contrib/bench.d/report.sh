@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # report.sh - contrib/bench: results as text and JSON, the growth tables as plots, the blocks in README.md and
 # doc/bench/README.md that `--readme` writes anew.
-# shellcheck disable=SC2154 # the variables of setup.sh
+# shellcheck disable=SC2154 # the variables of setup.sh and contrib/bench
 
 # What the growth tables show: table, what its first column is, key, label. A key without a label is only in the JSON.
 COLUMNS_OF_GROWTH="\
@@ -95,12 +95,46 @@ finish() {
     } >"$output/table.txt"
     write_json >"$output/results.json"
     cp "$TMP/growth.tsv" "$output/growth.tsv"
-    [[ -z $plots ]] || draw_plots
-    [[ -z $readme ]] || write_blocks
+    [[ -z $plots ]] || draw_plots "$([[ -z $(lacking) ]] && echo "$SOURCE/doc/bench" || echo "$output")"
     headline "Results"
     cat "$output/table.txt"
     printf '%s\n' "$output/results.json"
+    [[ -z $readme ]] || write_readme
     return "$failed"
+}
+
+# ---- what may stand in the documents ----
+
+# part_of: why this cannot be a run of everything, by its options.
+part_of() {
+    [[ -z $quick ]] || echo "--quick"
+    [[ $only == '*' ]] || echo "--rows"
+    [[ ${rounds:-15} -ge 15 ]] || echo "--rounds $rounds"
+}
+
+refuse_part() {
+    local why
+    why=$(part_of | paste -sd ' ')
+    [[ -z $why ]] || die "--readme is for a whole run: not with $why"
+}
+
+# lacking: why it was none, when all is over: options, rows that failed or were left out, peers that are missing, points.
+lacking() {
+    part_of
+    [[ $failed -eq 0 ]] || echo "a row failed or was left out"
+    awk -F'\t' '$11 !~ /^(yes|no|unsure)/ {print $1 ": " $11}' "$TMP/table.tsv"
+    grep -E ' (left out|was not compared)|no pictures' "$TMP/notes.txt" || :
+}
+
+write_readme() {
+    local why
+    why=$(lacking | sort -u)
+    if [[ -z $why ]]; then
+        write_blocks
+        return
+    fi
+    printf 'README.md and doc/bench/README.md stay as they were, this was no whole run:\n%s\n' "$why" >&2
+    failed=1
 }
 
 # ---- plots ----
@@ -109,13 +143,13 @@ drawn_tables() {
     cut -f 1 "$TMP/growth.tsv" | awk '!seen[$0]++'
 }
 
-draw_plots() {
+draw_plots() { # FOLDER
     local table
-    mkdir -p "$SOURCE/doc/bench"
+    mkdir -p "$1"
     printf '%s\n' "$COLUMNS_OF_GROWTH" >"$TMP/columns.tsv"
     for table in $(drawn_tables); do
         awk -v table="$table" -f "$SOURCE/tests/bench/plot.awk" "$TMP/columns.tsv" "$TMP/growth.tsv" \
-            >"$SOURCE/doc/bench/$table.svg"
+            >"$1/$table.svg"
     done
 }
 

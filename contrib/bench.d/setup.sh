@@ -87,6 +87,8 @@ prepare() {
     MINUTES=${minutes:-$(by 29.2 2.7)}
     PREPARED=$SECONDS
     END=$(end_after "$PREPARED")
+    [[ $END -le $(end_after 0) ]] ||
+        note "installing and building took $PREPARED s: all of it takes $((END / 60)):$(printf %02d $((END % 60))) instead of $MINUTES minutes"
     export PWC_SOCKET=$TMP/s
     # For daemons of other settings: bench-client fresh.
     export BENCH_PWCD=$build/pwcd BENCH_STAGE=$STAGE BENCH_TMP=$TMP

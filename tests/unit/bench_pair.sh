@@ -218,6 +218,21 @@ blur 1 1
 blur.png 1 1"; choose_rows; echo "${NAMES[@]}"')"
 
 equal "an unknown row" 1 "$("$src/contrib/bench" --rows nosuchrow 2>&1 | grep -c "'nosuchrow' is none of: empty mix")"
+equal "the documents are for a whole run: a part of it is refused" \
+    "bench: --readme is for a whole run: not with --quick --rows --rounds 14" \
+    "$("$src/contrib/bench" --no-install --quick --rows idle --rounds 14 --readme 2>&1)"
+# documents VERDICT NOTE FAILED: what is done with them
+documents() {
+    with_parts 'quick="" rounds="" only="*" failed='"$3"'; write_blocks() { echo written; }
+        printf "r\tt\tm\tp\t1\t2\t3\t4\t5\t<= 1\t%s\t15\t1\n" "'"$1"'" >table.tsv; printf "%s" "'"$2"'" >notes.txt
+        write_readme 2>&1; echo "$failed"' | tail -n +1 | paste -sd ' '
+}
+equal "a whole run is written" "written 0" "$(documents no "kill: 2 met no chunk" 0)"
+kept="README.md and doc/bench/README.md stay as they were, this was no whole run:"
+equal "one in which a row failed is not" "$kept a row failed or was left out 1" "$(documents yes "" 1)"
+equal "nor one without a peer" "$kept r: peer not installed: vips 1" "$(documents "peer not installed: vips" "" 0)"
+equal "nor one without a point" "$kept sizes: 900 left out, the time for this row is over 1" \
+    "$(documents yes "sizes: 900 left out, the time for this row is over" 0)"
 mkdir "$tmp/b"
 equal "paths are from where it is started" "bench: --build: no build of pwc is in '$tmp/b'" \
     "$(cd "$tmp" && "$src/contrib/bench" --no-install --build b 2>&1)"
