@@ -78,9 +78,9 @@ explain() {
 
 summary() {
     awk -F'\t' -v seconds="$SECONDS" -v prepared="$PREPARED" '$11 == "yes" {yes++} $11 == "no" || $11 ~ /^FAILED/ {no++}
-        $11 == "unsure" || $11 ~ /too few/ {few++} END {
+        $11 == "unsure" || $11 ~ /too few/ {few++} $11 == "no goal" {shown++} END {
         printf "%d goals reached, %d missed, %d with too few pairs to say, %d not measured, in %d s, of which %d to install and build\n",
-            yes, no, few, NR - yes - no - few, seconds, prepared}' "$TMP/table.tsv"
+            yes, no, few, NR - yes - no - few - shown, seconds, prepared}' "$TMP/table.tsv"
 }
 
 finish() {
@@ -122,7 +122,7 @@ refuse_part() {
 lacking() {
     part_of
     [[ $failed -eq 0 ]] || echo "a row failed or was left out"
-    awk -F'\t' '$11 !~ /^(yes|no|unsure)/ {print $1 ": " $11}' "$TMP/table.tsv"
+    awk -F'\t' '$11 !~ /^(yes|yes, too few pairs|no|no goal|unsure)$/ {print $1 ": " $11}' "$TMP/table.tsv"
     grep -E ' (left out|was not compared)|no pictures' "$TMP/notes.txt" || :
 }
 
@@ -203,7 +203,7 @@ markdown_table() {
         work = $2 != before ? $2 : ""
         before = $2
         printf "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", work, $3, $5, $4 == "-" ? "" : $4, $6, $7, bound, $12,
-            $10, $11 == "yes" ? "yes" : "**" $11 "**"
+            $10, $11 == "yes" || $11 == "no goal" ? $11 : "**" $11 "**"
     }' "$TMP/table.tsv"
 }
 

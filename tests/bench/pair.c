@@ -4,11 +4,14 @@
  *   bench-pair --row ID --title TEXT (--rounds N [--warm N] | --once) [--budget SECONDS] [--limit SECONDS]
  *              [--check COMMAND] [--keep FILE] --json FILE --table FILE [--notes FILE]
  *              --run NAME COMMAND... [--absent NAME REASON]... --goal "METRIC PEER <= VALUE"...
+ *              [--show "METRIC PEER"]...
  *
  * A round runs every side once; each order is followed by its reverse, then turns by one, so that nobody is
  * always the one who finds the caches cold, or always comes after the same other. What a command prints as
  * "key value" is a metric; "wall" is its time from start to end. When ours fails the row has failed; a peer
  * that fails, or exits with 77, is absent. CHECK runs after each round.
+ *
+ * --show is a ratio that belongs beside the others, of which no goal speaks.
  *
  * --once is for what does not scatter, counts of wakeups for instance: one round, none before it, and a
  * verdict without bounds. Else a goal is reached only with a 95 % bound and enough pairs (stats.h).
@@ -59,6 +62,15 @@ static void add_goal(struct row *row, const char *text)
         (strcmp(cmp, "<=") != 0 && strcmp(cmp, ">=") != 0))
         bench_fail("goal '%s': expected METRIC PEER <= VALUE, or >=", text);
     g->at_most = cmp[0] == '<';
+    row->ngoals++;
+}
+
+static void add_shown(struct row *row, const char *text)
+{
+    struct goal *g = &row->goals[row->ngoals];
+    if (row->ngoals == GOALS_MAX || sscanf(text, "%31s %63s", g->metric, g->peers) != 2)
+        bench_fail("shown '%s': expected METRIC PEER", text);
+    g->at_most = g->none = true;
     row->ngoals++;
 }
 
@@ -129,6 +141,8 @@ static void side_option(struct row *row, const char *option, char ***at)
 {
     if (strcmp(option, "--goal") == 0)
         add_goal(row, next(at));
+    else if (strcmp(option, "--show") == 0)
+        add_shown(row, next(at));
     else if (strcmp(option, "--run") == 0) {
         struct side *s = add_side(row, next(at));
         s->command = next(at);

@@ -5,7 +5,7 @@
 #include "tests/bench/pair.h"
 #include "tests/bench/stats.h"
 
-enum outcome { FAILED, UNKNOWN, UNSURE, NO, TOO_FEW, YES };
+enum outcome { FAILED, UNKNOWN, SHOWN, UNSURE, NO, TOO_FEW, YES };
 
 struct verdict {
     const struct side *peer;   /* NULL: our value itself */
@@ -93,12 +93,14 @@ static struct verdict judge(struct row *row, const struct goal *g)
 }
 
 /* A goal that holds needs a bound and enough pairs, unless nothing scatters. */
-static enum outcome outcome_of(const struct row *row, const struct verdict *v)
+static enum outcome outcome_of(const struct row *row, const struct goal *g, const struct verdict *v)
 {
     if (row->failure != NULL)
         return FAILED;
     if (!v->known)
         return UNKNOWN;
+    if (g->none)
+        return SHOWN;
     if (!row->once && !stats_sure(&v->ratio))
         return UNSURE;
     if (!v->reached)
@@ -106,11 +108,14 @@ static enum outcome outcome_of(const struct row *row, const struct verdict *v)
     return row->once || row->done >= STATS_ENOUGH ? YES : TOO_FEW;
 }
 
-static void settle(struct verdict *v, const struct row *row)
+static void settle(struct verdict *v, const struct row *row, const struct goal *g)
 {
-    static const char *const words[] = {
-        [UNSURE] = "unsure", [NO] = "no", [TOO_FEW] = "yes, too few pairs", [YES] = "yes"};
-    v->outcome = outcome_of(row, v);
+    static const char *const words[] = {[SHOWN] = "no goal",
+                                        [UNSURE] = "unsure",
+                                        [NO] = "no",
+                                        [TOO_FEW] = "yes, too few pairs",
+                                        [YES] = "yes"};
+    v->outcome = outcome_of(row, g, v);
     if (v->outcome == FAILED)
         snprintf(v->word, sizeof v->word, "FAILED: %s", row->failure);
     else
@@ -153,15 +158,19 @@ static void put_side(FILE *f, const struct side *s)
     fputs("}}", f);
 }
 
-/* "reached" is null when too little was measured to say either. */
+static void put_target(FILE *f, const struct goal *g)
+{
+    if (!g->none)
+        fprintf(f, "%s %.6g", g->at_most ? "<=" : ">=", g->value);
+}
+
+/* "reached" is null when too little was measured to say either, and without a goal. */
 static void put_goal(FILE *f, const struct goal *g, const struct verdict *v)
 {
     bool no = v->outcome == NO || v->outcome == FAILED;
-    fprintf(f, "{\"metric\":\"%s\",\"against\":\"%s\",\"goal\":\"%s %.9g\",\"reached\":%s,\"verdict\":",
-            g->metric, g->peers, g->at_most ? "<=" : ">=", g->value,
-            v->outcome == YES ? "true"
-            : no              ? "false"
-                              : "null");
+    fprintf(f, "{\"metric\":\"%s\",\"against\":\"%s\",\"goal\":\"", g->metric, g->peers);
+    put_target(f, g);
+    fprintf(f, "\",\"reached\":%s,\"verdict\":", v->outcome == YES ? "true" : no ? "false" : "null");
     put_text(f, v->word);
     if (v->peer != NULL)
         fprintf(f, ",\"best\":\"%s\"", v->peer->name);
@@ -222,7 +231,9 @@ static void put_line(FILE *f, const struct row *row, const struct goal *g, const
         put_numbers(f, row, v);
     else
         fputs("\t\t\t\t", f);
-    fprintf(f, "\t%s %.6g\t%s\t", g->at_most ? "<=" : ">=", g->value, v->word);
+    fputc('\t', f);
+    put_target(f, g);
+    fprintf(f, "\t%s\t", v->word);
     put_pairs(f, row);
     fprintf(f, "\t%.4f\n", v->known ? v->ratio.coverage : 0);
 }
@@ -256,7 +267,7 @@ void row_report(struct row *row, FILE *json, FILE *table)
     fputs("],\"goals\":[", json);
     for (size_t i = 0; i < row->ngoals; i++) {
         struct verdict v = judge(row, &row->goals[i]);
-        settle(&v, row);
+        settle(&v, row, &row->goals[i]);
         fputs(i > 0 ? "," : "", json);
         put_goal(json, &row->goals[i], &v);
         put_line(table, row, &row->goals[i], &v);

@@ -2,11 +2,12 @@
  * ping.c - bench-ping: the least that a message can cost which goes from a client through a broker to a
  * worker and back, over AF_UNIX stream sockets. Nothing is parsed, checked or remembered.
  *
- *   bench-ping N [epoll]
+ *   bench-ping N [epoll|looking]
  *
  * Messages have the size that a small Submit and its answer have. The broker waits with blocking reads, which
- * is the fastest there is and no broker for more than one; `epoll` makes it wait for both sides, as a broker
- * must.
+ * is the fastest there is for one that sleeps, and no broker for more than one; `epoll` makes it wait for
+ * both sides, as a broker must. `looking`: as long as ours do, the worker and, for the worker's answer, the
+ * broker look for the next message before they sleep, and yield between two looks as ours do.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -22,21 +24,34 @@
 #define MESSAGE 64
 #define WARM    500
 
-static void pass(int from, int to)
+/* Seconds: worker/stage.c, daemon/main.c, where looks are counted. */
+#define WORKER_LOOKS 70e-6
+#define BROKER_LOOKS 50e-6
+
+static void pass(int from, int to, double looking)
 {
     char m[MESSAGE];
-    ssize_t n = recv(from, m, sizeof m, 0);
+    ssize_t n = -1;
+    for (double until = looking > 0 ? bench_now() + looking : 0; n < 0 && looking > 0;) {
+        n = recv(from, m, sizeof m, MSG_DONTWAIT);
+        if (n < 0 && bench_now() > until)
+            break;
+        if (n < 0)
+            sched_yield();
+    }
+    if (n < 0)
+        n = recv(from, m, sizeof m, 0);
     if (n == 0)
         _exit(0);
     if (n != MESSAGE || send(to, m, sizeof m, MSG_NOSIGNAL) != MESSAGE)
         _exit(1);
 }
 
-static _Noreturn void broker(int client, int worker)
+static _Noreturn void broker(int client, int worker, double looking)
 {
     for (;;) {
-        pass(client, worker);
-        pass(worker, client);
+        pass(client, worker, 0);
+        pass(worker, client, looking);
     }
 }
 
@@ -49,7 +64,7 @@ static _Noreturn void broker_epoll(int client, int worker)
     epoll_ctl(ep, EPOLL_CTL_ADD, worker, &e);
     for (;;)
         if (epoll_wait(ep, &got, 1, -1) == 1)
-            pass(got.data.fd, got.data.fd == client ? worker : client);
+            pass(got.data.fd, got.data.fd == client ? worker : client, 0);
 }
 
 static void pair(int sv[2])
@@ -73,19 +88,20 @@ int main(int argc, char **argv)
     int front[2], back[2];
     char m[MESSAGE] = "ping";
     double *took = calloc(n, sizeof *took);
+    bool epoll = argc > 2 && strcmp(argv[2], "epoll") == 0, looking = argc > 2 && !epoll;
     pair(front);
     pair(back);
     if (child()) {
         close(front[0]);
         close(back[1]);
-        argc > 2 ? broker_epoll(front[1], back[0]) : broker(front[1], back[0]);
+        epoll ? broker_epoll(front[1], back[0]) : broker(front[1], back[0], looking ? BROKER_LOOKS : 0);
     }
     if (child()) {
         close(front[0]);
         close(front[1]);
         close(back[0]);
         for (;;)
-            pass(back[1], back[1]);
+            pass(back[1], back[1], looking ? WORKER_LOOKS : 0);
     }
     double before = bench_now();
     for (size_t i = 0; i < n + WARM; i++) {

@@ -67,6 +67,8 @@ run_row --rounds 15 --run ours "echo v 94" --run p "echo v 100" --goal "v p >= 1
 equal "at least" no "$(cell 11)"
 run_row --rounds 15 --run ours "echo v 2" --run slow "echo v 8" --run fast "echo v 1" --goal "v slow+fast <= 1"
 equal "the best of several" "fast 2.000 no" "$(cell 4) $(cell 7) $(cell 11)"
+run_row --rounds 15 --run ours "echo v 2" --run p "echo v 4" --show "v p"
+equal "what no goal speaks of is shown" "0 0.500  no goal null" "$RC $(cell 7) $(cell 10) $(cell 11) $(reached)"
 run_row --rounds 3 --warm 2 --run ours "$(counting a '100 100 1 2 3')" --goal "v - <= 5"
 equal "rounds that warm up are not kept" "2.000 3" "$(cell 5) $(cell 12)"
 
@@ -231,6 +233,8 @@ equal "a whole run is written" "written 0" "$(documents no "kill: 2 met no chunk
 kept="README.md and doc/bench/README.md stay as they were, this was no whole run:"
 equal "one in which a row failed is not" "$kept a row failed or was left out 1" "$(documents yes "" 1)"
 equal "nor one without a peer" "$kept r: peer not installed: vips 1" "$(documents "peer not installed: vips" "" 0)"
+equal "nor one without a figure" "$kept r: not measured 1" "$(documents "not measured" "" 0)"
+equal "what has no goal lacks none" "written 0" "$(documents "no goal" "" 0)"
 equal "nor one without a point" "$kept sizes: 900 left out, the time for this row is over 1" \
     "$(documents yes "sizes: 900 left out, the time for this row is over" 0)"
 mkdir "$tmp/b"
