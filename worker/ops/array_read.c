@@ -3,11 +3,13 @@
  *
  * Two ways, chosen chunk by chunk; the bytes and the cut into parts are the same:
  *
- *   seen    The end of the chunk stands in the page cache: the elements are added up where they are, in one
- * map of the input. Nothing is copied. Should the file shrink in the middle, the fault is told as
- * input-shrank. copied  All else goes through a buffer that stays in the core's cache: memory files, whose
- * pages would be mapped one by one and whose holes would be filled; what has to come from the disk, which
- * read(2) asks for further ahead and whose errors are ours to tell; arrays that begin at an odd address.
+ * Seen: the end of the chunk stands in the page cache. The elements are added up where they are, in one map
+ * of the input; nothing is copied. Should the file shrink in the middle, the fault is told as input-shrank.
+ *
+ * Copied: all else goes through a buffer that stays in the core's cache. Memory files: a map would count as
+ * the stage's memory and fill their holes, and gain little or nothing, since their pages of 4 KiB are mapped
+ * one by one. What has to come from the disk: read(2) asks for it further ahead, and its errors are ours to
+ * tell. Arrays that begin at an odd address.
  *
  * What has been passed leaves the map, so that an array of any size costs a stage no more than MAPPED_MAX.
  */
