@@ -178,7 +178,7 @@ used_daemon() {
 # anything. The peer is a bare program with a stage's libraries.
 row_idle() {
     local seconds goals word
-    seconds=$(by 15 6)
+    seconds=$(by 15 4)
     for word in "" used_; do
         goals+=(--goal "${word}wakeups - <= 0" --goal "${word}stage_wakeups - <= 0" --goal "${word}calls - <= 0"
             --goal "${word}rss_mib - <= 8")
