@@ -115,6 +115,41 @@ test_own_limit_that_libtiff_meets() {
     [[ $causes != *bad-input:* ]] || fail "blamed on the file: $causes"
 }
 
+# ---- whom the kernel ends first ----
+
+both_seats_work() {
+    [[ $(stage_pids "$WORKING" | wc -l) -eq 2 ]]
+}
+
+# stages_come_first FILTER: the kernel would end each of these rather than pwcd, or anybody who has not said so himself.
+stages_come_first() {
+    local pids pid score
+    mapfile -t pids < <(stage_pids "$1")
+    ((${#pids[@]} > 0)) || fail "no stage with $1"
+    for pid in "${pids[@]}"; do
+        score=$(cat "/proc/$pid/oom_score_adj" 2>/dev/null) || continue
+        [[ $score -ge 500 ]] || fail "stage $pid with $1 has oom_score_adj $score"
+    done
+}
+
+test_stages_are_ended_first() {
+    [[ $(</proc/self/oom_score_adj) -lt 500 ]] || skip "whoever runs this comes first as well"
+    expect_log 'nursery .* died'
+    start_pwcd --workers 2
+    [[ $(<"/proc/$PID/oom_score_adj") -lt 500 ]] || fail "pwcd itself comes first"
+    until_true "a spare" a_stage '.role == "spare"'
+    stages_come_first true
+    in_background job "$PWCCTL" run fault.none n=100000 ms=20
+    until_true "both seats in use" both_seats_work
+    stages_come_first "$WORKING"
+    kill_stage KILL '.role == "nursery"'
+    kill_stage KILL "$WORKING" # the next one may be executed directly
+    until_true "both seats in use" both_seats_work
+    stages_come_first true
+    kill -INT "$BG"
+    finish_background "$BG"
+}
+
 # ---- the machine runs short ----
 
 # machine_has PERCENT: so much is available of a machine of 1 GiB, as pwcd reads it.
@@ -144,7 +179,7 @@ test_short_machine() {
     [[ $(stage_pids "$WORKING" | wc -l) -le 1 ]] || fail "more than one stage works"
     machine_has 50
     until_true "a job that waits for nothing" jobs_wait_for ""
-    until_true "both seats in use" eval '[[ $(stage_pids "$WORKING" | wc -l) -eq 2 ]]'
+    until_true "both seats in use" both_seats_work
     kill -INT "$BG"
     finish_background "$BG"
 }
@@ -170,7 +205,7 @@ test_short_cgroup() {
     in_background job "$PWCCTL" run fault.none n=100000 ms=20
     until_true "a job that waits for memory" jobs_wait_for memory
     group_has 50
-    until_true "both seats in use" eval '[[ $(stage_pids "$WORKING" | wc -l) -eq 2 ]]'
+    until_true "both seats in use" both_seats_work
     kill -INT "$BG"
     finish_background "$BG"
 }
