@@ -132,7 +132,8 @@ uint64_t pressure_memory(void)
 uint64_t pressure_resident(const char *status, bool shared)
 {
     double anon = field(status, "RssAnon:"), files = shared ? field(status, "RssShmem:") : 0;
-    double kib = (anon > 0 ? anon : 0) + (files > 0 ? files : 0);
+    double tables = field(status, "VmPTE:"); /* of a map that nothing is written to, too */
+    double kib = (anon > 0 ? anon : 0) + (files > 0 ? files : 0) + (tables > 0 ? tables : 0);
     return (uint64_t)kib * 1024;
 }
 

@@ -36,8 +36,8 @@ uint64_t pressure_worth_now(void);
 /* Bytes there are, of the machine or of the tightest group around this process; 0: not known. */
 uint64_t pressure_memory(void);
 
-/* Bytes by the text of /proc/PID/status, of anonymous memory and, if wanted, of the memory files that it
- * maps; 0 when it does not say. Now, 0 of one that is gone; false: it cannot be looked at. */
+/* Bytes by the text of /proc/PID/status, of anonymous memory, page tables and, if wanted, of the memory files
+ * that it maps; 0 when it does not say. Now, 0 of one that is gone; false: it cannot be looked at. */
 uint64_t pressure_resident(const char *status, bool shared);
 bool pressure_of(pid_t pid, bool shared, uint64_t *ret_bytes);
 /* How many threads it has; 0: it is gone. */

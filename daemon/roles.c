@@ -60,10 +60,36 @@ static int raster_of(const struct job *j, Stage__Role role)
     }
 }
 
+static unsigned add_roles(const struct job *j, Stage__JobOpen *m, int *fds)
+{
+    unsigned nfds = 0;
+    for (unsigned i = 0; i < j->nroles; i++)
+        if (j->batch || gets_role(j, m->role, j->roles[i].out)) {
+            m->roles[m->n_roles++] = j->roles[i].name;
+            if (!j->batch)
+                fds[nfds++] = j->fds[i];
+        }
+    return nfds;
+}
+
+/* Where a planner's plan goes: in the sandbox nobody can make memory that is not his own. */
+static bool blank_plan(struct job *j, Stage__Role role, int *ret_fd)
+{
+    int r = role == STAGE__ROLE__ROLE_PLANNER ? memfd_blank("pwc-plan", PWC_PLAN_MAX, ret_fd) : 0;
+    if (r == 0)
+        return true;
+    lack_of(j->d, "the plan of a job", r);
+    lack_holds(j);
+    return false;
+}
+
 bool roles_open(struct job *j, struct stage *s, Stage__Role role)
 {
+    AUTO_FD int blank = -1;
     if (stage_has_open(s, j->id, role))
         return true;
+    if (!blank_plan(j, role, &blank))
+        return false;
     flow_forget_open(s, j->id); /* one role at a time */
     remember_open(s, j->id, role);
     Stage__JobOpen m = STAGE__JOB_OPEN__INIT;
@@ -89,17 +115,13 @@ bool roles_open(struct job *j, struct stage *s, Stage__Role role)
     m.absorb = j->absorb;
     m.batch = j->batch;
     m.fill = j->fill;
-    if ((m.has_plan = j->plan_fd >= 0 && role != STAGE__ROLE__ROLE_PLANNER))
-        fds[nfds++] = j->plan_fd;
+    int plan = role == STAGE__ROLE__ROLE_PLANNER ? blank : j->plan_fd;
+    if ((m.has_plan = plan >= 0))
+        fds[nfds++] = plan;
     if ((m.has_raster = raster >= 0))
         fds[nfds++] = raster;
     m.roles = roles;
-    for (unsigned i = 0; i < j->nroles; i++)
-        if (j->batch || gets_role(j, role, j->roles[i].out)) {
-            roles[m.n_roles++] = j->roles[i].name;
-            if (!j->batch)
-                fds[nfds++] = j->fds[i];
-        }
+    nfds += add_roles(j, &m, fds + nfds);
     stage_send_full(s, PWC_MSG_JOB_OPEN, &m.base, NULL, 0, fds, nfds);
     return s->state == STAGE_IDLE;
 }

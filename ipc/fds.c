@@ -36,16 +36,36 @@ int memfd_sized(const char *name, uint64_t bytes, int *ret_fd)
     return 0;
 }
 
-int memfd_sealed_copy(const char *name, const void *data, size_t len, int *ret_fd)
+int memfd_blank(const char *name, uint64_t most, int *ret_fd)
 {
     AUTO_FD int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
-    int r = write_all(fd, data, len);
+    int r = fd_resize(fd, most);
     if (r < 0)
         return r;
-    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_GROW) < 0)
         return -errno;
+    *ret_fd = TAKE_FD(fd);
+    return 0;
+}
+
+int memfd_fill(int fd, const void *data, size_t len)
+{
+    int r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : write_all(fd, data, len);
+    if (r == 0)
+        r = fd_resize(fd, len);
+    if (r < 0)
+        return r;
+    return fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0 ? -errno : 0;
+}
+
+int memfd_sealed_copy(const char *name, const void *data, size_t len, int *ret_fd)
+{
+    AUTO_FD int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int r = fd < 0 ? -errno : memfd_fill(fd, data, len);
+    if (r < 0)
+        return r;
     *ret_fd = TAKE_FD(fd);
     return 0;
 }

@@ -9,6 +9,11 @@ int fd_dup(int fd); /* close-on-exec duplicate at 3 or above */
 
 /* A memfd of fixed size: sealed SHRINK|GROW|SEAL; pages are not reserved. */
 int memfd_sized(const char *name, uint64_t bytes, int *ret_fd);
+/* An empty one, as it were, that somebody else may fill: of `most` bytes, none of them written, sealed GROW.
+ */
+int memfd_blank(const char *name, uint64_t most, int *ret_fd);
+/* It becomes a copy of data, sealed against every change. */
+int memfd_fill(int fd, const void *data, size_t len);
 /* A memfd that holds a copy of data, sealed against every change. */
 int memfd_sealed_copy(const char *name, const void *data, size_t len, int *ret_fd);
 /* True if fd is a memory file that can neither shrink nor (if `write`) be written. */

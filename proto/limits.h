@@ -36,6 +36,9 @@
 /* A chunk's result in an arena, which holds three of them. */
 #define PWC_RESULT_MAX (64ull * 1024u * 1024u)
 
+/* What a planner writes down for all stages of its job: header, metadata, grid. */
+#define PWC_PLAN_MAX (64u * 1024u * 1024u)
+
 #define PWC_NAME_MAX   64u       /* op, parameter, role, option and format names */
 #define PWC_TEXT_MAX   1024u     /* reasons and error texts, cut at this length */
 #define PWC_LABEL_MAX  64u       /* a domain label */

@@ -10,6 +10,11 @@
  * time, and without it the pixels differ from those of the `vips` command. A stage that runs foreign code is
  * in the same cage with or without it: the cage is the rest of this list.
  *
+ * Memory that a stage uses is its own and anonymous, or was made by the supervisor and has its size: who
+ * watches (the supervisor, a cgroup's limit aside) sees what is mapped and private, and would not see a
+ * memory file that nobody maps, nor what is left of shared anonymous memory whose pages were let go. So
+ * neither can be made. Nor can blocks be reserved behind a file's end (fallocate with FALLOC_FL_KEEP_SIZE).
+ *
  * Built with sanitizers, files may be opened for reading or for writing, because their run-time reads
  * /proc/self/maps whenever it likes and writes reports; for both at once they may not, as in the product:
  * liborc would make its code in a shared file instead of in anonymous memory. And what the search for leaks
@@ -25,6 +30,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -51,14 +57,13 @@ static const int allowed[] = {
     SYS(readlink), SYS(getdents), SYS(getdents64), SYS(wait4),
 #endif
     /* memory */
-    SYS(munmap), SYS(mremap), SYS(madvise), SYS(brk), SYS(msync), SYS(mincore), SYS(memfd_create),
-    SYS(membarrier),
+    SYS(munmap), SYS(mremap), SYS(madvise), SYS(brk), SYS(msync), SYS(mincore), SYS(membarrier),
     /* descriptors it has */
     SYS(read), SYS(write), SYS(pread64), SYS(pwrite64), SYS(readv), SYS(writev), SYS(preadv), SYS(pwritev),
-    SYS(preadv2), SYS(pwritev2), SYS(lseek), SYS(fstat), SYS(fstatfs), SYS(ftruncate), SYS(fallocate),
-    SYS(fsync), SYS(fdatasync), SYS(sync_file_range), SYS(fadvise64), SYS(readahead), SYS(close), SYS(dup),
-    SYS(dup2), SYS(dup3), SYS(pipe2), SYS(eventfd2), SYS(poll), SYS(ppoll), SYS(recvmsg), SYS(sendmsg),
-    SYS(recvfrom), SYS(sendto), SYS(shutdown),
+    SYS(preadv2), SYS(pwritev2), SYS(lseek), SYS(fstat), SYS(fstatfs), SYS(ftruncate), SYS(fsync),
+    SYS(fdatasync), SYS(sync_file_range), SYS(fadvise64), SYS(readahead), SYS(close), SYS(dup), SYS(dup2),
+    SYS(dup3), SYS(pipe2), SYS(eventfd2), SYS(poll), SYS(ppoll), SYS(recvmsg), SYS(sendmsg), SYS(recvfrom),
+    SYS(sendto), SYS(shutdown),
     /* threads */
     SYS(futex), SYS(set_robust_list), SYS(get_robust_list), SYS(rseq), SYS(sched_yield),
     SYS(sched_getaffinity), SYS(sched_getparam), SYS(sched_getscheduler), SYS(sched_get_priority_max),
@@ -113,9 +118,11 @@ static const struct rule {
     {                                                                                                        \
         arg, SCMP_CMP_MASKED_EQ, mask, value                                                                 \
     }
-    {SYS(mmap), SCMP_ACT_ALLOW, BITS(2, PROT_EXEC, 0)},
+    {SYS(mmap), SCMP_ACT_ERRNO(EPERM), BITS(3, MAP_SHARED | MAP_ANONYMOUS, MAP_SHARED | MAP_ANONYMOUS)},
     {SYS(mmap), SCMP_ACT_ALLOW,
      BITS(3, MAP_SHARED | MAP_PRIVATE | MAP_ANONYMOUS, MAP_PRIVATE | MAP_ANONYMOUS)},
+    {SYS(fallocate), SCMP_ACT_ALLOW, IS(1, 0)},
+    {SYS(fallocate), SCMP_ACT_ALLOW, IS(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)},
     {SYS(mprotect), SCMP_ACT_ALLOW, BITS(2, PROT_EXEC, 0)},
     {SYS(clone), SCMP_ACT_ALLOW, BITS(0, CLONE_THREAD, CLONE_THREAD)},
 #ifndef PWC_SANITIZED
@@ -202,8 +209,18 @@ static int add_rules(scmp_filter_ctx ctx)
     return 0;
 }
 
+/* What is not executable: files, and private memory. */
+static int add_mappings(scmp_filter_ctx ctx)
+{
+    const struct scmp_arg_cmp plain = BITS(2, PROT_EXEC, 0), file = BITS(3, MAP_ANONYMOUS, 0),
+                              private = BITS(3, MAP_SHARED, 0);
+    int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SYS(mmap), 2, plain, file);
+    return r < 0 ? r : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SYS(mmap), 2, plain, private);
+}
+
 static int fill(scmp_filter_ctx ctx)
 {
+    static const int no_memory[] = {SYS(memfd_create)}; /* but its own */
     static const int no_processes[] = {SYS(clone3)}; /* its flags lie in memory: glibc falls back to clone */
     static const int no_terminal[] = {SYS(ioctl)};
     static const int no_children[] = {
@@ -219,6 +236,7 @@ static int fill(scmp_filter_ctx ctx)
         {SCMP_ACT_ALLOW, allowed, ARRAY_LEN(allowed)},
         {SCMP_ACT_ERRNO(EACCES), no_access, ARRAY_LEN(no_access)},
         {SCMP_ACT_ERRNO(EPERM), no_permission, ARRAY_LEN(no_permission)},
+        {SCMP_ACT_ERRNO(EPERM), no_memory, ARRAY_LEN(no_memory)},
         {SCMP_ACT_ERRNO(ENOSYS), no_processes, ARRAY_LEN(no_processes)},
         {SCMP_ACT_ERRNO(ENOTTY), no_terminal, ARRAY_LEN(no_terminal)},
         {SCMP_ACT_ERRNO(ECHILD), no_children, ARRAY_LEN(no_children)},
@@ -228,7 +246,8 @@ static int fill(scmp_filter_ctx ctx)
         if (r < 0)
             return r;
     }
-    return add_rules(ctx);
+    int r = add_mappings(ctx);
+    return r < 0 ? r : add_rules(ctx);
 }
 
 /* libseccomp writes programs to descriptors only (2.5). */

@@ -82,7 +82,9 @@ static int take_descriptors(struct op_job *job, struct frame *f)
     const Stage__JobOpen *m = p->open;
     unsigned at = 0;
     int r = 0;
-    if (m->has_plan) {
+    if (m->has_plan && m->role == STAGE__ROLE__ROLE_PLANNER) {
+        p->plan_fd = frame_take_fd(f, at++);
+    } else if (m->has_plan) {
         AUTO_FD int plan = frame_take_fd(f, at++);
         r = map_plan(job, plan);
     }
@@ -157,6 +159,7 @@ static struct op_job *build(struct stage *s, Stage__JobOpen *m, struct frame *f)
     job->priv = xcalloc(1, sizeof *job->priv);
     job->priv->stage = s;
     job->priv->open = m;
+    job->priv->plan_fd = -1;
     job_reset(job);
     job_fill(job, s);
     int r = name_roles(job);
@@ -219,6 +222,7 @@ void job_free(struct op_job *job)
     if (job->raster_fd >= 0)
         close(job->raster_fd);
     consumer_free(&p->consumer);
+    fd_close_(&p->plan_fd);
     free(p->plan_own);
     free(job->fold);
     if (!p->once)

@@ -57,6 +57,7 @@ struct op_job_private {
     size_t nresults;
     void *plan_map; /* mapped; a planner's own plan is malloc'ed instead */
     void *plan_own;
+    int plan_fd; /* a planner's, blank: where its plan goes; -1: none */
     struct consumer consumer;
     uint64_t wrote;
     uint64_t released; /* producer: chunks below it are absorbed */

@@ -26,6 +26,7 @@
 #include <stdatomic.h>
 
 #include "ipc/base.h"
+#include "proto/limits.h"
 #include "proto/pwc.pb-c.h"
 
 struct op_job;
@@ -53,7 +54,7 @@ struct op_role {
 };
 
 /* Chunks of 30 KiB ICC and EXIF, a table of strips: megabytes at most. */
-#define OP_PLAN_MAX (64u * 1024 * 1024)
+#define OP_PLAN_MAX PWC_PLAN_MAX
 
 /* What plan() decides. Zeroed before the call. */
 struct op_plan {

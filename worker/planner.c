@@ -99,9 +99,10 @@ static int send_planned(struct stage *s, struct op_job *job, const struct op_pla
     m.unit_from = plan->unit_from;
     m.bytes_in = descriptors_bytes_in(job);
     if (m.has_plan) {
-        int r = memfd_sealed_copy("pwc-plan", plan->blob, plan->blob_len, &fd);
+        int r = memfd_fill(job->priv->plan_fd, plan->blob, plan->blob_len);
         if (r < 0)
             return op_fail(job, CODE(NO_MEMORY), "the plan cannot be stored: %s", strerror(-r));
+        fd = TAKE_FD(job->priv->plan_fd);
     }
     return stage_send(s, PWC_MSG_PLANNED, &m.base, NULL, 0, &fd, m.has_plan ? 1 : 0);
 }

@@ -217,7 +217,7 @@ static const struct handler {
     bool runs_op; /* refused while an op runs */
     int (*run)(struct stage *s, struct incoming *in);
 } handlers[] = {
-    {PWC_MSG_DESCRIBE, STAGE_SPARE | STAGE_ENTERED, false, on_describe},
+    {PWC_MSG_DESCRIBE, STAGE_SPARE, false, on_describe},
     {PWC_MSG_ENTER, STAGE_SPARE, true, on_enter},
     {PWC_MSG_ARENA, STAGE_ENTERED, false, on_arena},
     {PWC_MSG_JOB_OPEN, STAGE_ENTERED, true, on_job_open},

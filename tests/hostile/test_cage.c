@@ -107,6 +107,10 @@ static const struct {
     {"init_module", 0, NULL},
     {"fanotify_init", 0, NULL},
     {"ioctl", ENOTTY, NULL},
+    {"memfd_create", EPERM, NULL},
+    {"shared", EPERM, NULL},
+    {"validated", EPERM, NULL},
+    {"fallocate", 0, NULL},
     {"setown", 0, "fcntl"},
 };
 

@@ -52,6 +52,16 @@ test_watched() {
     died_of_memory supervisor
 }
 
+# Not even what no process has mapped, or what is no page of the stage's.
+test_no_memory_is_unseen() {
+    start_pwcd --workers 2 --set cgroups=no
+    refused 1 'memfd_create: Operation not permitted' -q fault.hoard n=1 call=memfd bytes=300000000 --memory 100M
+    refused 1 'mmap: Operation not permitted' -q fault.hoard n=1 call=shared bytes=300000000 --memory 100M
+    refused 1 'killed.*: over its memory limit of 100M' -q fault.hoard n=1 call=tables bytes=300000000 --memory 100M \
+        --retries 0
+    died_of_memory supervisor
+}
+
 # What a job without a limit has left in its stages is not blamed on the next one's chunks: others do them.
 test_limit_below_what_the_job_before_left() {
     start_pwcd --workers 2 --set cgroups=no

@@ -406,6 +406,7 @@ static void check_patience(void)
 }
 
 int __wrap_memfd_sized(const char *name, uint64_t bytes, int *ret_fd);
+int __wrap_memfd_blank(const char *name, uint64_t most, int *ret_fd);
 int __wrap_fd_reopen_ro(int fd, int *ret_fd);
 int __wrap_memfd_sized(const char *name, uint64_t bytes, int *ret_fd)
 {
@@ -418,6 +419,15 @@ int __wrap_memfd_sized(const char *name, uint64_t bytes, int *ret_fd)
     if (lacks || kernel_fails())
         return -errno;
     *ret_fd = fd_install(file_memory(kind, bytes));
+    return 0;
+}
+
+int __wrap_memfd_blank(const char *name, uint64_t most, int *ret_fd)
+{
+    (void)name;
+    if (lacks_fds(1) || kernel_fails())
+        return -errno;
+    *ret_fd = fd_install(file_memory(MEM_PLAN, most));
     return 0;
 }
 

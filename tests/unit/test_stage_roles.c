@@ -87,12 +87,15 @@ static void job_close(struct kid *k)
 
 static const Stage__Planned *plan_copy(struct kid *k, int scratch, int in, int *ret_plan)
 {
+    int plan;
     char *roles[] = {in_name};
     Stage__JobOpen m = open_of(STAGE__ROLE__ROLE_PLANNER, "chunk", CHUNK_TEXT, NULL);
     m.roles = roles;
     m.n_roles = 1;
-    m.has_raster = true;
-    say_full(k->chan, PWC_MSG_JOB_OPEN, &m, NULL, 0, (int[]){scratch, in}, 2);
+    m.has_plan = m.has_raster = true;
+    ck_assert_int_eq(memfd_blank("plan", PWC_PLAN_MAX, &plan), 0);
+    say_full(k->chan, PWC_MSG_JOB_OPEN, &m, NULL, 0, (int[]){plan, scratch, in}, 3);
+    close(plan);
     ask_plan(k);
     const struct answer *a = expect(k->chan, PWC_MSG_PLANNED);
     const Stage__Planned *p = (const void *)a->msg;
@@ -331,13 +334,16 @@ START_TEST(a_plan_can_be_tried_again)
     struct nursery n = nursery_start();
     struct kid k = kid_ready(&n);
     uint8_t *want = pattern();
+    int plan;
     char *roles[] = {in_name};
     Stage__JobOpen m = open_of(STAGE__ROLE__ROLE_PLANNER, "fail", "plan", NULL);
     Stage__Plan p = STAGE__PLAN__INIT;
     m.roles = roles;
     m.n_roles = 1;
-    m.has_raster = true;
-    say_full(k.chan, PWC_MSG_JOB_OPEN, &m, NULL, 0, (int[]){scratch_file(), memfd_with(want, BYTES)}, 2);
+    m.has_plan = m.has_raster = true;
+    ck_assert_int_eq(memfd_blank("plan", PWC_PLAN_MAX, &plan), 0);
+    say_full(k.chan, PWC_MSG_JOB_OPEN, &m, NULL, 0, (int[]){plan, scratch_file(), memfd_with(want, BYTES)},
+             3);
     p.job = p.lease = p.attempt = 1;
     say(k.chan, PWC_MSG_PLAN, &p);
     const Stage__Report *r = (const void *)expect(k.chan, PWC_MSG_REPORT)->msg;
@@ -345,6 +351,28 @@ START_TEST(a_plan_can_be_tried_again)
     p.lease = p.attempt = 2;
     say(k.chan, PWC_MSG_PLAN, &p);
     expect(k.chan, PWC_MSG_PLANNED);
+}
+END_TEST
+
+/* It can make no memory for one itself. */
+START_TEST(a_plan_lies_where_the_supervisor_says)
+{
+    struct nursery n = nursery_start();
+    struct kid k = kid_ready(&n);
+    uint8_t *want = pattern();
+    char *roles[] = {in_name};
+    int fd;
+    Stage__JobOpen m = open_of(STAGE__ROLE__ROLE_PLANNER, "chunk", CHUNK_TEXT, NULL);
+    m.roles = roles;
+    m.n_roles = 1;
+    m.has_plan = m.has_raster = true;
+    ck_assert_int_eq(memfd_blank("plan", 1, &fd), 0); /* in which there is no room for it */
+    ck_assert_int_lt(ftruncate(fd, 2), 0);
+    say_full(k.chan, PWC_MSG_JOB_OPEN, &m, NULL, 0, (int[]){fd, scratch_file(), memfd_with(want, BYTES)}, 3);
+    ask_plan(&k);
+    const Stage__Report *r = (const void *)expect(k.chan, PWC_MSG_REPORT)->msg;
+    ck_assert_int_eq(r->code, PWC__CODE__CODE_NO_MEMORY);
+    ck_assert_ptr_nonnull(strstr(r->reason, "the plan cannot be stored: "));
 }
 END_TEST
 
@@ -507,6 +535,7 @@ int main(void)
     tcase_add_test(roles, an_arena_that_could_shrink_is_refused);
     tcase_add_test(roles, a_lease_outside_the_arena_is_refused);
     tcase_add_test(roles, a_plan_can_be_tried_again);
+    tcase_add_test(roles, a_plan_lies_where_the_supervisor_says);
     tcase_add_test(roles, scratch_space_that_cannot_be_had_is_named);
     tcase_add_test(fds, descriptors_of_the_wrong_kind_are_refused);
     tcase_add_test(fds, batch_items_end_one_by_one);

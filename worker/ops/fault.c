@@ -118,6 +118,55 @@ static int act_leak(struct op_job *job)
     return 0;
 }
 
+static int hoard_memfd(struct op_job *job, size_t bytes)
+{
+    static char some[1 << 20];
+    int fd = memfd_create("hoard", MFD_CLOEXEC);
+    if (fd < 0)
+        return op_fail(job, CODE(OP), "memfd_create: %s", strerror(errno));
+    for (size_t n = 0; n < bytes; n += sizeof some)
+        if (write(fd, some, sizeof some) < 0)
+            return op_fail(job, CODE(OP), "write: %s", strerror(errno));
+    return 0;
+}
+
+/* The pages stay, though nobody's table leads to them. */
+static int hoard_shared(struct op_job *job, size_t bytes)
+{
+    char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return op_fail(job, CODE(OP), "mmap: %s", strerror(errno));
+    memset(p, 1, bytes);
+    return madvise(p, bytes, MADV_DONTNEED);
+}
+
+/* Reads where nobody has written: nothing but tables, a page of them for 2 MiB. */
+static int hoard_tables(struct op_job *job, size_t bytes)
+{
+    const size_t step = 2 << 20, all = bytes / 4096 * step;
+    const volatile char *p = mmap(NULL, all, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return op_fail(job, CODE(OP), "mmap: %s", strerror(errno));
+    for (size_t at = 0; at < all; at += step)
+        (void)p[at];
+    for (;;)
+        pause();
+}
+
+/* Memory that is not mapped and anonymous, as much as anybody lets it have. */
+static int act_hoard(struct op_job *job)
+{
+    static const struct {
+        const char *name;
+        int (*run)(struct op_job *, size_t);
+    } ways[] = {{"memfd", hoard_memfd}, {"shared", hoard_shared}, {"tables", hoard_tables}};
+    const char *name = op_str(job, "call", "");
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++)
+        if (strcmp(ways[i].name, name) == 0)
+            return ways[i].run(job, (size_t)op_int(job, "bytes", 0));
+    return op_fail(job, CODE(BAD_PARAM), "no such memory: %s", name);
+}
+
 /* One byte behind what was asked for: harmless, since malloc rounds up; a sanitizer must see it. */
 static int act_overrun(struct op_job *job)
 {
@@ -551,11 +600,11 @@ static const struct op_param params[] = {
     NUMBER("ms", "How long each chunk takes", "0"),
     NUMBER("start_ms", "How long the op takes to open", "0"),
     NUMBER("finish_ms", "How long the end takes", "0"),
-    NUMBER("bytes", "leak: how much", "4611686018427387904"),
+    NUMBER("bytes", "leak, hoard: how much", "4611686018427387904"),
     NUMBER("status", "exit: the status", "3"),
     {.name = "call",
      .type = PWC__PARAM_TYPE__PARAM_STRING,
-     .summary = "syscall: which; thread, talk: what it does; jump: to where",
+     .summary = "syscall: which; thread, talk: what it does; jump: to where; hoard: of what kind",
      .def = "mount"},
 };
 static const struct op_param bus_params[] = {NUMBER("ms", "How long it waits before it reads", "0")};
@@ -588,6 +637,7 @@ static const struct op faults[] = {
     FAULT(hang, "Computes for ever"),
     FAULT(stop, "Stops itself"),
     FAULT(leak, "Takes memory until there is none"),
+    FAULT(hoard, "Takes memory that nobody sees"),
     FAULT(crowd, "Starts threads until it gets no more"),
     FAULT(overrun, "Writes one byte too far, where it does no harm"),
     FAULT(undefined, "Adds one to the largest integer"),

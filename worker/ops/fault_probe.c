@@ -76,6 +76,20 @@ static long try_procfd(pid_t target)
     return syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY, 0);
 }
 
+/* ---- memory that nobody counts ---- */
+RAW(memfd_create, "pwc-probe", 0)
+RAW(fallocate, CHANNEL, FALLOC_FL_KEEP_SIZE, 0L, 4096L)
+static long try_shared(pid_t target)
+{
+    (void)target;
+    return syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+static long try_validated(pid_t target)
+{
+    (void)target;
+    return syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_ANONYMOUS, -1, 0);
+}
+
 /* ---- network ---- */
 static long try_socket(pid_t target)
 {
@@ -262,6 +276,10 @@ static const struct attempt {
     TRY(init_module),
     TRY(fanotify_init),
     TRY(ioctl),
+    TRY(memfd_create),
+    TRY(fallocate),
+    TRY(shared),
+    TRY(validated),
     TRY(dumpable),
     TRY(setown),
 #ifdef __x86_64__
