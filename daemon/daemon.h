@@ -89,6 +89,7 @@ struct daemon {
     struct op_pace op_pace[OP_PACES];
     struct event *ahead_ev; /* small.c: armed while leases wait in stages, or words in `later` */
 
+    bool some_solo;        /* solo.h: somebody may need the memory for himself */
     bool short_of_memory;  /* the tick's last look: no more than one lease at a time */
     uint64_t windows_most; /* bytes of arenas that one user's jobs may have; 0: any number */
     uint64_t oom_kills;    /* processes the kernel has killed for want of memory, and when that last grew; not

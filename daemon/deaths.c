@@ -163,6 +163,11 @@ static void find_oom(struct death *x, const struct stage *s)
     }
 }
 
+bool deaths_crowded_out(const struct death *x)
+{
+    return strcmp(x->oom_by, "kernel") == 0 || strcmp(x->oom_by, "machine") == 0;
+}
+
 /* The kernel counts for the process' life; the slot says what there was when the lease began, but for a small
  * job's, which was too quick to ask. */
 static void of_this_lease(struct death *x, const struct stage *s)

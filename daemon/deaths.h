@@ -64,6 +64,8 @@ bool deaths_look_for_oom(struct daemon *d);
 void deaths_free_all(struct daemon *d);
 /* Is it this that the job, just ending, fails of? */
 bool deaths_ended(const struct job *j, const struct death *x);
+/* It wanted memory that others held: with no limit of its own it would have died the same death. */
+bool deaths_crowded_out(const struct death *x);
 /* Is this the code of a death that the budget for crashes, time-outs, ... counts? */
 enum cause cause_of(Pwc__Code code);
 const char *code_name(Pwc__Code code);

@@ -11,6 +11,7 @@
 #include "daemon/quarantine.h"
 #include "daemon/roles.h"
 #include "daemon/small.h"
+#include "daemon/solo.h"
 #include "daemon/trace.h"
 #include "ipc/fds.h"
 #include "ipc/log.h"
@@ -439,12 +440,13 @@ static bool start_one(struct job *j)
     return true;
 }
 
-static bool serve_user(struct user *u)
+/* solo: of those only that have waited for their domain to rest. */
+static bool serve_some(struct user *u, bool solo)
 {
     struct job *j;
     TAILQ_FOREACH(j, &u->active, link)
     {
-        bool started = start_one(j);
+        bool started = (!solo || solo_is_next(j)) && !solo_holds_back(j) && start_one(j);
         if (!j->active)
             return true; /* it ended instead: the list is another one now */
         if (!started)
@@ -456,6 +458,11 @@ static bool serve_user(struct user *u)
         return true;
     }
     return false;
+}
+
+static bool serve_user(struct user *u, bool some_solo)
+{
+    return (some_solo && serve_some(u, true)) || serve_some(u, false);
 }
 
 static bool before(const struct user *a, const struct user *b)
@@ -509,7 +516,7 @@ static void serve_users(struct daemon *d)
 {
     struct user *u = TAILQ_FIRST(&d->busy);
     while (u != NULL && seat_is_free(d))
-        u = u->nactive > 0 && serve_user(u) ? step_back(d, u) : TAILQ_NEXT(u, busy_link);
+        u = u->nactive > 0 && serve_user(u, d->some_solo) ? step_back(d, u) : TAILQ_NEXT(u, busy_link);
 }
 
 /* ---- a spare that is already attached ---- */
@@ -545,6 +552,7 @@ static void keep_reserve(struct daemon *d)
 void dispatch_run(struct daemon *d)
 {
     jobs_advance(d);
+    solo_look(d);
     struct user *u;
     struct job *j;
     TAILQ_FOREACH(u, &d->busy, busy_link)

@@ -17,6 +17,7 @@
 #include "daemon/roles.h"
 #include "daemon/session.h"
 #include "daemon/small.h"
+#include "daemon/solo.h"
 #include "daemon/trace.h"
 #include "daemon/watch.h"
 #include "ipc/log.h"
@@ -582,7 +583,8 @@ const char *job_waiting_for(const struct job *j)
 {
     if (job_is_terminal(j))
         return "";
-    bool held_back = j->d->short_of_memory && j->d->seats_busy < j->d->seats;
+    bool held_back =
+        (j->d->short_of_memory && j->d->seats_busy < j->d->seats) || (j->active && solo_holds_back(j));
     if (j->workers_on == 0 && lack_holds_now(j)) /* where only its consumer has a stage, too */
         return lack_of_memory(j->d) ? "memory" : "descriptors";
     if (j->stages_on > 0)
@@ -597,5 +599,7 @@ const char *job_waiting_for(const struct job *j)
         return "descriptors";
     if (j->batch && ledger_waiting(&j->ledger) == 0)
         return "descriptors";
+    if (held_back)
+        return "memory";
     return MAX(j->d->seats_busy, j->user->running) >= j->d->seats ? "seats" : "stages";
 }

@@ -155,6 +155,7 @@ struct job {
     /* planned */
     bool planned, producer_needed, produced, windowed, has_plan, got_results, consumed;
     uint16_t role_charges[LEASE_KINDS][CAUSES]; /* attempts at a role that ended badly: of LEASE_PLAN, ... */
+    bool role_solo[LEASE_KINDS];                /* solo.h: the next one at it */
     Pwc__Absorb absorb;
     int plan_fd, scratch_fd, raster_fd;
     int scratch_ro_fd;               /* until it is planned: becomes raster_fd, if there is a raster */

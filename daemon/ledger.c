@@ -130,6 +130,8 @@ static void drop_charges(struct ledger *l, uint64_t from, uint64_t to)
     size_t at = charge_index(l, from), end = charge_index(l, to);
     if (at == end)
         return;
+    for (size_t i = at; i < end; i++)
+        l->solos -= l->charges[i].solo;
     memmove(l->charges + at, l->charges + end, (l->ncharges - end) * sizeof *l->charges);
     l->ncharges -= end - at;
 }
@@ -218,6 +220,20 @@ void ledger_recharge(struct ledger *l, uint64_t chunk, enum cause from, enum cau
         return;
     c->by[from]--;
     c->by[to]++;
+}
+
+void ledger_set_solo(struct ledger *l, uint64_t chunk, bool solo)
+{
+    if (ledger_is_solo(l, chunk) == solo || charge_find(l, chunk) == NULL)
+        return;
+    charge_of(l, chunk)->solo = solo;
+    l->solos += solo ? 1 : -(size_t)1;
+}
+
+bool ledger_is_solo(const struct ledger *l, uint64_t chunk)
+{
+    const struct charge *c = l->solos > 0 ? charge_find(l, chunk) : NULL;
+    return c != NULL && c->solo;
 }
 
 void ledger_recall(struct ledger *l, uint64_t chunk, uint32_t attempts)

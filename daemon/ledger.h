@@ -28,6 +28,7 @@ struct charge {
     uint64_t chunk;
     uint32_t by[CAUSES];
     uint32_t before; /* attempts that were made before it was recalled */
+    bool solo;       /* the next one needs to be the only one */
 };
 
 struct ledger {
@@ -40,6 +41,7 @@ struct ledger {
     uint64_t suspect_most;  /* how many of them one lease may hold: halved by each such death */
     struct charge *charges; /* sorted by chunk; of none that is done or bad */
     size_t ncharges, room;
+    size_t solos; /* charges of these that say so */
     uint64_t retried, redone;
 };
 
@@ -74,6 +76,10 @@ bool ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const str
 uint32_t ledger_left(const struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
 /* It was charged, and waits or is held, done or given up meanwhile; now it is known for what. */
 void ledger_recharge(struct ledger *l, uint64_t chunk, enum cause from, enum cause to);
+/* One that was charged is to be computed when nothing else is, or not so any more; of others this is
+ * forgotten. */
+void ledger_set_solo(struct ledger *l, uint64_t chunk, bool solo);
+bool ledger_is_solo(const struct ledger *l, uint64_t chunk);
 /* Attempts at a chunk so far, for messages: 1 + charges while it is held. Of one that is done or bad nothing
  * is known. */
 uint32_t ledger_attempt(const struct ledger *l, uint64_t chunk);

@@ -10,6 +10,7 @@
 #include "daemon/flow.h"
 #include "daemon/pool.h"
 #include "daemon/small.h"
+#include "daemon/solo.h"
 #include "daemon/trace.h"
 #include "ipc/log.h"
 
@@ -133,6 +134,7 @@ static void settle_handed(struct job *j, struct stage *s)
     ledger_recharge(&j->ledger, chunk, CAUSE_CRASH, cause_of(x->code));
     if (called_back || iset_has(&j->ledger.bad, chunk))
         return;
+    solo_chunk(j, chunk, x);
     trace_chunk(j, TRACE_RETRY, chunk, x->code, x->attempt);
     events_death(j, PWC__EVENT_KIND__EVENT_RETRY, x);
 }

@@ -10,6 +10,7 @@
 #include "daemon/flow.h"
 #include "daemon/quarantine.h"
 #include "daemon/small.h"
+#include "daemon/solo.h"
 #include "daemon/trace.h"
 
 /* ---- chunks that ended badly ---- */
@@ -43,6 +44,7 @@ void flow_charge(struct job *j, uint64_t chunk, const struct death *x)
         gave_up(j, chunk, x);
         return;
     }
+    solo_chunk(j, chunk, x);
     trace_chunk(j, TRACE_RETRY, chunk, x->code, x->attempt);
     events_death(j, PWC__EVENT_KIND__EVENT_RETRY, x);
 }
@@ -83,6 +85,7 @@ static void keep_state(struct job *j, const struct frame *f)
 void flow_charge_role(struct job *j, enum lease_kind role, const struct death *x)
 {
     enum cause c = cause_of(x->code);
+    solo_role(j, role, x);
     if (++j->role_charges[role][c] > j->budget.retries[c])
         job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "%s", x->reason);
     else

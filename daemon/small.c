@@ -4,6 +4,7 @@
 #include "daemon/dispatch.h"
 #include "daemon/pool.h"
 #include "daemon/small.h"
+#include "daemon/solo.h"
 
 #define QUICK_NS 100000.0  /* an op that takes longer gains nothing: its messages cost less than a tenth */
 #define AHEAD_NS 1000000.0 /* so much work at most waits in a stage */
@@ -139,7 +140,8 @@ static bool takes_more(const struct stage *s, struct mono now)
     return s->state == STAGE_BUSY && s->lease.small && s->job->state == PWC__JOB_STATE__JOB_RUNNING &&
            MAX(s->d->seats_busy, s->job->user->running) >= s->d->seats && s->nahead < STAGE_AHEAD &&
            !s->job->alone && s->job->ledger.ncharges == 0 && mono_since(now, s->lease.since) < PATIENCE / 5 &&
-           mono_since(now, s->seat_since) < QUANTUM && depth(s->d, s->job->op) > s->nahead;
+           mono_since(now, s->seat_since) < QUANTUM && depth(s->d, s->job->op) > s->nahead &&
+           !solo_holds_back(s->job);
 }
 
 static bool add_one(struct stage *s, struct mono now)

@@ -8,6 +8,7 @@
 #include "daemon/pool.h"
 #include "daemon/ring.h"
 #include "daemon/session.h"
+#include "daemon/solo.h"
 #include "daemon/trace.h"
 
 #define BUFFER 8192u        /* records that wait to be sent */
@@ -478,7 +479,7 @@ static enum trace_wait cause(const struct job *j)
         return no_chunk_waits(j);
     if (MAX(d->seats_busy, j->user->running) >= d->seats)
         return TRACE_WAIT_SEAT;
-    return d->short_of_memory ? TRACE_WAIT_MEMORY : stage_wanted(j);
+    return d->short_of_memory || solo_holds_back(j) ? TRACE_WAIT_MEMORY : stage_wanted(j);
 }
 
 void trace_waits(struct daemon *d)

@@ -253,6 +253,61 @@ test_last_of_the_machine_when_only_a_consumer_works() {
     died_of_memory machine
 }
 
+# field_of_job OP FIELD: of the job of that op that there is.
+field_of_job() {
+    "$PWCCTL" jobs --json | jq -r ".jobs[] | select(.op == \"$1\") | .$2 // \"\""
+}
+
+waits_for_memory() {
+    [[ $(field_of_job "$1" waiting) == memory ]]
+}
+
+was_the_largest() {
+    [[ $(last_death oom_by 2>/dev/null) == machine ]]
+}
+
+# eaten_beside_others ARGUMENT...: a copy that eats the memory while another job of its user computes is ended as the largest.
+# Its next attempt begins when the other one is over, and not before; who has another label does not wait.
+eaten_beside_others() {
+    local other
+    start_on_a_machine_with 50
+    expect_log 'holds [0-9]+ MiB, and the machine has hardly any left'
+    head -c 200000 /dev/urandom >in
+    in_background other "$PWCCTL" run fault.hang n=1
+    other=$BG
+    until_true "a job that computes" a_stage "$WORKING"
+    in_background copy "$PWCCTL" run -q fault.copy in -o out "$@"
+    machine_has_once_it_runs 1
+    until_true "the end of the largest" was_the_largest
+    machine_has 50
+    run_ok fault.none n=3 --domain elsewhere
+    until_true "a copy that waits for the memory" waits_for_memory fault.copy
+    run_ok fault.none n=3 --domain elsewhere
+    waits_for_memory fault.copy || fail "the copy waits for '$(field_of_job fault.copy waiting)'"
+    kill -INT "$other"
+    finish_background "$other"
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    same in out
+}
+
+copy_runs() {
+    [[ $(field_of_job fault.copy state) == running || $(field_of_job fault.copy state) == planning ]]
+}
+
+machine_has_once_it_runs() {
+    until_true "a copy that runs" copy_runs
+    machine_has "$1"
+}
+
+test_chunk_that_needs_the_memory_for_itself() {
+    eaten_beside_others eat=process at=0 chunk=65536
+}
+
+test_planner_that_needs_the_memory_for_itself() {
+    eaten_beside_others eat=whole at=0 chunk=1000000
+}
+
 # ---- results that wait ----
 
 arenas_of() {

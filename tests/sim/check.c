@@ -18,6 +18,7 @@
 #include "daemon/roles.h"
 #include "daemon/session.h"
 #include "daemon/small.h"
+#include "daemon/solo.h"
 #include "tests/sim/sim.h"
 
 #define RETRY_NS (150 * NS_PER_MS) /* a call that failed is made again at a tick */
@@ -239,7 +240,7 @@ static void check_idle_seats(const struct daemon *d)
         {
             const struct stage *s = could_serve(j);
             check_says_why(j);
-            SIM_CHECK(s == NULL || !seats || !wants_worker(j),
+            SIM_CHECK(s == NULL || !seats || !wants_worker(j) || solo_holds_back(j),
                       "job %lu waits, though a seat and stage %lu are free", (ul)j->id, (ul)s->id);
             SIM_CHECK(s == NULL || !wants_role(j), "job %lu lacks a role that stage %lu could fill",
                       (ul)j->id, (ul)s->id);
@@ -273,7 +274,7 @@ static void check_ahead(const struct daemon *d)
         return;
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {
-        if (!takes_others(d, s))
+        if (!takes_others(d, s) || solo_holds_back(s->job))
             continue;
         TAILQ_FOREACH(j, &s->job->user->active, link)
         {
@@ -294,7 +295,7 @@ static bool could_run(const struct user *u)
         return false;
     TAILQ_FOREACH(j, &u->active, link)
     {
-        if (wants_worker(j) && could_serve(j) != NULL)
+        if (wants_worker(j) && could_serve(j) != NULL && !solo_holds_back(j))
             return true;
     }
     return false;
@@ -435,6 +436,30 @@ static bool check_still(const struct stage *s)
     return !s->lent && p->lent == s->lease.id;
 }
 
+/* Who needs the memory for himself is the only one of his domain that computes, but for what was out before
+ * it was known, or began while he stood still. */
+static void check_solo(const struct daemon *d, const struct stage *s, struct proc *p)
+{
+    bool begins = p->seen != s->lease.id;
+    p->seen = s->lease.id;
+    if (!solo_runs(s))
+        return;
+    sim_tally->solo += begins;
+    if (p->solo != s->lease.id || s->lent)
+        p->solo_from = d->next_lease;
+    p->solo = s->lease.id;
+    const struct stage *x;
+    TAILQ_FOREACH(x, &d->pool->stages, link)
+    {
+        if (x == s || !x->seat || x->domain != s->domain)
+            continue;
+        SIM_CHECK(x->lease.id <= p->solo_from, "lease %lu is to be the only one, and %lu was begun beside it",
+                  (ul)s->lease.id, (ul)x->lease.id);
+        SIM_CHECK(!begins || x->lent, "lease %lu is to be the only one, and was begun beside %lu",
+                  (ul)s->lease.id, (ul)x->lease.id);
+    }
+}
+
 /* What a stage knows of jobs goes with them. */
 static void check_open(const struct daemon *d, const struct stage *s)
 {
@@ -508,6 +533,8 @@ void check_step(void)
         fds += (s->pidfd >= 0 ? 2u : 1u) + (s->dying_fd >= 0 ? 1u : 0u) + (s->kept.fd >= 0 ? 1u : 0u);
         SIM_CHECK((s->job != NULL) == (s->lease.kind != LEASE_NONE), "stage %lu: a lease without a job",
                   (ul)s->id);
+        if (s->seat && proc_of_pid(s->pid) != NULL)
+            check_solo(d, s, proc_of_pid(s->pid));
         check_open(d, s);
         SIM_CHECK(s->state != STAGE_BUSY || s->job != NULL, "stage %lu is busy with nothing", (ul)s->id);
     }

@@ -50,7 +50,7 @@ void sim_log_line(const char *fmt, ...) PRINTF(1, 2);
 /* What all worlds have seen: counted across processes. */
 struct tally {
     _Atomic uint64_t seeds, steps, faults, jobs, deaths, steals, dropped, quarantined, retried, failed_calls,
-        lost, ahead, recalled, traces, lent;
+        lost, ahead, recalled, traces, lent, solo;
 };
 extern struct tally *sim_tally;
 void sim_fail(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
@@ -270,9 +270,11 @@ struct proc {
     struct file *sock;
     struct due step, die, reader, resume;
     bool hung, stopped, struck, starved, had_step;
-    int64_t went_at; /* when it was last seen neither hung nor stopped */
-    uint64_t lent;   /* the last lease of which others had the seat */
-    int stop_news;   /* CLD_STOPPED, CLD_CONTINUED: not yet told */
+    int64_t went_at;          /* when it was last seen neither hung nor stopped */
+    uint64_t lent;            /* the last lease of which others had the seat */
+    uint64_t seen;            /* the last lease, of those with a seat, that it was found with */
+    uint64_t solo, solo_from; /* the lease that was to be the only one, and the last there was by then */
+    int stop_news;            /* CLD_STOPPED, CLD_CONTINUED: not yet told */
     enum proc_phase phase;
 
     uint64_t number, domain; /* of the stage, as Enter said */

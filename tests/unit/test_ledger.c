@@ -81,6 +81,10 @@ static void check_ledger(const struct ledger *l)
     uint64_t waiting = ledger_waiting(l);
     uint64_t unready = l->total - MAX(l->ready, l->fresh);
     ck_assert_uint_eq(waiting + unready + l->held.count + l->done.count + l->bad.count, l->total);
+    size_t solos = 0;
+    for (size_t i = 0; i < l->ncharges; i++)
+        solos += l->charges[i].solo;
+    ck_assert_uint_eq(l->solos, solos);
 }
 
 static void random_end(struct ledger *l, struct holder *h, const struct budget *budget)
@@ -89,6 +93,7 @@ static void random_end(struct ledger *l, struct holder *h, const struct budget *
     ck_assert(ledger_report(l, h->from, mid));
     if (mid < h->to && rng(3) == 0) {
         ledger_charge(l, mid, (enum cause)rng(CAUSES), budget);
+        ledger_set_solo(l, mid, rng(2) == 0);
         mid++;
     }
     if (mid < h->to)
@@ -315,6 +320,42 @@ START_TEST(a_charge_finds_its_cause_later)
 }
 END_TEST
 
+/* Until its next attempt ends otherwise, or it is over. */
+START_TEST(a_charged_chunk_may_have_to_be_the_only_one)
+{
+    const struct budget budget = {.retries = {[CAUSE_CRASH] = 1, [CAUSE_OOM] = 2}};
+    struct ledger l;
+    uint64_t first;
+    ledger_init(&l, 4, 4);
+    ck_assert_uint_eq(ledger_take(&l, 4, &first), 4);
+    ledger_set_solo(&l, 0, true); /* was not charged: nothing is kept of it */
+    ck_assert(!ledger_is_solo(&l, 0));
+    for (uint64_t i = 1; i < 4; i++) {
+        ck_assert(ledger_charge(&l, i, CAUSE_OOM, &budget));
+        ledger_set_solo(&l, i, true);
+        ledger_set_solo(&l, i, true);
+        ck_assert(ledger_is_solo(&l, i));
+    }
+    ck_assert_uint_eq(l.solos, 3);
+    ck_assert_uint_eq(ledger_take(&l, 4, &first), 1);
+    ck_assert(ledger_is_solo(&l, 1)); /* while it is held, too */
+    ck_assert(ledger_charge(&l, 1, CAUSE_CRASH, &budget));
+    ledger_set_solo(&l, 1, false);
+    ck_assert(!ledger_is_solo(&l, 1) && ledger_is_solo(&l, 2));
+    ck_assert_uint_eq(ledger_take(&l, 4, &first), 1);
+    ck_assert_uint_eq(ledger_take(&l, 4, &first), 1);
+    ck_assert_uint_eq(first, 2);
+    ck_assert(ledger_report(&l, 2, 3)); /* done */
+    ck_assert_uint_eq(l.solos, 1);
+    ck_assert_uint_eq(ledger_take(&l, 4, &first), 1);
+    ledger_reject(&l, 3); /* given up */
+    ck_assert_uint_eq(l.solos, 0);
+    check_ledger(&l);
+    ledger_give_back(&l, 0, 2);
+    ledger_free(&l);
+}
+END_TEST
+
 /* As many as the job has chunks may be given up, at once or after some attempts: nothing is kept of each. */
 START_TEST(what_is_given_up_is_charged_nothing)
 {
@@ -434,6 +475,7 @@ int main(void)
     tcase_add_test(t, a_rewound_ledger_waits_for_its_producer);
     tcase_add_test(t, a_recalled_chunk_is_tried_as_if_it_were_new);
     tcase_add_test(t, a_charge_finds_its_cause_later);
+    tcase_add_test(t, a_charged_chunk_may_have_to_be_the_only_one);
     tcase_add_test(t, what_is_given_up_is_charged_nothing);
     tcase_add_test(t, charges_are_bounded);
     tcase_add_test(t, what_is_done_is_charged_nothing);
