@@ -2,8 +2,8 @@
  * traceread.c - the records of a trace out of the file that tracewrite.c wrote.
  *
  * Any JSON is parsed, and bounded in depth; of it only the events count whose category is a record's kind,
- * and otherData. Unknown keys and events are passed over, so a trace that went through another tool may be
- * read.
+ * those that say which lease they end, and otherData. Unknown keys and events are passed over, so a trace
+ * that went through another tool may be read.
  */
 #include <errno.h>
 #include <string.h>
@@ -15,6 +15,24 @@
 
 #define DEPTH_MAX 32
 
+const char *const trace_words[TRACE_KINDS] = {
+    [PWC_TRACE_JOB] = "job",
+    [PWC_TRACE_BORN] = "born",
+    [PWC_TRACE_READY] = "ready",
+    [PWC_TRACE_DIED] = "died",
+    [PWC_TRACE_KILL] = "kill",
+    [PWC_TRACE_LEASE] = "lease",
+    [PWC_TRACE_CHUNKS] = "chunks",
+    [PWC_TRACE_ABSORBED] = "absorbed",
+    [PWC_TRACE_ANNOUNCED] = "announced",
+    [PWC_TRACE_WAIT] = "wait",
+    [PWC_TRACE_RETRY] = "retry",
+    [PWC_TRACE_GAVE_UP] = "gave_up",
+    [PWC_TRACE_TAKEN_BACK] = "taken_back",
+    [PWC_TRACE_RESTART] = "restart",
+    [PWC_TRACE_AGAIN] = "again",
+};
+
 enum where { ELSEWHERE, TOP, OTHER, EVENTS, EVENT, ARGS };
 
 struct reader {
@@ -25,7 +43,7 @@ struct reader {
     char schema[24];
     /* the event that is being read */
     struct pwc_trace_record r;
-    uint64_t tid, pid, dur, begun, killed;
+    uint64_t tid, pid, dur, begun, killed, ended, cause;
     char cat[16];
 };
 
@@ -117,6 +135,8 @@ static void take_event(struct reader *rd)
     for (int kind = 1; kind < TRACE_KINDS && r->kind == 0; kind++)
         if (trace_words[kind] != NULL && strcmp(trace_words[kind], rd->cat) == 0)
             r->kind = kind;
+    if (rd->ended != 0)
+        r->kind = PWC_TRACE_ENDED;
     if (r->kind == 0)
         return;
     if (rd->pid == 2)
@@ -124,6 +144,8 @@ static void take_event(struct reader *rd)
     if (r->kind == PWC_TRACE_ENDED) {
         r->end_ns = r->at_ns;
         r->value = rd->begun;
+        r->lease = rd->ended;
+        r->code = (int)(rd->cause & 0xffff);
     } else if (r->kind == PWC_TRACE_DIED) {
         r->end_ns = rd->killed;
     } else if (r->kind == PWC_TRACE_CHUNKS || r->kind == PWC_TRACE_WAIT) {
@@ -140,10 +162,11 @@ struct field {
     {                                                                                                        \
         key, offsetof(struct reader, member)                                                                 \
     }
-static const struct field arg_fields[] = {FIELD("first", r.first),  FIELD("n", r.n),
-                                          FIELD("lease", r.lease),  FIELD("value", r.value),
-                                          FIELD("stage", r.stage),  FIELD("waiting", r.waiting),
-                                          FIELD("begun_ns", begun), FIELD("killed_ns", killed)};
+static const struct field arg_fields[] = {
+    FIELD("first", r.first),     FIELD("n", r.n),          FIELD("from", r.first),
+    FIELD("kept", r.n),          FIELD("ended", ended),    FIELD("cause", cause),
+    FIELD("lease", r.lease),     FIELD("value", r.value),  FIELD("stage", r.stage),
+    FIELD("waiting", r.waiting), FIELD("begun_ns", begun), FIELD("killed_ns", killed)};
 static const struct field event_times[] = {FIELD("ts", r.at_ns), FIELD("dur", dur)};
 static const struct field event_fields[] = {FIELD("pid", pid), FIELD("tid", tid)};
 
@@ -222,7 +245,7 @@ static void object(struct reader *rd, enum where where)
 {
     if (where == EVENT) {
         rd->r = (struct pwc_trace_record){0};
-        rd->tid = rd->pid = rd->dur = rd->begun = rd->killed = 0;
+        rd->tid = rd->pid = rd->dur = rd->begun = rd->killed = rd->ended = rd->cause = 0;
         rd->cat[0] = '\0';
     }
     members(rd, where);

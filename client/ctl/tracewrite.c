@@ -12,7 +12,8 @@
  * Records come in an order in which each thread's times only grow, and those of a lease's chunks together,
  * just before that of its end, which says what counts of them: so nothing is sorted, and little kept. What is
  * known in the end only, as what the processes did, stands there. Every event of a record has its kind as
- * category and its fields in args: traceread.c makes the same records of them again.
+ * category and its fields in args: traceread.c makes the same records of them again. Ends have neither name
+ * nor category, and say in args which lease they end.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -24,17 +25,6 @@
 enum { JOB = 1, STAGES = 2, STATES = 1, WAITS = 2, DECISIONS = 3 };
 
 #define U64_DIGITS 20u
-
-const char *const trace_words[TRACE_KINDS] = {
-    [PWC_TRACE_JOB] = "job",           [PWC_TRACE_BORN] = "born",
-    [PWC_TRACE_READY] = "ready",       [PWC_TRACE_DIED] = "died",
-    [PWC_TRACE_KILL] = "kill",         [PWC_TRACE_LEASE] = "lease",
-    [PWC_TRACE_ENDED] = "ended",       [PWC_TRACE_CHUNKS] = "chunks",
-    [PWC_TRACE_ABSORBED] = "absorbed", [PWC_TRACE_ANNOUNCED] = "announced",
-    [PWC_TRACE_WAIT] = "wait",         [PWC_TRACE_RETRY] = "retry",
-    [PWC_TRACE_GAVE_UP] = "gave_up",   [PWC_TRACE_TAKEN_BACK] = "taken_back",
-    [PWC_TRACE_RESTART] = "restart",   [PWC_TRACE_AGAIN] = "again",
-};
 
 static const char *lease_word(int kind)
 {
@@ -48,7 +38,6 @@ struct track {
     uint32_t pid, seat; /* the first it had */
     unsigned kinds;     /* of its leases, as bits */
     uint64_t lease;     /* that has no end yet; 0 none */
-    int kind;           /* of that */
     uint64_t given;
 };
 
@@ -198,6 +187,14 @@ static inline __attribute__((always_inline)) void put_field(struct trace_writer 
     put_u64(w, v);
 }
 
+static void where(struct trace_writer *w, unsigned pid, uint64_t tid, uint64_t at)
+{
+    put_field(w, "\",\"pid\":", pid);
+    put_field(w, ",\"tid\":", tid);
+    put(w, ",\"ts\":");
+    put_us(w, since_base(w, at));
+}
+
 /* Up to and with its arguments' opening brace; less than 1 KiB follows. */
 static void begin(struct trace_writer *w, const char *ph, const char *name, const char *cat, unsigned pid,
                   uint64_t tid, uint64_t at)
@@ -211,10 +208,19 @@ static void begin(struct trace_writer *w, const char *ph, const char *name, cons
     put(w, name);
     put(w, "\",\"cat\":\"");
     put(w, cat);
-    put_field(w, "\",\"pid\":", pid);
-    put_field(w, ",\"tid\":", tid);
-    put(w, ",\"ts\":");
-    put_us(w, since_base(w, at));
+    where(w, pid, tid, at);
+}
+
+/*
+ * The end of what B began last on this thread. It has no name and no category of its own: Perfetto takes for
+ * its beginning only one that has the same, and leaves that open when there is none.
+ */
+static void close_slice(struct trace_writer *w, unsigned pid, uint64_t tid, uint64_t at)
+{
+    if (w->n > sizeof w->buf - 4096)
+        flush(w);
+    put(w, ",\n{\"ph\":\"E");
+    where(w, pid, tid, at);
 }
 
 /* The record's fields; what is 0 is left out. */
@@ -288,7 +294,7 @@ static void close_state(struct trace_writer *w, uint64_t at)
 {
     if (!w->state_open)
         return;
-    begin(w, "E", "state", "state", JOB, STATES, at);
+    close_slice(w, JOB, STATES, at);
     put(w, "}");
     w->state_open = false;
 }
@@ -311,7 +317,7 @@ static void cut(struct trace_writer *w, struct track *t, uint64_t at)
 {
     if (t->lease == 0)
         return;
-    begin(w, "E", lease_word(t->kind), "cut", STAGES, t->stage, at);
+    close_slice(w, STAGES, t->stage, at);
     put(w, "}");
     t->lease = 0;
 }
@@ -323,11 +329,10 @@ static void write_lease(struct trace_writer *w, const struct pwc_trace_record *r
         return;
     cut(w, t, r->at_ns);
     t->lease = r->lease;
-    t->kind = r->code;
     t->given = r->at_ns;
     t->kinds |= 1u << (r->code & 31);
     t->seat = t->seat == 0 ? r->seat : t->seat;
-    begin(w, "B", lease_word(t->kind), "lease", STAGES, r->stage, r->at_ns);
+    begin(w, "B", lease_word(r->code), "lease", STAGES, r->stage, r->at_ns);
     details(w, r);
     end(w);
 }
@@ -384,6 +389,20 @@ static uint64_t write_held(struct trace_writer *w, const struct pwc_trace_record
     return n;
 }
 
+/* Viewers put them among those of the lease's beginning: none has a name that one there has. */
+static void ending(struct trace_writer *w, const struct pwc_trace_record *r, uint64_t recorded)
+{
+    put_field(w, ",\"args\":{\"ended\":", r->lease);
+    put_field(w, ",\"from\":", r->first);
+    put_field(w, ",\"kept\":", r->n);
+    put_field(w, ",\"recorded\":", recorded);
+    put_field(w, ",\"begun_ns\":", since_base(w, r->value));
+    if (r->code != PWC_OK)
+        put_field(w, ",\"cause\":", (uint64_t)r->code);
+    why(w, r->code);
+    end(w);
+}
+
 static void write_ended(struct trace_writer *w, const struct pwc_trace_record *r)
 {
     struct track *t = track_of(w, r);
@@ -394,14 +413,8 @@ static void write_ended(struct trace_writer *w, const struct pwc_trace_record *r
         write_flow(w, "s", r->lease, STAGES, r->stage, t->given);
     uint64_t recorded = write_held(w, r);
     w->unrecorded += r->n > recorded ? r->n - recorded : 0;
-    struct pwc_trace_record fields = *r;
-    fields.value = 0;
-    begin(w, "E", lease_word(t->kind), "ended", STAGES, r->stage, r->end_ns);
-    args(w, &fields);
-    put_field(w, ",\"recorded\":", recorded);
-    put_field(w, ",\"begun_ns\":", since_base(w, r->value));
-    why(w, r->code);
-    end(w);
+    close_slice(w, STAGES, r->stage, r->end_ns);
+    ending(w, r, recorded);
     if (r->n > 0)
         arrow_begins(w, &(struct arrow){r->first + r->n - 1, r->lease, r->end_ns});
 }

@@ -14,32 +14,56 @@ no() {
     equal "$1" '[]' "$found"
 }
 
-# What any trace must be: on each thread times that only grow, ends that have a beginning, chunks inside of
-# their lease, a name for each thread.
+# What a viewer would not show as it is meant. The rules are Perfetto's: events in the order of their times; a slice that
+# is over leaves its thread's stack; E closes the innermost that is open there and has its name and category, if E has
+# any; what lies across another, or deeper than 512, is thrown away; arrows begin and end in the slice on top of the stack.
+# Times are nanoseconds, .len is -1 while a slice is open.
+VIEWER='
+    def wrong($what; $e): .wrong += [[$what, $e]];
+    def leave($e): until(.stack == [] or (.stack[-1] | .len < 0 or .at + .len > $e.at or
+        (.at + .len == $e.at and .len == 0 and $e.len == 0)); .stack |= .[:-1]);
+    def enter($e): if .stack != [] and (.stack[-1] | .len >= 0 and .at + .len < $e.at + $e.len) then
+        wrong("lies across another"; $e) elif (.stack | length) >= 512 then wrong("too deep"; $e) else .stack += [$e] end;
+    def close($e): if .stack != [] and (.stack[-1] | .len < 0 and ($e.name == null or $e.name == .name) and
+        ($e.cat == null or $e.cat == .cat)) then .stack |= .[:-1] else wrong("closes not the last"; $e) end;
+    def arrow($e): if .stack != [] and (.stack[-1] | if $e.ph == "s" then .len < 0 and .args.lease == $e.id else
+        .cat == "absorbed" and $e.bp == "e" end) then . else wrong("not at its slice"; $e) end;
+    [.traceEvents[] | select(.ph == "B" or .ph == "E" or .ph == "X" or .ph == "s" or .ph == "f" or
+        (.ph == "i" and .s == "t")) | .at = (.ts * 1000 | round) |
+        .len = (if .ph == "X" then .dur * 1000 | round elif .ph == "i" then 0 else -1 end)] |
+    sort_by(.at) | group_by([.pid, .tid])[] | reduce .[] as $e ({stack: [], wrong: []};
+        if $e.ph == "s" or $e.ph == "f" then arrow($e) else leave($e) | if $e.ph == "E" then close($e) else enter($e) end end) |
+    .wrong[], (.stack[] | select(.len < 0) | ["left open", .])'
+
+# What any trace must be: on each thread times that only grow, slices that viewers show as they are meant, chunks inside
+# of their lease, a name for each thread.
 well_formed() {
     equal "schema" pwc.trace/1 "$(jq -r .otherData.schema "$1")"
     no "times that run backwards" '[.traceEvents[] | select(.ph != "M")] | group_by([.pid, .tid, .ph == "C", .ph]) | .[] |
         [., .[1:]] | transpose[] | select(.[1] != null and .[1].ts < .[0].ts)' "$1"
     no "negative lengths" '.traceEvents[] | select(.ph == "X" and .dur < 0)' "$1"
-    no "leases without an end" '[.traceEvents[] | select(.ph == "B" or .ph == "E")] | group_by([.pid, .tid]) | .[] |
-        reduce .[] as $e (0; if . < 0 or . > 1 then -9 else . + (if $e.ph == "B" then 1 else -1 end) end) |
-        select(. != 0)' "$1"
+    no "slices that viewers show otherwise" "$VIEWER" "$1"
+    no "arguments of an end that its beginning has, too" '([.traceEvents[] | select(.ph == "B") | .args | keys[]] |
+        unique) as $known | .traceEvents[] | select(.ph == "E" and .args) | .args | keys[] as $key |
+        select($known | index($key)) | $key' "$1"
     no "chunks outside of their lease" '[.traceEvents[] | select(.pid == 2 and (.cat == "lease" or .cat == "chunks" or
-        .cat == "ended"))] | group_by(.args.lease)[] | (map(select(.cat == "lease"))[0].ts) as $from |
-        (map(select(.cat == "ended"))[0].ts) as $to |
-        .[] | select(.cat == "chunks" and (.ts < $from or .ts + .dur > $to + 0.002))' "$1"
+        .args.ended)) | .lease = (.args.ended // .args.lease)] | group_by(.lease)[] |
+        (map(select(.cat == "lease"))[0].ts) as $from | (map(select(.args.ended))[0].ts) as $to |
+        .[] | select(.cat == "chunks" and (.ts < $from or .ts + .dur > $to + 0.0005))' "$1"
     no "threads without a name" '([.traceEvents[] | select(.name == "thread_name") | [.pid, .tid]] | unique) as $named |
         .traceEvents[] | select(.ph != "M" and ([[.pid, .tid]] - $named) != [])' "$1"
     no "arrows that come from nowhere" '([.traceEvents[] | select(.ph == "s") | .id]) as $s |
         [.traceEvents[] | select(.ph == "f") | .id] - $s | .[]' "$1"
+    no "arrows with one number" '[.traceEvents[] | select(.ph == "s" or .ph == "f") | [.id, .ph]] | group_by(.)[] |
+        select(length > 1)' "$1"
 }
 
 # Chunks 0 to N-1 once each: ended as counting, and absorbed; with records of their own or counted without.
 each_chunk_once() {
-    local from='(.args.first // 0)'
-    for cat in ended absorbed; do
-        equal "chunks $cat" "$1" "$(jq "[.traceEvents[] | select(.cat == \"$cat\" and .args.n > 0)] | sort_by($from) |
-            reduce .[] as \$e (0; if \$e.args.first == . then . + \$e.args.n else -1e18 end)" "$2")"
+    local what
+    for what in '.args.ended) | .args | [.from, .kept]' '.cat == "absorbed") | .args | [.first, .n]'; do
+        equal "chunks: $what" "$1" "$(jq "[.traceEvents[] | select($what | select(.[1] > 0)] | sort |
+            reduce .[] as \$e (0; if \$e[0] == . then . + \$e[1] else -1e18 end)" "$2")"
     done
     equal "recorded or counted" "$1" "$(jq '([.traceEvents[] | select(.name == "chunk" or .name == "chunks") | .args.n] |
         add) + .otherData.chunks_without_record' "$2")"
@@ -104,10 +128,11 @@ test_the_account_can_be_recomputed() {
     done
     finish_background "$BG"
     equal "exit status" 0 "$RC"
+    well_formed t.json
     local redone again
     redone=$(jq '([.traceEvents[] | select(.cat == "lease")] | map({key: (.args.lease | tostring), value: .ts}) |
-        from_entries) as $given | [.traceEvents[] | select(.cat == "ended" and .args.why == "crash") |
-        .ts - $given[.args.lease | tostring]] | add * 1000 | round' t.json)
+        from_entries) as $given | [.traceEvents[] | select(.args.ended and .args.why == "crash") |
+        .ts - $given[.args.ended | tostring]] | add * 1000 | round' t.json)
     equal "redone" "$redone" "$(jq .account.deaths.redone_ns job.out)"
     again=$(jq '[.traceEvents[] | select(.cat == "died" and .args.why == "crash")] as $deaths |
         [.traceEvents[] | select(.cat == "chunks")] as $chunks | [$deaths[] | . as $d | [$chunks[] |
@@ -141,11 +166,48 @@ test_batches_and_small_jobs() {
     "$PWCCTL" run image.invert --out-dir out ./*.png --trace t.json >"$T/out" 2>"$T/err" || RC=$?
     equal "exit status" 5 "$RC"
     well_formed t.json
-    equal "kept" 5 "$(jq '[.traceEvents[] | select(.cat == "ended") | .args.n] | add' t.json)"
+    equal "kept" 5 "$(jq '[.traceEvents[] | select(.args.ended) | .args.kept] | add' t.json)"
     equal "given up" 1 "$(jq '[.traceEvents[] | select(.cat == "gave_up")] | length' t.json)"
     run_ok image.invert 1.png one.png --trace t.json
     well_formed t.json
     each_chunk_once 1 t.json
+}
+
+test_a_killed_consumer() {
+    head -c 400000 /dev/urandom >in
+    in_background job "$PWCCTL" run fault.copy in -o out chunk=10000 slow=process ms=20 --trace t.json --json
+    until_true "a little of the job" job_done_at_least 8
+    kill_stage KILL '.role == "consumer"'
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    same in out
+    well_formed t.json
+    equal "it started again" 1 "$(jq '[.traceEvents[] | select(.cat == "restart")] | length' t.json)"
+    rm in out job.*
+}
+
+# The half that the first has not begun goes to the second. How many chunks a lease has depends on how quick they were.
+test_a_tail_that_was_taken_back() {
+    local at
+    for at in {100..119}; do
+        run_ok fault.hang n=300 ms=1 at="$at" attempts=1 --chunk-timeout 1s --trace t.json --json
+        well_formed t.json
+        each_chunk_once 300 t.json
+        jq -e 'any(.traceEvents[]; .cat == "taken_back")' t.json >/dev/null && return 0
+    done
+    fail "no tail was ever taken back"
+}
+
+# Others' jobs of one chunk travel with their leases to the same processes meanwhile.
+test_small_jobs_beside_it() {
+    local i
+    in_background job "$PWCCTL" run fault.none n=400 ms=5 --trace t.json
+    until_true "a little of the job" job_done_at_least 20
+    for i in {1..20}; do run_ok noop n=1; done
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    well_formed t.json
+    each_chunk_once 400 t.json
 }
 
 # One that could travel with its lease and others behind it has a lease of its own when it is traced.
