@@ -202,11 +202,16 @@ static bool may_have_arena(const struct job *j, const struct stage *s)
     return (s->arena != NULL && s->arena_job == j) || may_have_new_arena(j);
 }
 
-static bool has_room(const struct job *j, const struct stage *s)
+static bool has_room_for(const struct job *j, const struct stage *s, uint64_t chunk)
 {
     if (j->assembly.result_bytes == 0 || s->arena == NULL || s->arena_job != j)
         return may_have_arena(j, s);
-    return arena_has_room(&j->assembly, s->arena, ledger_lowest(&j->ledger));
+    return arena_has_room(&j->assembly, s->arena, chunk);
+}
+
+static bool has_room(const struct job *j, const struct stage *s)
+{
+    return has_room_for(j, s, ledger_lowest(&j->ledger));
 }
 
 /* An idle stage that has room for the next chunk. When later results fill them all (the consumer died, and
@@ -321,23 +326,48 @@ static bool lease_small(struct job *j)
     return s != NULL;
 }
 
+/* Results that the consumer does not need next yet are not too many. */
+static bool may_run_ahead(const struct job *j)
+{
+    if (assembly_full(&j->assembly, j->d->seats))
+        return false;
+    /* At the end nothing is left to lease, but a tail may be taken. */
+    double lease_ns = (double)MAX(lease_wanted(j), (uint64_t)1) * j->pace.ns_per_chunk;
+    return j->workers_on < backlog_workers(&j->backlog, j->assembly.sent - j->assembly.absorbed, lease_ns,
+                                           j->producer != NULL, j->d->seats);
+}
+
+/* Who dies in a chunk had computed up to a lease before it, to be done again: first comes the new attempt.
+ * But it takes no room, and no leave, that is there only for the chunk that the consumer needs next. */
+static uint64_t next_chunk(const struct job *j, const struct stage *s)
+{
+    uint64_t charged = ledger_charged(&j->ledger), lowest = ledger_lowest(&j->ledger);
+    if (charged == UINT64_MAX)
+        return lowest;
+    if (j->assembly.result_bytes == 0)
+        return charged;
+    bool ahead = j->consumer != NULL ? may_run_ahead(j) : !assembly_full(&j->assembly, j->d->seats);
+    return ahead && has_room_for(j, s, charged) ? charged : lowest;
+}
+
 static bool lease_chunks(struct job *j)
 {
     if (j->small)
         return lease_small(j);
     uint64_t most = lease_wanted(j), waiting = ledger_waiting(&j->ledger);
     struct stage *s = find_worker(j, (uint32_t)MIN(waiting, (uint64_t)(j->d->seats - j->d->seats_busy)));
+    uint64_t first = s != NULL ? next_chunk(j, s) : UINT64_MAX;
     if (s == NULL || !need_arena(j, s) || !roles_open(j, s, STAGE__ROLE__ROLE_WORKER))
         return false;
     uint32_t place = 0, places = 0;
     if (s->arena_job == j && j->assembly.result_bytes > 0) {
         uint32_t ask = (uint32_t)MIN(most, (uint64_t)ARENA_PLACES);
-        places = arena_take(&j->assembly, s->arena, ledger_lowest(&j->ledger), ask, &place);
+        places = arena_take(&j->assembly, s->arena, first, ask, &place);
         if (places == 0)
             return false;
         most = places;
     }
-    uint64_t first, n = ledger_take(&j->ledger, most, &first);
+    uint64_t n = ledger_take_from(&j->ledger, first, most);
     if (places > n)
         arena_free_places(s->arena, place + (uint32_t)n, places - (uint32_t)n);
     dispatch_begin(j, s, LEASE_CHUNKS, true);
@@ -404,14 +434,7 @@ bool dispatch_may_have_worker(const struct job *j)
         return false; /* those that he has lent are free for others */
     if (j->max_workers > 0 && j->workers_on >= j->max_workers)
         return false;
-    if (j->consumer == NULL || ledger_lowest(&j->ledger) == j->assembly.absorbed)
-        return true;
-    if (assembly_full(&j->assembly, j->d->seats))
-        return false;
-    /* At the end nothing is left to lease, but a tail may be taken. */
-    double lease_ns = (double)MAX(lease_wanted(j), (uint64_t)1) * j->pace.ns_per_chunk;
-    return j->workers_on < backlog_workers(&j->backlog, j->assembly.sent - j->assembly.absorbed, lease_ns,
-                                           j->producer != NULL, j->d->seats);
+    return j->consumer == NULL || ledger_lowest(&j->ledger) == j->assembly.absorbed || may_run_ahead(j);
 }
 
 static bool lease_something(struct job *j)

@@ -42,6 +42,12 @@ uint64_t ledger_lowest(const struct ledger *l)
     return low < l->ready ? low : UINT64_MAX;
 }
 
+uint64_t ledger_charged(const struct ledger *l)
+{
+    uint64_t chunk = l->alone.n > 0 ? l->alone.ranges[0].from : UINT64_MAX;
+    return chunk < l->ready ? chunk : UINT64_MAX;
+}
+
 /* The first one of this chunk or a later one. */
 static size_t charge_index(const struct ledger *l, uint64_t chunk)
 {
@@ -88,9 +94,10 @@ static uint64_t beyond_suspicion(struct ledger *l, uint64_t first, uint64_t n)
     return n - most;
 }
 
-uint64_t ledger_take(struct ledger *l, uint64_t most, uint64_t *ret_first)
+uint64_t ledger_take_from(struct ledger *l, uint64_t first, uint64_t most)
 {
-    uint64_t first = ledger_lowest(l), n;
+    uint64_t n;
+    BUG_ON(first != ledger_lowest(l) && first != ledger_charged(l));
     if (first == UINT64_MAX || most == 0)
         return 0;
     if (l->alone.n > 0 && l->alone.ranges[0].from == first) {
@@ -105,7 +112,14 @@ uint64_t ledger_take(struct ledger *l, uint64_t most, uint64_t *ret_first)
     }
     n -= beyond_suspicion(l, first, n);
     iset_add(&l->held, first, first + n);
-    *ret_first = first;
+    return n;
+}
+
+uint64_t ledger_take(struct ledger *l, uint64_t most, uint64_t *ret_first)
+{
+    uint64_t first = ledger_lowest(l), n = ledger_take_from(l, first, most);
+    if (n > 0)
+        *ret_first = first;
     return n;
 }
 

@@ -55,8 +55,12 @@ void ledger_rewind(struct ledger *l);
 uint64_t ledger_waiting(const struct ledger *l);
 /* The lowest chunk that could be taken, or UINT64_MAX. */
 uint64_t ledger_lowest(const struct ledger *l);
+/* The lowest charged chunk that could be taken, or UINT64_MAX. */
+uint64_t ledger_charged(const struct ledger *l);
 /* Takes up to `most` chunks from the lowest waiting one on; a charged one comes alone. Returns how many. */
 uint64_t ledger_take(struct ledger *l, uint64_t most, uint64_t *ret_first);
+/* The same from the lowest, or the lowest charged one. */
+uint64_t ledger_take_from(struct ledger *l, uint64_t first, uint64_t most);
 void ledger_give_back(struct ledger *l, uint64_t from, uint64_t to);
 /*
  * A lease of these died and its slot did not say where. They wait, to be leased in halves: after a few more

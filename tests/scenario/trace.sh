@@ -119,6 +119,26 @@ test_a_killed_workers_chunk_is_there_twice() {
     equal "the account from the file" "$(jq -S .account job.out)" "$(jq -S . again)"
 }
 
+# Not when all that its worker had computed before it, and not told yet, is done again.
+test_the_chunk_that_was_hit_comes_first() {
+    in_background job "$PWCCTL" run fault.none n=4000 ms=1 --trace t.json
+    for i in {1..10}; do
+        until_true "chunk $((i * 100))" job_done_at_least $((i * 100))
+        kill_stage KILL "$WORKING"
+    done
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    well_formed t.json
+    each_chunk_once 4000 t.json
+    jq '[.traceEvents[] | select(.cat == "lease")] as $leases | .traceEvents[] | select(.cat == "died" and .args.why == "crash" and
+        .args.n == 1) | . as $d | {chunk: .args.first, lost: first($leases[] | select(.args.lease == $d.args.lease)),
+        next: ([$leases[] | select(.ts > $d.ts)] | min_by(.ts))}' t.json >hits
+    jq -es 'any(.lost.args.first < .chunk)' hits >/dev/null || fail "none was hit behind the first of its lease: $(jq -c .chunk hits)"
+    equal "next leases that begin with another chunk, or have more" '[]' "$(jq -cs 'map(select(.next.args.first != .chunk or
+        .next.args.n != 1) | [.chunk, .next.args])' hits)"
+    rm hits
+}
+
 # Times of the account, from the events by another hand.
 test_the_account_can_be_recomputed() {
     in_background job "$PWCCTL" run fault.none n=1200 ms=5 --trace t.json --json

@@ -6,6 +6,7 @@
  *   - each job is in order (check_job.c);
  *   - every open descriptor has an owner in the tables;
  *   - only chunks that somebody was at when it ended badly are held responsible, and no more often than that;
+ *   - a chunk that was charged goes before those that were lost with it;
  *   - nothing waits for a seat that is free, or for room that later results hold;
  *   - what one user's jobs hold of memory is bounded;
  *   - small jobs go ahead to stages when their user can have no further seat.
@@ -45,6 +46,8 @@ static struct {
     struct spec *by_job[SIM_JOBS_MAX * 4];
 } seen;
 
+uint64_t __real_ledger_take_from(struct ledger *l, uint64_t first, uint64_t most);
+uint64_t __wrap_ledger_take_from(struct ledger *l, uint64_t first, uint64_t most);
 bool __real_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
 bool __wrap_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, const struct budget *budget);
 bool __real_ledger_report(struct ledger *l, uint64_t from, uint64_t to);
@@ -159,6 +162,17 @@ struct death *__wrap_deaths_record(struct stage *s, const siginfo_t *info)
 {
     SIM_CHECK(!stage_retired(s), "stage %lu was retired, and its death is recorded", (ul)s->id);
     return __real_deaths_record(s, info);
+}
+
+/* Whose results lie in arenas may lack the room for it. */
+uint64_t __wrap_ledger_take_from(struct ledger *l, uint64_t first, uint64_t most)
+{
+    const struct job *j = job_of_ledger(l);
+    uint64_t charged = ledger_charged(l);
+    SIM_CHECK(charged == UINT64_MAX || first == charged || j->assembly.result_bytes > 0,
+              "job %lu: chunk %lu was charged, but %lu is leased before it", (ul)j->id, (ul)charged,
+              (ul)first);
+    return __real_ledger_take_from(l, first, most);
 }
 
 /* ---- memory ---- */

@@ -114,10 +114,13 @@ START_TEST(ledger_every_chunk_ends_once)
             if (rng(4) == 0)
                 ledger_set_ready(&l, l.ready + rng(40));
             struct holder *h = &held[rng(4)];
-            uint64_t lowest = ledger_lowest(&l), n;
+            uint64_t lowest = ledger_lowest(&l), charged = ledger_charged(&l), n;
             if (h->from < h->to)
                 random_end(&l, h, &budget);
-            else if ((n = ledger_take(&l, 1 + rng(30), &h->from)) > 0) {
+            else if (charged != UINT64_MAX && rng(2) == 0) {
+                ck_assert_uint_eq(ledger_take_from(&l, charged, 1 + rng(30)), 1);
+                *h = (struct holder){charged, charged + 1};
+            } else if ((n = ledger_take(&l, 1 + rng(30), &h->from)) > 0) {
                 ck_assert_uint_eq(h->from, lowest);
                 h->to = h->from + n;
             }
@@ -149,6 +152,37 @@ START_TEST(ledger_a_charged_chunk_comes_alone)
     ck_assert_uint_eq(ledger_take(&l, 10, &first), 1);
     ck_assert(!ledger_charge(&l, 3, CAUSE_CRASH, &budget));
     ck_assert(iset_has(&l.bad, 3));
+    ledger_free(&l);
+}
+END_TEST
+
+START_TEST(a_charged_chunk_need_not_wait_for_those_before_it)
+{
+    const struct budget budget = {.retries = {0, 2, 0, 0}};
+    struct ledger l;
+    uint64_t first;
+    ledger_init(&l, 100, 20);
+    ck_assert_uint_eq(ledger_charged(&l), UINT64_MAX);
+    ck_assert_uint_eq(ledger_take(&l, 20, &first), 20);
+    ck_assert(ledger_charge(&l, 7, CAUSE_CRASH, &budget));
+    ck_assert(ledger_charge(&l, 13, CAUSE_CRASH, &budget));
+    ledger_give_back(&l, 0, 7);
+    ledger_give_back(&l, 8, 13);
+    ledger_give_back(&l, 14, 20);
+    ck_assert_uint_eq(ledger_lowest(&l), 0);
+    ck_assert_uint_eq(ledger_charged(&l), 7);
+    ck_assert_uint_eq(ledger_take_from(&l, 7, 10), 1);
+    ck_assert_uint_eq(ledger_charged(&l), 13);
+    ck_assert_uint_eq(ledger_take_from(&l, 0, 10), 7);
+    ck_assert_uint_eq(ledger_take_from(&l, 13, 10), 1);
+    ck_assert_uint_eq(ledger_charged(&l), UINT64_MAX);
+    ck_assert(ledger_charge(&l, 13, CAUSE_CRASH, &budget));
+    ck_assert_uint_eq(ledger_charged(&l), 13);
+    ledger_rewind(&l);
+    ck_assert_uint_eq(ledger_charged(&l), UINT64_MAX); /* its producer has to come by first */
+    ck_assert_uint_eq(ledger_take_from(&l, UINT64_MAX, 10), 0);
+    ledger_set_ready(&l, 14);
+    ck_assert_uint_eq(ledger_charged(&l), 13);
     ledger_free(&l);
 }
 END_TEST
@@ -468,6 +502,7 @@ int main(void)
     tcase_add_test(t, iset_at_the_ends_of_the_numbers);
     tcase_add_test(t, ledger_every_chunk_ends_once);
     tcase_add_test(t, ledger_a_charged_chunk_comes_alone);
+    tcase_add_test(t, a_charged_chunk_need_not_wait_for_those_before_it);
     tcase_add_test(t, ledger_refuses_reports_of_what_is_not_held);
     tcase_add_test(t, ledger_of_a_milliard_stays_small);
     tcase_add_test(t, ledger_rejects_an_item_among_waiting_ones);
