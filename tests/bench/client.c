@@ -19,8 +19,8 @@ static const struct {
     {"kill", "N STEPS                  N times: kill a worker in a chunk, wait for the chunk elsewhere",
      cmd_kill},
     {"kills",
-     "PWCCTL TRACE N STEPS SUM SECONDS  a job of N chunks, a worker killed every SECONDS (0: none): what its "
-     "trace says",
+     "PWCCTL TRACE N STEPS SUM SECONDS  jobs of N chunks, a worker killed every SECONDS: what they lose, and "
+     "how many per cent longer they take",
      cmd_kills},
     {"exec", "PROGRAM N                time until a stage that is executed says Ready", cmd_exec},
     {"waiting", "N                     cost of 1000 jobs while N others wait", cmd_waiting},

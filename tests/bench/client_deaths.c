@@ -240,13 +240,13 @@ static void take_any(const struct pwc_stage_info *s, void *user)
         *pid = (pid_t)s->pid;
 }
 
-/* Until the command ends, which must be well; every: seconds, 0 for never. Returns the number of workers
- * killed. */
+/* Until the command ends, which must be well; every: seconds, 0 for never, the first after half of that.
+ * Returns the number of workers killed. */
 static size_t shoot_until_done(struct pwc *c, pid_t command, double every)
 {
     size_t kills = 0;
     int status;
-    for (double next = bench_now() + every; waitpid(command, &status, WNOHANG) == 0;) {
+    for (double next = bench_now() + every / 2; waitpid(command, &status, WNOHANG) == 0;) {
         pid_t pid = 0;
         poll(NULL, 0, LOOK_MS);
         if (every <= 0 || bench_now() < next)
@@ -288,21 +288,39 @@ static void read_account(const char *pwcctl, const char *trace, char *json, size
         bench_fail("%s failed", command);
 }
 
-static void print_account(const char *json)
+/* Of the jobs in which workers are killed; the sums of all. */
+struct lost {
+    double seconds, kills, deaths, redone, idle, respawn, together, again_p50, again_p99;
+};
+
+static void add_account(struct lost *l, const char *json)
 {
-    bench_print("deaths", account_number(json, "count"));
-    bench_print("redone_percent", account_number(json, "redone_percent"));
-    bench_print("idle_percent", account_number(json, "idle_percent"));
-    bench_print("respawn_percent", account_number(json, "respawn_percent"));
-    bench_print("lost_percent", account_number(json, "together_percent"));
-    bench_print("again_p50", account_number(json, "again_p50_ns") * 1e-3);
-    bench_print("again_p99", account_number(json, "again_p99_ns") * 1e-3);
+    double p99 = account_number(json, "again_p99_ns");
+    l->deaths += account_number(json, "count");
+    l->redone += account_number(json, "redone_percent");
+    l->idle += account_number(json, "idle_percent");
+    l->respawn += account_number(json, "respawn_percent");
+    l->together += account_number(json, "together_percent");
+    l->again_p50 += account_number(json, "again_p50_ns");
+    l->again_p99 = p99 > l->again_p99 ? p99 : l->again_p99;
 }
 
-int cmd_kills(int argc, char **argv)
+static void print_lost(const struct lost *l, double jobs)
 {
-    if (argc < 7)
-        bench_fail("kills PWCCTL TRACE N STEPS SUM SECONDS");
+    bench_print("seconds", l->seconds / jobs);
+    bench_print("kills", l->kills / jobs);
+    bench_print("deaths", l->deaths / jobs);
+    bench_print("redone_percent", l->redone / jobs);
+    bench_print("idle_percent", l->idle / jobs);
+    bench_print("respawn_percent", l->respawn / jobs);
+    bench_print("lost_percent", l->together / jobs);
+    bench_print("again_p50", l->again_p50 / jobs * 1e-3);
+    bench_print("again_p99", l->again_p99 * 1e-3);
+}
+
+/* The arguments are those of cmd_kills. */
+static void run_traced(char **argv, double every, struct lost *l)
+{
     uint64_t n = bench_number("chunks", argv[3], 1, UINT64_MAX >> 1);
     uint64_t steps = bench_number("steps", argv[4], 1, UINT64_MAX >> 1);
     uint64_t sum = bench_number("sum", argv[5], 0, UINT64_MAX);
@@ -312,9 +330,8 @@ int cmd_kills(int argc, char **argv)
     if (pipe2(out, O_CLOEXEC) < 0)
         bench_fail("pipe: %m");
     double start = bench_now();
-    size_t kills =
-        shoot_until_done(c, start_traced(argv[1], argv[2], n, steps, out[1]), strtod(argv[6], NULL));
-    double seconds = bench_now() - start;
+    size_t kills = shoot_until_done(c, start_traced(argv[1], argv[2], n, steps, out[1]), every);
+    l->seconds += bench_now() - start;
     pwc_close(c);
     check_result(out[0], n, sum);
     close(out[0]);
@@ -324,10 +341,22 @@ int cmd_kills(int argc, char **argv)
     /* One that is hit between two leases costs the job nothing and is no death of it. */
     if (account_number(json, "count") > (double)kills)
         bench_fail("%.0f deaths, but only %zu kills", account_number(json, "count"), kills);
-    bench_print("seconds", seconds);
-    bench_print("ns_chunk", seconds * 1e9 / (double)n);
-    bench_print("kills", (double)kills);
-    print_account(json);
+    l->kills += (double)kills;
+    add_account(l, json);
+}
+
+/* There and back, as in cmd_added(). */
+int cmd_kills(int argc, char **argv)
+{
+    static const bool killed[] = {false, true, true, false};
+    struct lost lost[2] = {0};
+    if (argc < 7)
+        bench_fail("kills PWCCTL TRACE N STEPS SUM SECONDS");
+    for (size_t i = 0; i < sizeof killed / sizeof killed[0]; i++)
+        run_traced(argv, killed[i] ? strtod(argv[6], NULL) : 0, &lost[killed[i]]);
+    print_lost(&lost[1], 2);
+    bench_print("without", lost[0].seconds / 2);
+    bench_print("added_percent", 100 * (lost[1].seconds / lost[0].seconds - 1));
     return 0;
 }
 
