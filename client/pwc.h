@@ -297,7 +297,7 @@ struct pwc_death {
     uint64_t rss_before;     /* ... and until the lease began: if that is less, rss_peak is this lease's */
     const char *layers;      /* of the sandbox that was in force */
     const char *syscall;     /* the forbidden one, or "" */
-    const char *stderr_tail; /* what the process wrote last, or ""; like the stack it comes with
+    const char *stderr_tail; /* what it wrote last, since it was at that, or ""; like the stack it comes with
                                 pwc_list_deaths only */
     const char *oom_by;      /* PWC_OOM: "cgroup", "kernel", "supervisor", "machine" or "stage"; else "" */
     const char *input;       /* the name of the item, or "": pwc_spec_name, pwc_item */

@@ -293,9 +293,6 @@ static struct death *death_new(struct stage *s)
     x->at_ns = clock_real_ns();
     x->elapsed_ns = (uint64_t)mono_since(clock_now(), s->lease.since);
     memcpy(x->layers, s->layers, sizeof x->layers);
-    char last[TAIL_BYTES];
-    tail_text(s->tail, last, sizeof last);
-    x->stderr_tail = xstrdup(last);
     x->stack = xstrdup("");
     x->input = xstrdup(s->job != NULL && s->job->input != NULL ? s->job->input : "");
     places_add(&d->deaths, &x->place, x);
@@ -322,6 +319,15 @@ static void fill_chunk(struct death *x, struct stage *s, uint64_t chunk)
     take_input(x, job_input(j, chunk));
     job_covers(j, chunk, x->covers, sizeof x->covers);
     x->attempt = ledger_attempt(&j->ledger, chunk);
+}
+
+/* Its own words, not those of who was there before. Where the slot is not believed, all since the lease. */
+static void take_stderr(struct death *x, struct stage *s)
+{
+    char last[TAIL_BYTES];
+    bool known = x->in_chunk && s->lease.kind == LEASE_CHUNKS && s->kill_code != PWC__CODE__CODE_PROTOCOL;
+    tail_text(s->tail, s->lease.id, known ? x->chunk : SLOT_IDLE, last, sizeof last);
+    x->stderr_tail = xstrdup(last);
 }
 
 /* With what this cause leaves: another one may leave more, or fewer. */
@@ -386,6 +392,7 @@ struct death *deaths_record(struct stage *s, const siginfo_t *info)
     x->open = info == NULL;
     classify(x, s, info);
     find_chunk(x, s);
+    take_stderr(x, s);
     if (s->lease.kind != LEASE_CHUNKS)
         fill_role(x, s->job, s->lease.kind, stage_slot_chunk(s) == SLOT_WHOLE);
     else if (s->handed != NULL)
@@ -436,6 +443,7 @@ struct death *deaths_error(struct stage *s, uint64_t chunk, const struct op_erro
     struct death *x = op_error_new(s, why);
     char what[PWC_TEXT_MAX];
     fill_chunk(x, s, chunk);
+    take_stderr(x, s);
     x->attempts_max = attempts_max(x, s->job);
     /* room for what it covers, which must not be cut */
     snprintf(what, sizeof what, "failed: %.*s", PWC_TEXT_MAX - 400, words_of(why));
@@ -448,6 +456,7 @@ struct death *deaths_refused(struct stage *s, enum lease_kind role, bool whole, 
 {
     struct death *x = op_error_new(s, why);
     fill_role(x, s->job, role, whole);
+    take_stderr(x, s);
     x->reason = one_line(xasprintf("%.*s", PWC_TEXT_MAX - 1, words_of(why)));
     return x;
 }

@@ -68,6 +68,8 @@ void stage_set_state(struct stage *s, enum stage_state to)
     log_debug("stage %lu: %s -> %s", (unsigned long)s->id, state_names[s->state], state_names[to]);
     if (to == STAGE_SPARE || (s->state == STAGE_ENTERING && to == STAGE_IDLE))
         trace_stage_ready(s, to == STAGE_IDLE);
+    if (to == STAGE_IDLE)
+        tail_mark(s->tail);
     s->state = to;
     s->since = clock_now();
     daemon_touch(s->d);
@@ -349,7 +351,7 @@ int stage_enter(struct stage *s, uint64_t domain, uint32_t uid)
     m.domain = domain;
     m.memory = s->d->cfg.memory;
     m.require = s->d->cfg.require_sandbox ? 1 : 0;
-    s->tail = tail_new(s->d->base, &fds[2]);
+    s->tail = tail_new(s->d->base, &s->seg->slots[0], &fds[2]);
     stage_send_full(s, PWC_MSG_ENTER, &m.base, NULL, 0, fds, s->tail != NULL ? 3 : 2);
     if (s->tail != NULL)
         close(fds[2]);

@@ -467,6 +467,16 @@ test_size_of_a_record() {
         (.stderr | endswith("last words\n"))' >/dev/null || fail "$("$PWCCTL" deaths --json)"
 }
 
+# Nor anything of an attempt before it, be it of another job, though the same process made both.
+test_a_record_tells_its_own_words() {
+    stop_pwcd
+    start_pwcd --workers 1
+    run fault.talk n=20 at=4 attempts=99 call=error
+    run fault.segv n=20 at=4 attempts=99 --retries 0
+    "$PWCCTL" deaths --json | jq -e '.deaths | length == 2 and .[0].stage == .[1].stage and (.[0].stderr | endswith("last words\n")) and
+        (.[1].stderr | contains("line") | not)' >/dev/null || fail "$("$PWCCTL" deaths --json)"
+}
+
 test_records_are_bounded() {
     stop_pwcd
     start_pwcd --workers 2 --set deaths_kept=5

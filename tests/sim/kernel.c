@@ -466,9 +466,9 @@ void segment_unmap(void *bytes, size_t size)
 
 /* ---- daemon/tail.c, daemon/pressure.c: what they read is not simulated ---- */
 
-struct tail *tail_new(struct event_base *base, int *ret_fd)
+struct tail *tail_new(struct event_base *base, const struct segment_slot *slot, int *ret_fd)
 {
-    (void)base, (void)ret_fd;
+    (void)base, (void)slot, (void)ret_fd;
     return NULL;
 }
 
@@ -477,9 +477,14 @@ void tail_free(struct tail *t)
     (void)t;
 }
 
-void tail_text(struct tail *t, char *text, size_t size)
+void tail_mark(struct tail *t)
 {
-    (void)t, (void)size;
+    (void)t;
+}
+
+void tail_text(struct tail *t, uint64_t lease, uint64_t chunk, char *text, size_t size)
+{
+    (void)t, (void)lease, (void)chunk, (void)size;
     text[0] = '\0';
 }
 
