@@ -219,6 +219,18 @@ static bool describe_oom(const struct death *x, const char *where, char *how, si
     return x->oom_by[0] != '\0';
 }
 
+/* What it left is done again as well: it has not reported it. */
+static void describe_kill(const struct death *x, const struct stage *s, const char *where, char *how,
+                          size_t size)
+{
+    uint64_t late = s->lease.seen_chunk;
+    char from[40] = "";
+    if (late < SLOT_FINISH)
+        snprintf(from, sizeof from, " from chunk %lu", (unsigned long)late);
+    snprintf(how, size, "killed%s: %s%s%s%s", where, s->kill_reason, x->went_on ? ", but it had gone on" : "",
+             x->went_on ? from : "", x->went_on ? " by then" : "");
+}
+
 static const char *over_rlimit(const struct death *x)
 {
     if (x->code != PWC__CODE__CODE_RLIMIT)
@@ -250,7 +262,7 @@ static void describe(struct death *x, const struct stage *s)
     if (describe_oom(x, where, how, sizeof how))
         ;
     else if (s->kill_code != PWC__CODE__CODE_OK)
-        snprintf(how, sizeof how, "killed%s: %s", where, s->kill_reason);
+        describe_kill(x, s, where, how, sizeof how);
     else if (x->code == PWC__CODE__CODE_INPUT_SHRANK)
         snprintf(how, sizeof how, "ended: the input became shorter while it was read");
     else if (x->code == PWC__CODE__CODE_INPUT_IO)
@@ -370,6 +382,9 @@ static void find_chunk(struct death *x, struct stage *s)
         fill_handed(x, s->handed);
         return;
     }
+    x->went_on = stage_went_on(s);
+    if (x->went_on)
+        return;
     uint64_t chunk = stage_slot_chunk(s);
     if (stage_slot_finishes(s)) {
         fill_role(x, s->job, LEASE_FINISH, false);

@@ -22,6 +22,7 @@ struct death {
     const char *role;
     bool in_chunk, beside; /* beside: a producer or consumer was at it, whose attempts are not the chunk's */
     bool finishes;         /* a worker that made the results of the states */
+    bool went_on;          /* from the chunk that it was killed for */
     char covers[PWC_NAME_MAX * 2]; /* "rows 128 to 255", a file's name; may be "" */
     uint32_t attempt, attempts_max;
     Pwc__Code code;

@@ -16,8 +16,8 @@
 
 #define IDLE_LOSSES_MAX 10u /* leases lost in a row with no chunk to blame */
 
-/* Whom does the slot name? Only a chunk of the lease it died with can be charged. A stage that broke the
- * protocol may have written anything there. */
+/* Whom does the slot name? Only a chunk of the lease it died with can be charged, and not for the time that
+ * another one took. A stage that broke the protocol may have written anything there. */
 enum verdict { VERDICT_CHUNK, VERDICT_NOBODY, VERDICT_UNKNOWN, VERDICT_FINISH, VERDICT_RETIRED };
 
 static enum verdict who_did_it(const struct stage *s, uint64_t *ret)
@@ -27,6 +27,8 @@ static enum verdict who_did_it(const struct stage *s, uint64_t *ret)
     bool believed = s->kill_code != PWC__CODE__CODE_PROTOCOL;
     if (l->shared)
         return VERDICT_UNKNOWN;
+    if (stage_went_on(s))
+        return VERDICT_NOBODY;
     if (l->small && believed && stage_slot_lease(s) != l->id)
         return VERDICT_NOBODY; /* not begun: the slot still says the one before */
     if (believed && stage_slot_lease(s) == l->id && *ret >= l->first && *ret < l->end)

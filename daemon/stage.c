@@ -462,6 +462,21 @@ uint64_t stage_slot_done(const struct stage *s)
     return s->seg != NULL ? atomic_load(&s->seg->slots[0].done) : 0;
 }
 
+bool stage_has_moved(const struct stage *s)
+{
+    const struct lease *l = &s->lease;
+    return stage_slot_chunk(s) != l->seen_chunk || stage_slot_done(s) != l->seen_done ||
+           stage_slot_lease(s) != l->seen_lease;
+}
+
+/* What the tick saw last is what it was doomed for: it lives when that is over at the next look. */
+bool stage_went_on(const struct stage *s)
+{
+    bool late = s->kill_code != PWC__CODE__CODE_OK && s->kill_code == s->doom_code &&
+                s->kill_reason == s->doom_reason;
+    return late && s->lease.kind == LEASE_CHUNKS && stage_has_moved(s);
+}
+
 bool stage_slot_finishes(const struct stage *s)
 {
     return s->kill_code != PWC__CODE__CODE_PROTOCOL && stage_slot_lease(s) == s->lease.id &&

@@ -70,8 +70,8 @@ struct lease {
     uint64_t kept;    /* chunks from the first on whose results count, once it is over */
     Pwc__Code why;    /* OK, or why not all of them */
     struct mono since;
-    struct fold_list handed;        /* states to be folded in: back to the job if the holder dies */
-    uint64_t seen_chunk, seen_done; /* watch: the slot when it was last looked at, and since when */
+    struct fold_list handed; /* states to be folded in: back to the job if the holder dies */
+    uint64_t seen_lease, seen_chunk, seen_done; /* watch: the slot when it was last looked at, since when */
     struct mono seen_since, stall_since;
     uint64_t seen_cpu; /* clock ticks, when first suspected */
 };
@@ -193,6 +193,11 @@ bool stage_has_open(const struct stage *s, uint64_t job, Stage__Role role);
 uint64_t stage_slot_chunk(const struct stage *s);
 uint64_t stage_slot_lease(const struct stage *s);
 uint64_t stage_slot_done(const struct stage *s);
+/* It says something else than when the tick looked last. */
+bool stage_has_moved(const struct stage *s);
+/* Killed for the time of a chunk that it had left before the signal came: the one it was at then is not to
+ * blame. */
+bool stage_went_on(const struct stage *s);
 /* It has done all it still holds and is at what was taken back: none of its chunks is to blame. */
 bool stage_slot_past(const struct stage *s);
 /* Its chunks are done, and it makes results of the states. */

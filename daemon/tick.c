@@ -67,16 +67,12 @@ static void watch_stall(const struct job *j, struct stage *s, struct mono now, i
     }
 }
 
-static bool has_moved(const struct stage *s)
-{
-    return stage_slot_chunk(s) != s->lease.seen_chunk || stage_slot_done(s) != s->lease.seen_done;
-}
-
 static void watch_chunk(struct job *j, struct stage *s, struct mono now)
 {
     struct lease *l = &s->lease;
     uint64_t chunk = stage_slot_chunk(s);
-    if (has_moved(s) || !could_go_on(j, l)) {
+    if (stage_has_moved(s) || !could_go_on(j, l)) {
+        l->seen_lease = stage_slot_lease(s);
         l->seen_chunk = chunk;
         l->seen_done = stage_slot_done(s);
         l->seen_since = now;
@@ -175,9 +171,11 @@ static void watch_stage(struct stage *s, struct mono now)
     }
     if (j == NULL || s->lease.kind == LEASE_NONE || s->state != STAGE_BUSY)
         return;
-    if (has_moved(s))
+    if (stage_has_moved(s))
         s->doom_code = PWC__CODE__CODE_OK; /* late, but over: it is another chunk that would be blamed */
     stage_carry_out(s);
+    if (s->state == STAGE_DYING)
+        return; /* what was seen last is what it is killed for */
     if (j->state != PWC__JOB_STATE__JOB_ENDING) {
         watch_memory(j, s);
         watch_chunk(j, s, now);

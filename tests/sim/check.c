@@ -13,6 +13,7 @@
  */
 #include <string.h>
 
+#include "daemon/deaths.h"
 #include "daemon/dispatch.h"
 #include "daemon/lack.h"
 #include "daemon/ledger.h"
@@ -161,7 +162,11 @@ void __wrap_ledger_reject_next(struct ledger *l)
 struct death *__wrap_deaths_record(struct stage *s, const siginfo_t *info)
 {
     SIM_CHECK(!stage_retired(s), "stage %lu was retired, and its death is recorded", (ul)s->id);
-    return __real_deaths_record(s, info);
+    bool went_on = stage_went_on(s);
+    struct death *x = __real_deaths_record(s, info);
+    SIM_CHECK(!went_on || (!x->in_chunk && strstr(x->reason, "but it had gone on") != NULL),
+              "stage %lu had gone on when it was killed, and its record says: %s", (ul)s->id, x->reason);
+    return x;
 }
 
 /* Whose results lie in arenas may lack the room for it. */

@@ -12,6 +12,7 @@
 
 #include "tests/sim/sim.h"
 
+#define LATE_NS     (60 * NS_PER_S) /* more than any limit allows; it goes on, if only while it is looked at */
 #define STATE_LEAST (2 * sizeof(uint64_t))
 
 uint64_t spec_value(const struct spec *s, uint64_t chunk)
@@ -125,6 +126,10 @@ static bool poisoned(struct proc *p)
 {
     struct spec *s = p->job->spec;
     struct obituary *o = &((struct segment *)p->segment->mem.pages)->obituary;
+    if (p->was_late) {
+        p->was_late = false;
+        return false;
+    }
     for (unsigned i = 0; i < s->npoison; i++) {
         struct poison *x = &s->poison[i];
         if (x->chunk != p->at || x->done >= x->times)
@@ -137,6 +142,9 @@ static bool poisoned(struct proc *p)
             s->blame[p->at]++;
         } else if (x->kind == POISON_HANG) {
             p->hung = true;
+        } else if (x->kind == POISON_LATE) {
+            p->was_late = p->in_chunk = true;
+            due_in(&p->step, LATE_NS);
         } else if (x->kind == POISON_EXIT) {
             proc_die(p, true, 3);
         } else if (x->kind == POISON_STARVE) {
@@ -177,7 +185,7 @@ static bool chunk_done(struct proc *p)
         return false;
     p->in_chunk = false;
     if (poisoned(p))
-        return p->state == PROC_RUNS && !p->hung;
+        return p->state == PROC_RUNS && !p->hung && !p->in_chunk;
     compute(p);
     p->at++;
     p->slot_set = false;
@@ -320,12 +328,9 @@ static void check_alone(const struct proc *p)
 }
 
 /* Whatever the supervisor reads of a slot, on another processor the stage runs on meanwhile. */
-uint64_t __real_stage_slot_chunk(const struct stage *s);
-uint64_t __wrap_stage_slot_chunk(const struct stage *s);
-uint64_t __wrap_stage_slot_chunk(const struct stage *s)
+static void run_on(const struct stage *s, unsigned chance)
 {
-    uint64_t chunk = __real_stage_slot_chunk(s);
-    struct proc *p = s->state == STAGE_BUSY && sim_chance(W.p_steal_race) ? proc_of_pid(s->pid) : NULL;
+    struct proc *p = s->state == STAGE_BUSY && sim_chance(chance) ? proc_of_pid(s->pid) : NULL;
     for (uint64_t n = p != NULL && !p->liar ? sim_rnd(20) : 0; n > 0; n--) {
         if (p->state != PROC_RUNS || p->hung || p->phase != PHASE_LEASE || p->step.place == 0)
             break;
@@ -334,7 +339,25 @@ uint64_t __wrap_stage_slot_chunk(const struct stage *s)
         if (p->in_chunk && sim_chance(300))
             break; /* not to its end each time */
     }
+}
+
+uint64_t __real_stage_slot_chunk(const struct stage *s);
+uint64_t __wrap_stage_slot_chunk(const struct stage *s);
+uint64_t __wrap_stage_slot_chunk(const struct stage *s)
+{
+    uint64_t chunk = __real_stage_slot_chunk(s);
+    run_on(s, W.p_steal_race);
     return chunk;
+}
+
+/* Above all when it is about to be killed for what it was at. */
+bool __real_stage_has_moved(const struct stage *s);
+bool __wrap_stage_has_moved(const struct stage *s);
+bool __wrap_stage_has_moved(const struct stage *s)
+{
+    bool moved = __real_stage_has_moved(s);
+    run_on(s, s->doom_code != PWC__CODE__CODE_OK ? MAX(W.p_steal_race, 300u) : W.p_steal_race);
+    return moved;
 }
 
 void lease_step(struct proc *p)
@@ -382,4 +405,31 @@ void lease_step(struct proc *p)
     if (!rows_there(p))
         p->job->spec->trouble++;
     due_in(&p->step, spec_time(p->job->spec, p->at));
+}
+
+/* ---- late ---- */
+
+void lease_asked(struct proc *p)
+{
+    p->asked_lease = atomic_load(&proc_slot(p)->lease);
+    p->asked = atomic_load(&proc_slot(p)->chunk);
+}
+
+bool lease_is_late(struct proc *p)
+{
+    const struct stage *s;
+    TAILQ_FOREACH(s, &W.d.pool->stages, link)
+    {
+        if (s->pid == p->pid)
+            return s->kill_code != PWC__CODE__CODE_OK && s->kill_code == s->doom_code &&
+                   s->kill_reason == s->doom_reason;
+    }
+    return false;
+}
+
+/* The one that it is at by now is not late. */
+bool lease_left(struct proc *p)
+{
+    const struct segment_slot *slot = proc_slot(p);
+    return p->late && (atomic_load(&slot->lease) != p->asked_lease || atomic_load(&slot->chunk) != p->asked);
 }

@@ -65,7 +65,7 @@ static void blame(struct proc *p)
         for (unsigned i = 0; i < W.nspecs; i++)
             for (unsigned c = 0; c < SIM_CHUNKS_MAX; c++)
                 W.specs[i].blame[c]++;
-    if (p->phase != PHASE_LEASE || p->segment == NULL)
+    if (p->phase != PHASE_LEASE || p->segment == NULL || lease_left(p))
         return;
     uint64_t chunk = atomic_load(&proc_slot(p)->chunk);
     if (chunk < SIM_CHUNKS_MAX && !p->liar && chunk != p->blamed) {
@@ -121,10 +121,13 @@ static void on_die(struct due *d)
 /* On another CPU it goes on for a moment, and much longer where it waits in the kernel. */
 void proc_signal(struct proc *p, int sig)
 {
+    if (sig == SIGUSR1 && p->state == PROC_RUNS)
+        lease_asked(p);
     if (p->state != PROC_RUNS || p->struck || sig == SIGUSR1)
         return;
     SIM_CHECK(sig == SIGKILL, "signal %d", sig);
     p->struck = true;
+    p->late = lease_is_late(p);
     due_drop(&p->resume); /* who is killed while stopped never goes on */
     blame(p);             /* it may be written off before it is dead */
     due_in(&p->die, sim_fault(p->hung ? 200 : 30) ? (int64_t)sim_rnd(10 * NS_PER_S) : sim_delay());

@@ -160,6 +160,7 @@ enum poison_kind {
     POISON_HANG,
     POISON_SHRANK,
     POISON_STARVE,
+    POISON_LATE,
     POISON_KINDS
 };
 struct poison {
@@ -293,6 +294,8 @@ struct proc {
     bool had_states;
     Pwc__Code code;
     uint64_t done_ever, blamed;
+    uint64_t asked_lease, asked; /* where it was when it was asked for its stack */
+    bool late, was_late;         /* killed for its time; at a chunk that takes far too long */
 
     /* producer */
     uint64_t announced, released;
@@ -333,6 +336,9 @@ void nursery_step(struct proc *p);
 /* lease.c */
 void lease_start(struct proc *p, const Stage__Lease *m, const struct packet *in);
 void lease_step(struct proc *p);
+void lease_asked(struct proc *p);   /* for its stack */
+bool lease_is_late(struct proc *p); /* it is killed for its time */
+bool lease_left(struct proc *p);    /* it was, and had gone on from where it was asked */
 /* roles.c */
 void plan_start(struct proc *p, const Stage__Plan *m);
 void plan_step(struct proc *p);

@@ -122,7 +122,8 @@ static void make_poison(struct spec *s)
                                        .kind = (enum poison_kind)sim_rnd(POISON_KINDS),
                                        .times = sim_chance(300) ? 1000 : 1 + (uint32_t)sim_rnd(3)};
     for (unsigned i = 0; i < s->npoison; i++) /* waiting for a hang costs the simulation most */
-        if (s->poison[i].kind == POISON_HANG && !sim_chance(150))
+        if ((s->poison[i].kind == POISON_HANG && !sim_chance(150)) ||
+            (s->poison[i].kind == POISON_LATE && !sim_chance(500)))
             s->poison[i].kind = POISON_CRASH;
 }
 
