@@ -6,6 +6,9 @@
 
 #include "daemon/tail.h"
 
+/* So many times at most anybody's words are read between two ticks: a quarter of a megabyte, 0.1 ms. */
+#define READS_A_TICK 64u
+
 /* What was read from `from` on is of this chunk, or of one before it that had not been read by then. */
 struct spot {
     uint64_t lease, chunk, from;
@@ -13,6 +16,7 @@ struct spot {
 
 struct tail {
     int fd;
+    unsigned reads; /* since the last tick; as many as there may be: its event waits for the next one */
     struct event *ev;
     const struct segment_slot *slot;
     uint64_t total, mark; /* bytes read in its life; what of them is of leases that are over */
@@ -68,7 +72,10 @@ static bool read_some(struct tail *t)
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    read_some(arg);
+    struct tail *t = arg;
+    read_some(t);
+    if (++t->reads == READS_A_TICK)
+        event_del(t->ev);
 }
 
 struct tail *tail_new(struct event_base *base, const struct segment_slot *slot, int *ret_fd)
@@ -93,6 +100,15 @@ void tail_free(struct tail *t)
     event_free(t->ev);
     close(t->fd);
     free(t);
+}
+
+void tail_tick(struct tail *t)
+{
+    if (t == NULL)
+        return;
+    if (t->reads >= READS_A_TICK)
+        event_add(t->ev, NULL);
+    t->reads = 0;
 }
 
 /* What waits in the pipe need not be read for that. */

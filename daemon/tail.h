@@ -2,7 +2,8 @@
  * tail.h - the last kilobytes a stage wrote on its stderr, for the record of its death.
  *
  * Each stage that has a domain gets a pipe of its own: what libraries say about one client's bytes stays with
- * that client's job. Reads are bounded a turn; a stage that floods its pipe only waits for itself.
+ * that client's job. Reads are bounded a turn and between two ticks; a stage that floods its pipe only waits
+ * for itself, and what it wrote last is read when it has died.
  *
  * Whose words are they? What is in the pipe when a lease ends is that lease's or an earlier one's: the stage
  * is marked then (tail_mark). Within a lease the slot tells: what was read before the slot said a chunk is of
@@ -25,7 +26,9 @@ struct tail;
  * is at. */
 struct tail *tail_new(struct event_base *base, const struct segment_slot *slot, int *ret_fd);
 void tail_free(struct tail *t);
-/* All leases are over: what it has written so far is theirs. NULL is fine. */
+/* Who has said much is heard again. NULL is fine, here and below. */
+void tail_tick(struct tail *t);
+/* All leases are over: what it has written so far is theirs. */
 void tail_mark(struct tail *t);
 /* Copies what came last since that chunk of that lease began, printable; of SLOT_IDLE since the mark. "" for
  * NULL. Reads what is still in the pipe first. */

@@ -14,6 +14,7 @@
 #include "daemon/procstat.h"
 #include "daemon/session.h"
 #include "daemon/small.h"
+#include "daemon/tail.h"
 #include "daemon/tick.h"
 #include "daemon/trace.h"
 #include "ipc/log.h"
@@ -162,6 +163,7 @@ static void watch_threads(struct stage *s)
 static void watch_stage(struct stage *s, struct mono now)
 {
     small_face(s);
+    tail_tick(s->tail);
     watch_threads(s);
     watch_still(s, now);
     struct job *j = s->job;

@@ -477,6 +477,39 @@ test_a_record_tells_its_own_words() {
         (.[1].stderr | contains("line") | not)' >/dev/null || fail "$("$PWCCTL" deaths --json)"
 }
 
+# ---- a stage that floods its stderr ----
+
+# reads_of_pwcd: how many calls of read(2) it has made so far.
+reads_of_pwcd() {
+    sed -n 's/^syscr: //p' "/proc/$PID/io"
+}
+
+has_read() {
+    [[ $(reads_of_pwcd) -ge $1 ]]
+}
+
+# Milliseconds of some clock.
+now() {
+    printf '%s\n' $((${EPOCHREALTIME/./} / 1000))
+}
+
+# It waits for itself: what pwcd reads of it is so much a tick, a tenth of a second or more; a tick has other things to read, too.
+test_a_flood_of_words() {
+    local begin reads most
+    in_background flood "$PWCCTL" run fault.talk n=1 attempts=99 call=flood
+    until_true "the job to run" a_stage "$WORKING"
+    begin=$(now) reads=$(reads_of_pwcd)
+    until_true "pwcd to have read for some ticks" has_read $((reads + 1000))
+    reads=$(($(reads_of_pwcd) - reads)) most=$(((($(now) - begin) / 100 + 2) * 150))
+    [[ $reads -le $most ]] || fail "pwcd has called read(2) $reads times, expected $most at most"
+    "$PWCCTL" cancel 1
+    finish_background "$BG"
+    run fault.talk n=1 attempts=99 call=flood bytes=400000 --retries 0
+    "$PWCCTL" deaths --json | jq -e '.deaths | last | .stderr | endswith("\nline 50000\n?[31mlast words\n")' >/dev/null ||
+        fail "its last words are not recorded: $("$PWCCTL" deaths --json)"
+    rm flood.*
+}
+
 test_records_are_bounded() {
     stop_pwcd
     start_pwcd --workers 2 --set deaths_kept=5

@@ -477,6 +477,11 @@ void tail_free(struct tail *t)
     (void)t;
 }
 
+void tail_tick(struct tail *t)
+{
+    (void)t;
+}
+
 void tail_mark(struct tail *t)
 {
     (void)t;

@@ -1,6 +1,7 @@
 /* test_tail.c - whose words a record of a death holds, and how much of a flood is read. */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "daemon/tail.h"
@@ -149,9 +150,77 @@ START_TEST(the_last_words_are_kept)
 }
 END_TEST
 
+static void never_wait(void)
+{
+    ck_assert_int_eq(fcntl(out, F_SETFL, O_NONBLOCK), 0);
+}
+
+/* As much as its pipe takes. */
+static size_t flood(void)
+{
+    static const char much[4096];
+    size_t n = 0;
+    ssize_t some;
+    while ((some = write(out, much, sizeof much)) > 0)
+        n += (size_t)some;
+    return n;
+}
+
+/* Whatever is written and however often the loop turns, as much is read a tick and no more. */
+START_TEST(a_flood_waits_for_the_next_tick)
+{
+    begin();
+    never_wait();
+    size_t room = flood(), first = 0, second = 0;
+    for (int i = 0; i < 1000; i++, first += flood())
+        turn();
+    tail_tick(tail);
+    for (int i = 0; i < 1000; i++, second += flood())
+        turn();
+    ck_assert_uint_eq(first, second);
+    ck_assert_uint_ge(first, room);
+    ck_assert_uint_le(first, 1000 * 4096 / 4);
+    end();
+}
+END_TEST
+
+/* Nor is it heard between two ticks again and again who says little at a time. */
+START_TEST(a_trickle_is_a_flood_too)
+{
+    begin();
+    never_wait();
+    for (int i = 0; i < 1000; i++) {
+        say(".");
+        turn();
+    }
+    int left = 0;
+    ck_assert_int_eq(ioctl(out, FIONREAD, &left), 0);
+    ck_assert_int_gt(left, 750);
+    end();
+}
+END_TEST
+
+START_TEST(the_last_words_of_a_flood_are_kept)
+{
+    begin();
+    never_wait();
+    at(1, 0);
+    for (int i = 0; i < 1000; i++, flood())
+        turn();
+    tail_tick(tail);
+    turn(); /* room for them */
+    say("last words");
+    char text[TAIL_BYTES];
+    tail_text(tail, 1, 0, text, sizeof text);
+    ck_assert_str_eq(text + strlen(text) - 10, "last words");
+    end();
+}
+END_TEST
+
 START_TEST(no_tail_has_no_words)
 {
     char text[8] = "before";
+    tail_tick(NULL);
     tail_mark(NULL);
     tail_text(NULL, 1, 1, text, sizeof text);
     ck_assert_str_eq(text, "");
@@ -170,6 +239,9 @@ int main(void)
     tcase_add_test(t, words_of_a_lease_that_is_over_count_no_more);
     tcase_add_test(t, of_the_one_before_all_is_told);
     tcase_add_test(t, the_last_words_are_kept);
+    tcase_add_test(t, a_flood_waits_for_the_next_tick);
+    tcase_add_test(t, a_trickle_is_a_flood_too);
+    tcase_add_test(t, the_last_words_of_a_flood_are_kept);
     tcase_add_test(t, no_tail_has_no_words);
     return run_suite(s);
 }

@@ -246,12 +246,14 @@ __attribute__((noinline)) static int die_deep(int depth)
     return die_deep(depth - 1) + here;
 }
 
-/* More than a record holds of anything. */
+/* More than a record holds of anything; of a flood more than anybody reads. */
 static int act_talk(struct op_job *job)
 {
     char text[3000];
-    for (int i = 1; i <= 3000; i++)
-        dprintf(STDERR_FILENO, "line %d\n", i);
+    bool flood = strcmp(op_str(job, "call", ""), "flood") == 0;
+    int64_t lines = flood ? op_int(job, "bytes", INT64_MAX) / 8 : 3000;
+    for (int64_t i = 1; i <= lines; i++)
+        dprintf(STDERR_FILENO, "line %ld\n", (long)i);
     dprintf(STDERR_FILENO, "\033[31mlast words\n");
     memset(text, 'x', sizeof text);
     if (strcmp(op_str(job, "call", ""), "error") == 0)
@@ -600,7 +602,7 @@ static const struct op_param params[] = {
     NUMBER("ms", "How long each chunk takes", "0"),
     NUMBER("start_ms", "How long the op takes to open", "0"),
     NUMBER("finish_ms", "How long the end takes", "0"),
-    NUMBER("bytes", "leak, hoard: how much", "4611686018427387904"),
+    NUMBER("bytes", "leak, hoard, talk: how much", "4611686018427387904"),
     NUMBER("status", "exit: the status", "3"),
     {.name = "call",
      .type = PWC__PARAM_TYPE__PARAM_STRING,
