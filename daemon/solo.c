@@ -32,7 +32,9 @@ bool solo_is_next(const struct job *j)
         return j->planner == NULL && j->role_solo[LEASE_PLAN];
     if (ledger_waiting(&j->ledger) == 0)
         return j->role_solo[LEASE_FINISH];
-    return ledger_is_solo(&j->ledger, ledger_lowest(&j->ledger));
+    /* Either may be: which of them the stage that is found has room for is not known yet. */
+    return ledger_is_solo(&j->ledger, ledger_lowest(&j->ledger)) ||
+           ledger_is_solo(&j->ledger, ledger_charged(&j->ledger));
 }
 
 /* Else those that are held back for it would wait for what does not come. */

@@ -19,7 +19,7 @@ void solo_role(struct job *j, enum lease_kind role, const struct death *x);
 
 /* Is what the stage is at such an attempt? */
 bool solo_runs(const struct stage *s);
-/* Is what the job would begin next? */
+/* Is what the job would begin next, or may be? */
 bool solo_is_next(const struct job *j);
 /* The job may begin nothing now: one runs, or waits for others to end. */
 bool solo_holds_back(const struct job *j);

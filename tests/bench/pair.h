@@ -28,7 +28,7 @@ struct side {
 
 struct goal {
     char metric[32];
-    char peers[64]; /* "omp", "vips1+vips2" (the better one), "-": our value itself */
+    char peers[64];     /* "omp", "vips1+vips2" (the better one), "-": our value itself */
     bool at_most, none; /* none: it is shown, and nothing was to be reached */
     double value;
 };
