@@ -2,6 +2,7 @@
  * channel. */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -372,13 +373,24 @@ void stage_kill(struct stage *s, Pwc__Code code, const char *reason)
     silence(s);
 }
 
+/* Its job and where it is in it, for the log. */
+static void warn_of_doom(const struct stage *s, const char *reason)
+{
+    uint64_t chunk = s->lease.seen_chunk;
+    char at[40] = "";
+    if (chunk < SLOT_FINISH)
+        snprintf(at, sizeof at, ", chunk %lu", (unsigned long)chunk);
+    log_warn("job %lu%s: stage %lu (pid %d, %s): %s", (unsigned long)s->job->id, at, (unsigned long)s->id,
+             s->pid, stage_role_name(s), reason);
+}
+
 void stage_doom(struct stage *s, Pwc__Code code, const char *reason)
 {
     if (s->doom_code != PWC__CODE__CODE_OK || s->state == STAGE_DYING)
         return;
     s->doom_code = code;
     s->doom_reason = reason;
-    log_info("stage %lu (pid %d): %s", (unsigned long)s->id, s->pid, reason);
+    warn_of_doom(s, reason);
     syscall(SYS_pidfd_send_signal, s->pidfd, SIGUSR1, NULL, 0);
 }
 

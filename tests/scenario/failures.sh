@@ -59,6 +59,8 @@ test_each_role_killed() {
 test_each_role_stopped() {
     start_pwcd --workers 2 --set stall_timeout=300ms
     each_role_killed STOP
+    # What is seen first, that it is stopped or that it stands still, is all the same.
+    ! grep -q ': neither progress' "$T/log" || expect_log ': neither progress nor CPU time'
 }
 
 # What a consumer had when it died is computed again: fewer are done than before.
@@ -134,6 +136,7 @@ dumps() {
 
 # How many chunks a lease has depends on how quick the first ones were: who hangs at its last has no tail.
 test_death_after_the_tail_was_taken_back() {
+    expect_log ': its time is up'
     start_pwcd --workers 2
     local at n=0
     for at in {100..119}; do
@@ -224,6 +227,7 @@ test_placed() {
 # ---- time ----
 
 test_time_of_a_chunk() {
+    expect_log ': its time is up'
     start_pwcd --workers 2
     refused 1 'chunk [0-9]+ \(bytes .*time is up, attempt 2 of 2' -q fault.copy in -o out slow=process ms=60000 chunk=30000 \
         --chunk-timeout 300ms
@@ -235,15 +239,17 @@ test_time_of_a_chunk() {
 
 # The lease goes on: nobody dies for a chunk that is over, least of all the next one.
 test_a_late_chunk_ends_after_all() {
+    expect_log 'job 1, chunk 100: stage 1 \(pid [0-9]+, worker\): its time is up'
     start_pwcd --workers 1
     run_ok fault.late n=1000 at=100 ms=400 --chunk-timeout 2s --json
     counted 1000
-    grep -q 'its time is up' "$T/log" || fail "chunk 100 was not late: $(<"$T/log")"
     equal "deaths" 0 "$("$PWCCTL" deaths --json | jq '.deaths | length')"
 }
 
 # Whoever computes for ever is ended in every role; whoever only takes long for all of it is not.
 test_time_of_a_step() {
+    expect_log 'job 1: stage [0-9]+ \(pid [0-9]+, producer\): its time is up'
+    expect_log ': its time is up'
     start_pwcd --workers 2
     local pair
     for pair in produce:producer merge:consumer; do
@@ -264,6 +270,7 @@ test_time_of_a_step() {
 
 # The number of attempts that a record gives is the one that is kept to, also when the first ended otherwise.
 test_attempts_of_two_causes() {
+    expect_log ': its time is up'
     start_pwcd
     in_background job "$PWCCTL" run fault.hang n=3 at=1 attempts=9 --chunk-timeout 2s
     kill_stage KILL '.role == "worker" and .chunk == 1'
@@ -285,6 +292,7 @@ test_threads_without_end() {
 
 # Where it was: in the one line and in the record, names of static functions included.
 test_the_reason_names_the_function() {
+    expect_log ': its time is up'
     start_pwcd --workers 2
     refused 1 'chunk 3 killed by SIGSEGV in act_segv, attempt 1 of 1' -q fault.segv n=9 at=3 attempts=9 --retries 0
     refused 1 'chunk 3 killed by SIGSEGV in act_jump, attempt 1 of 1' -q fault.jump n=9 at=3 attempts=9 --retries 0 call=null
@@ -309,6 +317,8 @@ a_thread_spins() {
 
 # Of the thread that is at it, not of the one that waits for that.
 test_the_reason_names_the_thread() {
+    expect_log ': its time is up'
+    expect_log ': neither progress nor CPU time'
     start_pwcd --workers 2 --set stall_timeout=300ms
     refused 1 'chunk 3 killed in thread_spins: its time is up, attempt 1 of 1' -q fault.thread n=9 at=3 attempts=9 --retries 0 \
         call=spin --chunk-timeout 200ms
@@ -326,21 +336,6 @@ test_the_reason_names_the_thread() {
     finish_background "$BG"
     grep -qx 'pwcctl: chunk 3 killed by SIGABRT in thread_spins, attempt 1 of 1' job.err || fail "$(<job.err)"
     rm job.*
-}
-
-# libvips computes on such threads.
-test_the_reason_of_a_picture() {
-    need_vips
-    start_pwcd --workers 2
-    vips black big.v 3000 1200 --bands 3
-    vips linear big.v big.tif 1 77
-    run image.gaussblur big.tif -o out.tif sigma=300 --retries 0 --chunk-timeout 50ms
-    equal "exit status" 1 "$RC"
-    grep -q 'its time is up' "$T/err" || fail "$(<"$T/err")"
-    ! grep -qE 'g_cond_wait|img_process|semaphore' "$T/err" || fail "names who waits: $(<"$T/err")"
-    a_death '.cause == "timeout" and (.stack | test("^thread [^\n]* computes:\n#0 .*\n(#.*\n)*#.* vips_"))' ||
-        fail "no stack of the thread that computes: $("$PWCCTL" deaths --json)"
-    rm big.v big.tif
 }
 
 # ---- other causes: each has its name and says more than a signal ----
@@ -447,6 +442,7 @@ test_input_that_shrinks() {
 
 # It computes, for longer than anything that stands still may: long, not stuck.
 test_long_is_not_stuck() {
+    expect_log ': its time is up'
     start_pwcd --workers 2 --set stall_timeout=300ms
     refused 1 'chunk 3 killed in act_hang: its time is up' -q fault.hang n=9 at=3 attempts=9 --retries 0 --chunk-timeout 2s
     equal "cause" timeout "$(newest_death cause)"
@@ -454,6 +450,7 @@ test_long_is_not_stuck() {
 
 # Nor is it while pwcd has no descriptor to look at it with.
 test_who_cannot_be_looked_at_is_not_stuck() {
+    expect_log ': its time is up'
     [[ -n $(type -P prlimit) ]] || skip "needs prlimit"
     start_pwcd --workers 1 --set stall_timeout=300ms
     in_background job "$PWCCTL" run -q fault.hang n=9 at=3 attempts=9 --retries 0 --chunk-timeout 3s
@@ -470,6 +467,7 @@ test_who_cannot_be_looked_at_is_not_stuck() {
 
 # Neither progress nor CPU time, though nobody stopped it.
 test_stuck() {
+    expect_log ': neither progress nor CPU time'
     start_pwcd --workers 2 --set stall_timeout=500ms
     local pair
     for pair in plan:planner process:worker whole:planner; do
@@ -609,6 +607,7 @@ attempts_at() {
 
 # Producer and consumer have the budgets of a chunk, by cause, and each its own.
 test_budgets_of_producer_and_consumer() {
+    expect_log ': neither progress nor CPU time'
     start_pwcd --workers 2 --set stall_timeout=500ms
     local pair role
     for pair in produce:producer merge:consumer; do

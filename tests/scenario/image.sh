@@ -368,4 +368,19 @@ test_interrupted() {
     daemon_alive
 }
 
+# A picture is computed on threads of libvips, while the stage's own waits: the record is about the former.
+test_the_reason_names_who_computes() {
+    expect_log 'job 1: stage [0-9]+ \(pid [0-9]+, planner\): its time is up|job 1, chunk [0-9]+: .*: its time is up'
+    vips black big.v 3000 1200 --bands 3
+    vips linear big.v big.tif 1 77
+    run image.gaussblur big.tif -o out.tif sigma=300 --retries 0 --chunk-timeout 50ms
+    equal "exit status" 1 "$RC"
+    grep -q 'its time is up' "$T/err" || fail "$(<"$T/err")"
+    ! grep -qE 'g_cond_wait|img_process|semaphore' "$T/err" || fail "names who waits: $(<"$T/err")"
+    "$PWCCTL" deaths --json | jq -e '.deaths | any(.cause == "timeout" and
+        (.stack | test("^thread [^\n]* computes:\n#0 .*\n(#.*\n)*#.* vips_")))' >/dev/null ||
+        fail "no stack of the thread that computes: $("$PWCCTL" deaths --json)"
+    rm big.v big.tif
+}
+
 run_tests "$@"

@@ -166,6 +166,7 @@ test_error_is_not_retried() {
 }
 
 test_chunk_timeout() {
+    expect_log ': its time is up'
     run_ok fault.hang n=100 at=50 attempts=1 --chunk-timeout 200ms --json
     counted 100
     refused 1 'chunk 50.*(long|time)' -q fault.hang n=100 at=50 attempts=99 --chunk-timeout 200ms

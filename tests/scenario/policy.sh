@@ -67,6 +67,7 @@ test_fill_needs_an_output() {
 # ---- the one line ----
 
 test_one_line_for_a_chunk_given_up() {
+    expect_log ': its time is up'
     bytes 300000 >in
     run fault.copy in -o out die=process at=2 attempts=99 chunk=30000
     equal "exit status" 1 "$RC"
@@ -528,6 +529,7 @@ fails_after() {
 }
 
 test_retries_by_cause() {
+    expect_log ': its time is up'
     local -a some=(--retries "error=1,crash=0,timeout=2" --chunk-timeout 150ms)
     fails_after 2 fault.error "${some[@]}"
     fails_after 1 fault.segv "${some[@]}"
@@ -584,6 +586,7 @@ test_timeout_of_a_job_that_waits() {
 
 # Chunks take 5 ms; one that hangs is over any percentage of the median once there is one.
 test_chunk_timeout_in_per_cent() {
+    expect_log ': its time is up'
     run_ok fault.hang n=200 ms=5 at=150 attempts=1 --chunk-timeout 1000% --json
     equal "chunks" 200 "$(field chunks)"
     equal "retried" 1 "$(field retried)"
