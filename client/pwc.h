@@ -242,7 +242,7 @@ struct pwc_policy {
         chunk_timeout_percent; /* of the running median, once there is one; 0: none; the lesser limit holds */
     uint64_t job_timeout_ns;   /* 0: none */
     enum pwc_on_failure on_failure; /* a batch goes on with its other files: see halt */
-    uint64_t max_failures;          /* 0: 1,000; at most 100,000 */
+    uint64_t max_failures;          /* 0: 1,000; UINT64_MAX: only counted */
     uint64_t memory;                /* bytes a worker; 0: the daemon's limit */
     uint8_t fill;                   /* with PWC_ON_FAILURE_FILL */
     const char *halt; /* "(now|soon),(fail|success|done)=(N|N%)", or GNU parallel's old forms; NULL: never.

@@ -482,6 +482,10 @@ void job_failures(struct job *j, Pwc__Code code, const char *last)
     if (j->ledger.bad.count > j->max_failures)
         job_end(j, PWC__JOB_STATE__JOB_FAILED, code, "more than %lu failures; the last: %s",
                 (unsigned long)j->max_failures, last);
+    else if (ledger_overflows(&j->ledger, j->absorb == PWC__ABSORB__ABSORB_SERIAL))
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, code,
+                "%lu failures, more than can be remembered; the last: %s", (unsigned long)j->ledger.bad.count,
+                last);
 }
 
 static bool may_be_over(const struct job *j)

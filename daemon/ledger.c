@@ -3,6 +3,7 @@
 
 #include "daemon/ledger.h"
 #include "ipc/log.h"
+#include "proto/limits.h"
 
 void ledger_init(struct ledger *l, uint64_t total, uint64_t ready)
 {
@@ -299,6 +300,11 @@ uint32_t ledger_attempt(const struct ledger *l, uint64_t chunk)
     for (int i = 0; i < CAUSES; i++)
         n += c->by[i];
     return n;
+}
+
+bool ledger_overflows(const struct ledger *l, bool each)
+{
+    return each ? l->bad.count > PWC_FAILURES_MAX : l->bad.n > PWC_FAILURE_RUNS_MAX;
 }
 
 bool ledger_complete(const struct ledger *l)

@@ -101,6 +101,9 @@ void ledger_reject_next(struct ledger *l);
 /* The same place, but it is held until it is given alone, or rejected. */
 void ledger_hold_next(struct ledger *l);
 
+/* More was given up than can be remembered (limits.h): chunks where somebody is told of each of them, else
+ * runs of neighbours. */
+bool ledger_overflows(const struct ledger *l, bool each);
 bool ledger_complete(const struct ledger *l); /* all chunks done or bad */
 
 #endif

@@ -164,8 +164,6 @@ static int check_policy(const Pwc__Policy *p, struct refusal *why)
     for (size_t i = 0; i < ARRAY_LEN(retries); i++)
         if (retries[i] > RETRIES_MAX)
             return bad_field(why, "policy.retries", "at most 100, or negative for the default");
-    if (p->max_failures > PWC_FAILURES_MAX)
-        return bad_field(why, "policy.max_failures", "at most 100000, or 0 for the default, 1000");
     if (p->chunk_timeout_ns > INT64_MAX || p->job_timeout_ns > INT64_MAX)
         return bad_field(why, "policy.timeout", "below 2^63 ns");
     if ((unsigned)p->on_failure > PWC__ON_FAILURE__ON_FAILURE_FILL)

@@ -50,8 +50,10 @@
 /* Bytes of what an item is called, which is for messages only: longer names are cut. */
 #define PWC_ITEM_NAME_MAX 512u
 
-/* Chunks one job may give up: each is told, and remembered until the job ends. */
-#define PWC_FAILURES_MAX 100000u
+/* Chunks one job may give up where a consumer is told of each; elsewhere any number, in so many runs of
+ * neighbours: that is what is remembered of them until the job ends. */
+#define PWC_FAILURES_MAX     100000u
+#define PWC_FAILURE_RUNS_MAX 500000u
 
 /* Connections that may follow one job: each of its events is packed and queued once for each of them. */
 #define PWC_WATCHERS_MAX 16u

@@ -7,7 +7,6 @@
 #include "client/ctl/ctl.h"
 
 #define RETRIES_MAX     100 /* what the daemon takes */
-#define FAILURES_MAX    100000
 #define REQUEST_KEY_MAX 32
 
 int pairs_add(struct pairs *p, const char *name, size_t name_len, const char *value)
@@ -223,8 +222,11 @@ static bool parse_time(const char *value, uint64_t *ret_ns)
 
 static int set_max_failures(struct options *o, const struct option *opt, const char *value)
 {
-    if (parse_u64(value, FAILURES_MAX, &o->policy.max_failures) < 0 || o->policy.max_failures == 0)
-        return bad_value(opt, value, "must be 1 to 100000");
+    uint64_t *most = &o->policy.max_failures;
+    if (strcmp(value, "none") == 0)
+        *most = UINT64_MAX;
+    else if (parse_u64(value, UINT64_MAX - 1, most) < 0 || *most == 0)
+        return bad_value(opt, value, "must be a number from 1 on, or none");
     o->policy_set = true;
     return 0;
 }
@@ -327,7 +329,8 @@ static const struct option options[] = {
     {0, "on-failure", "WHAT", "a chunk given up: fail the job, skip it or fill=BYTE (exit status 5)",
      GROUP_RUN, set_on_failure, 0},
     {0, "halt", "WHEN", "end early: (now|soon),(fail|success|done)=(N|N%)", GROUP_RUN, set_halt, 0},
-    {0, "max-failures", "N", "give up after so many with --on-failure skip", GROUP_RUN, set_max_failures, 0},
+    {0, "max-failures", "N|none", "give up after so many with --on-failure skip", GROUP_RUN, set_max_failures,
+     0},
     {0, "allow-partial", NULL, "a job with chunks given up is a success", GROUP_RUN, set_flag,
      AT(allow_partial)},
     {0, "memory", "SIZE", "limit of a worker: 512M, 2G", GROUP_RUN, set_memory, 0},

@@ -555,7 +555,7 @@ test_nonsense_is_refused() {
         refused 2 '--chunk-timeout' --chunk-timeout="$bad" noop n=1
     done
     for bad in 0% 99% % x% 100%% 9999999999%; do refused 2 '--chunk-timeout' --chunk-timeout="$bad" noop n=1; done
-    for bad in 0 x -1 1.5 100001; do refused 2 '--max-failures' --max-failures="$bad" noop n=1; done
+    for bad in 0 x -1 1.5 18446744073709551615 never; do refused 2 '--max-failures' --max-failures="$bad" noop n=1; done
     for bad in 0 x -1 1T; do refused 2 '--memory' --memory="$bad" noop n=1; done
     for bad in x fill fill= fill=256 fill=-1 fill=x skip=1; do
         refused 2 '--on-failure' --on-failure="$bad" noop n=1
@@ -618,6 +618,22 @@ test_a_batch_that_fails_ends() {
     equal "exit status" 5 "$RC"
     same in/a out/a
     rm -r in out
+}
+
+# A thousand may fail, if nothing else is asked for; or more; or as many as do.
+test_failures_that_are_only_counted() {
+    mkdir in
+    echo a >in/a
+    batch_ends 'more than 1000 failures; the last: in/no1001: cannot open' in/no{1..1200} in/a --on-failure skip
+    local most
+    for most in none 200000; do
+        run fault.copy --out-dir out in/no{1..1200} in/a --on-failure skip --max-failures "$most" --json
+        equal "exit status" 5 "$RC"
+        equal "failures" 1200 "$(field failed)"
+        same in/a out/a
+        rm -r out
+    done
+    rm -r in
 }
 
 test_halt() {

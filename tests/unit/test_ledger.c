@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/ledger.h"
+#include "proto/limits.h"
 #include "tests/unit/runner.h"
 
 static uint64_t rng_state;
@@ -492,6 +493,36 @@ START_TEST(charges_of_recalled_chunks_are_bounded)
 }
 END_TEST
 
+/* Every other chunk of many is given up: what is remembered of them are ranges, which are bounded. Neighbours
+ * are one range, however many. */
+START_TEST(what_is_given_up_is_bounded)
+{
+    const struct budget none = {0};
+    const uint64_t most = PWC_FAILURE_RUNS_MAX, all = 3 * most;
+    struct ledger l;
+    uint64_t first;
+    ledger_init(&l, all, all);
+    for (uint64_t i = 0; i < most; i++) {
+        ck_assert_uint_eq(ledger_take(&l, 2, &first), 2);
+        ck_assert(ledger_report(&l, first, first + 1));
+        ck_assert(!ledger_charge(&l, first + 1, CAUSE_ERROR, &none));
+    }
+    ck_assert(!ledger_overflows(&l, false));
+    ck_assert(ledger_overflows(&l, true));
+    ck_assert_uint_eq(ledger_take(&l, 2, &first), 2);
+    ck_assert(ledger_report(&l, first, first + 1));
+    ck_assert(!ledger_charge(&l, first + 1, CAUSE_ERROR, &none));
+    ck_assert(ledger_overflows(&l, false));
+    ledger_free(&l);
+    ledger_init(&l, all, all);
+    ck_assert_uint_eq(ledger_take(&l, all, &first), all);
+    for (uint64_t i = 0; i < all; i++)
+        ledger_reject(&l, i);
+    ck_assert(!ledger_overflows(&l, false) && ledger_overflows(&l, true) && ledger_complete(&l));
+    ledger_free(&l);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("ledger");
@@ -514,6 +545,7 @@ int main(void)
     tcase_add_test(t, what_is_given_up_is_charged_nothing);
     tcase_add_test(t, charges_are_bounded);
     tcase_add_test(t, what_is_done_is_charged_nothing);
+    tcase_add_test(t, what_is_given_up_is_bounded);
     tcase_add_test(t, charges_of_recalled_chunks_are_bounded);
     return run_suite(s);
 }
