@@ -209,6 +209,7 @@ test_a_killed_consumer() {
 # The half that the first has not begun goes to the second. How many chunks a lease has depends on how quick they were.
 test_a_tail_that_was_taken_back() {
     local at
+    expect_log 'its time is up'
     for at in {100..119}; do
         run_ok fault.hang n=300 ms=1 at="$at" attempts=1 --chunk-timeout 1s --trace t.json --json
         well_formed t.json
