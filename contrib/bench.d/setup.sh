@@ -189,15 +189,18 @@ no_result() {
     failed=1
 }
 
-# Runs the row of that number with its share of what is left: BUDGET for its rounds, LIMIT for one command. RC is its
-# status; a failure ends that row alone.
-run_share() {
+# share_of NUMBER: the row's share of what is left: BUDGET for its rounds, LIMIT for one command.
+share_of() {
     local k rest=0 left=$((END - SECONDS))
     for ((k = $1; k < ${#WEIGHTS[@]}; k++)); do
         rest=$((rest + WEIGHTS[k]))
     done
     BUDGET=$((left * WEIGHTS[$1] / rest)) LIMIT=$(by 120 40)
     BUDGET=$((BUDGET > 0 ? BUDGET : 1)) LIMIT=$((LIMIT < left ? LIMIT : left))
+}
+
+# run_in_share NUMBER: the row. RC is its status; a failure ends that row alone.
+run_in_share() {
     printf '%s[row %d of %d: %s; %d s of %d s gone, up to %d s for it]%s\n' "$BOLD" $(($1 + 1)) ${#NAMES[@]} "${NAMES[$1]}" \
         "$SECONDS" "$END" "$BUDGET" "$PLAIN" >&2
     set +e
@@ -218,7 +221,8 @@ run_rows() {
             continue
         fi
         before=$(lines_of table.tsv)
-        run_share "$i"
+        share_of "$i"
+        run_in_share "$i"
         [[ $RC -ne 0 ]] || continue
         failed=1
         [[ $(lines_of table.tsv) -gt $before ]] || no_result "$row" "FAILED: see the notes"
@@ -231,17 +235,15 @@ lines_of() { # FILE
     wc -l <"$TMP/$1"
 }
 
-# Rows that have fewer rounds than they should, by how much they lack.
+# Rows that have fewer rounds than they should.
 choose_cut() {
-    local i name missing weights=("${WEIGHTS[@]}") names=("${NAMES[@]}")
-    NAMES=() WEIGHTS=()
-    for i in "${!names[@]}"; do
-        name=${names[i]}
+    local name names=("${NAMES[@]}")
+    NAMES=()
+    for name in "${names[@]}"; do
         [[ -s $TMP/keep-$name ]] || continue
-        missing=$(awk -F'\t' -v row="$name" '$1 == row && split($12, n, " of ") == 2 {print 100 * (n[2] - n[1]) / n[2]; exit}' \
-            "$TMP/table.tsv")
-        [[ -n $missing ]] || continue
-        NAMES+=("$name") WEIGHTS+=($((weights[i] * ${missing%.*} / 100 + 1)))
+        awk -F'\t' -v row="$name" '$1 == row && split($12, n, " of ") == 2 && n[1] < n[2] {cut = 1} END {exit !cut}' \
+            "$TMP/table.tsv" || continue
+        NAMES+=("$name")
     done
 }
 
@@ -263,15 +265,18 @@ put_in_place() {
     mv "$TMP/placed" "$TMP/$1"
 }
 
+CUT_SLACK=20 # s that the last round may take beyond the end
+
 # At the end there may be time left: rows that took less than their share leave some. Those that were cut have it, each on
-# a daemon of its own once more.
+# a daemon of its own once more, all that is left: a row that has its rounds ends. One that has begun a round may end it.
 run_cut() {
     local i row table json notes
     choose_cut
     for i in "${!NAMES[@]}"; do
         [[ $((END - SECONDS)) -ge 5 ]] || return 0
         row=${NAMES[i]} table=$(lines_of table.tsv) json=$(lines_of rows.jsonl) notes=$(lines_of notes.txt)
-        run_share "$i"
+        BUDGET=$((END - SECONDS)) LIMIT=$((BUDGET + CUT_SLACK))
+        run_in_share "$i"
         [[ $RC -eq 0 ]] || failed=1
         [[ $(lines_of table.tsv) -gt $table ]] || continue # no further round: what there was stays
         put_in_place table.tsv "$table" "$row"$'\t'
