@@ -73,7 +73,7 @@ bool solo_holds_back(const struct job *j)
 
 static bool has_some(const struct job *j)
 {
-    return j->ledger.solos > 0 || j->role_solo[LEASE_PLAN] || j->role_solo[LEASE_FINISH];
+    return j->ledger.solos > 0 || (j->role_solo[LEASE_PLAN] && !j->planned) || j->role_solo[LEASE_FINISH];
 }
 
 void solo_look(struct daemon *d)
