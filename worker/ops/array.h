@@ -88,6 +88,7 @@ struct array {
     uint64_t mapped;           /* bytes */
     bool seen;                 /* the chunk in hand is read in the map */
     uint64_t low, high, shown; /* what of the map was read since the last of it was given back; bytes */
+    uint64_t tabled;           /* bytes that were given back and have their page tables still */
     struct array_edges *edges; /* histogram */
 };
 

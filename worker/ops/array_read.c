@@ -27,6 +27,7 @@
 
 #define PAGE       65536 /* the largest there is: of use on any machine */
 #define MAPPED_MAX ((size_t)16 << 20)
+#define TABLED_MAX ((size_t)1 << 30) /* whose page tables, 2 MiB of them, count as the stage's memory */
 
 static bool in_page_cache(int fd)
 {
@@ -90,6 +91,15 @@ const void *array_read_part(struct op_job *job, const struct array *a, uint64_t 
     return copy_part(job, a, at, n * a->type->size) < 0 ? NULL : a->part;
 }
 
+/* Given back pages leave their tables behind, which go with the map only. It comes back in the same place:
+ * who guards it against shrinking knows it by that. */
+static void renew(struct array *a)
+{
+    void *map = mmap((void *)(uintptr_t)a->map, a->mapped, PROT_READ, MAP_SHARED | MAP_FIXED, a->fd, 0);
+    a->map = map != MAP_FAILED ? map : NULL;
+    a->tabled = 0;
+}
+
 /* Chunks come in runs, and from several leases: one range holds them, and what nobody read in it costs
  * nothing. */
 static void leave(struct array *a, uint64_t from, uint64_t to)
@@ -101,8 +111,11 @@ static void leave(struct array *a, uint64_t from, uint64_t to)
         return;
     uint64_t first = a->low - a->low % PAGE;
     (void)madvise((void *)(uintptr_t)(a->map + first), a->high - first, MADV_DONTNEED); /* a wish */
+    a->tabled += a->shown;
     a->low = UINT64_MAX;
     a->high = a->shown = 0;
+    if (a->tabled >= TABLED_MAX)
+        renew(a);
 }
 
 /* Where it was cut off inside of a page there are zeros, and no fault tells. */
