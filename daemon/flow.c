@@ -151,6 +151,7 @@ static void take_plan(struct job *j, const Stage__Planned *m, struct frame *f)
 {
     j->planned = true;
     j->plan_lost = false;
+    j->lack_losses = 0;
     j->absorb = m->absorb;
     j->producer_needed = m->producer;
     j->windowed = m->producer && m->windowed && m->absorb == PWC__ABSORB__ABSORB_SERIAL;

@@ -51,21 +51,30 @@ void job_want_again(struct job *j, uint64_t index)
     send_want(j, index, 1);
 }
 
+/* Those that it has been asked for already are on their way. */
 void job_want_lost(struct job *j)
 {
-    while (j->lost.n > 0) {
-        struct range r = j->lost.ranges[0];
-        iset_remove(&j->lost, r.from, r.to);
-        if (j->session != NULL)
-            send_want(j, r.from, r.to - r.from);
+    for (size_t i = 0; i < j->lost.n && j->session != NULL; i++)
+        for (uint64_t index = j->lost.ranges[i].from; index < j->lost.ranges[i].to; index++)
+            if (iset_add(&j->asked_again, index, index + 1) > 0)
+                send_want(j, index, 1);
+}
+
+/* Not its client's fault: it is told of them like of those that it could not open. */
+static void fail_lost(struct job *j)
+{
+    while (j->lost.n > 0 && j->state != PWC__JOB_STATE__JOB_ENDING && !job_is_terminal(j)) {
+        uint64_t index = j->lost.ranges[0].from;
+        iset_add(&j->asked_again, index, index + 1);
+        job_item_failed(j, index, PWC__CODE__CODE_NO_MEMORY, "", "pwcd had no room for its descriptors");
     }
 }
 
 void job_no_items_again(struct job *j)
 {
-    if (j->asked_again.n == 0)
+    fail_lost(j);
+    if (j->asked_again.n == 0 || j->state == PWC__JOB_STATE__JOB_ENDING || job_is_terminal(j))
         return;
-    iset_clear(&j->lost);
     while (j->asked_again.n > 0) {
         uint64_t index = j->asked_again.ranges[0].from;
         iset_remove(&j->asked_again, index, index + 1);
@@ -128,12 +137,18 @@ static struct item *item_new(uint64_t index, const char *name, const int *fds, u
 
 static bool is_wanted_again(const struct job *j, uint64_t index)
 {
-    return iset_has(&j->asked_again, index) && !iset_has(&j->lost, index);
+    return iset_has(&j->asked_again, index);
 }
 
 static bool is_wanted(const struct job *j, uint64_t index, bool again)
 {
     return again || (index == j->items_in && index < j->items_asked);
+}
+
+static bool came_again(struct job *j, uint64_t index)
+{
+    iset_remove(&j->lost, index, index + 1);
+    return iset_remove(&j->asked_again, index, index + 1) > 0;
 }
 
 Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, unsigned nfds)
@@ -153,7 +168,7 @@ Pwc__Code job_item(struct job *j, uint64_t index, const char *name, int *fds, un
     }
     struct item *it = item_new(index, name, fds, nfds);
     TAILQ_INSERT_TAIL(&j->item_list, it, link);
-    if (iset_remove(&j->asked_again, index, index + 1) > 0)
+    if (came_again(j, index))
         ledger_give_alone(&j->ledger, index);
     else
         ledger_set_ready(&j->ledger, index + 1);
@@ -166,7 +181,7 @@ Pwc__Code job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const c
     bool again = is_wanted_again(j, index);
     if (!is_wanted(j, index, again))
         return PWC__CODE__CODE_STATE;
-    iset_remove(&j->asked_again, index, index + 1);
+    came_again(j, index);
     j->items_in += again ? 0 : 1;
     if (!j->batch) {
         take_name(j, name);
@@ -208,9 +223,9 @@ Pwc__Code job_item_lost(struct job *j, uint64_t index, const char *name)
     if (!again) {
         j->items_in++;
         ledger_hold_next(&j->ledger);
-        iset_add(&j->asked_again, index, index + 1);
         trace_announced(j, index + 1);
     }
+    iset_remove(&j->asked_again, index, index + 1);
     iset_add(&j->lost, index, index + 1);
     return PWC__CODE__CODE_OK;
 }

@@ -125,8 +125,8 @@ struct job {
     char *input;    /* what its client calls that item, owned; NULL: nothing, or it is not here yet */
     struct item_list item_list; /* batch: in hand, by index */
     uint64_t items_asked, items_in, items_out;
-    struct iset asked_again;       /* given up, or lost, and wanted once more */
-    struct iset lost;              /* of these: pwcd has to ask for them yet */
+    struct iset asked_again; /* given up, or lost, and wanted once more */
+    struct iset lost; /* came without its descriptors, and has not come again; asked for at each tick */
     struct given_up_list given_up; /* what is remembered of it: quarantine.h */
     char *recipe;                  /* once something was given up: the command that does the job again */
 
@@ -172,9 +172,11 @@ struct job {
     uint64_t announced; /* chunks, by the producer that there is */
     uint32_t stages_on; /* stages that hold a lease of it */
     uint32_t workers_on;
-    uint64_t filled;      /* PLACED: below it what was given up has been filled in the output */
-    uint64_t recalls;     /* chunks that were given up and are tried again */
-    uint32_t idle_losses; /* leases lost with nobody to blame, in a row */
+    uint64_t filled;        /* PLACED: below it what was given up has been filled in the output */
+    uint64_t recalls;       /* chunks that were given up and are tried again */
+    uint32_t lack_losses;   /* leases that pwcd itself ended in a row, for want of something */
+    uint32_t lack_restarts; /* and consumers, in all */
+    uint32_t idle_losses;   /* leases lost with nobody to blame, in a row */
 
     uint8_t *results; /* packed Finished with nothing but results */
     size_t results_len;

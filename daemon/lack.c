@@ -90,13 +90,14 @@ static void serve_jobs_of(struct user *u, const char *why, bool *ret_retired)
     }
 }
 
-/* However late the tick is. */
-static void want_lost_items(struct user *u)
+/* What arrived and was lost, however late the tick is. */
+static void have_lost_again(struct user *u)
 {
     struct job *j;
     TAILQ_FOREACH(j, &u->active, link)
     {
         job_want_lost(j);
+        j->plan_lost = false;
     }
 }
 
@@ -107,7 +108,7 @@ void lack_tick(struct daemon *d)
     struct user *u;
     TAILQ_FOREACH(u, &d->busy, busy_link)
     {
-        want_lost_items(u);
+        have_lost_again(u);
         if (lacks)
             serve_jobs_of(u, why, &retired);
     }

@@ -10,6 +10,9 @@
 #include "daemon/daemon.h"
 
 #define LACK_TEXT 128u
+#define LACK_LOSSES_MAX                                                                                      \
+    20u /* leases that end so without anything done meanwhile: what is begun is for nothing */
+#define LACK_RESTARTS_MAX 5u /* of a consumer: all that it had absorbed is done again */
 
 /* Is this error (-errno) one that passes? */
 bool lack_passes(int r);

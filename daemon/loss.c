@@ -8,6 +8,7 @@
 #include "daemon/dispatch.h"
 #include "daemon/events.h"
 #include "daemon/flow.h"
+#include "daemon/lack.h"
 #include "daemon/pool.h"
 #include "daemon/small.h"
 #include "daemon/solo.h"
@@ -141,6 +142,19 @@ static void settle_handed(struct job *j, struct stage *s)
     events_death(j, PWC__EVENT_KIND__EVENT_RETRY, x);
 }
 
+/* A lack is waited for where something is to begin; this began, and was for nothing. */
+static void lost_to_a_lack(struct job *j, const struct stage *s, enum lease_kind kind)
+{
+    char why[LACK_TEXT];
+    if (!s->lacked)
+        return;
+    bool again =
+        kind == LEASE_CONSUME ? ++j->lack_restarts <= LACK_RESTARTS_MAX : ++j->lack_losses <= LACK_LOSSES_MAX;
+    if (!again)
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "%s",
+                lack_now(j->d, why) ? why : "pwcd lacks descriptors again and again");
+}
+
 static void lost_chunks(struct job *j, struct stage *s)
 {
     if (s->handed != NULL) {
@@ -157,6 +171,8 @@ static void lost_chunks(struct job *j, struct stage *s)
         ledger_give_back(&j->ledger, l.first, l.end);
         if (verdict == VERDICT_NOBODY)
             lost_to_nobody(j, s);
+        else if (verdict == VERDICT_RETIRED && j->state != PWC__JOB_STATE__JOB_ENDING)
+            lost_to_a_lack(j, s, LEASE_CHUNKS);
         else if (verdict == VERDICT_FINISH && j->state != PWC__JOB_STATE__JOB_ENDING)
             flow_charge_role(j, LEASE_FINISH, j->last_death);
     } else if (verdict == VERDICT_UNKNOWN) {
@@ -192,6 +208,13 @@ void flow_role_lost(struct job *j, enum lease_kind role, const struct death *x)
         consumer_restarts(j);
 }
 
+static void role_retired(struct job *j, const struct stage *s, enum lease_kind role)
+{
+    lost_to_a_lack(j, s, role);
+    if (role == LEASE_CONSUME && j->state == PWC__JOB_STATE__JOB_RUNNING)
+        consumer_restarts(j);
+}
+
 /* Who was retired, be it because pwcd lacks something, or dies because the daemon ends, is not charged. */
 static void lost_lease(struct job *j, struct stage *s)
 {
@@ -209,10 +232,10 @@ static void lost_lease(struct job *j, struct stage *s)
     if (j->consumer == s)
         j->consumer = NULL;
     dispatch_release(s, true);
-    if (!ending && !stage_retired(s) && x != NULL && x->stage == s->id)
+    if (!ending && stage_retired(s))
+        role_retired(j, s, kind);
+    else if (!ending && x != NULL && x->stage == s->id)
         flow_role_lost(j, kind, x);
-    else if (!ending && stage_retired(s) && kind == LEASE_CONSUME && j->state == PWC__JOB_STATE__JOB_RUNNING)
-        consumer_restarts(j);
 }
 
 /* Retired ones held no lease, or one that nobody wanted any more. */

@@ -230,6 +230,7 @@ void pool_lacks_for(struct stage *s, const char *what, int r)
     lacking(s->d->pool, what, r);
     if (s->job != NULL)
         lack_holds(s->job);
+    s->lacked = true;
     stage_kill(s, PWC__CODE__CODE_OK, "pwcd lacks something");
 }
 

@@ -179,7 +179,7 @@ static void take_report(struct job *j, struct stage *s, const Stage__Report *m, 
     else if (m->done > 0)
         small_took(j->d, j->op, m->ns);
     if (m->done > 0)
-        j->idle_losses = 0;
+        j->idle_losses = j->lack_losses = 0;
     keep_in_arena(j, s, first, m->done);
     if (l->final && end == held_end && !error)
         flow_keep_results(j, m->results, m->n_results);

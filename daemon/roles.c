@@ -203,8 +203,10 @@ uint32_t roles_left(const struct job *j, enum lease_kind role, enum cause cause)
 
 bool roles_plan(struct job *j)
 {
-    if (j->plan_lost && j->d->retry_due)
+    if (j->plan_lost) {
+        lack_holds(j);
         return false;
+    }
     job_park(j, !roles_fit(j));
     struct stage *s = j->parked ? NULL : dispatch_find_stage(j, j->d->seats);
     if (s == NULL || open_scratch(j) < 0 || !roles_open(j, s, STAGE__ROLE__ROLE_PLANNER))

@@ -148,6 +148,7 @@ struct stage {
     bool ends;             /* DYING by itself: what it held is taken apart when it is known of what */
     struct handed *handed; /* except this; NULL: nothing was handed over */
     bool written_off;      /* taken for dead, though its process is not gone */
+    bool lacked;           /* pool_lacks_for() */
     uint64_t may_write;    /* then: the job whose output it may be writing to; 0: none */
     Pwc__Code kill_code;   /* DYING: why we killed it; OK: it was retired, unless it ends */
     const char *kill_reason;

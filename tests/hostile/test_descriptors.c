@@ -313,11 +313,9 @@ START_TEST(items_of_a_batch_for_which_there_is_no_room)
     Pwc__Want *w = peer_await(&p, PWC_MSG_WANT);
     let_none_in();
     send_wanted(&p, w, fd);
-    for (int again = 0; again < 2; again++) {
-        uint64_t end = w->first + w->n;
+    for (int again = 0; again < 2; again += w->first == 0) { /* the first of them, twice */
         msg_free(&w->base);
         w = peer_await(&p, PWC_MSG_WANT);
-        ck_assert_uint_lt(w->first, end);
         send_wanted(&p, w, fd);
     }
     limit_descriptors(SIZE_MAX);

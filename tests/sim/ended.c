@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/events.h"
+#include "daemon/lack.h"
 #include "tests/sim/sim.h"
 
 #define LACK_LEAST (9500 * NS_PER_MS) /* ten seconds, and what somebody says late */
@@ -90,6 +91,8 @@ static bool lost(const struct spec *s, const struct job *j)
 /* While pwcd itself could not make something; and nothing was done of the job for as long as it may wait. */
 static bool lacked(const struct spec *s, const struct job *j)
 {
+    if (j->lack_losses > LACK_LOSSES_MAX || j->lack_restarts > LACK_RESTARTS_MAX)
+        return true;
     if (!W.scarce || strncmp(job_reason(j), "pwcd cannot make", 16) != 0)
         return false;
     int64_t moved = MAX(s->moved, j->born.ns);
