@@ -95,9 +95,12 @@ const void *array_read_part(struct op_job *job, const struct array *a, uint64_t 
  * who guards it against shrinking knows it by that. */
 static void renew(struct array *a)
 {
-    void *map = mmap((void *)(uintptr_t)a->map, a->mapped, PROT_READ, MAP_SHARED | MAP_FIXED, a->fd, 0);
-    a->map = map != MAP_FAILED ? map : NULL;
+    void *at = (void *)(uintptr_t)a->map;
     a->tabled = 0;
+    if (mmap(at, a->mapped, PROT_READ, MAP_SHARED | MAP_FIXED, a->fd, 0) != MAP_FAILED)
+        return;
+    a->map = NULL; /* the place stays ours until the job is closed */
+    (void)mmap(at, a->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 /* Chunks come in runs, and from several leases: one range holds them, and what nobody read in it costs
