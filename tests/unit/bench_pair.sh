@@ -225,7 +225,7 @@ empty 1 1
 blur 1 1
 blur.png 1 1"; choose_rows; echo "${NAMES[@]}"')"
 
-equal "an unknown row" 1 "$("$src/contrib/bench" --rows nosuchrow 2>&1 | grep -c "'nosuchrow' is none of: empty mix")"
+equal "an unknown row" 1 "$("$src/contrib/bench" --rows nosuchrow 2>&1 | grep -c "'nosuchrow' is none of: chunks waiting")"
 equal "the documents are for a whole run: a part of it is refused" \
     "bench: --readme is for a whole run: not with --quick --rows --rounds 14" \
     "$("$src/contrib/bench" --no-install --quick --rows idle --rounds 14 --readme 2>&1)"
