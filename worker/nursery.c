@@ -15,10 +15,12 @@
 #include <linux/close_range.h>
 #include <linux/sched.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ipc/channel.h"
@@ -142,10 +144,35 @@ struct nursery {
     size_t robust_len;
 };
 
+#define THREAD_WORDS (1024 / sizeof(int)) /* glibc's description of a thread is longer on every machine */
+
+/* True in a child that glibc has made: its thread id has come there. */
+static bool is_thread_id(const int *word)
+{
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(*word == gettid() ? 0 : 1);
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+/* Kernels without CONFIG_CHECKPOINT_RESTORE do not tell where the thread id is kept. */
+static int *find_thread_id(void)
+{
+    int *thread = (int *)pthread_self(), *found = NULL; // NOLINT: glibc's handle is the description's address
+    for (size_t i = 0; i < THREAD_WORDS; i++)
+        if (thread[i] == gettid()) {
+            if (found != NULL)
+                return NULL;
+            found = &thread[i];
+        }
+    return found != NULL && is_thread_id(found) ? found : NULL;
+}
+
 static int find_glibc_words(struct nursery *n)
 {
-    if (prctl(PR_GET_TID_ADDRESS, &n->tid, 0, 0, 0) < 0)
-        return -errno;
+    if (prctl(PR_GET_TID_ADDRESS, &n->tid, 0, 0, 0) < 0 && (n->tid = find_thread_id()) == NULL)
+        return -ENOTSUP;
     if (syscall(SYS_get_robust_list, 0, &n->robust, &n->robust_len) < 0)
         return -errno;
     return 0;
@@ -249,7 +276,7 @@ _Noreturn void nursery_main(int fd, const struct optable *ops)
     struct nursery n = {.chan = chan_new(fd, MSG_FROM_SUPER, NULL), .ops = ops};
     int r = find_glibc_words(&n);
     if (r < 0)
-        give_up("the kernel does not tell where the thread id is kept (CONFIG_CHECKPOINT_RESTORE)", r);
+        give_up("it cannot be found out where the thread id is kept", r);
     Stage__NurseryReady ready = STAGE__NURSERY_READY__INIT;
     ready.ops = (uint32_t)ops->n;
     ready.version = version;
