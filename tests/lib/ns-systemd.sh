@@ -10,7 +10,10 @@
 # cgroup, which machine_stop removes. systemd tells that it is up by READY=1, as it tells any container manager;
 # mind(1) of this folder listens for it, and sees to it that nothing survives.
 #
-# Needs root, overlayfs and cgroup v2 (alone or as the "unified" half of a hybrid). Expects $TOOLS, $WAIT_LIMIT.
+# Needs root, overlayfs and cgroup v2 (alone or as the "unified" half of a hybrid). Expects $TOOLS, $PWC_SRC, $WAIT_LIMIT.
+
+# shellcheck source=own-root.sh
+. "$PWC_SRC/tests/lib/own-root.sh"
 
 cgroup2_mount() {
     if [[ -e /sys/fs/cgroup/cgroup.procs ]]; then
@@ -29,9 +32,7 @@ machine_possible() {
         echo "needs the Debian package systemd"
     elif [[ -z $cg || ! -w $cg ]] || ! mkdir "$cg/pwc-probe-$$" 2>/dev/null; then
         echo "needs a cgroup v2 tree that it may write to"
-    elif ! rmdir "$cg/pwc-probe-$$" || ! unshare --mount sh -c '
-            mount --make-rprivate / && mount -t tmpfs tmpfs /mnt && mkdir /mnt/u /mnt/w /mnt/m &&
-            mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w /mnt/m' 2>/dev/null; then
+    elif ! rmdir "$cg/pwc-probe-$$" || ! own_root_possible; then
         echo "needs to mount an overlay"
     else
         return 0
@@ -41,16 +42,7 @@ machine_possible() {
 
 # The machine's init before systemd: a root of its own, then systemd in it. Runs in the new namespaces.
 # shellcheck disable=SC2016 # expanded inside
-MACHINE_INIT='
-set -eu
-host=$1
-mount --make-rprivate /
-base=$host/../machine
-mkdir -p "$base"
-mount -t tmpfs -o mode=755 tmpfs "$base"
-mkdir "$base/upper" "$base/work" "$base/root"
-root=$base/root
-mount -t overlay overlay -o lowerdir=/,upperdir="$base/upper",workdir="$base/work" "$root"
+MACHINE_INIT=$OWN_ROOT'
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
@@ -69,11 +61,6 @@ ln -s /proc/self/fd/1 "$root/dev/stdout"
 ln -s /proc/self/fd/2 "$root/dev/stderr"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-mkdir -p "$root/host" "$root/etc/systemd/system"
-mount --bind "$host" "$root/host"
-: >"$root/etc/fstab"
-# Not multi-user.target: that would start whatever else is installed on this machine.
-printf "[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n" >"$root/etc/systemd/system/machine.target"
 cd "$root"
 mkdir -p .outside
 pivot_root . .outside

@@ -244,6 +244,41 @@ test_last_of_the_machine() {
     died_of_memory machine
 }
 
+# No machine that says so, but one that really has no more: whoever is first, pwcd or the kernel, ends the stage that eats it.
+test_whole_machine() {
+    [[ $(awk '/^MemTotal:/ {print $2}' /proc/meminfo) -lt 500000 ]] || skip "this machine has 500 MB of memory or more"
+    expect_log 'holds [0-9]+ MiB, and the machine has hardly any left|(^|[^a-z])died'
+    start_pwcd --workers 2 --set cgroups=no
+    in_background other "$PWCCTL" run fault.none n=300 ms=20 --json
+    eats '(killed: by the kernel for want of memory|killed.*: the machine ran out of memory, of which it held the most)' bytes=4000000000
+    note "seen by $(last_death oom_by)"
+    [[ $(last_death oom_by) =~ ^(kernel|machine)$ ]] || fail "seen by $(last_death oom_by)"
+    finish_background "$BG"
+    equal "exit status of the other job" 0 "$RC"
+    equal "deaths in the other job" 0 "$(jq '[.. | .deaths? // empty] | first' other.out)"
+    daemon_alive
+}
+
+# The same while pwcd itself does not get to look: only the kernel can end it, and pwcd learns why when it runs again.
+test_whole_machine_unwatched() {
+    [[ $(awk '/^MemTotal:/ {print $2}' /proc/meminfo) -lt 500000 ]] || skip "this machine has 500 MB of memory or more"
+    start_pwcd --workers 2 --set cgroups=no
+    in_background job "$PWCCTL" run -q fault.leak n=1 attempts=1 bytes=4000000000 --retries oom=2
+    until_true "a worker" a_stage "$WORKING"
+    kill -STOP "$PID"
+    until_true "its end" is_dead "$VICTIM"
+    kill -CONT "$PID"
+    finish_background "$BG"
+    equal "exit status" 0 "$RC"
+    equal "seen by" kernel "$(last_death oom_by)"
+    equal "cause" oom "$(last_death cause)"
+}
+
+# A child that pwcd has not waited for yet.
+is_dead() {
+    [[ ! -e /proc/$1/stat || $(</proc/"$1"/stat) == *") Z "* ]] 2>/dev/null
+}
+
 # A consumer has no seat, and here nobody has one any more.
 test_last_of_the_machine_when_only_a_consumer_works() {
     start_on_a_machine_with 1

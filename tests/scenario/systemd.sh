@@ -6,15 +6,14 @@
 . "$PWC_SRC/tests/lib/ns-systemd.sh"
 
 setup() {
-    local why prefix
+    local why
     why=$(machine_possible) || skip "$why"
     need_vips
-    prefix=$(sed -n 's/^prefix = //p' "$PWC_BUILD/Makefile")
-    [[ $prefix == /usr/local || $prefix == /usr ]] || skip "configured for $prefix, where systemd finds no units"
+    need_prefix
     # Sanitizers want address space and system calls that the hardened unit does not grant.
     ! grep -q '^#define PWC_SANITIZED 1' "$PWC_BUILD/config.h" || skip "built with sanitizers"
-    mkdir "$T/host" "$T/host/root"
-    make -s -C "$PWC_BUILD" install DESTDIR="$T/host/root" >"$T/install.log" 2>&1 || fail "make install: $(tail "$T/install.log")"
+    mkdir "$T/host"
+    install_into "$T/host/root"
     machine_start "$T/host"
     machine cp -a /host/root/. /
     machine ldconfig
