@@ -3,8 +3,9 @@
 # stage's own cgroup, the kernel for a larger one, the stage itself. Each is told apart.
 . "$(dirname "$0")/lib.sh"
 
-setup() {
-    ! grep -q '^#define PWC_SANITIZED 1' "$PWC_BUILD/config.h" || skip "sanitizers reserve terabytes"
+# A stage with a limit that it can keep.
+need_limits() {
+    [[ -z $SANITIZED ]] || skip "sanitizers reserve terabytes"
 }
 
 GROUP=
@@ -46,6 +47,7 @@ status_says() {
 }
 
 test_watched() {
+    need_limits
     start_pwcd --workers 2 --set cgroups=no
     status_says 'watched ten times a second \(cgroups = no\)'
     eats 'killed.*: over its memory limit of 100M' --memory 100M
@@ -54,6 +56,7 @@ test_watched() {
 
 # Not even what no process has mapped, or what is no page of the stage's.
 test_no_memory_is_unseen() {
+    need_limits
     start_pwcd --workers 2 --set cgroups=no
     refused 1 'memfd_create: Operation not permitted' -q fault.hoard n=1 call=memfd bytes=300000000 --memory 100M
     refused 1 'mmap: Operation not permitted' -q fault.hoard n=1 call=shared bytes=300000000 --memory 100M
@@ -64,6 +67,7 @@ test_no_memory_is_unseen() {
 
 # What a job without a limit has left in its stages is not blamed on the next one's chunks: others do them.
 test_limit_below_what_the_job_before_left() {
+    need_limits
     start_pwcd --workers 2 --set cgroups=no
     run_ok fault.leak n=9 at=3 attempts=9 bytes=200000000
     run_ok fault.none n=6 ms=300 --memory 100M --json
@@ -74,6 +78,7 @@ test_limit_below_what_the_job_before_left() {
 
 # Its allocations fail first.
 test_own_limit() {
+    need_limits
     start_pwcd --workers 2 --set memory=100M --set cgroups=no
     eats 'ended in .*: no memory left of its limit of 100M'
     died_of_memory stage
@@ -90,6 +95,7 @@ test_opened_again() {
 
 # A library that says no for want of memory is no op's error: it is tried again.
 test_own_limit_that_libraries_meet() {
+    need_limits
     need_vips
     local limit sigma causes=
     vips gaussnoise noise.v 3000 2000
@@ -108,6 +114,7 @@ test_own_limit_that_libraries_meet() {
 
 # Nor is it the file's fault: libtiff wants room for a strip of it.
 test_own_limit_that_libtiff_meets() {
+    need_limits
     need_vips
     local limit causes=
     vips grey wide.v 8400000 2 --uchar
@@ -246,6 +253,7 @@ test_last_of_the_machine() {
 
 # No machine that says so, but one that really has no more: whoever is first, pwcd or the kernel, ends the stage that eats it.
 test_whole_machine() {
+    need_limits
     [[ $(awk '/^MemTotal:/ {print $2}' /proc/meminfo) -lt 500000 ]] || skip "this machine has 500 MB of memory or more"
     expect_log 'holds [0-9]+ MiB, and the machine has hardly any left|(^|[^a-z])died'
     start_pwcd --workers 2 --set cgroups=no
@@ -261,6 +269,7 @@ test_whole_machine() {
 
 # The same while pwcd itself does not get to look: only the kernel can end it, and pwcd learns why when it runs again.
 test_whole_machine_unwatched() {
+    need_limits
     [[ $(awk '/^MemTotal:/ {print $2}' /proc/meminfo) -lt 500000 ]] || skip "this machine has 500 MB of memory or more"
     start_pwcd --workers 2 --set cgroups=no
     in_background job "$PWCCTL" run -q fault.leak n=1 attempts=1 bytes=4000000000 --retries oom=2
@@ -398,6 +407,7 @@ start_in_group() {
 # The machine's memory, or a container's: not the limit of a stage. Where pwcd sees that limit too, it may be there first
 # if the kernel is slow to fill it.
 test_kernel_kills() {
+    need_limits
     need_root
     local how=' by the kernel for want of memory' who=kernel
     if grep -qsw memory /sys/fs/cgroup/cgroup.controllers; then
@@ -442,6 +452,7 @@ groups_are_those_of_stages() {
 }
 
 test_cgroup_of_each_stage() {
+    need_limits
     delegated_group
     # shellcheck disable=SC2034 # for lib.sh
     DAEMON_USER=nobody
