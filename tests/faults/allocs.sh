@@ -7,6 +7,7 @@
 PRELOAD=$PWC_BUILD/tests/faults/.libs/alloc.so
 
 setup() {
+    [[ -z $SANITIZED ]] || skip "sanitizers have the allocator"
     [[ -e $PRELOAD ]] || skip "built without shared libraries"
     faults_setup
     CONTROL=$T/control

@@ -32,7 +32,8 @@ need_tracer() {
 }
 
 faults_setup() {
-    ! grep -q 'PWC_SANITIZED 1' "$PWC_BUILD/config.h" || skip "built with sanitizers"
+    # Who is traced already cannot be searched for leaks.
+    [[ -z $SANITIZED ]] || export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0
     head -c 300000 /dev/urandom >in
     head -c 1000 in >small
     mkdir files
