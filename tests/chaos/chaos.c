@@ -13,7 +13,6 @@
 
 #include "tests/chaos/chaos.h"
 
-#define ISOLATE 11 /* every so many jobs one has processes of its own */
 #ifdef PWC_SANITIZED
 #define SLOW_BUILD true /* whose stages take so long to be born that there is often nobody to hit */
 #define RSS_SLACK                                                                                            \
@@ -62,6 +61,10 @@ static void add_tally(const struct tally *t)
     pthread_mutex_unlock(&chaos.lock);
 }
 
+/* Most jobs share processes, as users' do. As many ways as have no factor in common with the kinds. */
+static const struct apart ways[11] = {
+    [2] = {PWC_ISOLATION_JOB, NULL}, [5] = {PWC_ISOLATION_CHUNK, NULL}, [8] = {PWC_ISOLATION_USER, "others"}};
+
 /* A connection of its own; job after job until all have been started. */
 static void *client_main(void *arg)
 {
@@ -73,7 +76,7 @@ static void *client_main(void *arg)
         int kind = (int)(i % KINDS);
         while (!kind_usable(kind))
             kind = (kind + 1) % KINDS;
-        jobs_run(c, kind, i % ISOLATE == 0 ? PWC_ISOLATION_JOB : PWC_ISOLATION_USER, &mine);
+        jobs_run(c, kind, &ways[i % ARRAY_LEN(ways)], &mine);
     }
     pwc_close(c);
     add_tally(&mine);

@@ -31,7 +31,22 @@ struct options {
 _Noreturn void give_up(const char *fmt, ...) PRINTF(1, 2);
 
 /* ---- jobs.c ---- */
-enum { KIND_COUNT, KIND_SUM, KIND_BLUR, KIND_BLUR_SMALL, KIND_BATCH, KIND_COPY_IN, KIND_COPY_OUT, KINDS };
+enum {
+    KIND_COUNT,
+    KIND_SUM,
+    KIND_BLUR,
+    KIND_BLUR_SMALL,
+    KIND_PLACED,
+    KIND_BATCH,
+    KIND_COPY_IN,
+    KIND_COPY_OUT,
+    KINDS
+};
+/* From whom a job has its processes for itself. */
+struct apart {
+    enum pwc_isolation isolation;
+    const char *domain; /* NULL: no label */
+};
 struct tally {
     unsigned jobs[KINDS];
     uint64_t deaths, retried, redone;
@@ -42,9 +57,8 @@ void jobs_prepare(const char *inputs);
 bool kind_usable(int kind);
 /* Runs one of each and keeps what it gave. */
 void jobs_reference(struct pwc *c);
-/* Runs one and compares; gives up the whole program if it failed or differs. Thread-safe. isolation: in
- * processes of its own. */
-void jobs_run(struct pwc *c, int kind, enum pwc_isolation isolation, struct tally *tally);
+/* Runs one and compares; gives up the whole program if it failed or differs. Thread-safe. */
+void jobs_run(struct pwc *c, int kind, const struct apart *apart, struct tally *tally);
 
 /* ---- killer.c ---- */
 struct killer;

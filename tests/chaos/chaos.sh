@@ -1,5 +1,5 @@
 #!/bin/bash
-# Chaos: jobs of six kinds from several clients while the processes under them are killed, stopped and crashed; see
+# Chaos: jobs of eight kinds from several clients while the processes under them are killed, stopped and crashed; see
 # chaos.h. The daemon is a real one; lib.sh looks for what is left behind.
 #
 #   PWC_CHAOS_SEED     repeats a run, as far as the scheduler does; the default is new each time, and printed

@@ -32,6 +32,7 @@ static const struct kind {
     [KIND_SUM] = {"sum", "numbers", "array.sum", {"type", "int32", NULL}, NULL, 0, 0},
     [KIND_BLUR] = {"blur", "large.tif", "image.gaussblur", {"sigma", "3", NULL}, "tiff", 1, 0},
     [KIND_BLUR_SMALL] = {"blur-small", "small.tif", "image.gaussblur", {"sigma", "5", NULL}, "png", 1, 0},
+    [KIND_PLACED] = {"placed", "large.tif", "image.sharpen", {NULL}, "raw", 1, 0},
     [KIND_BATCH] = {"batch", "small.tif", "image.thumbnail", {"width", "64", NULL}, "png", 0, BATCH_ITEMS},
     [KIND_COPY_IN] = {"copy-in", "bytes", "fault.copy", {"slow", "produce", "ms", "4", NULL}, NULL, 1, 0},
     [KIND_COPY_OUT] = {"copy-out", "bytes", "fault.copy", {"slow", "merge", "ms", "4", NULL}, NULL, 1, 0},
@@ -152,13 +153,15 @@ static void be_patient(struct pwc_spec *spec)
     pwc_spec_policy(spec, &policy);
 }
 
-static struct pwc_spec *make_spec(int kind, enum pwc_isolation isolation, struct run *r)
+static struct pwc_spec *make_spec(int kind, const struct apart *apart, struct run *r)
 {
     static const char *const item_roles[] = {"in", "out"};
     const struct kind *k = &kinds[kind];
     struct pwc_spec *spec = pwc_spec_new(k->op);
     be_patient(spec);
-    pwc_spec_isolation(spec, isolation);
+    pwc_spec_isolation(spec, apart->isolation);
+    if (apart->domain != NULL)
+        pwc_spec_domain(spec, apart->domain);
     for (unsigned i = 0; k->params[i] != NULL; i += 2)
         pwc_spec_param(spec, k->params[i], k->params[i + 1]);
     if (k->format != NULL)
@@ -179,11 +182,11 @@ static struct pwc_spec *make_spec(int kind, enum pwc_isolation isolation, struct
     return spec;
 }
 
-static void run_job(struct pwc *c, int kind, enum pwc_isolation isolation, struct run *r,
+static void run_job(struct pwc *c, int kind, const struct apart *apart, struct run *r,
                     struct pwc_counts *ret_counts)
 {
     struct pwc_job *job;
-    struct pwc_spec *spec = make_spec(kind, isolation, r);
+    struct pwc_spec *spec = make_spec(kind, apart, r);
     if (pwc_submit(c, spec, &job) != PWC_OK)
         give_up("%s: %s", kinds[kind].name, pwc_error());
     int code = pwc_wait(job, JOB_LIMIT_MS);
@@ -198,22 +201,23 @@ static void run_job(struct pwc *c, int kind, enum pwc_isolation isolation, struc
 
 void jobs_reference(struct pwc *c)
 {
+    static const struct apart beside = {PWC_ISOLATION_USER, NULL};
     for (int k = 0; k < KINDS; k++) {
         struct pwc_counts counts;
         if (!kind_usable(k))
             continue;
         struct mono start = clock_now();
-        run_job(c, k, PWC_ISOLATION_USER, &reference[k], &counts);
+        run_job(c, k, &beside, &reference[k], &counts);
         printf("chaos: undisturbed %s: %lu chunks, %.0f ms %s\n", kinds[k].name, (unsigned long)counts.total,
                (double)mono_since(clock_now(), start) / 1e6, reference[k].results);
     }
 }
 
-void jobs_run(struct pwc *c, int kind, enum pwc_isolation isolation, struct tally *tally)
+void jobs_run(struct pwc *c, int kind, const struct apart *apart, struct tally *tally)
 {
     struct run r = {0};
     struct pwc_counts counts;
-    run_job(c, kind, isolation, &r, &counts);
+    run_job(c, kind, apart, &r, &counts);
     compare(kind, &r);
     forget(&r);
     tally->jobs[kind]++;
