@@ -48,6 +48,20 @@ static int check_flags(struct op_job *job, const struct role_fd *r, int flags)
     return 0;
 }
 
+/* Files of /proc say that they are empty, and are not: chunks of nothing would be a wrong result. */
+static int check_empty(struct op_job *job, const struct role_fd *r)
+{
+    char c;
+    ssize_t n = pread(r->fd, &c, 1, 0);
+    if (n < 0)
+        return op_fail(job, CODE(INPUT_IO), "%s: cannot be read: %s", r->name, strerror(errno));
+    if (n > 0)
+        return op_fail(job, CODE(BAD_DESCRIPTOR),
+                       "%s: says that it is empty and is not, as files of /proc do: a copy is needed",
+                       r->name);
+    return 0;
+}
+
 static int check_one(struct op_job *job, struct role_fd *r)
 {
     struct stat st;
@@ -64,6 +78,8 @@ static int check_one(struct op_job *job, struct role_fd *r)
     r->size = (uint64_t)st.st_size;
     r->dev = st.st_dev;
     r->ino = st.st_ino;
+    if (r->dir == PWC__ROLE_DIR__ROLE_IN && r->size == 0 && check_empty(job, r) < 0)
+        return -1;
     if (r->dir == PWC__ROLE_DIR__ROLE_IN)
         mapping_add(MAPPING_INPUT, NULL, r->size, r->fd);
     return 0;

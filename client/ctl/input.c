@@ -1,5 +1,5 @@
-/* input.c - what the user names, as a descriptor that can seek: pipes and stdin are copied to anonymous
- * files. */
+/* input.c - what the user names, as a descriptor that can seek: pipes, stdin and files that do not
+ * tell their size are copied to anonymous files. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -74,6 +74,13 @@ static const char *kind_refused(mode_t mode)
     return NULL;
 }
 
+/* Files of /proc say that they are empty, and are not: they are read to their end, as pipes are. */
+static bool tells_size(int fd, const struct stat *st)
+{
+    char c;
+    return st->st_size > 0 || pread(fd, &c, 1, 0) == 0;
+}
+
 static int open_stdin(int *ret_fd, struct stat *st)
 {
     int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
@@ -87,7 +94,7 @@ static int open_stdin(int *ret_fd, struct stat *st)
     }
     int flags = fcntl(fd, F_GETFL);
     bool whole = S_ISREG(st->st_mode) && lseek(fd, 0, SEEK_CUR) == 0 && (flags & O_ACCMODE) != O_WRONLY &&
-                 (flags & O_DIRECT) == 0;
+                 (flags & O_DIRECT) == 0 && tells_size(fd, st);
     if (!whole)
         return spool("-", NULL, 0, fd, ret_fd);
     *ret_fd = fd;
@@ -124,6 +131,8 @@ int input_open(const char *name, int *ret_fd, struct stat *ret_st)
     int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0 || fstat(fd, ret_st) < 0)
         return complain(EXIT_FAILED, "cannot open '%s': %s", name, strerror(errno));
+    if (!tells_size(fd, ret_st))
+        return spool(name, NULL, 0, fd, ret_fd);
     *ret_fd = fd;
     return 0;
 }

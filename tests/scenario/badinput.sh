@@ -90,6 +90,21 @@ test_fifo() {
     as_before
 }
 
+# It says that it is empty: its sum is not that of nothing.
+test_file_that_does_not_tell_its_size() {
+    local bytes
+    bytes=$(wc -c </proc/version)
+    equal "size told" 0 "$(stat -c %s /proc/version)"
+    equal "count" "$bytes" "$("$PWCCTL" run --json array.sum type=uint8 /proc/version | jq .results.count)"
+    equal "count of stdin" "$bytes" "$("$PWCCTL" run --json array.sum type=uint8 - </proc/version | jq .results.count)"
+    local rc=0
+    "$PWCCTL" run image.invert --out-dir small --format png /proc/version 2>job.err >/dev/null || rc=$?
+    equal "exit status of a batch" 5 "$rc"
+    grep -q '/proc/version.*says that it is empty and is not' job.err || fail "reason: $(<job.err)"
+    rm job.err
+    as_before
+}
+
 test_endless_device() {
     refused 1 'device' image.invert /dev/zero -o out.png
     as_before

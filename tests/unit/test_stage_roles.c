@@ -446,6 +446,8 @@ START_TEST(descriptors_of_the_wrong_kind_are_refused)
     refused(&k, chan_fd(k.chan), out, "in: is a socket, a regular file is needed");
     refused(&k, path, out, "in: opened with O_PATH, it must be open for reading");
     refused(&k, write_only, out, "in: is not open for reading");
+    refused(&k, open("/proc/self/status", O_RDONLY | O_CLOEXEC), out,
+            "in: says that it is empty and is not, as files of /proc do: a copy is needed");
     refused(&k, good, append, "out: opened with O_APPEND, open it without");
     refused(&k, good, write_only, "out: must be open for reading and writing");
     refused(&k, again, file, "out: is the same file as in, name another");
