@@ -221,7 +221,7 @@ void listener_close(struct listener *l)
 
 /* ---- accepting ---- */
 
-/* Gives up the reserve to take the newest peer off the queue and hang up on it. */
+/* Gives up the reserve to take the oldest peer off the queue and turn it away. */
 static int shed_one(struct listener *l, int fd)
 {
     if (l->reserve < 0)
@@ -229,9 +229,12 @@ static int shed_one(struct listener *l, int fd)
     if (l->reserve < 0)
         return -ENFILE;
     close(TAKE_FD(l->reserve));
-    int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC), e = errno;
+    int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), e = errno;
     if (peer >= 0) {
-        close(peer);
+        if (l->turn_away != NULL)
+            l->turn_away(peer);
+        else
+            close(peer);
         l->shed++;
     }
     l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);

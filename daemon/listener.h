@@ -21,7 +21,8 @@ struct listener {
     char *path;  /* of the file we made; NULL: the service manager's socket */
     dev_t dev;   /* identity of that file: another pwcd may have replaced it */
     ino_t ino;
-    uint64_t shed; /* peers turned away because descriptors had run out */
+    uint64_t shed;             /* peers turned away because descriptors had run out */
+    void (*turn_away)(int fd); /* says so to one of them, and closes; NULL: it is only closed */
 };
 
 /* Who is at the other end, by the kernel's word at connect time. */

@@ -319,6 +319,7 @@ static int open_socket(struct daemon *d, char **error)
         n = listener_bind(&listener, d->cfg.socket, d->cfg.socket_mode, d->cfg.socket_group, error);
     else if (n == 0)
         *error = xstrdup("no socket: none from the service manager, and none configured (--socket PATH)");
+    listener.turn_away = session_turn_away;
     return *error != NULL ? -EINVAL : n;
 }
 

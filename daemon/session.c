@@ -299,6 +299,11 @@ static void tell_busy(int fd, const char *text)
     chan_free(c);
 }
 
+void session_turn_away(int fd)
+{
+    tell_busy(fd, "pwcd has no descriptor left for one more connection: try again later");
+}
+
 void session_accept(struct daemon *d, int fd, uid_t uid, pid_t pid)
 {
     struct user *u = user_get(d, uid);

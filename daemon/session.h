@@ -46,6 +46,7 @@ struct session {
 };
 
 void session_accept(struct daemon *d, int fd, uid_t uid, pid_t pid);
+void session_turn_away(int fd); /* there is no descriptor for it; closes */
 void session_free(struct session *s);
 void session_doom(struct session *s, const char *why);
 

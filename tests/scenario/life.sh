@@ -259,6 +259,38 @@ test_too_many_connections() {
     until_true "room for another" "$PWCCTL" ping
 }
 
+# crowd N: so many connections that say hello and no more, until it or pwcd ends.
+crowd() {
+    exec perl -MSocket -e '$SIG{PIPE} = "IGNORE"; $| = 1;
+        for (1 .. $ARGV[1]) {
+            socket $s[$_], AF_UNIX, SOCK_STREAM, 0 or die; connect $s[$_], pack_sockaddr_un $ARGV[0] or die;
+            syswrite $s[$_], pack "H*", "14000000010000000100000000000000" . "0400000008011001";
+        }
+        print "here\n"; 1 while sysread $s[1], $_, 4096' "$S" "$1"
+}
+
+pings_in_vain() {
+    RC=0
+    "$PWCCTL" ping >pinged 2>&1 || RC=$?
+    [[ $RC -ne 0 ]]
+}
+
+# So is who comes when pwcd has no descriptor for him: it is pwcd that answers, and another try is worth it.
+test_no_descriptor_for_a_connection() {
+    [[ -n $(type -P prlimit) ]] || skip "needs prlimit (Debian package util-linux)"
+    start_pwcd --workers 1
+    expect_log 'a client was turned away'
+    prlimit --nofile=64: --pid "$PID"
+    in_background crowd crowd 100
+    await_line crowd.out here >line
+    until_true "no descriptor left" pings_in_vain
+    equal "exit status" 75 "$RC"
+    equal "said" "pwcctl: pwcd refused the connection: pwcd has no descriptor left for one more connection: try again later" "$(<pinged)"
+    kill "$BG"
+    finish_background "$BG"
+    until_true "room for another" "$PWCCTL" ping
+}
+
 test_check_prints_a_configuration_with_origins() {
     printf 'workers = 3\n' >"$T/conf"
     "$PWCD" -n --config "$T/conf" --socket "$S" --stage "$STAGE" --scratch "$T" --set max_frames=7 >out
