@@ -105,10 +105,11 @@ struct daemon {
         struct mono at; /* when it was last met */
         const char *what;
         int error;
-    } lack;         /* lack.h */
-    bool retry_due; /* work could not be given out for that: again at the next tick */
-    bool dirty;     /* something changed: dispatch at the end of this turn */
-    bool stopping;  /* SIGTERM came: no new jobs */
+    } lack;            /* lack.h */
+    int scratch_error; /* -errno: why no scratch file could be made when one was last wanted; 0: it could */
+    bool retry_due;    /* work could not be given out for that: again at the next tick */
+    bool dirty;        /* something changed: dispatch at the end of this turn */
+    bool stopping;     /* SIGTERM came: no new jobs */
     struct mono stop_by;
     struct event *tick_ev; /* armed while something runs: progress, deadlines */
     struct mono tick_at;

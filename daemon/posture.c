@@ -1,5 +1,6 @@
 /* posture.c - see posture.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -42,6 +43,12 @@ void posture_scratch(const char *dir, char *text, size_t size)
     size_format((uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize >> 20 << 20, room);
     snprintf(text, size, "%.150s (%s; %s free at the start)", dir,
              posture_fs_name((uint64_t)fs.f_type & UINT32_MAX), room);
+}
+
+int posture_scratch_try(const char *dir)
+{
+    AUTO_FD int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    return fd < 0 ? -errno : 0;
 }
 
 char *posture_limits(const struct config *cfg, uint32_t seats, char *text, size_t size)

@@ -363,6 +363,24 @@ static void count_jobs(const struct daemon *d, Pwc__Status *m)
     }
 }
 
+/* One line on what is wrong. A job was the last to miss the place for rasters, and nobody tells us when it is
+ * back: it is looked for again. */
+static const char *health(struct daemon *d, char *text, size_t size)
+{
+    char lack[LACK_TEXT];
+    if (d->pool->restart.in_row >= RESTART_GIVE_UP)
+        return d->pool->last_words;
+    if (d->scratch_error != 0)
+        d->scratch_error = posture_scratch_try(d->cfg.scratch);
+    if (lack_now(d, lack))
+        snprintf(text, size, "%s", lack);
+    else if (d->scratch_error != 0)
+        snprintf(text, size, "no scratch file in %.150s: %s", d->cfg.scratch, strerror(-d->scratch_error));
+    else
+        return "ok";
+    return text;
+}
+
 static void on_get_status(struct session *s, struct frame *f, const ProtobufCMessage *msg)
 {
     (void)msg;
@@ -382,9 +400,8 @@ static void on_get_status(struct session *s, struct frame *f, const ProtobufCMes
     m.dropped = d->totals.dropped;
     m.clients = d->nsessions;
     m.up_ns = (uint64_t)mono_since(clock_now(), d->started);
-    char lack[LACK_TEXT] = "ok";
-    (void)lack_now(d, lack);
-    m.health = d->pool->restart.in_row >= RESTART_GIVE_UP ? d->pool->last_words : lack;
+    char ill[256];
+    m.health = (char *)(uintptr_t)health(d, ill, sizeof ill);
     const struct stage *x;
     TAILQ_FOREACH(x, &d->pool->stages, link)
     {

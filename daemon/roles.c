@@ -180,7 +180,10 @@ static int open_scratch(struct job *j)
     if (lack_passes(r)) {
         lack_of(j->d, "a scratch file", r);
         lack_holds(j);
-    } else if (r < 0) {
+        return r;
+    }
+    j->d->scratch_error = r;
+    if (r < 0) {
         job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "no scratch file in %s: %s",
                 j->d->cfg.scratch, strerror(-r));
     }

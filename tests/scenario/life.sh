@@ -242,6 +242,23 @@ test_no_descriptors_at_all() {
     run_ok noop n=10
 }
 
+# What jobs have missed is told to who asks how pwcd is, for as long as it is so.
+test_place_for_rasters_is_gone() {
+    need_vips
+    start_pwcd --workers 1
+    vips black in.png 64 64
+    mv "$T/scratch" "$T/away"
+    local rc=0
+    "$PWCCTL" run image.invert in.png -o out.png 2>job.err || rc=$?
+    equal "exit status" 1 "$rc"
+    equal "reason" "pwcctl: no scratch file in $T/scratch: No such file or directory" "$(<job.err)"
+    "$PWCCTL" doctor >said && fail "all is well: $(<said)"
+    grep -q "^pwcd .*: no scratch file in $T/scratch: No such file or directory\$" said || fail "said: $(<said)"
+    mv "$T/away" "$T/scratch"
+    "$PWCCTL" doctor >said || fail "said: $(<said)"
+    run_ok image.invert in.png -o out.png
+}
+
 # Who is turned away is told why, and that it is worth another try.
 test_too_many_connections() {
     start_pwcd --workers 1 --set clients_per_user=1
