@@ -88,24 +88,47 @@ static int by_identity(const void *a, const void *b)
     return x->ino < y->ino ? -1 : x->ino > y->ino;
 }
 
-static int check_overwrites(const struct batch *b)
+/* Of all files that are read: the items', and those that all of them share. */
+static int take_inputs(const struct batch *b, struct identity *ids, size_t *ret_n)
 {
-    struct identity *inputs = must(calloc(b->n, sizeof *inputs));
+    const struct request *rq = &b->run->rq;
     struct stat st;
-    size_t n = 0;
     int r = 0;
-    for (size_t i = 0; i < b->n; i++)
-        if (stat(b->items[i].in, &st) == 0)
-            inputs[n++] = (struct identity){st.st_dev, st.st_ino};
-    qsort(inputs, n, sizeof *inputs, by_identity);
-    for (size_t i = 0; r == 0 && i < b->n; i++) {
-        if (stat(b->items[i].out, &st) < 0)
+    for (size_t i = 0; r == 0 && i < b->n + rq->nextras; i++) {
+        const struct extra *x = i < b->n ? NULL : &rq->extras[i - b->n];
+        const char *name = x != NULL ? x->name : b->items[i].in;
+        if ((x != NULL ? fstat(x->fd, &st) : stat(name, &st)) < 0)
+            continue;
+        ids[(*ret_n)++] = (struct identity){st.st_dev, st.st_ino};
+        r = trace_spares_input(b->run, name, &st);
+    }
+    qsort(ids, *ret_n, sizeof *ids, by_identity);
+    return r;
+}
+
+static int check_outputs(const struct batch *b, const struct identity *inputs, size_t n)
+{
+    struct stat st;
+    for (size_t i = 0; i < b->n; i++) {
+        const char *name = b->items[i].out;
+        if (trace_spares_output(b->run, name) != 0)
+            return EXIT_FAILED;
+        if (stat(name, &st) < 0)
             continue;
         struct identity id = {st.st_dev, st.st_ino};
         if (bsearch(&id, inputs, n, sizeof id, by_identity) != NULL)
-            r = complain(EXIT_FAILED, "'%s' is an input too: --out-dir must be another directory",
-                         b->items[i].out);
+            return complain(EXIT_FAILED, "'%s' is an input too: --out-dir must be another directory", name);
     }
+    return 0;
+}
+
+static int check_overwrites(const struct batch *b)
+{
+    struct identity *inputs = must(calloc(b->n + b->run->rq.nextras, sizeof *inputs));
+    size_t n = 0;
+    int r = take_inputs(b, inputs, &n);
+    if (r == 0)
+        r = check_outputs(b, inputs, n);
     free(inputs);
     return r;
 }

@@ -192,6 +192,7 @@ struct output {
 /* Prepares; nothing is visible yet. `why` gets the reason of a failure (status 1). */
 int output_open(const char *name, struct output *out, char *why, size_t size);
 bool output_is(const struct output *out, const struct stat *st); /* the same file */
+bool output_takes(const struct output *out, const char *name); /* the place of what has this name, or will */
 int output_publish(struct output *out, char *why, size_t size);
 void output_drop(struct output *out); /* after either; unpublished bytes vanish */
 
@@ -265,6 +266,9 @@ struct run {
 
 int trace_prepare(struct run *run); /* before the job is submitted */
 int trace_publish(struct run *run);
+/* It must not take the place of what the job reads, or writes. 0, or an exit status with a complaint. */
+int trace_spares_input(const struct run *run, const char *name, const struct stat *st);
+int trace_spares_output(const struct run *run, const char *name);
 void trace_free(struct trace *t);
 
 /* ---- progress.c ---- */

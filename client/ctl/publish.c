@@ -158,6 +158,21 @@ bool output_is(const struct output *out, const struct stat *st)
     return out->kind == OUTPUT_REPLACE && out->old.st_dev == st->st_dev && out->old.st_ino == st->st_ino;
 }
 
+bool output_takes(const struct output *out, const char *name)
+{
+    struct stat st, theirs;
+    if (out->kind == OUTPUT_REPLACE)
+        return stat(name, &st) == 0 && output_is(out, &st);
+    if (out->kind != OUTPUT_NEW || strcmp(base_name(out->target), base_name(name)) != 0)
+        return false;
+    char *dir = dir_of(out->target), *their_dir = dir_of(name);
+    bool same = stat(dir, &st) == 0 && stat(their_dir, &theirs) == 0 && st.st_dev == theirs.st_dev &&
+                st.st_ino == theirs.st_ino;
+    free(dir);
+    free(their_dir);
+    return same;
+}
+
 /* ---- publishing ---- */
 
 static int link_as(int fd, const char *name)

@@ -82,6 +82,8 @@ static int open_output(struct run *run, const char *word)
         pwc_spec_format(rq->spec, rq->format);
     if (r == 0 && output_open(name, &run->out, why, sizeof why) != 0)
         r = complain(EXIT_FAILED, "cannot write '%s': %s", name, why);
+    if (r == 0)
+        r = trace_spares_output(run, name);
     free(name);
     return r;
 }
@@ -98,7 +100,7 @@ static int open_inputs(struct run *run, const char *const *roles, size_t n, int 
         add_options(rq->spec, PWC_LOAD, &load);
         if (r == 0)
             r = input_open(rq->files[i], &fds[i], &st);
-        if (r != 0)
+        if (r != 0 || (r = trace_spares_input(run, rq->files[i], &st)) != 0)
             return r;
         if (run->out.fd >= 0 && output_is(&run->out, &st))
             return complain(EXIT_FAILED, "'%s' is the input too: the output must be another file",
@@ -113,7 +115,10 @@ static int check_extras(const struct run *run)
     for (size_t i = 0; i < run->rq.nextras; i++) {
         struct stat st;
         const struct extra *x = &run->rq.extras[i];
-        if (run->out.fd >= 0 && fstat(x->fd, &st) == 0 && output_is(&run->out, &st))
+        bool seen = fstat(x->fd, &st) == 0;
+        if (seen && trace_spares_input(run, x->name, &st) != 0)
+            return EXIT_FAILED;
+        if (seen && run->out.fd >= 0 && output_is(&run->out, &st))
             return complain(EXIT_FAILED, "'%s' is the input '%s' too: the output must be another file",
                             run->out.name, x->role);
         pwc_spec_fd(run->rq.spec, x->role, x->fd);

@@ -140,6 +140,20 @@ int trace_prepare(struct run *run)
     return 0;
 }
 
+int trace_spares_input(const struct run *run, const char *name, const struct stat *st)
+{
+    if (run->trace == NULL || !output_is(&run->trace->out, st))
+        return 0;
+    return complain(EXIT_FAILED, "'%s' is an input: the trace must be another file", name);
+}
+
+int trace_spares_output(const struct run *run, const char *name)
+{
+    if (run->trace == NULL || !output_takes(&run->trace->out, name))
+        return 0;
+    return complain(EXIT_FAILED, "'%s' is an output: the trace must be another file", name);
+}
+
 int trace_publish(struct run *run)
 {
     struct trace *t = run->trace;

@@ -162,6 +162,16 @@ test_same_name_twice_is_refused() {
     grep -q 'img-001.jpg' "$T/err" || fail "does not say which: $(<"$T/err")"
 }
 
+# What all items share is an input like theirs.
+test_output_that_is_a_shared_input_is_refused() {
+    small_images 1
+    mkdir out
+    cp in/img-001.jpg out/img-001.jpg
+    run image.hist_match --out-dir out --in ref=out/img-001.jpg in/img-001.jpg
+    equal "exit status" 1 "$RC"
+    grep -q 'out/img-001.jpg.*is an input too' "$T/err" || fail "said: $(<"$T/err")"
+}
+
 # Far more files than descriptors: at most a few are open at a time, on either side.
 test_more_files_than_descriptors() {
     small_images 1

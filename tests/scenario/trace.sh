@@ -77,6 +77,32 @@ test_each_chunk_is_there_once() {
     files_are t.json
 }
 
+# kept FILE WORDS...: the job is refused for a trace that would take the place of FILE, which stays as it is.
+kept() {
+    local rc=0
+    cp "$1" before
+    "$PWCCTL" run "${@:2}" 2>said >/dev/null || rc=$?
+    equal "exit status" 1 "$rc"
+    grep -q "^pwcctl: '.*' is an .*put: the trace must be another file\$" said || fail "said: $(<said)"
+    cmp before "$1" || fail "$1 was written"
+    rm said before
+}
+
+test_trace_is_no_file_of_the_job() {
+    printf 'some bytes' >in
+    printf 'others' >out
+    kept in fault.copy in -o new --trace ./in
+    # shellcheck disable=SC2094 # refused: nothing is written there
+    kept in fault.copy - -o new --trace in <in
+    kept out fault.copy in -o out --trace "$PWD/out"
+    kept in fault.copy in -o new --trace ./new
+    [[ ! -e new ]] || fail "an output of a refused job"
+    mkdir many
+    kept in fault.copy in --out-dir many --trace in
+    kept in fault.copy in --out-dir many --trace many/in
+    files_are in many out
+}
+
 # So that what others saw at the same clock can be put beside it: of two jobs one comes after the other, and neither is
 # later than the machine's uptime, which runs on while that clock stands still.
 test_times_have_a_base() {
