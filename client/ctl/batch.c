@@ -133,6 +133,48 @@ static int check_overwrites(const struct batch *b)
     return r;
 }
 
+/* ---- outputs that are links ---- */
+
+struct place {
+    char *path; /* where it is written to */
+    const char *name;
+};
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct place *)a)->path, ((const struct place *)b)->path);
+}
+
+static bool is_link(const char *name)
+{
+    struct stat st;
+    return lstat(name, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
+/* They are followed: different names may be one file, of which the later output would replace the earlier. */
+static int check_links(const struct batch *b)
+{
+    size_t n = 0, links = 0;
+    for (size_t i = 0; i < b->n; i++)
+        links += is_link(b->items[i].out);
+    if (links == 0)
+        return 0;
+    struct place *v = must(calloc(b->n, sizeof *v));
+    for (size_t i = 0; i < b->n; i++)
+        if ((v[n].path = realpath(b->items[i].out, NULL)) != NULL)
+            v[n++].name = b->items[i].out;
+    qsort(v, n, sizeof *v, by_path);
+    int r = 0;
+    for (size_t i = 1; r == 0 && i < n; i++)
+        if (by_path(&v[i - 1], &v[i]) == 0)
+            r = complain(EXIT_USAGE, "'%s' and '%s' are links to one file, or one of them to the other",
+                         v[i - 1].name, v[i].name);
+    while (n > 0)
+        free(v[--n].path);
+    free(v);
+    return r;
+}
+
 /* ---- the two callbacks ---- */
 
 static int item_failed(struct batch *b, struct item *it, const char *why)
@@ -244,6 +286,8 @@ static int make_items(struct batch *b, struct run *run)
     int r = check_collisions(b);
     if (r == 0)
         r = check_overwrites(b);
+    if (r == 0)
+        r = check_links(b);
     b->made_dir = r == 0 && mkdir(dir, 0777) == 0;
     if (r == 0 && !b->made_dir && errno != EEXIST)
         r = complain(EXIT_FAILED, "cannot make '%s': %s", dir, strerror(errno));

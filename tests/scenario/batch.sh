@@ -162,6 +162,23 @@ test_same_name_twice_is_refused() {
     grep -q 'img-001.jpg' "$T/err" || fail "does not say which: $(<"$T/err")"
 }
 
+# What links lead to is replaced: two outputs must not be one file.
+test_links_to_one_file_are_refused() {
+    small_images 2
+    mkdir out
+    ln -s img-002.jpg out/img-001.jpg
+    : >out/img-002.jpg
+    run image.thumbnail --out-dir out width=64 in/img-001.jpg in/img-002.jpg
+    equal "exit status" 2 "$RC"
+    grep -q 'out/img-001.jpg' "$T/err" || fail "does not say which: $(<"$T/err")"
+    grep -q 'out/img-002.jpg' "$T/err" || fail "does not say which: $(<"$T/err")"
+    [[ ! -s out/img-002.jpg ]] || fail "it was written"
+    rm out/img-001.jpg
+    ln out/img-002.jpg out/img-001.jpg # of one that has two names each is replaced on its own
+    run_ok image.thumbnail --out-dir out width=64 in/img-001.jpg in/img-002.jpg
+    [[ -s out/img-001.jpg && -s out/img-002.jpg ]] || fail "not written"
+}
+
 # What all items share is an input like theirs.
 test_output_that_is_a_shared_input_is_refused() {
     small_images 1
