@@ -357,9 +357,9 @@ START_TEST(cancelled)
 END_TEST
 
 /* Writing fails after some bytes, as on a full disk. */
-static void full(const char *format, const char *text)
+static void full(const char *format, rlim_t bytes, const char *text)
 {
-    struct rlimit most = {3000, 3000};
+    struct rlimit most = {bytes, bytes};
     struct op_run run;
     run_init(&run, "image.invert");
     run.format = format;
@@ -375,7 +375,25 @@ static const char *const outputs[] = {"png", "jpeg", "tiff", "webp", "raw"};
 START_TEST(full_disk)
 {
     ops_image_start();
-    full(outputs[_i], "out: File too large");
+    full(outputs[_i], 3000, "out: File too large");
+}
+END_TEST
+
+/* All but the last byte can be written. */
+START_TEST(full_disk_at_the_end)
+{
+    struct op_run run;
+    struct stat st;
+    ops_image_start();
+    run_init(&run, "image.invert");
+    run.format = outputs[_i];
+    run_fd(&run, "in", open_in("rgb.png"));
+    int out = open_out();
+    run_fd(&run, "out", out);
+    ck_assert_int_eq(run_go(&run), 0);
+    ck_assert_int_eq(fstat(out, &st), 0);
+    run_free(&run);
+    full(outputs[_i], (rlim_t)st.st_size - 1, "out: File too large");
 }
 END_TEST
 
@@ -488,6 +506,7 @@ int main(void)
     tcase_add_test(t, shrinks);
     tcase_add_test(t, cancelled);
     tcase_add_loop_test(t, full_disk, 0, ARRAY_LEN(outputs));
+    tcase_add_loop_test(t, full_disk_at_the_end, 0, ARRAY_LEN(outputs));
     tcase_add_loop_test(t, no_space, 0, ARRAY_LEN(outputs));
     tcase_add_test(t, damaged_plans);
     tcase_add_test(t, strips_larger_than_promised);

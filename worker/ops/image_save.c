@@ -63,15 +63,19 @@ int img_pwrite(struct op_job *job, const void *data, size_t len, uint64_t offset
     return 0;
 }
 
+struct raw_sink {
+    struct op_job *job;
+    bool failed; /* vips_sink_disc waits for the last area, but does not ask how it ended */
+};
+
 /* vips_sink_disc hands over full-width areas from the top. */
 static int raw_area(VipsRegion *region, VipsRect *area, void *a)
 {
-    struct op_job *job = a;
+    struct raw_sink *sink = a;
     size_t line = img_line(region->im);
-    for (int y = area->top; y < area->top + area->height; y++)
-        if (img_pwrite(job, img_addr(region, 0, y), line, (uint64_t)y * line) < 0)
-            return -1;
-    return 0;
+    for (int y = area->top; y < area->top + area->height && !sink->failed; y++)
+        sink->failed = img_pwrite(sink->job, img_addr(region, 0, y), line, (uint64_t)y * line) < 0;
+    return sink->failed ? -1 : 0;
 }
 
 static int save_raw(struct op_job *job, VipsImage *im, VipsSource *blame)
@@ -79,7 +83,8 @@ static int save_raw(struct op_job *job, VipsImage *im, VipsSource *blame)
     if (job->nsave > 0)
         return op_fail(job, PWC__CODE__CODE_NO_SUCH_PARAM, "save.%s: raw pixels have no options",
                        job->save[0]->name);
-    if (vips_sink_disc(im, raw_area, job) != 0)
+    struct raw_sink sink = {.job = job};
+    if (vips_sink_disc(im, raw_area, &sink) != 0 || sink.failed)
         return img_fail(job, PWC__CODE__CODE_OP, blame);
     op_wrote(job, img_bytes(im));
     return 0;
