@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "daemon/closer.h"
+#include "daemon/nearest.h"
 #include "daemon/session.h"
 #include "daemon/small.h"
 #include "daemon/trace.h"
@@ -73,8 +74,9 @@ void session_send_later(struct session *s, uint16_t type, uint64_t tag, const Pr
 void session_error(struct session *s, uint64_t tag, uint16_t type, Pwc__Code code, const char *text)
 {
     Pwc__Error m = PWC__ERROR__INIT;
+    AUTO_FREE char *line = one_line(xstrdup(text)); /* some repeat what the client said */
     m.code = code;
-    m.text = (char *)(uintptr_t)text;
+    m.text = line;
     m.type = type;
     session_send(s, PWC_MSG_ERROR, tag, &m.base);
 }

@@ -226,6 +226,14 @@ bool peer_is_closed(struct peer *p, int timeout_ms)
     }
 }
 
+/* What went wrong is one line, for any terminal. */
+static void expect_a_line(const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++)
+        ck_assert_msg((unsigned char)*c >= 0x20 && *c != 0x7f,
+                      "a control character at %td in an error's text", c - text);
+}
+
 Pwc__Code peer_code(struct peer *p)
 {
     struct frame f;
@@ -239,6 +247,8 @@ Pwc__Code peer_code(struct peer *p)
         Pwc__Code code = f.type == PWC_MSG_ERROR      ? ((Pwc__Error *)m)->code
                          : f.type == PWC_MSG_REJECTED ? ((Pwc__Rejected *)m)->code
                                                       : ((Pwc__Finished *)m)->code;
+        if (f.type == PWC_MSG_ERROR)
+            expect_a_line(((Pwc__Error *)m)->text);
         msg_free(m);
         return code;
     }
@@ -301,8 +311,13 @@ uint64_t peer_accepted(struct peer *p)
     for (;;) {
         int r = peer_hear(p, &f, PATIENCE_MS);
         ck_assert_msg(r == 1, "no answer to a Submit");
-        if (f.type == PWC_MSG_REJECTED)
+        if (f.type == PWC_MSG_REJECTED) {
+            Pwc__Rejected *why = (void *)msg_unpack(f.desc, f.body, f.body_len);
+            expect_a_line(why->reason);
+            expect_a_line(why->field);
+            msg_free(&why->base);
             return 0;
+        }
         if (f.type == PWC_MSG_ACCEPTED)
             break;
     }

@@ -65,10 +65,12 @@ END_TEST
 /* Names of what there is not are told back, cut somewhere. peer_hear looks at what comes. */
 static void say_odd_names(struct peer *p)
 {
-    static char cut[] = "x" E_ACUTES E_ACUTES E_ACUTES E_ACUTES, latin1[] = LATIN1;
-    for (int i = 0; i < 2; i++) {
+    static char cut[] = "x" E_ACUTES E_ACUTES E_ACUTES E_ACUTES, latin1[] = LATIN1,
+                lines[] = "two\nlines\033[2J\302\233";
+    char *const names[] = {cut, latin1, lines};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         Pwc__ListOps list = PWC__LIST_OPS__INIT;
-        list.name = i == 0 ? cut : latin1;
+        list.name = names[i];
         peer_say(p, PWC_MSG_LIST_OPS, 1, &list);
         ck_assert_int_eq(peer_code(p), PWC__CODE__CODE_NO_SUCH_OP);
         const struct job_spec no_op = {.op = list.name},
