@@ -260,7 +260,7 @@ test_time_of_a_step() {
         run_ok fault.copy in -o out slow="${pair%:*}" ms=150 chunk=20000 --chunk-timeout 1500ms --json
         equal "deaths" 0 "$(field deaths)"
     done
-    refused 1 'planner killed in misbehave: its time is up, attempt 2 of 2' -q fault.copy in -o out burn=plan attempts=99 \
+    refused 1 'planner killed in burn: its time is up, attempt 2 of 2' -q fault.copy in -o out burn=plan attempts=99 \
         --chunk-timeout 300ms
     refused 1 'worker at the results killed in act_hang: its time is up, attempt 2 of 2' -q fault.hang n=40 ms=2 at=40 attempts=99 \
         --chunk-timeout 300ms --timeout 60s

@@ -25,8 +25,10 @@
 #include "proto/limits.h"
 #include "worker/job.h"
 #include "worker/mappings.h"
+#include "worker/ops/fault.h"
 
 extern const struct op fault_copy;  /* fault_copy.c */
+extern const struct op fault_lone;  /* fault_way.c */
 extern const struct op fault_probe; /* fault_probe.c */
 
 struct count {
@@ -100,6 +102,16 @@ static int act_stop(struct op_job *job)
     (void)job;
     raise(SIGSTOP);
     return 0;
+}
+
+static int act_hold(struct op_job *job)
+{
+    return fault_do(job, "hold", "");
+}
+
+static int act_stick(struct op_job *job)
+{
+    return fault_do(job, "stick", "");
 }
 
 /* Until an allocation fails; then like most programs: it aborts. */
@@ -485,9 +497,7 @@ static int act_thread(struct op_job *job)
 static int misbehave(struct op_job *job, uint64_t chunk)
 {
     const struct fault *f = job->op->family;
-    if (f == NULL || chunk != (uint64_t)op_int(job, "at", 0) || job->attempt > op_int(job, "attempts", 1))
-        return 0;
-    return f->act(job);
+    return f != NULL && fault_due(job, chunk) ? f->act(job) : 0;
 }
 
 static int fault_process(struct op_job *job, uint64_t chunk, void *result)
@@ -525,7 +535,7 @@ static int fault_finish(struct op_job *job)
 {
     const struct count *c = job->fold;
     pause_ms(job, op_int(job, "finish_ms", 0));
-    if (misbehave(job, (uint64_t)op_int(job, "n", 0)) < 0)
+    if (!op_bool(job, "every", false) && misbehave(job, (uint64_t)op_int(job, "n", 0)) < 0)
         return -1;
     op_result_u64(job, "chunks", c->chunks);
     op_result_u64(job, "sum", c->sum);
@@ -598,6 +608,7 @@ static const struct op_param params[] = {
      .min = 1,
      .max = (double)PWC_CHUNKS_MAX},
     NUMBER("at", "The chunk that misbehaves; n: the end, where states become results", "0"),
+    {.name = "every", .type = PWC__PARAM_TYPE__PARAM_BOOL, .summary = "And all behind it", .def = "false"},
     NUMBER("attempts", "How many attempts at it do", "1"),
     NUMBER("ms", "How long each chunk takes", "0"),
     NUMBER("start_ms", "How long the op takes to open", "0"),
@@ -638,6 +649,8 @@ static const struct op faults[] = {
     FAULT(abort, "Aborts"),
     FAULT(hang, "Computes for ever"),
     FAULT(stop, "Stops itself"),
+    FAULT(hold, "Waits until it is asked for its stack"),
+    FAULT(stick, "Stands still"),
     FAULT(leak, "Takes memory until there is none"),
     FAULT(hoard, "Takes memory that nobody sees"),
     FAULT(crowd, "Starts threads until it gets no more"),
@@ -669,6 +682,7 @@ static const struct op faults[] = {
 void ops_fault(struct optable *t)
 {
     optable_add(t, &fault_copy);
+    optable_add(t, &fault_lone);
     optable_add(t, &fault_probe);
     for (size_t i = 0; i < ARRAY_LEN(faults); i++)
         optable_add(t, &faults[i]);

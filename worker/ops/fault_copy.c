@@ -1,10 +1,10 @@
 /*
  * fault_copy.c - fault.copy, in test builds only: copies its input the long way, through every role there is
- * (plan, producer, workers, consumer; whole for small inputs and batches), so that tests can kill any of them
- * and compare the output with the input. `in` names the role that misbehaves at chunk `at`.
+ * (plan, producer, workers, consumer; whole for small inputs and batches; with `place` workers write the
+ * output), so that tests can kill any of them and compare the output with the input. `die`, `burn`, `eat`,
+ * `hold`, `stick` and `fail` name the role that does that at chunk `at`.
  */
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -12,9 +12,7 @@
 
 #include "ipc/clock.h"
 #include "ipc/fds.h"
-#include "worker/op.h"
-
-#define EATEN ((size_t)200 << 20)
+#include "worker/ops/fault.h"
 
 #define CODE(name) PWC__CODE__CODE_##name
 
@@ -35,32 +33,15 @@ static bool is(const struct op_job *job, const char *param, const char *role)
     return strcmp(op_str(job, param, "none"), role) == 0;
 }
 
-/* Where the optimizer sees it. */
-static char *volatile eaten;
-
-/* And keeps it, until somebody does something about it. */
-static void eat(size_t bytes)
-{
-    eaten = malloc(bytes);
-    if (eaten == NULL)
-        abort();
-    memset(eaten, 1, bytes);
-    for (;;)
-        pause();
-}
-
 static int misbehave(struct op_job *job, const char *role, uint64_t chunk)
 {
     pause_ms(is(job, "slow", role) ? op_int(job, "ms", 0) : 0);
-    if (chunk != (uint64_t)op_int(job, "at", 0) || job->attempt > op_int(job, "attempts", 1))
+    if (!fault_due(job, chunk))
         return 0;
-    if (is(job, "die", role))
-        raise(SIGKILL);
-    for (volatile bool burns = is(job, "burn", role); burns;)
-        ;
-    if (is(job, "eat", role))
-        eat(EATEN);
-    return is(job, "fail", role) ? op_fail(job, CODE(OP), "this %s always fails", role) : 0;
+    for (size_t i = 0; i < FAULT_WAYS; i++)
+        if (is(job, fault_ways[i], role) && fault_do(job, fault_ways[i], role) < 0)
+            return -1;
+    return 0;
 }
 
 static uint64_t chunk_len(const struct copy_plan *p, uint64_t chunk)
@@ -91,10 +72,10 @@ static int copy_plan(struct op_job *job, struct op_plan *plan)
         return -1;
     plan->whole = p.bytes <= p.chunk;
     plan->chunks = (p.bytes + p.chunk - 1) / p.chunk;
-    plan->result_bytes = p.chunk;
+    plan->absorb = op_bool(job, "place", false) ? PWC__ABSORB__ABSORB_PLACED : PWC__ABSORB__ABSORB_SERIAL;
+    plan->result_bytes = plan->absorb == PWC__ABSORB__ABSORB_PLACED ? 0 : p.chunk;
     plan->raster_bytes = p.bytes;
     plan->producer = true;
-    plan->absorb = PWC__ABSORB__ABSORB_SERIAL;
     plan->unit = "bytes";
     plan->unit_size = p.chunk;
     plan->units = p.bytes;
@@ -120,15 +101,6 @@ static int copy_produce(struct op_job *job)
     return 0;
 }
 
-static int copy_process(struct op_job *job, uint64_t chunk, void *result)
-{
-    const struct copy_plan *p = job->plan;
-    if (misbehave(job, "process", chunk) < 0)
-        return -1;
-    memcpy(result, (const char *)job->raster + chunk * p->chunk, chunk_len(p, chunk));
-    return 0;
-}
-
 static int put(struct op_job *job, const void *from, uint64_t len, uint64_t at)
 {
     while (len > 0) {
@@ -143,6 +115,29 @@ static int put(struct op_job *job, const void *from, uint64_t len, uint64_t at)
     }
     op_wrote(job, at);
     return 0;
+}
+
+static int copy_process(struct op_job *job, uint64_t chunk, void *result)
+{
+    const struct copy_plan *p = job->plan;
+    const char *from = (const char *)job->raster + chunk * p->chunk;
+    if (misbehave(job, "process", chunk) < 0)
+        return -1;
+    if (job->absorb == PWC__ABSORB__ABSORB_PLACED)
+        return put(job, from, chunk_len(p, chunk), chunk * p->chunk);
+    memcpy(result, from, chunk_len(p, chunk));
+    return 0;
+}
+
+static int copy_blank(struct op_job *job, uint64_t chunk, uint8_t byte)
+{
+    const struct copy_plan *p = job->plan;
+    const uint64_t len = chunk_len(p, chunk);
+    AUTO_FREE char *some = xcalloc(1, len);
+    if (misbehave(job, "fill", chunk) < 0)
+        return -1;
+    memset(some, byte, len);
+    return put(job, some, len, chunk * p->chunk);
 }
 
 static int copy_merge(struct op_job *job)
@@ -186,13 +181,11 @@ static void copy_close(struct op_job *job)
     {                                                                                                        \
         .name = n, .type = PWC__PARAM_TYPE__PARAM_UINT, .summary = text, .min = from, .max = 1e9, .def = d   \
     }
-static const struct op_choice who[] = {{"none", "nobody"},
-                                       {"plan", "the planner"},
-                                       {"produce", "the producer"},
-                                       {"process", "a worker"},
-                                       {"merge", "the consumer"},
-                                       {"whole", "all in one"},
-                                       {NULL, NULL}};
+static const struct op_choice who[] = {
+    {"none", "nobody"},          {"plan", "the planner"},
+    {"produce", "the producer"}, {"process", "a worker"},
+    {"merge", "the consumer"},   {"fill", "who fills what was given up, with `place`"},
+    {"whole", "all in one"},     {NULL, NULL}};
 static const struct op_param params[] = {
     NUMBER("chunk", "Bytes a chunk", 1, "65536"),
     {.name = "die",
@@ -210,12 +203,27 @@ static const struct op_param params[] = {
      .summary = "Who takes 200 MiB and keeps them",
      .def = "none",
      .choices = who},
+    {.name = "hold",
+     .type = PWC__PARAM_TYPE__PARAM_ENUM,
+     .summary = "Who waits until it is asked for its stack",
+     .def = "none",
+     .choices = who},
+    {.name = "stick",
+     .type = PWC__PARAM_TYPE__PARAM_ENUM,
+     .summary = "Who stands still",
+     .def = "none",
+     .choices = who},
     {.name = "fail",
      .type = PWC__PARAM_TYPE__PARAM_ENUM,
      .summary = "Who returns an error",
      .def = "none",
      .choices = who},
     NUMBER("at", "At which chunk", 0, "0"),
+    {.name = "every", .type = PWC__PARAM_TYPE__PARAM_BOOL, .summary = "And at all behind it", .def = "false"},
+    {.name = "place",
+     .type = PWC__PARAM_TYPE__PARAM_BOOL,
+     .summary = "Workers write the output",
+     .def = "false"},
     NUMBER("attempts", "How many attempts at it", 0, "1"),
     {.name = "slow",
      .type = PWC__PARAM_TYPE__PARAM_ENUM,
@@ -240,6 +248,7 @@ const struct op fault_copy = {
     .plan = copy_plan,
     .produce = copy_produce,
     .process = copy_process,
+    .blank = copy_blank,
     .merge = copy_merge,
     .whole = copy_whole,
     .close = copy_close,
