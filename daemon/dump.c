@@ -22,13 +22,14 @@ static void dump_job(const struct job *j)
 static void dump_stage(const struct stage *s)
 {
     log_info(
-        "dump: stage %lu pid=%d %s %s domain=%lu job=%lu lease=%lu [%lu,%lu) slot=%lu chunks=%lu leases=%lu "
-        "arena=%lu/%lx",
+        "dump: stage %lu pid=%d %s %s domain=%lu job=%lu lease=%lu [%lu,%lu) given=%lu slot=%lu chunks=%lu "
+        "leases=%lu arena=%lu/%lx",
         (unsigned long)s->id, s->pid, stage_state_name(s->state), stage_role_name(s),
         (unsigned long)s->domain, s->job != NULL ? (unsigned long)s->job->id : 0,
         s->lease.kind != LEASE_NONE ? (unsigned long)s->lease.id : 0, (unsigned long)s->lease.first,
-        (unsigned long)s->lease.end, (unsigned long)stage_slot_chunk(s), (unsigned long)s->chunks,
-        (unsigned long)s->leases, s->arena != NULL ? (unsigned long)s->arena->id : 0,
+        (unsigned long)s->lease.end, (unsigned long)s->lease.given_end, (unsigned long)stage_slot_chunk(s),
+        (unsigned long)s->chunks, (unsigned long)s->leases,
+        s->arena != NULL ? (unsigned long)s->arena->id : 0,
         s->arena != NULL ? (unsigned long)s->arena->taken : 0);
 }
 
@@ -36,10 +37,11 @@ void dump_state(const struct daemon *d)
 {
     log_info("dump: seats %u of %u busy, %u clients, %zu jobs known, %u ended, %u stages, %zu closes "
              "pending, dropped %lu, "
-             "steals %lu, accepts %lu, pauses of accepting %lu, "
+             "steals %lu, ahead %lu, recalled %lu, accepts %lu, pauses of accepting %lu, "
              "spawned %lu, unready %lu",
              d->seats_busy, d->seats, d->nsessions, d->njobs, d->nhistory, d->pool->n, closer_pending(),
              (unsigned long)d->totals.dropped, (unsigned long)d->totals.steals,
+             (unsigned long)d->totals.ahead, (unsigned long)d->totals.recalled,
              (unsigned long)d->accept_tries, (unsigned long)d->accept_pauses, (unsigned long)d->pool->spawned,
              (unsigned long)d->pool->unready);
     const struct user *u;
