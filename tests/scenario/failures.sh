@@ -1,8 +1,8 @@
 #!/bin/bash
 # What happens when something fails, row by row (the table "Failure semantics" of the architecture): for planner,
-# producer, worker and consumer, for stages that do everything at once, for spares and the nursery; at every step of a
-# stage's life, which are the messages it sends and receives.
-. "$(dirname "$0")/../faults/lib.sh"
+# producer, worker and consumer, for stages that do everything at once, for spares and the nursery. steps.sh kills them at
+# every step of their lives, rows.sh goes through the rows however results come together.
+. "$(dirname "$0")/lib.sh"
 
 setup() {
     head -c 300000 /dev/urandom >in
@@ -74,57 +74,6 @@ test_progress_that_goes_backwards() {
     jq -s '[.[] | select(.event == "progress")]' copy.err >events
     equal "goes backwards" true "$(jq '[.[].counts.done] | . != sort' events)"
     equal "rates are possible" true "$(jq 'all(.[]; .rate < 1000)' events)"
-}
-
-# Every message that a stage sends or receives is a step of its life. It dies as it is about to take that step: before
-# it is ready, entering, between chunks, reporting, announcing, absorbing, done.
-dies_at_each_step() {
-    local role=$1 call=$2 i
-    shift 2
-    for ((i = 1; i <= 60; i++)); do
-        order "arm $role $call $i KILL"
-        rm -f out
-        run "$@"
-        [[ $RC -eq 0 ]] || fail "$role at $call $i: exit $RC: $(<"$T/err")"
-        [[ ! -e out ]] || same in out
-        [[ ! -s $T/out ]] || counted 40
-        order result
-        [[ $ANSWER == hit* ]] || break
-        STEPS=$((STEPS + 1))
-    done
-}
-
-# The nursery makes stages in its own time: jobs that need new ones are run until it has come to that step.
-nursery_died_at() {
-    order "arm nursery $1 $2 KILL"
-    rm -f out
-    run_ok fault.copy in -o out -q --isolation job
-    same in out
-    order result
-    [[ $ANSWER == hit* ]]
-}
-
-test_death_at_each_step() {
-    need_tracer
-    ! grep -q 'PWC_SANITIZED 1' "$PWC_BUILD/config.h" || skip "built with sanitizers"
-    start_traced --workers 2
-    expect_log nursery
-    local role i STEPS=0
-    for role in planner producer consumer worker idle spare; do
-        dies_at_each_step "$role" sendmsg fault.copy in -o out -q
-        dies_at_each_step "$role" recvmsg fault.copy in -o out -q
-    done
-    for role in worker idle; do
-        dies_at_each_step "$role" sendmsg fault.none n=40 --json
-        dies_at_each_step "$role" recvmsg fault.none n=40 --json
-    done
-    for i in 1 2 3; do
-        until_true "the nursery to be killed at its sendmsg $i" nursery_died_at sendmsg "$i"
-        until_true "the nursery to be killed at its recvmsg $i" nursery_died_at recvmsg "$i"
-        STEPS=$((STEPS + 2))
-    done
-    printf '%d steps\n' "$STEPS" >&3
-    [[ $STEPS -ge 30 ]] || fail "only $STEPS steps: this proves nothing"
 }
 
 # One worker hangs in the middle of its lease, the other has done all else: it gets half of what the first has not begun,
