@@ -81,13 +81,14 @@ static void number_text(long double v, char out[40])
         snprintf(out, 40, "%.12Lg", v);
 }
 
-static int in_range(const Pwc__ParamInfo *info, long double v, const char *shown, struct value_error *why)
+static bool in_range(const Pwc__ParamInfo *info, long double v)
+{
+    return (info->min == 0 && info->max == 0) || (v >= (long double)info->min && v <= (long double)info->max);
+}
+
+static int out_of_range(const Pwc__ParamInfo *info, const char *shown, struct value_error *why)
 {
     char min[40], max[40];
-    if (info->min == 0 && info->max == 0)
-        return 0;
-    if (v >= (long double)info->min && v <= (long double)info->max)
-        return 0;
     number_text((long double)info->min, min);
     number_text((long double)info->max, max);
     return refuse(why, "%s is out of range, %s to %s", shown, min, max);
@@ -141,12 +142,13 @@ static int check_int(const Pwc__ParamInfo *info, const Pwc__Value *given, int64_
     default:
         return wrong_type(info, given, why);
     }
-    char shown[40];
-    snprintf(shown, sizeof shown, "%jd", (intmax_t)v);
-    r = in_range(info, (long double)v, shown, why);
-    if (r == 0)
-        *ret = v;
-    return r;
+    if (!in_range(info, (long double)v)) {
+        char shown[40];
+        snprintf(shown, sizeof shown, "%jd", (intmax_t)v);
+        return out_of_range(info, shown, why);
+    }
+    *ret = v;
+    return 0;
 }
 
 static int check_uint(const Pwc__ParamInfo *info, const Pwc__Value *given, uint64_t *ret,
@@ -167,18 +169,20 @@ static int check_uint(const Pwc__ParamInfo *info, const Pwc__Value *given, uint6
     } else if (given->kind_case == PWC__VALUE__KIND_I64 ||
                (given->kind_case == PWC__VALUE__KIND_F64 && whole_double(given->f64, &i))) {
         i = given->kind_case == PWC__VALUE__KIND_I64 ? given->i64 : i;
-        snprintf(shown, sizeof shown, "%jd", (intmax_t)i);
-        if (i < 0)
+        if (i < 0) {
+            snprintf(shown, sizeof shown, "%jd", (intmax_t)i);
             return negative_count(shown, why);
+        }
         v = (uint64_t)i;
     } else {
         return wrong_type(info, given, why);
     }
-    snprintf(shown, sizeof shown, "%ju", (uintmax_t)v);
-    int r = in_range(info, (long double)v, shown, why);
-    if (r == 0)
-        *ret = v;
-    return r;
+    if (!in_range(info, (long double)v)) {
+        snprintf(shown, sizeof shown, "%ju", (uintmax_t)v);
+        return out_of_range(info, shown, why);
+    }
+    *ret = v;
+    return 0;
 }
 
 static int check_float(const Pwc__ParamInfo *info, const Pwc__Value *given, double *ret,
@@ -210,11 +214,12 @@ static int check_float(const Pwc__ParamInfo *info, const Pwc__Value *given, doub
     if (!isfinite(v))
         return refuse(why, "%s is not allowed; it must be a finite number",
                       isnan(v) ? "not-a-number" : "infinity");
-    number_text((long double)v, shown);
-    r = in_range(info, (long double)v, shown, why);
-    if (r == 0)
-        *ret = v;
-    return r;
+    if (!in_range(info, (long double)v)) {
+        number_text((long double)v, shown);
+        return out_of_range(info, shown, why);
+    }
+    *ret = v;
+    return 0;
 }
 
 static int check_bool(const Pwc__ParamInfo *info, const Pwc__Value *given, protobuf_c_boolean *ret,
