@@ -104,7 +104,7 @@ static void take_fields(struct job *j, const Pwc__Submit *m)
     j->isolation = MAX(m->isolation, j->d->cfg.isolation);
     j->max_workers = m->max_workers;
     j->priority = m->priority;
-    j->key = request_key(j->user, m->request_key.data, m->request_key.len);
+    request_key(&j->key, j->user, m->request_key.data, m->request_key.len);
 }
 
 static void on_time(evutil_socket_t fd, short what, void *arg)

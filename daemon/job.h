@@ -203,7 +203,7 @@ struct job {
 void jobs_add(struct daemon *d, struct job *j);
 void jobs_remove(struct daemon *d, struct job *j);
 struct job *job_find(struct daemon *d, uint64_t id);
-struct request_key request_key(const struct user *u, const void *bytes, size_t len);
+void request_key(struct request_key *ret, const struct user *u, const void *bytes, size_t len);
 /* The one that this request has made already; NULL: none, or the request has no key. */
 struct job *jobs_by_key(struct daemon *d, const struct request_key *key);
 /* The same request makes a new one from now on. */

@@ -12,12 +12,14 @@
 
 /* ---- by request key ---- */
 
-struct request_key request_key(const struct user *u, const void *bytes, size_t len)
+/* Where it is wanted: copied there as a whole it would wait for all stores before it, most of them to a new
+ * job. */
+void request_key(struct request_key *ret, const struct user *u, const void *bytes, size_t len)
 {
-    struct request_key k = {.user = u, .len = len <= sizeof k.bytes ? (uint32_t)len : 0};
-    if (k.len > 0) /* one that is too long is no key: submit_check refuses it */
-        memcpy(k.bytes, bytes, k.len);
-    return k;
+    ret->user = u;
+    ret->len = len <= sizeof ret->bytes ? (uint32_t)len : 0;
+    if (ret->len > 0) /* one that is too long is no key: submit_check refuses it */
+        memcpy(ret->bytes, bytes, ret->len);
 }
 
 static int by_key(const void *a, const void *b)

@@ -159,7 +159,8 @@ static void on_submit(struct session *s, struct frame *f, const ProtobufCMessage
     const Pwc__Submit *m = (const Pwc__Submit *)msg;
     struct submission sub;
     struct refusal why;
-    struct request_key key = request_key(s->user, m->request_key.data, m->request_key.len);
+    struct request_key key;
+    request_key(&key, s->user, m->request_key.data, m->request_key.len);
     struct job *known = jobs_by_key(s->d, &key);
     if (known != NULL) {
         submit_again(s, f->tag, known);
