@@ -12,6 +12,7 @@
 #include "ipc/fds.h"
 
 #define READ_SIZE  16384u
+#define READ_LEAST 4096u /* behind the beginning of a frame: a read is worth it, a larger buffer is not */
 #define HELD_BLOCK 8192u
 #define FIFO_MAX   (2 * PWC_FDS_MAX) /* a frame's own and those of the next one */
 
@@ -42,28 +43,35 @@ struct chan {
 };
 
 /*
- * One buffer and one block that nobody uses just now, for all channels of the process: at most turns of a
- * loop one channel after the other fills and empties its own. Too large for the heap to hand out cheaply.
+ * Buffers and blocks that nobody uses just now, for all channels of the process: at most turns of a loop one
+ * channel after the other fills and empties its own, but in several something may wait. Too large for the
+ * heap to hand out cheaply.
  */
-static _Atomic(void *) spare_in, spare_out;
+#define SPARES 4u
+static _Atomic(void *) spare_in[SPARES], spare_out[SPARES];
 #ifdef __SANITIZE_ADDRESS__ /* which is to notice when one is used behind its end */
 static const bool keep_spares = false;
 #else
 static const bool keep_spares = true;
 #endif
 
-static void *spare_take(_Atomic(void *) *spare, size_t bytes)
+static void *spare_take(_Atomic(void *) spares[SPARES], size_t bytes)
 {
-    void *p = atomic_exchange_explicit(spare, NULL, memory_order_acquire);
+    void *p = NULL;
+    for (unsigned i = 0; i < SPARES && p == NULL; i++)
+        p = atomic_exchange_explicit(&spares[i], NULL, memory_order_acquire);
     return p != NULL ? p : xrealloc(NULL, 1, bytes);
 }
 
-static void spare_give(_Atomic(void *) *spare, void *p)
+static void spare_give(_Atomic(void *) spares[SPARES], void *p)
 {
-    void *none = NULL;
-    if (!keep_spares ||
-        !atomic_compare_exchange_strong_explicit(spare, &none, p, memory_order_release, memory_order_relaxed))
-        free(p);
+    for (unsigned i = 0; i < SPARES && keep_spares; i++) {
+        void *none = NULL;
+        if (atomic_compare_exchange_strong_explicit(&spares[i], &none, p, memory_order_release,
+                                                    memory_order_relaxed))
+            return;
+    }
+    free(p);
 }
 
 static void close_plain(int fd)
@@ -87,7 +95,7 @@ static void out_free(struct chan *c, struct out *o)
     for (unsigned i = 0; i < o->nfds; i++)
         c->closer(o->fds[i]);
     if (o->size == HELD_BLOCK)
-        spare_give(&spare_out, o);
+        spare_give(spare_out, o);
     else
         free(o);
 }
@@ -95,7 +103,7 @@ static void out_free(struct chan *c, struct out *o)
 static void in_release(struct chan *c)
 {
     if (c->in_size == READ_SIZE)
-        spare_give(&spare_in, c->in);
+        spare_give(spare_in, c->in);
     else
         free(c->in);
     c->in = NULL;
@@ -168,7 +176,7 @@ static void in_reserve(struct chan *c, size_t room)
         c->in_start = 0;
     }
     if (c->in == NULL && room == READ_SIZE) {
-        c->in = spare_take(&spare_in, READ_SIZE);
+        c->in = spare_take(spare_in, READ_SIZE);
         c->in_size = READ_SIZE;
     } else if (c->in_size - c->in_end < room) {
         c->in_size = c->in_end + room;
@@ -237,7 +245,7 @@ static int fill(struct chan *c, int flags)
 {
     if (chan_has_frame(c))
         return (int)(c->in_end - c->in_start);
-    in_reserve(c, READ_SIZE);
+    in_reserve(c, c->in != NULL ? READ_LEAST : READ_SIZE);
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int) * FIFO_MAX)];
@@ -436,7 +444,7 @@ static int enqueue(struct chan *c, const uint8_t *bytes, size_t len, size_t sent
     /* What comes behind something that waits is likely to wait too: small frames then share a block. */
     size_t size = c->held || c->out_head != NULL ? MAX(len, HELD_BLOCK) : len;
     struct out *o =
-        size == HELD_BLOCK ? spare_take(&spare_out, sizeof *o + size) : xrealloc(NULL, 1, sizeof *o + size);
+        size == HELD_BLOCK ? spare_take(spare_out, sizeof *o + size) : xrealloc(NULL, 1, sizeof *o + size);
     *o = (struct out){0};
     memcpy(o->bytes, bytes, len);
     o->len = len;
