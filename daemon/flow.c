@@ -379,10 +379,10 @@ static const struct {
     uint16_t type;
     void (*handle)(struct stage *, struct frame *, const ProtobufCMessage *);
 } handlers[] = {
-    {PWC_MSG_READY, on_ready},       {PWC_MSG_CATALOGUE, on_catalogue}, {PWC_MSG_ENTERED, on_entered},
-    {PWC_MSG_PLANNED, on_planned},   {PWC_MSG_REPORT, flow_report},     {PWC_MSG_ANNOUNCE, on_announce},
-    {PWC_MSG_PRODUCED, on_produced}, {PWC_MSG_ABSORBED, on_absorbed},   {PWC_MSG_CONSUMED, on_consumed},
-    {PWC_MSG_FAILED, on_failed},
+    {PWC_MSG_READY, on_ready},       {PWC_MSG_CATALOGUE, on_catalogue},     {PWC_MSG_ENTERED, on_entered},
+    {PWC_MSG_PLANNED, on_planned},   {PWC_MSG_REPORT, flow_report},         {PWC_MSG_ANNOUNCE, on_announce},
+    {PWC_MSG_PRODUCED, on_produced}, {PWC_MSG_ABSORBED, on_absorbed},       {PWC_MSG_CONSUMED, on_consumed},
+    {PWC_MSG_FAILED, on_failed},     {PWC_MSG_SMALL_DONE, flow_small_done},
 };
 
 /* One spare after the other, until one has said which ops there are; as slowly as they are started when what

@@ -13,6 +13,7 @@
 void flow_frame(struct stage *s, struct frame *f);
 /* A lease is over, says its holder (reports.c). */
 void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg);
+void flow_small_done(struct stage *s, struct frame *f, const ProtobufCMessage *msg);
 /* Asks a spare for the catalogue, if there is none and nobody was asked. */
 void flow_describe(struct daemon *d);
 /* A stage with a process that has said Ready becomes a spare, whichever came last. */

@@ -340,3 +340,14 @@ void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
     if (!job_is_terminal(j))
         flow_after(j);
 }
+
+void flow_small_done(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
+{
+    const Stage__SmallDone *m = (const Stage__SmallDone *)msg;
+    Stage__Report r = STAGE__REPORT__INIT;
+    r.lease = m->lease;
+    r.job = m->job;
+    r.done = 1;
+    r.ns = r.cpu_ns = m->ns;
+    flow_report(s, f, &r.base);
+}

@@ -54,23 +54,15 @@ bool small_is_quick(const struct job *j)
 
 static void send_lease(struct job *j, struct stage *s, uint64_t lease)
 {
-    Stage__Lease m = STAGE__LEASE__INIT;
-    Stage__JobOpen open = STAGE__JOB_OPEN__INIT;
-    open.job = j->id;
-    open.op = j->op->name;
-    open.n_params = j->params->n;
-    open.params = j->params->v;
-    open.format = j->format;
-    open.chunks = 1;
-    open.absorb = j->absorb;
-    open.fill = j->fill;
+    Stage__Small m = STAGE__SMALL__INIT;
     m.lease = lease;
     m.job = j->id;
-    m.n = 1;
     m.attempt = ledger_attempt(&j->ledger, 0);
-    m.open = &open;
+    m.op = j->op->name;
+    m.n_params = j->params->n;
+    m.params = j->params->v;
     j->leases++;
-    stage_send(s, PWC_MSG_LEASE, &m.base);
+    stage_send(s, PWC_MSG_SMALL, &m.base);
 }
 
 static void take_chunk(struct job *j)

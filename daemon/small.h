@@ -1,8 +1,8 @@
 /*
  * small.h - jobs of one chunk that need neither descriptors nor a plan, and how many of them share a message.
  *
- * Their lease brings the job's description along (Lease.open) and ends with its report: one message there,
- * one back, no JobOpen and no JobClose. When all seats are taken and the op is known to be quick, further
+ * Their lease is a message of its own, Small, which brings the job's description along, and ends with its
+ * report: one message there, one back, no JobOpen and no JobClose. When all seats are taken and the op is known to be quick, further
  * ones are sent *ahead* to a stage that holds a small lease already; it takes them one after the other and
  * sends their reports together. So what a message and a wake-up cost is shared by many jobs.
  *

@@ -261,13 +261,24 @@ static size_t fold_end(struct stage *s, struct op_job *job, const Stage__Lease *
     return fold_tail(job, tail);
 }
 
+static int send_done(struct stage *s, const Stage__Report *report)
+{
+    Stage__SmallDone m = STAGE__SMALL_DONE__INIT;
+    m.lease = report->lease;
+    m.job = report->job;
+    m.ns = report->ns;
+    return stage_report_small(s, PWC_MSG_SMALL_DONE, &m.base);
+}
+
 static int send_report(struct stage *s, struct op_job *job, uint64_t first, Stage__Report *report,
                        const uint8_t *tail, size_t len)
 {
     static char none[1] = "";
+    if (job->priv->once && report->code == CODE(OK) && report->done == 1 && job->priv->nresults == 0)
+        return send_done(s, report);
     AUTO_FREE Pwc__Param **results = NULL;
     report->reason = none;
-    if (job != NULL && report->code == CODE(OK)) {
+    if (report->code == CODE(OK)) {
         results = job_results(job);
         report->results = results;
         report->n_results = job->priv->nresults;
@@ -278,9 +289,11 @@ static int send_report(struct stage *s, struct op_job *job, uint64_t first, Stag
         report->failed = first + report->done; /* in finishing */
         report->n_results = 0;
     }
-    if (job != NULL && report->code != CODE(OK))
+    if (report->code != CODE(OK))
         report->reason = job->priv->failure.text;
-    return stage_report(s, &report->base, tail, len, job == NULL || !job->priv->once);
+    if (job->priv->once)
+        return stage_report_small(s, PWC_MSG_REPORT, &report->base);
+    return stage_send(s, PWC_MSG_REPORT, &report->base, tail, len, NULL, 0);
 }
 
 static int refuse_lease(struct stage *s, Stage__Report *report)
@@ -316,9 +329,8 @@ static void report_usage(const struct op_job *job, const struct usage *begin, St
     report->rss_peak = used.rss_peak;
 }
 
-static int work(struct stage *s, struct op_job *job, struct incoming *in)
+static int work(struct stage *s, struct op_job *job, const Stage__Lease *lease, struct frame *f)
 {
-    const Stage__Lease *lease = (const Stage__Lease *)in->msg;
     Stage__Report report = STAGE__REPORT__INIT;
     uint8_t tail[PWC_STATE_MAX + 4];
     size_t tail_len = 0;
@@ -346,8 +358,8 @@ static int work(struct stage *s, struct op_job *job, struct incoming *in)
         job_reset(job);
         job->attempt = MAX(lease->attempt, 1u);
         if (job->batch)
-            batch_lease(s, job, lease, in->frame, &report);
-        else if (chunk_lease(s, job, lease, in->frame, &report, &end, start))
+            batch_lease(s, job, lease, f, &report);
+        else if (chunk_lease(s, job, lease, f, &report, &end, start))
             tail_len = fold_end(s, job, lease, &report, tail);
         if (job->batch)
             end = clock_now();
@@ -368,39 +380,56 @@ static uint64_t mix(uint64_t h, const void *bytes, size_t len)
 }
 
 /* A number of what it computes: op and parameters. 0: like nothing else. */
-static uint64_t likeness(const Stage__JobOpen *open)
+static uint64_t likeness(const Stage__Small *m)
 {
-    uint64_t h = mix(0xcbf29ce484222325ull, open->op, strlen(open->op) + 1);
+    uint64_t h = mix(0xcbf29ce484222325ull, m->op, strlen(m->op) + 1);
     uint8_t bytes[256];
-    for (size_t i = 0; i < open->n_params; i++) {
-        if (pwc__param__get_packed_size(open->params[i]) > sizeof bytes)
+    for (size_t i = 0; i < m->n_params; i++) {
+        if (pwc__param__get_packed_size(m->params[i]) > sizeof bytes)
             return 0;
-        h = mix(h, bytes, pwc__param__pack(open->params[i], bytes));
+        h = mix(h, bytes, pwc__param__pack(m->params[i], bytes));
     }
     return h;
 }
 
 /* How long the next one takes is known only when it is like the one before: for any other, reports do not
  * wait. */
-static int before_lease(struct stage *s, const Stage__Lease *lease)
+static int before_small(struct stage *s, const Stage__Small *m)
 {
-    uint64_t like = lease->open != NULL ? likeness(lease->open) : 0;
+    uint64_t like = likeness(m);
     bool same = like != 0 && like == s->like;
     s->like = like;
     return same ? 0 : stage_say_held(s);
 }
 
-/* A job that came with its lease goes with it. */
 int on_lease(struct stage *s, struct incoming *in)
 {
     const Stage__Lease *lease = (const Stage__Lease *)in->msg;
-    int held = before_lease(s, lease);
+    int r = work(s, job_find(s, lease->job), lease, in->frame);
+    s->like = 0;
+    return r;
+}
+
+/* The job goes with its lease. */
+int on_small(struct stage *s, struct incoming *in)
+{
+    const Stage__Small *m = (const Stage__Small *)in->msg;
+    Stage__JobOpen open = STAGE__JOB_OPEN__INIT;
+    Stage__Lease lease = STAGE__LEASE__INIT;
+    open.job = lease.job = m->job;
+    open.op = m->op;
+    open.params = m->params;
+    open.n_params = m->n_params;
+    open.chunks = lease.n = 1;
+    lease.lease = m->lease;
+    lease.attempt = m->attempt;
+    int held = before_small(s, m);
     if (held < 0)
         return held;
-    struct op_job *once = lease->open != NULL ? job_once(s, lease->open, in->frame) : NULL;
-    if (lease->open != NULL && once == NULL)
+    struct op_job *job = job_once(s, &open, in->frame);
+    if (job == NULL)
         return -EPROTO;
-    int r = work(s, once != NULL ? once : job_find(s, lease->job), in);
-    job_free(once);
+    int r = work(s, job, &lease, in->frame);
+    job_free(job);
     return r;
 }

@@ -58,16 +58,15 @@ int stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg, cons
     return flush(s, chan_send_full(s->chan, type, 0, msg, tail, tail_len, fds, nfds));
 }
 
-int stage_report(struct stage *s, const ProtobufCMessage *report, const void *tail, size_t tail_len,
-                 bool alone)
+int stage_report_small(struct stage *s, uint16_t type, const ProtobufCMessage *report)
 {
-    if (alone || !chan_has_frame(s->chan))
-        return stage_send(s, PWC_MSG_REPORT, report, tail, tail_len, NULL, 0);
+    if (!chan_has_frame(s->chan))
+        return stage_send(s, type, report, NULL, 0, NULL, 0);
     struct mono now = clock_now();
     if (s->held_since.ns == 0)
         s->held_since = now;
     chan_hold(s->chan, true);
-    int r = chan_send_full(s->chan, PWC_MSG_REPORT, 0, report, tail, tail_len, NULL, 0);
+    int r = chan_send(s->chan, type, 0, report);
     chan_hold(s->chan, false);
     return r == 0 && mono_since(now, s->held_since) > REPORTS_HELD ? flush(s, chan_flush(s->chan)) : r;
 }
@@ -224,6 +223,7 @@ static const struct handler {
     {PWC_MSG_JOB_CLOSE, STAGE_ENTERED, false, on_job_close},
     {PWC_MSG_PLAN, STAGE_ENTERED, true, on_plan},
     {PWC_MSG_LEASE, STAGE_ENTERED, true, on_lease},
+    {PWC_MSG_SMALL, STAGE_ENTERED, true, on_small},
     {PWC_MSG_PRODUCE, STAGE_ENTERED, true, on_produce},
     {PWC_MSG_CONSUME, STAGE_ENTERED, true, on_consume},
     {PWC_MSG_ABSORB, STAGE_ENTERED, false, on_absorb},
@@ -286,8 +286,8 @@ int stage_turn(struct stage *s)
         }
         if (r > 0) {
             s->frames++;
-            /* What is no lease (of those, lease.c knows more) may take long. */
-            r = f.type != PWC_MSG_LEASE ? stage_say_held(s) : 0;
+            /* What is no small job (of those, lease.c knows more) may take long. */
+            r = f.type != PWC_MSG_SMALL ? stage_say_held(s) : 0;
             return r < 0 ? r : dispatch(s, &f);
         }
         if ((r = stage_say_held(s)) < 0)

@@ -66,9 +66,9 @@ _Noreturn void stage_main(int fd, const struct optable *ops, int cgroup_error);
 /* 0, or the channel's error: the caller gives up. Waits until the socket took everything. */
 int stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg, const void *tail, size_t tail_len,
                const int *fds, unsigned nfds);
-/* The same for a report, which may wait for those of leases that are here already: they leave together. */
-int stage_report(struct stage *s, const ProtobufCMessage *report, const void *tail, size_t tail_len,
-                 bool alone);
+/* The same for a small job's report, which may wait for those of others that are here already: they leave
+ * together. */
+int stage_report_small(struct stage *s, uint16_t type, const ProtobufCMessage *report);
 int stage_say_held(struct stage *s); /* now */
 /* Waits for one message and handles it. 0, or negative: the stage must end. */
 int stage_turn(struct stage *s);
@@ -93,6 +93,7 @@ int on_plan(struct stage *s, struct incoming *in);
 int on_release(struct stage *s, struct incoming *in);
 int on_produce(struct stage *s, struct incoming *in);
 int on_lease(struct stage *s, struct incoming *in);
+int on_small(struct stage *s, struct incoming *in);
 int on_consume(struct stage *s, struct incoming *in);
 int on_absorb(struct stage *s, struct incoming *in);
 int on_arena_gone(struct stage *s, struct incoming *in);

@@ -82,6 +82,21 @@ static void on_lease(struct fake *f, const Stage__Lease *l)
         atomic_store(&f->segment->slots[0].chunk, SLOT_IDLE);
 }
 
+/* Each fourth has more to tell than that it is done. */
+static void on_small(struct fake *f, const Stage__Small *m)
+{
+    Stage__SmallDone d = STAGE__SMALL_DONE__INIT;
+    Stage__Lease l = STAGE__LEASE__INIT;
+    l.lease = d.lease = m->lease;
+    l.job = d.job = m->job;
+    l.n = 1;
+    d.ns = 1000;
+    if (m->lease % 4 == 0)
+        on_lease(f, &l);
+    else
+        say(f, PWC_MSG_SMALL_DONE, &d, NULL, 0, -1);
+}
+
 static void on_produce(struct fake *f, const Stage__Produce *p)
 {
     Stage__Announce a = STAGE__ANNOUNCE__INIT;
@@ -135,6 +150,9 @@ void fake_answer(struct fake *f, const struct frame *fr)
         break;
     case PWC_MSG_LEASE:
         on_lease(f, (Stage__Lease *)m);
+        break;
+    case PWC_MSG_SMALL:
+        on_small(f, (Stage__Small *)m);
         break;
     case PWC_MSG_PRODUCE:
         on_produce(f, (Stage__Produce *)m);

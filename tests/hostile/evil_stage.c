@@ -447,6 +447,9 @@ static void learn(struct relay *r, const struct frame *f)
     } else if (f->type == PWC_MSG_LEASE) {
         const Stage__Lease *l = (Stage__Lease *)m;
         like[1] = l->lease, like[2] = l->job, like[3] = l->first, like[4] = l->first + l->n, like[5] = l->n;
+    } else if (f->type == PWC_MSG_SMALL) {
+        const Stage__Small *l = (Stage__Small *)m;
+        like[1] = l->lease, like[2] = l->job, like[3] = 0, like[4] = like[5] = 1;
     } else if (f->type == PWC_MSG_PLAN || f->type == PWC_MSG_PRODUCE || f->type == PWC_MSG_CONSUME) {
         const Stage__Plan *p = (Stage__Plan *)m; /* job and lease come first in all of them */
         like[1] = p->lease, like[2] = p->job;

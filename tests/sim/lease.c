@@ -246,6 +246,20 @@ static size_t fold_tail(struct proc *p, Stage__Report *m, uint8_t *tail)
     return sim_rnd(n + 4);
 }
 
+/* Of a small job that went well no more is told than that, be it a lie. */
+static void say_report(struct proc *p, const Stage__Report *m, const uint8_t *tail, size_t len)
+{
+    if (!p->job->once || m->code != PWC__CODE__CODE_OK || m->done != 1 || len > 0) {
+        proc_send(p, PWC_MSG_REPORT, &m->base, tail, len, NULL);
+        return;
+    }
+    Stage__SmallDone d = STAGE__SMALL_DONE__INIT;
+    d.lease = m->lease;
+    d.job = m->job;
+    d.ns = m->ns;
+    proc_send(p, PWC_MSG_SMALL_DONE, &d.base, NULL, 0, NULL);
+}
+
 static void send_report(struct proc *p)
 {
     static char none[1] = "", sum[] = "sum", count[] = "count", why[] = "simulated";
@@ -274,13 +288,13 @@ static void send_report(struct proc *p)
     const char *what = lie(p, &m);
     sim_log("stage %lu: reports lease %lu: %lu done, code %d%s%s", (ul)p->number, (ul)m.lease, (ul)m.done,
             (int)m.code, what != NULL ? "; a lie: " : "", what != NULL ? what : "");
-    proc_send(p, PWC_MSG_REPORT, &m.base, tail, len, NULL);
+    say_report(p, &m, tail, len);
     if (what != NULL && m.lease != p->lease) { /* and then the truth */
         m.lease = p->lease;
-        proc_send(p, PWC_MSG_REPORT, &m.base, tail, len, NULL);
+        say_report(p, &m, tail, len);
     } else if (what != NULL && m.job != p->job->job) {
         m.job = p->job->job;
-        proc_send(p, PWC_MSG_REPORT, &m.base, tail, len, NULL);
+        say_report(p, &m, tail, len);
     }
 }
 
@@ -298,7 +312,7 @@ static void finish(struct proc *p)
         return;
     struct opened *o = p->job;
     struct end *e = p->sock->end;
-    e->holds = o->once && e->head != NULL && e->head->type == PWC_MSG_LEASE && sim_chance(600);
+    e->holds = o->once && e->head != NULL && e->head->type == PWC_MSG_SMALL && sim_chance(600);
     send_report(p);
     e->holds = false;
     proc_loop(p);

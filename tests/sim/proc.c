@@ -400,7 +400,8 @@ static void take_arena(struct proc *p, const Stage__Arena *m, struct packet *in)
 static bool runs_op(uint16_t type)
 {
     return type == PWC_MSG_ENTER || type == PWC_MSG_JOB_OPEN || type == PWC_MSG_PLAN ||
-           type == PWC_MSG_LEASE || type == PWC_MSG_PRODUCE || type == PWC_MSG_CONSUME;
+           type == PWC_MSG_LEASE || type == PWC_MSG_SMALL || type == PWC_MSG_PRODUCE ||
+           type == PWC_MSG_CONSUME;
 }
 
 static void begin_work(struct proc *p, const char *what, uint64_t job, Stage__Role role, bool again)
@@ -445,6 +446,23 @@ static void handle_role(struct proc *p, struct packet *in, ProtobufCMessage *msg
     }
 }
 
+static void small_start(struct proc *p, const Stage__Small *m, struct packet *in)
+{
+    Stage__JobOpen open = STAGE__JOB_OPEN__INIT;
+    Stage__Lease lease = STAGE__LEASE__INIT;
+    open.job = lease.job = m->job;
+    open.op = m->op;
+    open.params = m->params;
+    open.n_params = m->n_params;
+    open.chunks = lease.n = 1;
+    lease.lease = m->lease;
+    lease.attempt = m->attempt;
+    job_open(p, &open, in);
+    proc_open_job(p, m->job)->once = true;
+    begin_work(p, "Small", m->job, STAGE__ROLE__ROLE_WORKER, false);
+    lease_start(p, &lease, in);
+}
+
 static void handle(struct proc *p, struct packet *in, ProtobufCMessage *msg)
 {
     switch (in->type) {
@@ -468,12 +486,11 @@ static void handle(struct proc *p, struct packet *in, ProtobufCMessage *msg)
         plan_start(p, (Stage__Plan *)msg);
         break;
     case PWC_MSG_LEASE:
-        if (((Stage__Lease *)msg)->open != NULL) {
-            job_open(p, ((Stage__Lease *)msg)->open, in);
-            proc_open_job(p, ((Stage__Lease *)msg)->job)->once = true;
-        }
         begin_work(p, "Lease", ((Stage__Lease *)msg)->job, STAGE__ROLE__ROLE_WORKER, false);
         lease_start(p, (Stage__Lease *)msg, in);
+        break;
+    case PWC_MSG_SMALL:
+        small_start(p, (Stage__Small *)msg, in);
         break;
     default:
         handle_role(p, in, msg);
@@ -496,9 +513,9 @@ static void stage_read(struct proc *p)
             proc_die(p, true, 0);
         return;
     }
-    if (proc_fault(p, next->type == PWC_MSG_JOB_OPEN ? AT_OPEN
-                      : next->type == PWC_MSG_LEASE  ? AT_LEASE
-                                                     : AT_PARKED))
+    if (proc_fault(p, next->type == PWC_MSG_JOB_OPEN                               ? AT_OPEN
+                      : next->type == PWC_MSG_LEASE || next->type == PWC_MSG_SMALL ? AT_LEASE
+                                                                                   : AT_PARKED))
         return;
     struct packet *in = end_take(p->sock->end);
     sim_log("stage %lu (%d) is told %s", (ul)p->number, p->pid, msg_name(in->type));

@@ -8,31 +8,37 @@
 /* All in one send: one that hangs and may be cancelled, or quick ones. */
 static void say_small(struct kid *k, uint64_t lease, const char *op, char *name, uint64_t value)
 {
-    Stage__Lease m = lease_of(lease, 100 + lease, 0, 1);
-    Stage__JobOpen open = STAGE__JOB_OPEN__INIT;
+    Stage__Small m = STAGE__SMALL__INIT;
     Pwc__Param param = PWC__PARAM__INIT, *list[1] = {&param};
     Pwc__Value v = PWC__VALUE__INIT;
     v.kind_case = PWC__VALUE__KIND_U64;
     v.u64 = value;
     param.name = name;
     param.value = &v;
-    open.job = 100 + lease;
-    open.op = (char *)(uintptr_t)op;
-    open.params = list;
-    open.n_params = 1;
-    open.chunks = 1;
-    m.open = &open;
+    m.lease = lease;
+    m.job = 100 + lease;
+    m.attempt = 1;
+    m.op = (char *)(uintptr_t)op;
+    m.params = list;
+    m.n_params = 1;
     chan_hold(k->chan, true);
-    ck_assert_int_eq(chan_send(k->chan, PWC_MSG_LEASE, 0, &m.base), 0);
+    ck_assert_int_eq(chan_send(k->chan, PWC_MSG_SMALL, 0, &m.base), 0);
     chan_hold(k->chan, false);
 }
 
-static void reported(struct kid *k, uint64_t lease, uint64_t done)
+static void reported(struct kid *k, uint64_t lease)
 {
-    const Stage__Report *r = (const Stage__Report *)(const void *)expect(k->chan, PWC_MSG_REPORT)->msg;
+    const Stage__SmallDone *m = (const void *)expect(k->chan, PWC_MSG_SMALL_DONE)->msg;
+    ck_assert_uint_eq(m->lease, lease);
+    ck_assert_uint_eq(m->job, 100 + lease);
+}
+
+static void not_begun(struct kid *k, uint64_t lease)
+{
+    const Stage__Report *r = (const void *)expect(k->chan, PWC_MSG_REPORT)->msg;
     ck_assert_uint_eq(r->lease, lease);
     ck_assert_uint_eq(r->job, 100 + lease);
-    ck_assert_uint_eq(r->done, done);
+    ck_assert_uint_eq(r->done, 0);
     ck_assert_int_eq(r->code, PWC__CODE__CODE_OK);
 }
 
@@ -46,7 +52,7 @@ START_TEST(small_jobs_come_and_go_with_their_leases)
         say_small(&k, i, "noop", n, 1);
     ck_assert_int_eq(chan_flush(k.chan), 0);
     for (uint64_t i = 1; i <= 40; i++)
-        reported(&k, i, 1);
+        reported(&k, i);
     Stage__Lease again = lease_of(41, 101, 0, 1);
     ck_assert_int_eq(kid_lease(&k, &again)->code, PWC__CODE__CODE_PROTOCOL); /* it is not open any more */
 }
@@ -62,7 +68,7 @@ START_TEST(reports_do_not_wait_for_what_is_not_alike)
         say_small(&k, 1, i == 0 ? "noop" : "sleep", i == 0 ? n : ms, i == 0 ? 1 : 0);
         say_small(&k, 2, "sleep", ms, 3600000);
         ck_assert_int_eq(chan_flush(k.chan), 0);
-        reported(&k, 1, 1);
+        reported(&k, 1);
         kill(k.pid, SIGKILL);
         kid_death(&k);
     }
@@ -82,7 +88,7 @@ START_TEST(reports_wait_for_leases_only)
         say_small(&k, i, "noop", n, 1);
     say(k.chan, PWC_MSG_PLAN, &none);
     for (uint64_t i = 1; i <= 2; i++)
-        reported(&k, i, 1);
+        reported(&k, i);
     ck_assert(has_ended(k.chan));
 }
 END_TEST
@@ -96,8 +102,10 @@ START_TEST(a_lease_that_was_taken_back_is_not_begun)
     for (uint64_t i = 1; i <= 4; i++)
         say_small(&k, i, i < 3 ? "fault.hang" : "noop", n, 1);
     ck_assert_int_eq(chan_flush(k.chan), 0);
-    for (uint64_t i = 1; i <= 4; i++)
-        reported(&k, i, i < 3 ? 0 : 1);
+    for (uint64_t i = 1; i <= 2; i++)
+        not_begun(&k, i);
+    for (uint64_t i = 3; i <= 4; i++)
+        reported(&k, i);
 }
 END_TEST
 

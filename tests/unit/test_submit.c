@@ -463,19 +463,12 @@ START_TEST(the_largest_small_job_fits_its_lease)
     static char long_name[PWC_NAME_MAX], text[PARAMS_PACKED_MAX + 1];
     memset(long_name, 'x', sizeof long_name - 1);
     Pwc__Param param, *list = filled(&param, &(Pwc__Value){0}, text, PARAMS_PACKED_MAX);
-    Stage__JobOpen open = STAGE__JOB_OPEN__INIT;
-    open.job = UINT64_MAX;
-    open.op = open.format = long_name;
-    open.n_params = 1, open.params = &list;
-    open.chunks = 1;
-    open.absorb = PWC__ABSORB__ABSORB_NONE;
-    open.fill = UINT32_MAX;
-    Stage__Lease m = STAGE__LEASE__INIT;
+    Stage__Small m = STAGE__SMALL__INIT;
     m.lease = m.job = UINT64_MAX;
-    m.n = 1;
     m.attempt = UINT32_MAX;
-    m.open = &open;
-    ck_assert_uint_le(stage__lease__get_packed_size(&m), msg_find(PWC_MSG_LEASE)->body_max);
+    m.op = long_name;
+    m.n_params = 1, m.params = &list;
+    ck_assert_uint_le(stage__small__get_packed_size(&m), msg_find(PWC_MSG_SMALL)->body_max);
 }
 END_TEST
 
