@@ -77,14 +77,25 @@ static int unknown(const Pwc__OpInfo *op, const char *prefix, const char *name, 
                   op->name, thing(prefix), all);
 }
 
-static int add(struct params *p, const Pwc__ParamInfo *info, Pwc__Value *value)
+/* One block: jobs come by the thousand, and each walks through all of theirs several times. */
+struct own {
+    Pwc__Param param;
+    Pwc__Value value;
+    char name[];
+};
+
+/* Most jobs have no options. */
+static struct params nothing;
+
+static void add(struct params *p, const Pwc__ParamInfo *info, const Pwc__Value *value)
 {
-    Pwc__Param *param = xcalloc(1, sizeof *param);
-    pwc__param__init(param);
-    param->name = xstrdup(info->name);
-    param->value = value;
-    p->v[p->n++] = param;
-    return 0;
+    size_t len = strlen(info->name) + 1;
+    struct own *o = xcalloc(1, sizeof *o + len);
+    pwc__param__init(&o->param);
+    o->param.name = memcpy(o->name, info->name, len);
+    o->value = *value;
+    o->param.value = &o->value;
+    p->v[p->n++] = &o->param;
 }
 
 static int check_one(const Pwc__OpInfo *op, const Pwc__Param *given, const char *prefix, struct params *p,
@@ -93,12 +104,14 @@ static int check_one(const Pwc__OpInfo *op, const Pwc__Param *given, const char 
     const Pwc__ParamInfo *info = find_info(op, given->name);
     char shown[2 * PWC_NAME_MAX];
     struct value_error error;
-    Pwc__Value *value;
+    Pwc__Value value;
     if (info == NULL)
         return unknown(op, prefix, given->name, why);
     bool twice = params_get(p, given->name) != NULL;
-    if (!twice && value_check(info, given->value, &value, &error) == 0)
-        return add(p, info, value);
+    if (!twice && value_check(info, given->value, &value, &error) == 0) {
+        add(p, info, &value);
+        return 0;
+    }
     shown_name(prefix, given->name, shown, sizeof shown);
     if (twice)
         return refuse(why, PWC__CODE__CODE_BAD_PARAM, prefix, given->name, "%s: is given twice", shown);
@@ -137,8 +150,7 @@ int params_check(const Pwc__OpInfo *op, Pwc__Param **given, size_t n, const char
     if (n > PWC_PARAMS_MAX)
         return refuse(ret_why, PWC__CODE__CODE_BAD_PARAM, prefix, given[PWC_PARAMS_MAX]->name,
                       "%s: %zu are given; at most %u are taken", prefix, n, PWC_PARAMS_MAX);
-    struct params *p = xcalloc(1, sizeof *p);
-    p->v = xcalloc(n, sizeof(Pwc__Param *));
+    struct params *p = n > 0 ? xcalloc(1, sizeof *p + n * sizeof p->v[0]) : &nothing;
     int r = 0;
     for (size_t i = 0; r == 0 && i < n; i++)
         r = check_one(op, given[i], prefix, p, ret_why);
@@ -156,14 +168,12 @@ int params_check(const Pwc__OpInfo *op, Pwc__Param **given, size_t n, const char
 
 void params_free(struct params *p)
 {
-    if (p == NULL)
+    if (p == NULL || p == &nothing)
         return;
     for (size_t i = 0; i < p->n; i++) {
-        value_free(p->v[i]->value);
-        free(p->v[i]->name);
-        free(p->v[i]);
+        value_clear(p->v[i]->value);
+        free(p->v[i]); /* the first of struct own */
     }
-    free(p->v);
     free(p);
 }
 

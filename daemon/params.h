@@ -31,8 +31,8 @@ struct refusal {
 
 /* Checked and typed. Owns everything; outlives Submit and catalogue. */
 struct params {
-    Pwc__Param **v; /* as protobuf-c wants them */
     size_t n;
+    Pwc__Param *v[]; /* as protobuf-c wants them */
 };
 
 /*

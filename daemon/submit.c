@@ -245,7 +245,7 @@ static int count_of(const Pwc__OpInfo *op, const Pwc__ParamInfo *info, const str
                     struct refusal *why)
 {
     const Pwc__Value *v = params_get(p, info->name);
-    Pwc__Value *def = NULL, text = PWC__VALUE__INIT;
+    Pwc__Value def = PWC__VALUE__INIT, text = PWC__VALUE__INIT;
     struct value_error error;
     if (v == NULL) {
         text.kind_case = PWC__VALUE__KIND_STR;
@@ -253,11 +253,11 @@ static int count_of(const Pwc__OpInfo *op, const Pwc__ParamInfo *info, const str
         if (info->def[0] == '\0' || value_check(info, &text, &def, &error) < 0)
             return refuse(why, PWC__CODE__CODE_BAD_PARAM, info->name, "%s: is missing; %s needs it",
                           info->name, op->name);
-        v = def;
+        v = &def;
     }
     bool negative = v->kind_case == PWC__VALUE__KIND_I64 && v->i64 < 0;
     uint64_t n = v->kind_case == PWC__VALUE__KIND_I64 ? (uint64_t)v->i64 : v->u64;
-    value_free(def);
+    value_clear(&def);
     if (negative || n > PWC_CHUNKS_MAX) {
         char field[PWC_NAME_MAX + 8];
         snprintf(field, sizeof field, "params.%s", info->name);

@@ -500,26 +500,20 @@ static int check_into(const Pwc__ParamInfo *info, const Pwc__Value *given, Pwc__
     }
 }
 
-int value_check(const Pwc__ParamInfo *info, const Pwc__Value *given, Pwc__Value **ret,
+int value_check(const Pwc__ParamInfo *info, const Pwc__Value *given, Pwc__Value *ret,
                 struct value_error *ret_why)
 {
     if (given == NULL || given->kind_case == PWC__VALUE__KIND__NOT_SET)
         return refuse(ret_why, "has no value; give %s", param_type_name(info->type));
-    Pwc__Value *out = xcalloc(1, sizeof *out);
-    pwc__value__init(out);
-    int r = check_into(info, given, out, ret_why);
-    if (r < 0) {
-        free(out); /* a failed check leaves nothing in it */
-        return r;
-    }
-    *ret = out;
-    return 0;
+    Pwc__Value out = PWC__VALUE__INIT;
+    int r = check_into(info, given, &out, ret_why);
+    if (r == 0) /* a failed check leaves nothing in it */
+        *ret = out;
+    return r;
 }
 
-void value_free(Pwc__Value *v)
+void value_clear(const Pwc__Value *v)
 {
-    if (v == NULL)
-        return;
     if (v->kind_case == PWC__VALUE__KIND_STR)
         free(v->str);
     if (v->kind_case == PWC__VALUE__KIND_F64S) {
@@ -530,5 +524,4 @@ void value_free(Pwc__Value *v)
         free(v->i64s->v);
         free(v->i64s);
     }
-    free(v);
 }
