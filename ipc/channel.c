@@ -467,22 +467,26 @@ static int enqueue(struct chan *c, const uint8_t *bytes, size_t len, size_t sent
 int chan_send_full(struct chan *c, uint16_t type, uint64_t tag, const ProtobufCMessage *msg, const void *tail,
                    size_t tail_len, const int *fds, unsigned nfds)
 {
-    size_t body = msg != NULL ? protobuf_c_message_get_packed_size(msg) : 0;
     const struct msg_desc *desc = msg_find(type);
-    if (body > (desc != NULL ? desc->body_max : PWC_BODY_MAX) ||
-        nfds > (desc != NULL ? desc->fds_max : PWC_FDS_MAX) ||
+    uint8_t small[2048];
+    AUTO_FREE uint8_t *large = NULL;
+    const size_t room = sizeof small - PWC_HEADER_BYTES, most = desc != NULL ? desc->body_max : PWC_BODY_MAX;
+    if (nfds > (desc != NULL ? desc->fds_max : PWC_FDS_MAX) ||
         tail_len > (desc != NULL ? desc->tail_max : PWC_TAIL_MAX))
+        return -EMSGSIZE;
+    size_t body = msg_pack(desc, msg, small + PWC_HEADER_BYTES, MIN(room, most));
+    if (body == MSG_TOO_LARGE || body + tail_len > room) {
+        large = xrealloc(NULL, 1, PWC_HEADER_BYTES + most + tail_len);
+        body = msg_pack(desc, msg, large + PWC_HEADER_BYTES, most);
+    }
+    if (body == MSG_TOO_LARGE)
         return -EMSGSIZE;
     size_t len = PWC_HEADER_BYTES + body + tail_len;
     if (c->queued > 0 && len > c->queue_max - MIN(c->queued, c->queue_max))
         return -ENOBUFS;
-    uint8_t small[2048];
-    AUTO_FREE uint8_t *large = len > sizeof small ? xcalloc(1, len) : NULL;
     uint8_t *bytes = large != NULL ? large : small;
     struct frame_head h = {(uint32_t)len - 4, type, (uint16_t)nfds, tag, (uint32_t)body};
     frame_put(bytes, &h);
-    if (msg != NULL)
-        msg_pack(desc, msg, bytes + PWC_HEADER_BYTES);
     if (tail_len > 0)
         memcpy(bytes + PWC_HEADER_BYTES + body, tail, tail_len);
 

@@ -1,13 +1,11 @@
 /*
- * messages.c - the table made from messages.def, packing with a look at texts, and unpacking with a bounded
- * bump allocator: protobuf-c amplifies hostile bodies about 50-fold, and one free is cheaper than one per
- * field.
+ * messages.c - the table made from messages.def, and unpacking with a bounded bump allocator: protobuf-c
+ * amplifies hostile bodies about 50-fold, and one free is cheaper than one per field.
  */
 #include <stdalign.h>
 #include <string.h>
 
 #include "ipc/messages.h"
-#include "ipc/utf8.h"
 #include "proto/limits.h"
 
 #define FROM_CLIENT  MSG_FROM_CLIENT
@@ -44,65 +42,6 @@ const char *msg_name(uint16_t type)
 {
     const struct msg_desc *d = msg_find(type);
     return d != NULL ? d->name : "unknown";
-}
-
-/* ---- packing ---- */
-
-enum { WIRE_VARINT, WIRE_FIXED64, WIRE_LENGTH };
-
-/* Most have one byte. */
-static inline uint64_t varint(uint8_t **at, const uint8_t *end)
-{
-    uint64_t v = *(*at)++;
-    if (v < 0x80)
-        return v;
-    v &= 0x7f;
-    for (unsigned shift = 7; *at < end && shift < 64; shift += 7) {
-        uint8_t byte = *(*at)++;
-        v |= (uint64_t)(byte & 0x7f) << shift;
-        if ((byte & 0x80) == 0)
-            break;
-    }
-    return v;
-}
-
-static void mend_texts(const ProtobufCMessageDescriptor *d, uint8_t *at, const uint8_t *end);
-
-static void mend_field(const ProtobufCMessageDescriptor *d, unsigned id, uint8_t *at, size_t len)
-{
-    const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field(d, id);
-    if (f != NULL && f->type == PROTOBUF_C_TYPE_STRING)
-        utf8_mend(at, len);
-    else if (f != NULL && f->type == PROTOBUF_C_TYPE_MESSAGE)
-        mend_texts(f->descriptor, at, at + len);
-}
-
-/* In the packed body, where nobody else's text is changed. A character that is none becomes as many "?" as it
- * has bytes, so no length changes. What protobuf-c packs is well formed. */
-static void mend_texts(const ProtobufCMessageDescriptor *d, uint8_t *at, const uint8_t *end)
-{
-    while (at < end) {
-        uint64_t key = varint(&at, end);
-        if ((key & 7) == WIRE_VARINT) {
-            while (at < end && (*at++ & 0x80) != 0)
-                ;
-        } else if ((key & 7) == WIRE_LENGTH && at < end) {
-            uint64_t len = varint(&at, end);
-            len = MIN(len, (size_t)(end - at));
-            if (len > 0)
-                mend_field(d, (unsigned)(key >> 3), at, len);
-            at += len;
-        } else {
-            at += MIN((key & 7) == WIRE_FIXED64 ? 8 : 4, end - at);
-        }
-    }
-}
-
-void msg_pack(const struct msg_desc *desc, const ProtobufCMessage *msg, uint8_t *body)
-{
-    size_t len = protobuf_c_message_pack(msg, body);
-    if (desc != NULL && desc->sender == MSG_FROM_DAEMON)
-        mend_texts(desc->proto, body, body + len);
 }
 
 ProtobufCBinaryData msg_bytes(const char *name)

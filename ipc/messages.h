@@ -42,12 +42,13 @@ extern const size_t msg_table_len;
 const struct msg_desc *msg_find(uint16_t type);
 const char *msg_name(uint16_t type); /* never NULL */
 
+#define MSG_TOO_LARGE SIZE_MAX
 /*
- * Packs a body, for which there is room. In what the daemon says to clients each `string` is UTF-8 then,
- * whatever files, stages and other clients put into it and wherever it was cut: strict readers refuse the
- * whole message for one byte that is none.
+ * Packs a body (msg NULL: an empty one). Its bytes, or MSG_TOO_LARGE: there is no room for all. In what the
+ * daemon says to clients each `string` is UTF-8 then, whatever files, stages and other clients put into it
+ * and wherever it was cut: strict readers refuse the whole message for one byte that is none.
  */
-void msg_pack(const struct msg_desc *desc, const ProtobufCMessage *msg, uint8_t *body);
+size_t msg_pack(const struct msg_desc *desc, const ProtobufCMessage *msg, uint8_t *body, size_t room);
 
 /*
  * Unpacks a body into memory of its own, at most PWC_UNPACK_MAX bytes; NULL when it does not parse, takes

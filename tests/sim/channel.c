@@ -113,7 +113,7 @@ static struct packet *packet_new(uint16_t type, uint64_t tag, const ProtobufCMes
     p->body_len = (uint32_t)body;
     p->tail_len = (uint32_t)tail_len;
     if (m != NULL)
-        msg_pack(msg_find(type), m, p->bytes);
+        (void)msg_pack(msg_find(type), m, p->bytes, body);
     if (tail_len > 0)
         memcpy(p->bytes + body, tail, tail_len);
     return p;

@@ -148,7 +148,7 @@ START_TEST(right_texts_stay)
         op.suffixes = suffixes;
         op.n_suffixes = ARRAY_LEN(suffixes);
         size_t len = protobuf_c_message_pack(&op.base, body);
-        msg_pack(msg_find(PWC_MSG_OP_INFO), &op.base, said);
+        ck_assert_uint_eq(msg_pack(msg_find(PWC_MSG_OP_INFO), &op.base, said, len), len);
         ck_assert_mem_eq(said, body, len);
     }
 }
@@ -174,7 +174,7 @@ START_TEST(texts_are_mended)
     death.stack = bad;
     death.input = msg_bytes(bad);
     size_t len = protobuf_c_message_get_packed_size(&m.base);
-    msg_pack(msg_find(PWC_MSG_FINISHED), &m.base, body);
+    ck_assert_uint_eq(msg_pack(msg_find(PWC_MSG_FINISHED), &m.base, body, len), len);
     got = (Pwc__Finished *)msg_unpack(msg_find(PWC_MSG_FINISHED), body, len);
     ck_assert_ptr_nonnull(got);
     ck_assert_uint_eq(got->n_results, 2);
@@ -189,7 +189,7 @@ START_TEST(texts_are_mended)
     submit.params = params;
     submit.n_params = ARRAY_LEN(params);
     len = protobuf_c_message_pack(&submit.base, body);
-    msg_pack(msg_find(PWC_MSG_SUBMIT), &submit.base, said);
+    ck_assert_uint_eq(msg_pack(msg_find(PWC_MSG_SUBMIT), &submit.base, said, len), len);
     ck_assert_mem_eq(said, body, len);
 }
 END_TEST
@@ -398,6 +398,113 @@ START_TEST(noise_never_breaks_it)
 }
 END_TEST
 
+/* ---- packing as protobuf-c does ---- */
+
+/* What a message points to, until the next one is made. */
+static uint8_t heap[1 << 20];
+static size_t heap_used;
+
+static void *some(size_t n)
+{
+    ck_assert_uint_le(heap_used + n, sizeof heap);
+    void *p = memset(heap + heap_used, 0, n);
+    heap_used += (n + 15) & ~(size_t)15;
+    return p;
+}
+
+static void fill(ProtobufCMessage *m);
+
+static void *text_of(size_t len)
+{
+    uint8_t *p = some(len + 1);
+    for (size_t i = 0; i < len; i++)
+        p[i] = (uint8_t)(' ' + next_random() % 90);
+    return p;
+}
+
+static size_t fill_one(const ProtobufCFieldDescriptor *f, void *at)
+{
+    static const double fractions[] = {0.0, -0.0, 1.5, -1e300};
+    uint64_t v = next_random() >> next_random() % 64;
+    size_t len = next_random() % 4 == 0 ? 0 : next_random() % 300;
+    switch (f->type) {
+    case PROTOBUF_C_TYPE_STRING:
+        *(char **)at = text_of(len);
+        return sizeof(char *);
+    case PROTOBUF_C_TYPE_BYTES:
+        *(ProtobufCBinaryData *)at = (ProtobufCBinaryData){len, text_of(len)};
+        return sizeof(ProtobufCBinaryData);
+    case PROTOBUF_C_TYPE_MESSAGE: {
+        const ProtobufCMessageDescriptor *d = f->descriptor;
+        ProtobufCMessage *m = *(ProtobufCMessage **)at = some(d->sizeof_message);
+        d->message_init(m);
+        fill(m);
+        return sizeof m;
+    }
+    case PROTOBUF_C_TYPE_DOUBLE:
+        *(double *)at = fractions[v % ARRAY_LEN(fractions)];
+        return sizeof(double);
+    case PROTOBUF_C_TYPE_BOOL:
+        *(protobuf_c_boolean *)at = v % 2 != 0;
+        return sizeof(protobuf_c_boolean);
+    case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_SINT64:
+        *(uint64_t *)at = v;
+        return sizeof v;
+    case PROTOBUF_C_TYPE_UINT32:
+    case PROTOBUF_C_TYPE_SINT32:
+    case PROTOBUF_C_TYPE_ENUM:
+        *(uint32_t *)at = (uint32_t)v;
+        return sizeof(uint32_t);
+    default:
+        ck_abort_msg("%s has a type that msg_pack does not know", f->name);
+    }
+}
+
+static void fill(ProtobufCMessage *m)
+{
+    for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
+        const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
+        char *at = (char *)m + f->offset;
+        void *quantifier = (char *)m + f->quantifier_offset;
+        if (next_random() % 3 == 0)
+            continue;
+        if (f->label == PROTOBUF_C_LABEL_REPEATED) {
+            size_t n = *(size_t *)quantifier = next_random() % 3;
+            char *one = *(char **)at = some(n * sizeof(ProtobufCBinaryData));
+            for (size_t k = 0; k < n; k++)
+                one += fill_one(f, one);
+        } else if ((f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0) {
+            fill_one(f, at);
+        } else if (*(uint32_t *)quantifier == 0) {
+            *(uint32_t *)quantifier = f->id;
+            fill_one(f, at);
+        }
+    }
+}
+
+START_TEST(bytes_are_those_of_protobuf_c)
+{
+    static uint8_t wanted[1 << 20], got[1 << 20];
+    for (size_t round = 0; round < 200 * msg_table_len; round++) {
+        const struct msg_desc *d = &msg_table[round % msg_table_len];
+        heap_used = 0;
+        ProtobufCMessage *m = some(d->proto->sizeof_message);
+        d->proto->message_init(m);
+        fill(m);
+        size_t len = protobuf_c_message_pack(m, wanted);
+        ck_assert_uint_eq(msg_pack(d, m, got, len), len);
+        ck_assert_msg(memcmp(wanted, got, len) == 0, "%s is packed in another way", d->name);
+        if (len == 0)
+            continue;
+        size_t room = next_random() % len;
+        got[room] = 0xa5;
+        ck_assert_uint_eq(msg_pack(d, m, got, room), MSG_TOO_LARGE);
+        ck_assert_uint_eq(got[room], 0xa5);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("messages");
@@ -424,6 +531,10 @@ int main(void)
     tcase_add_test(t, garbage_is_refused);
     tcase_add_test(t, memory_is_bounded);
     tcase_add_test(t, noise_never_breaks_it);
+    suite_add_tcase(s, t);
+    t = tcase_create("pack");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, bytes_are_those_of_protobuf_c);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
