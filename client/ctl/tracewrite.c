@@ -24,8 +24,6 @@
 
 enum { JOB = 1, STAGES = 2, STATES = 1, WAITS = 2, DECISIONS = 3 };
 
-#define U64_DIGITS 20u
-
 static const char *lease_word(int kind)
 {
     static const char *const words[] = {"lease", "plan", "lease", "finish", "produce", "consume"};
@@ -144,21 +142,27 @@ static inline __attribute__((always_inline)) void put(struct trace_writer *w, co
     w->n += len;
 }
 
-/* Two digits a step, copied in a piece of constant length: there is room behind. */
+static unsigned digits_of(uint64_t v)
+{
+    unsigned n = 1;
+    for (; v >= 10000; v /= 10000)
+        n += 4;
+    return n + (v >= 10) + (v >= 100) + (v >= 1000);
+}
+
+/* Two digits a step, where they belong: to copy what was just written waits for it. */
 static void put_u64(struct trace_writer *w, uint64_t v)
 {
     static const char pairs[] =
         "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
         "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
         "8081828384858687888990919293949596979899";
-    char digits[2 * U64_DIGITS] = "";
-    size_t at = U64_DIGITS;
+    char *from = w->buf + w->n, *to = from + digits_of(v);
+    w->n = (size_t)(to - w->buf);
     for (; v >= 10; v /= 100)
-        memcpy(digits + (at -= 2), pairs + v % 100 * 2, 2);
-    if (v > 0 || at == U64_DIGITS)
-        digits[--at] = (char)('0' + v);
-    memcpy(w->buf + w->n, digits + at, U64_DIGITS);
-    w->n += U64_DIGITS - at;
+        memcpy(to -= 2, pairs + v % 100 * 2, 2);
+    if (to > from)
+        *from = (char)('0' + v);
 }
 
 /* Nanoseconds as the format's microseconds. */
