@@ -2,9 +2,10 @@
  * small.h - jobs of one chunk that need neither descriptors nor a plan, and how many of them share a message.
  *
  * Their lease is a message of its own, Small, which brings the job's description along, and ends with its
- * report: one message there, one back, no JobOpen and no JobClose. When all seats are taken and the op is known to be quick, further
- * ones are sent *ahead* to a stage that holds a small lease already; it takes them one after the other and
- * sends their reports together. So what a message and a wake-up cost is shared by many jobs.
+ * report: one message there, one back, no JobOpen and no JobClose. When all seats are taken and the op is
+ * known to be quick, further ones are sent *ahead* to a stage that holds a small lease already; it takes them
+ * one after the other and sends their reports together. So what a message and a wake-up cost is shared by
+ * many jobs.
  *
  *   the stage's lease (stage.lease, stage.job)   the one it is at, as far as is known; it has the seat
  *   stage.ahead[]                                held as well, in no order: reports name their lease

@@ -149,16 +149,17 @@ row_kills() {
 }
 
 # What being traced adds, and not the ratio of both: a tolerance of five per cent would be more than the goal. Behind the
-# first 16,384 records such chunks share one in groups of 32 us.
+# first 16,384 records such chunks share one in groups of 32 us. Each trace is a new file: to replace one of before, some file
+# systems first write the new one to the disk, at the end and all at once.
 row_trace() {
     local n sum run
     n=$(by 100000 50000)
     sum=$("$BIN/bench-omp" expect "$n" "$STEPS")
     run="bench.mix n=$n steps=$STEPS | xargs)\" = 'chunks $n sum $sum'"
     row trace "--trace of 10 us chunks, grouped, adds, %" --warm 0 --goal "added_percent - <= 3" --run ours "$CLIENT added $(
-        printf '%q ' "test \"\$($PWCCTL run -q $run" "test \"\$($PWCCTL run -q --trace $TMP/cost.trace $run"
+        printf '%q ' "test \"\$($PWCCTL run -q $run" "test \"\$($PWCCTL run -q --trace $TMP/cost.trace.\$\$ $run"
     )"
-    rm -f "$TMP/cost.trace"
+    rm -f "$TMP"/cost.trace.*
 }
 
 # used_daemon SECONDS: one that has run a flood of jobs, one of many chunks and, where there are pictures, a blur; what it
