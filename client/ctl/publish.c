@@ -221,6 +221,14 @@ static int keep_attributes(const struct output *out)
     return (st.st_mode & 0777) == (out->old.st_mode & 0777) ? 0 : fchmod(out->fd, out->old.st_mode & 0777);
 }
 
+/* Some file systems write when somebody closes, and only then say that they cannot (NFS: close(2)). What the
+ * stages were told nobody has heard. */
+static int written(int fd)
+{
+    int again = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return again < 0 ? -1 : close(again);
+}
+
 static int stream(const struct output *out)
 {
     int to = out->target == NULL ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
@@ -242,6 +250,8 @@ int output_publish(struct output *out, char *why, size_t size)
     int r;
     if (out->kind == OUTPUT_STREAM) {
         r = stream(out);
+    } else if (written(out->fd) < 0) {
+        r = -1;
     } else if (out->kind == OUTPUT_REPLACE) {
         r = keep_attributes(out) == 0 ? rename_over(out) : -1;
     } else {

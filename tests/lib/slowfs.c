@@ -8,8 +8,12 @@
  *
  *   shut NAME...    requests of these kinds wait: getattr read flush
  *   direct          what is opened from now on is read past the cache: who waits for such a read cannot be
- * killed spoil AT        reads that reach the byte AT fail with EIO; without AT, none open            all go
- * on
+ *                   killed
+ *   spoil AT        reads that reach the byte AT fail with EIO; without AT, none
+ *   full            whoever closes a file that was made here is told that it could not be written
+ *   open            all go on
+ *
+ * One file can be made there, written and renamed, as on a file system that does not know O_TMPFILE.
  *
  * "ready" on standard output says that it is mounted, "waiting NAME" that a request has come to a shut gate.
  * At the end of standard input the gates open, and the file system is unmounted.
@@ -20,9 +24,11 @@
 #include <fuse.h>
 #include <fuse_lowlevel.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,8 +52,26 @@ static struct {
     bool shut[GATES], direct;
     off_t spoilt;
     int fd;
+    atomic_bool full;
+    char made[256]; /* path of the file that was made here; empty: none */
+    int made_fd;
     struct fuse *fuse;
-} fs = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, {false}, false, INT64_MAX, -1, NULL};
+} fs = {.lock = PTHREAD_MUTEX_INITIALIZER,
+        .opened = PTHREAD_COND_INITIALIZER,
+        .spoilt = INT64_MAX,
+        .fd = -1,
+        .made_fd = -1};
+
+/* Under the lock: the bytes of that path, -1: there are none. */
+static int fd_of(const char *path)
+{
+    pthread_mutex_lock(&fs.lock);
+    int fd = strcmp(path, "/slow") == 0                         ? fs.fd
+             : fs.made[0] != '\0' && strcmp(path, fs.made) == 0 ? fs.made_fd
+                                                                : -1;
+    pthread_mutex_unlock(&fs.lock);
+    return fd;
+}
 
 static void pass(enum gate g)
 {
@@ -70,10 +94,11 @@ static int slow_getattr(const char *path, struct stat *st, struct fuse_file_info
         st->st_nlink = 2;
         return 0;
     }
-    if (strcmp(path, "/slow") != 0)
+    int fd = fd_of(path);
+    if (fd < 0)
         return -ENOENT;
     pass(GETATTR);
-    if (fstat(fs.fd, st) < 0)
+    if (fstat(fd, st) < 0)
         return -errno;
     st->st_mode = S_IFREG | 0644;
     return 0;
@@ -81,7 +106,7 @@ static int slow_getattr(const char *path, struct stat *st, struct fuse_file_info
 
 static int slow_open(const char *path, struct fuse_file_info *fi)
 {
-    if (strcmp(path, "/slow") != 0)
+    if (fd_of(path) < 0)
         return -ENOENT;
     fi->direct_io = fs.direct;
     return (fi->flags & O_ACCMODE) == O_RDONLY ? 0 : -EACCES;
@@ -97,20 +122,67 @@ static off_t first_spoilt(void)
 
 static int slow_read(const char *path, char *buf, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    (void)path;
     (void)fi;
     pass(READ);
     if (offset + (off_t)size > first_spoilt())
         return -EIO;
-    ssize_t n = pread(fs.fd, buf, size, offset);
+    ssize_t n = pread(fd_of(path), buf, size, offset);
     return n < 0 ? -errno : (int)n;
 }
 
 static int slow_flush(const char *path, struct fuse_file_info *fi)
 {
-    (void)path;
     (void)fi;
     pass(FLUSH);
+    return fs.full && strcmp(path, "/slow") != 0 ? -ENOSPC : 0;
+}
+
+/* ---- the file that is made here ---- */
+
+static int slow_create(const char *path, mode_t mode, struct fuse_file_info *fi)
+{
+    (void)mode;
+    (void)fi;
+    pthread_mutex_lock(&fs.lock);
+    bool room = fs.made[0] == '\0';
+    if (room) {
+        fs.made_fd = memfd_create("made", MFD_CLOEXEC);
+        snprintf(fs.made, sizeof fs.made, "%s", path);
+    }
+    pthread_mutex_unlock(&fs.lock);
+    return room ? 0 : -ENOSPC;
+}
+
+static int slow_write(const char *path, const char *buf, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+    (void)fi;
+    ssize_t n = pwrite(fd_of(path), buf, size, offset);
+    return n < 0 ? -errno : (int)n;
+}
+
+static int slow_truncate(const char *path, off_t size, struct fuse_file_info *fi)
+{
+    (void)fi;
+    return ftruncate(fd_of(path), size) < 0 ? -errno : 0;
+}
+
+static int slow_rename(const char *from, const char *to, unsigned flags)
+{
+    (void)from;
+    (void)flags;
+    pthread_mutex_lock(&fs.lock);
+    snprintf(fs.made, sizeof fs.made, "%s", to);
+    pthread_mutex_unlock(&fs.lock);
+    return 0;
+}
+
+static int slow_unlink(const char *path)
+{
+    (void)path;
+    pthread_mutex_lock(&fs.lock);
+    fs.made[0] = '\0';
+    close(fs.made_fd);
+    pthread_mutex_unlock(&fs.lock);
     return 0;
 }
 
@@ -125,19 +197,29 @@ static void *slow_init(struct fuse_conn_info *conn, struct fuse_config *cfg)
     return NULL;
 }
 
-static const struct fuse_operations operations = {
-    .getattr = slow_getattr, .open = slow_open, .read = slow_read, .flush = slow_flush, .init = slow_init};
+static const struct fuse_operations operations = {.getattr = slow_getattr,
+                                                  .open = slow_open,
+                                                  .read = slow_read,
+                                                  .flush = slow_flush,
+                                                  .init = slow_init,
+                                                  .create = slow_create,
+                                                  .write = slow_write,
+                                                  .truncate = slow_truncate,
+                                                  .rename = slow_rename,
+                                                  .unlink = slow_unlink};
 
 static void obey(char *line)
 {
     pthread_mutex_lock(&fs.lock);
     char *save = NULL, *word = strtok_r(line, " \n", &save);
     bool shut = word != NULL && strcmp(word, "shut") == 0, spoil = word != NULL && strcmp(word, "spoil") == 0;
-    bool direct = word != NULL && strcmp(word, "direct") == 0;
+    bool direct = word != NULL && strcmp(word, "direct") == 0,
+         full = word != NULL && strcmp(word, "full") == 0;
     fs.direct |= direct;
+    fs.full |= full;
     if (spoil)
         fs.spoilt = (word = strtok_r(NULL, " \n", &save)) != NULL ? strtoll(word, NULL, 10) : INT64_MAX;
-    else if (!shut && !direct)
+    else if (!shut && !direct && !full)
         memset(fs.shut, 0, sizeof fs.shut);
     while (shut && (word = strtok_r(NULL, " \n", &save)) != NULL)
         for (size_t i = 0; i < GATES; i++)

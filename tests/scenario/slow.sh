@@ -365,4 +365,15 @@ test_read_error_in_a_picture() {
     finish_slow
 }
 
+# As over NFS: nobody hears of it but who closes the file.
+test_output_that_cannot_be_written_in_the_end() {
+    run_ok fault.copy "$T/bytes" -o "$T/mnt/out"
+    same "$T/bytes" "$T/mnt/out"
+    rm "$T/mnt/out"
+    order full
+    refused 1 "mnt/out': No space left on device" -q fault.copy "$T/bytes" -o "$T/mnt/out"
+    [[ ! -e $T/mnt/out ]] || fail "it is there all the same"
+    finish_slow
+}
+
 run_tests "$@"
