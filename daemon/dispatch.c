@@ -40,7 +40,7 @@ void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool s
     s->lease.kept = 0;
     s->lease.why = PWC__CODE__CODE_OK;
     s->lease.seen_chunk = SLOT_IDLE;
-    s->lease.seen_lease = s->lease.seen_done = 0;
+    s->lease.seen_lease = s->lease.seen_done = s->lease.moves = 0;
     s->lease.seen_cpu = UINT64_MAX;
     s->seat = seat;
     if (++s->leases == 2)

@@ -474,11 +474,21 @@ uint64_t stage_slot_done(const struct stage *s)
     return s->seg != NULL ? atomic_load(&s->seg->slots[0].done) : 0;
 }
 
+/* Each chunk begins once and is done once, and a lease has a beginning and an end. Whoever writes to its slot
+ * without end would otherwise have all the time in the world. */
+static bool may_move(const struct stage *s)
+{
+    const struct lease *l = &s->lease;
+    uint64_t n = l->kind == LEASE_CHUNKS || s->job == NULL ? l->given_end - l->first : s->job->ledger.total;
+    return l->moves < 2 * n + 8;
+}
+
 bool stage_has_moved(const struct stage *s)
 {
     const struct lease *l = &s->lease;
-    return stage_slot_chunk(s) != l->seen_chunk || stage_slot_done(s) != l->seen_done ||
-           stage_slot_lease(s) != l->seen_lease;
+    return (stage_slot_chunk(s) != l->seen_chunk || stage_slot_done(s) != l->seen_done ||
+            stage_slot_lease(s) != l->seen_lease) &&
+           may_move(s);
 }
 
 /* What the tick saw last is what it was doomed for: it lives when that is over at the next look. */

@@ -71,7 +71,8 @@ struct lease {
     Pwc__Code why;    /* OK, or why not all of them */
     struct mono since;
     struct fold_list handed; /* states to be folded in: back to the job if the holder dies */
-    uint64_t seen_lease, seen_chunk, seen_done; /* watch: the slot when it was last looked at, since when */
+    uint64_t moves;          /* watch: how often its slot was seen to move */
+    uint64_t seen_lease, seen_chunk, seen_done; /* the slot when it was last looked at, since when */
     struct mono seen_since, stall_since;
     uint64_t seen_cpu; /* clock ticks, when first suspected */
 };

@@ -72,7 +72,9 @@ static void watch_chunk(struct job *j, struct stage *s, struct mono now)
 {
     struct lease *l = &s->lease;
     uint64_t chunk = stage_slot_chunk(s);
-    if (stage_has_moved(s) || !could_go_on(j, l)) {
+    bool moved = stage_has_moved(s);
+    if (moved || !could_go_on(j, l)) {
+        l->moves += moved;
         l->seen_lease = stage_slot_lease(s);
         l->seen_chunk = chunk;
         l->seen_done = stage_slot_done(s);

@@ -229,6 +229,15 @@ test_attempts_of_two_causes() {
         "$("$PWCCTL" deaths --json | jq -r '[.deaths[] | "\(.attempt) of \(.attempts_max)"] | join(", ")')"
 }
 
+# A slot is its stage's to write: what it says of progress is believed as often as its lease has chunks, and not for ever.
+test_progress_without_end() {
+    expect_log ': its time is up'
+    start_pwcd --workers 2
+    refused 1 'chunk 0 .*its time is up, attempt 1 of 1' -q fault.restless n=1 --chunk-timeout 500ms --retries 0 --timeout 30s
+    run_ok fault.restless n=40 at=7 attempts=1 --chunk-timeout 500ms --timeout 60s --json
+    equal "deaths" 1 "$(field deaths)"
+}
+
 # All stages share what the service may have.
 test_threads_without_end() {
     start_pwcd --workers 2

@@ -224,6 +224,15 @@ static int act_scribble(struct op_job *job)
     return 0;
 }
 
+/* Its slot says that it goes on and on. */
+static int act_restless(struct op_job *job)
+{
+    struct segment_slot *slot = &job->priv->stage->segment->slots[0];
+    for (uint64_t i = 0;; nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL))
+        atomic_store(&slot->done, i++);
+    return 0;
+}
+
 static int act_error(struct op_job *job)
 {
     return op_fail(job, CODE(OP), "this chunk always fails");
@@ -651,6 +660,7 @@ static const struct op faults[] = {
     FAULT(stop, "Stops itself"),
     FAULT(hold, "Waits until it is asked for its stack"),
     FAULT(stick, "Stands still"),
+    FAULT(restless, "Never ends, and its slot says that it makes progress"),
     FAULT(leak, "Takes memory until there is none"),
     FAULT(hoard, "Takes memory that nobody sees"),
     FAULT(crowd, "Starts threads until it gets no more"),
