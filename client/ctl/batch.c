@@ -161,7 +161,7 @@ static int check_links(const struct batch *b)
         return 0;
     struct place *v = must(calloc(b->n, sizeof *v));
     for (size_t i = 0; i < b->n; i++)
-        if ((v[n].path = realpath(b->items[i].out, NULL)) != NULL)
+        if ((v[n].path = output_place(b->items[i].out)) != NULL)
             v[n++].name = b->items[i].out;
     qsort(v, n, sizeof *v, by_path);
     int r = 0;

@@ -192,6 +192,7 @@ struct output {
 /* Prepares; nothing is visible yet. `why` gets the reason of a failure (status 1). */
 int output_open(const char *name, struct output *out, char *why, size_t size);
 bool output_is(const struct output *out, const struct stat *st); /* the same file */
+char *output_place(const char *name); /* where it will be, links followed; NULL: nowhere. A new string */
 bool output_takes(const struct output *out, const char *name); /* the place of what has this name, or will */
 int output_publish(struct output *out, char *why, size_t size);
 void output_drop(struct output *out); /* after either; unpublished bytes vanish */

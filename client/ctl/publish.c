@@ -105,24 +105,50 @@ static int replace(struct output *out, const char *name, char *why, size_t size)
     return temp_in_dir(out, why, size);
 }
 
-/* A new file, behind as many symbolic links as there are: they stay. */
-static int create(struct output *out, char *why, size_t size)
+/* Of what need not be there yet, through as many symbolic links as there are. 0, or -1 and errno. */
+static int follow_links(char **path)
 {
     struct stat st;
-    for (int links = 0; lstat(out->target, &st) == 0 && S_ISLNK(st.st_mode); links++) {
+    for (int links = 0; lstat(*path, &st) == 0 && S_ISLNK(st.st_mode); links++) {
         char to[PATH_MAX];
-        ssize_t n = readlink(out->target, to, sizeof to - 1);
+        ssize_t n = readlink(*path, to, sizeof to - 1);
         if (n <= 0 || links == 40) {
             errno = n < 0 ? errno : ELOOP;
-            return failed(why, size, "");
+            return -1;
         }
         to[n] = '\0';
-        char *dir = dir_of(out->target);
+        char *dir = dir_of(*path);
         char *next = to[0] == '/' ? text("%s", to) : text("%s/%s", dir, to);
         free(dir);
-        free(out->target);
-        out->target = next;
+        free(*path);
+        *path = next;
     }
+    return 0;
+}
+
+char *output_place(const char *name)
+{
+    char *path = realpath(name, NULL);
+    if (path != NULL)
+        return path;
+    path = text("%s", name);
+    char *place = NULL;
+    if (follow_links(&path) == 0) {
+        char *dir = dir_of(path), *real = realpath(dir, NULL);
+        if (real != NULL)
+            place = text("%s/%s", real, base_name(path));
+        free(dir);
+        free(real);
+    }
+    free(path);
+    return place;
+}
+
+/* A new file; the links that lead there stay. */
+static int create(struct output *out, char *why, size_t size)
+{
+    if (follow_links(&out->target) < 0)
+        return failed(why, size, "");
     if (base_name(out->target)[0] == '\0')
         return refuse(why, size, "there is no such directory");
     int r = temp_in_dir(out, why, size);
@@ -160,16 +186,15 @@ bool output_is(const struct output *out, const struct stat *st)
 
 bool output_takes(const struct output *out, const char *name)
 {
-    struct stat st, theirs;
+    struct stat st;
     if (out->kind == OUTPUT_REPLACE)
         return stat(name, &st) == 0 && output_is(out, &st);
-    if (out->kind != OUTPUT_NEW || strcmp(base_name(out->target), base_name(name)) != 0)
+    if (out->kind != OUTPUT_NEW)
         return false;
-    char *dir = dir_of(out->target), *their_dir = dir_of(name);
-    bool same = stat(dir, &st) == 0 && stat(their_dir, &theirs) == 0 && st.st_dev == theirs.st_dev &&
-                st.st_ino == theirs.st_ino;
-    free(dir);
-    free(their_dir);
+    char *ours = output_place(out->target), *theirs = output_place(name);
+    bool same = ours != NULL && theirs != NULL && strcmp(ours, theirs) == 0;
+    free(ours);
+    free(theirs);
     return same;
 }
 

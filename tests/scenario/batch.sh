@@ -173,6 +173,11 @@ test_links_to_one_file_are_refused() {
     grep -q 'out/img-001.jpg' "$T/err" || fail "does not say which: $(<"$T/err")"
     grep -q 'out/img-002.jpg' "$T/err" || fail "does not say which: $(<"$T/err")"
     [[ ! -s out/img-002.jpg ]] || fail "it was written"
+    rm out/img-002.jpg # so it is where the link leads to what is not there yet
+    run image.thumbnail --out-dir out width=64 in/img-001.jpg in/img-002.jpg
+    equal "exit status" 2 "$RC"
+    [[ ! -e out/img-002.jpg ]] || fail "it was written"
+    : >out/img-002.jpg
     rm out/img-001.jpg
     ln out/img-002.jpg out/img-001.jpg # of one that has two names each is replaced on its own
     run_ok image.thumbnail --out-dir out width=64 in/img-001.jpg in/img-002.jpg

@@ -96,6 +96,9 @@ test_trace_is_no_file_of_the_job() {
     kept in fault.copy - -o new --trace in <in
     kept out fault.copy in -o out --trace "$PWD/out"
     kept in fault.copy in -o new --trace ./new
+    ln -s new link
+    kept in fault.copy in -o link --trace new
+    rm link
     [[ ! -e new ]] || fail "an output of a refused job"
     mkdir many
     kept in fault.copy in --out-dir many --trace in
