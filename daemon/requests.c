@@ -371,8 +371,9 @@ static const char *health(struct daemon *d, char *text, size_t size)
     char lack[LACK_TEXT];
     if (d->pool->restart.in_row >= RESTART_GIVE_UP)
         return d->pool->last_words;
-    if (d->scratch_error != 0)
-        d->scratch_error = posture_scratch_try(d->cfg.scratch);
+    int r = d->scratch_error != 0 ? posture_scratch_try(d->cfg.scratch) : 0;
+    if (!lack_passes(r)) /* which is told as what it is, below */
+        d->scratch_error = r;
     if (lack_now(d, lack))
         snprintf(text, size, "%s", lack);
     else if (d->scratch_error != 0)

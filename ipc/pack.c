@@ -3,7 +3,8 @@
  * calls two functions for each field, most of which are not there: that was a fifth of what the supervisor
  * does in a flood of small jobs. The bytes are the same.
  *
- * It knows what of proto3 our messages have: neither groups nor numbers of 32 bits fixed.
+ * It knows what of proto3 our messages have: neither groups nor numbers of 32 bits fixed, no fields that the
+ * descriptors do not know, and each message of a repeated field is there.
  */
 #include <endian.h>
 #include <string.h>

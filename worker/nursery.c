@@ -146,33 +146,38 @@ struct nursery {
 
 #define THREAD_WORDS (1024 / sizeof(int)) /* glibc's description of a thread is longer on every machine */
 
-/* True in a child that glibc has made: its thread id has come there. */
-static bool is_thread_id(const int *word)
+/* In a child that glibc has made its thread id has come there: 1; 0: it has not; or -errno. */
+static int is_thread_id(const int *word)
 {
-    int status = -1;
+    int status = 0;
     pid_t pid = fork();
     if (pid == 0)
         _exit(*word == gettid() ? 0 : 1);
-    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+    while (pid > 0 && waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return pid < 0 ? -errno : status == 0;
 }
 
 /* Kernels without CONFIG_CHECKPOINT_RESTORE do not tell where the thread id is kept. */
-static int *find_thread_id(void)
+static int find_thread_id(int **ret)
 {
-    int *thread = (int *)pthread_self(), *found = NULL; // NOLINT: glibc's handle is the description's address
-    for (size_t i = 0; i < THREAD_WORDS; i++)
-        if (thread[i] == gettid()) {
-            if (found != NULL)
-                return NULL;
-            found = &thread[i];
+    int *thread = (int *)pthread_self(); // NOLINT: glibc's handle is the description's address
+    for (size_t i = 0; i < THREAD_WORDS; i++) {
+        int r = thread[i] == gettid() ? is_thread_id(&thread[i]) : 0;
+        if (r != 0) {
+            *ret = &thread[i];
+            return r < 0 ? r : 0;
         }
-    return found != NULL && is_thread_id(found) ? found : NULL;
+    }
+    return -ENOTSUP;
 }
 
 static int find_glibc_words(struct nursery *n)
 {
-    if (prctl(PR_GET_TID_ADDRESS, &n->tid, 0, 0, 0) < 0 && (n->tid = find_thread_id()) == NULL)
-        return -ENOTSUP;
+    int r = prctl(PR_GET_TID_ADDRESS, &n->tid, 0, 0, 0) < 0 ? find_thread_id(&n->tid) : 0;
+    if (r < 0)
+        return r;
     if (syscall(SYS_get_robust_list, 0, &n->robust, &n->robust_len) < 0)
         return -errno;
     return 0;

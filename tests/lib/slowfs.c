@@ -150,7 +150,7 @@ static int slow_create(const char *path, mode_t mode, struct fuse_file_info *fi)
         snprintf(fs.made, sizeof fs.made, "%s", path);
     }
     pthread_mutex_unlock(&fs.lock);
-    return room ? 0 : -ENOSPC;
+    return room ? 0 : -EBUSY;
 }
 
 static int slow_write(const char *path, const char *buf, size_t size, off_t offset, struct fuse_file_info *fi)
@@ -180,8 +180,9 @@ static int slow_unlink(const char *path)
 {
     (void)path;
     pthread_mutex_lock(&fs.lock);
+    if (fs.made[0] != '\0')
+        close(fs.made_fd);
     fs.made[0] = '\0';
-    close(fs.made_fd);
     pthread_mutex_unlock(&fs.lock);
     return 0;
 }

@@ -5,7 +5,7 @@
  *
  * Both have the page mapped; it is read through the supervisor's mapping, so this needs the right to trace
  * it, and root's to see what a stage maps. Prints "watching", and then how the word changed: "hit OLD NEW".
- * Ends with 2 when the stage is gone before it does.
+ * Ends with 2 when the stage is gone before it does, with 77 where nobody may look into a process.
  */
 #include <err.h>
 #include <errno.h>
@@ -37,7 +37,7 @@ static bool find_page(const char *pid, unsigned long inode, uint64_t *ret_at, un
     snprintf(path, sizeof path, "/proc/%s/maps", pid);
     FILE *f = fopen(path, "re");
     if (f == NULL)
-        err(77, "%s", path);
+        err(errno == EACCES || errno == EPERM ? 77 : 1, "%s", path);
     while (!found && fgets(line, sizeof line, f) != NULL) {
         found = strstr(line, "/memfd:pwc-control") != NULL &&
                 sscanf(line, "%" SCNx64 "-%*x %*s %*x %*s %lu", ret_at, ret_inode) == 2 &&

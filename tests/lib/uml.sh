@@ -9,7 +9,7 @@
 #
 # Debian's is the kernel that Debian 12 runs, with all controllers of cgroup v2, without Landlock, without PSI and without
 # CONFIG_CHECKPOINT_RESTORE. It is a process like any other: nothing outside is touched. Needs root and overlayfs.
-# Expects $PWC_BUILD, $PWC_SRC.
+# Expects $PWC_BUILD, $PWC_SRC, $TEST_LIMIT.
 
 # shellcheck source=own-root.sh
 . "$PWC_SRC/tests/lib/own-root.sh"
@@ -69,7 +69,8 @@ kernel_run() {
     host=$(cd "$2" && pwd)
     rm -f "$host/output" "$host/status"
     printf '%s\n' "$3" >"$host/command"
-    unshare --mount --pid --fork --kill-child=KILL \
+    # What hangs in there would outlive the test otherwise.
+    timeout -k 5 "$((TEST_LIMIT - 20))" unshare --mount --pid --fork --kill-child=KILL \
         bash -c "$KERNEL_BOOT" - "$host" "$1" "$KERNEL_MASKED" "$PWC_BUILD" "$PWC_SRC" >"$host/console" 2>&1 </dev/null || :
     [[ -e $host/status ]] || fail "the machine did not come up: $(tail -n 5 "$host/console")"
     cat "$host/output"

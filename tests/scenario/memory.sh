@@ -201,6 +201,31 @@ test_short_machine() {
     finish_background "$BG"
 }
 
+# stalls PERCENT: for so much of the time all who work on this machine wait for memory, as pwcd reads it.
+stalls() {
+    printf 'some avg10=%05.2f avg60=00.00 avg300=00.00 total=0\nfull avg10=%05.2f avg60=00.00 avg300=00.00 total=0\n' \
+        "$1" "$1" 1<>"$T/psi"
+}
+
+# There is memory, and everybody waits for it all the same.
+test_machine_that_stalls() {
+    need_root
+    unshare -m true 2>/dev/null || skip "no mount namespaces here"
+    [[ -e /proc/pressure/memory ]] || skip "this kernel does not tell of pressure"
+    stalls 40
+    # shellcheck disable=SC2016 # expanded there
+    PREFIX=(unshare -m bash -c 'mount --bind "$1" /proc/pressure/memory && shift && exec "$@"' - "$T/psi")
+    start_pwcd --workers 2 --set cgroups=no
+    in_background job "$PWCCTL" run fault.none n=100000 ms=20
+    until_true "a job that waits for memory" jobs_wait_for memory
+    "$PWCCTL" status | grep -q 'waiting: memory' || fail "status does not say why: $("$PWCCTL" status)"
+    stalls 0
+    until_true "a job that waits for nothing" jobs_wait_for ""
+    until_true "both seats in use" both_seats_work
+    kill -INT "$BG"
+    finish_background "$BG"
+}
+
 # group_has PERCENT: so much is left of the 1 GiB that the cgroup around pwcd may have, as pwcd reads it.
 group_has() {
     printf '%09d\n' $(((100 - $1) * 10000000)) 1<>"$T/group/memory.current"

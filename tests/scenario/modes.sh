@@ -151,7 +151,7 @@ await_hold() {
     until_true "a stage that holds as $1 at $2" holds_at "$1" "$2"
 }
 
-# release PID: what holds goes on. As often as it takes: it may have been seen before it slept.
+# release PID: what holds goes on.
 release() {
     kill -USR1 "$1"
 }

@@ -44,7 +44,7 @@ test_each_cause() {
     start_pwcd --workers 8 --set stall_timeout=600ms --set stages_max=48
     each_ends op fail 'this [a-z]+ always fails'
     each_ends crash die 'killed by SIG(KILL|SEGV).*, attempt 2 of 2'
-    each_ends timeout burn 'its time is up, attempt 2 of 2' --chunk-timeout 300ms
+    each_ends timeout burn 'its time is up, attempt 2 of 2' --chunk-timeout 1s # with ten jobs at once, on few processors
     each_ends stalled stick 'neither progress nor CPU time, attempt 2 of 2'
 }
 
@@ -147,7 +147,7 @@ test_more_failures_than_may_be() {
         run_job "$mode" process fail 2 attempts=9 every=true --on-failure skip --max-failures none -q
         refused_with "$mode" 5 ''
         equal "$mode: failures" $((CHUNKS - 2)) "$(field failed)"
-        [[ ! -e out ]] || { head -c "$two" in && head -c $((300000 - two)) /dev/zero; } | cmp - out ||
+        [[ $mode != serial && $mode != placed ]] || { head -c "$two" in && head -c $((300000 - two)) /dev/zero; } | cmp - out ||
             fail "$mode: the output is not the first two chunks and zeros"
         rm -f out
     done

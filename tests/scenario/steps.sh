@@ -233,7 +233,10 @@ watch() {
     in_background strike "$TOOLS/strike" "$PID" "$2" "$1" 9
     STRIKE=$BG BG=$job
     until_true "strike to be there" eval '[[ -s strike.out || -s strike.err ]]'
-    [[ -s strike.out ]] || skip "no process may be looked into here: $(<strike.err)"
+    [[ ! -s strike.out ]] || return 0
+    finish_background "$STRIKE"
+    [[ $RC -eq 77 ]] || fail "strike: $(<strike.err)"
+    skip "no process may be looked into here: $(<strike.err)"
 }
 
 struck() {
