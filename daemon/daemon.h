@@ -82,8 +82,10 @@ struct daemon {
 
     uint32_t seats, seats_busy;
     uint32_t seats_lent; /* by stages that stand still; others may have them, and be counted in seats_busy */
-    uint32_t nflying;    /* small jobs that are leased, of all users */
-    uint64_t nflown;     /* that ever were */
+    uint32_t seats_owed; /* beyond `seats`, to users who have none or one of those; see count_owed */
+    struct mono full_since; /* no seat has been free since; 0: one was at the end of the last turn */
+    uint32_t nflying;       /* small jobs that are leased, of all users */
+    uint64_t nflown;        /* that ever were */
     const char *seats_from;
     uint64_t next_lease, next_arena;
     struct op_pace op_pace[OP_PACES];

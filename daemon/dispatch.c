@@ -19,6 +19,7 @@
 
 #define ARENA_TARGET (16ull << 20) /* results one worker may have waiting */
 #define BATCH_LEASE  8u            /* items a lease: their descriptors must fit one frame */
+#define FULL_NS      NS_PER_S      /* whoever has no seat bears that none comes free */
 
 /* Else two fold states could be left that nobody can make one of. */
 _Static_assert(2 * (sizeof(uint32_t) + PWC_STATE_MAX) <= PWC_TAIL_MAX, "a tail holds two fold states");
@@ -62,12 +63,22 @@ void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool s
     }
 }
 
+/* What one has that is owed is not free when he gives it back: the others still hold theirs. */
+static void seat_given_back(struct daemon *d)
+{
+    if (--d->seats_busy < d->seats)
+        d->full_since.ns = 0;
+}
+
 void dispatch_lend(struct stage *s, bool lend)
 {
     if (!s->seat || s->lent == lend)
         return;
     s->lent = lend;
-    s->d->seats_busy += lend ? -1u : 1u;
+    if (lend)
+        seat_given_back(s->d);
+    else
+        s->d->seats_busy++;
     s->d->seats_lent += lend ? 1u : -1u;
     log_debug("stage %lu %s", (unsigned long)s->id, lend ? "stands still: its seat is lent" : "goes on");
     daemon_touch(s->d);
@@ -78,7 +89,7 @@ static void release_seat(struct stage *s)
     if (!s->seat)
         return;
     dispatch_lend(s, false);
-    s->d->seats_busy--;
+    seat_given_back(s->d);
     s->seat = false;
     s->job->user->running--;
     s->job->workers_on--;
@@ -318,9 +329,14 @@ static void count_worker(struct job *j, uint64_t stage)
     j->worker_ids[j->distinct_workers++ % WORKERS_KNOWN] = stage;
 }
 
+static uint32_t seats_left(const struct daemon *d)
+{
+    return d->seats_busy < d->seats ? d->seats - d->seats_busy : 0;
+}
+
 static bool lease_small(struct job *j)
 {
-    struct stage *s = dispatch_find_stage(j, j->d->seats - j->d->seats_busy);
+    struct stage *s = dispatch_find_stage(j, seats_left(j->d));
     if (s != NULL)
         small_start(j, s);
     return s != NULL;
@@ -355,7 +371,7 @@ static bool lease_chunks(struct job *j)
     if (j->small)
         return lease_small(j);
     uint64_t most = lease_wanted(j), waiting = ledger_waiting(&j->ledger);
-    struct stage *s = find_worker(j, (uint32_t)MIN(waiting, (uint64_t)(j->d->seats - j->d->seats_busy)));
+    struct stage *s = find_worker(j, (uint32_t)MIN(waiting, (uint64_t)seats_left(j->d)));
     uint64_t first = s != NULL ? next_chunk(j, s) : UINT64_MAX;
     if (s == NULL || !need_arena(j, s) || !roles_open(j, s, STAGE__ROLE__ROLE_WORKER))
         return false;
@@ -534,11 +550,37 @@ static bool seat_is_free(const struct daemon *d)
     return d->seats_busy < (d->short_of_memory ? 1 : d->seats);
 }
 
+/* ---- seats that are owed ---- */
+
+bool dispatch_full_long(struct daemon *d)
+{
+    return d->full_since.ns != 0 && mono_since(daemon_now(d), d->full_since) > FULL_NS;
+}
+
+/* A chunk may compute for hours, and nothing takes its seat away. Where none comes free, each user who has
+ * none may have one on top, for as long as that lasts: then more compute than there are CPUs, and the kernel
+ * shares these out. Nobody gets a second one so. */
+static void count_owed(struct daemon *d)
+{
+    const struct user *u = TAILQ_FIRST(&d->busy);
+    d->seats_owed = 0;
+    if (d->short_of_memory || !dispatch_full_long(d))
+        return;
+    for (; u != NULL && u->running == 0; u = TAILQ_NEXT(u, busy_link))
+        d->seats_owed += u->nactive > 0;
+    d->seats_owed = MIN(d->seats_owed + d->seats_busy - d->seats, config_stages_max(&d->cfg, d->seats));
+}
+
+static bool may_sit(const struct daemon *d, const struct user *u)
+{
+    return seat_is_free(d) || (u->running == 0 && d->seats_busy < d->seats + d->seats_owed);
+}
+
 /* Who has nothing to start is passed over: what the others start gives him nothing that he lacks. */
 static void serve_users(struct daemon *d)
 {
     struct user *u = TAILQ_FIRST(&d->busy);
-    while (u != NULL && seat_is_free(d))
+    while (u != NULL && may_sit(d, u))
         u = u->nactive > 0 && serve_user(u, d->some_solo) ? step_back(d, u) : TAILQ_NEXT(u, busy_link);
 }
 
@@ -589,9 +631,12 @@ void dispatch_run(struct daemon *d)
         }
     }
     sort_users(d);
+    count_owed(d);
     serve_users(d);
     if (seat_is_free(d) && dispatch_steal(d))
         serve_users(d);
+    if (d->full_since.ns == 0 && d->seats_busy >= d->seats)
+        d->full_since = daemon_now(d);
     small_ahead(d);
     keep_reserve(d);
     pool_balance(d->pool);

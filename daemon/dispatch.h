@@ -3,7 +3,8 @@
  *
  * Fair by user, then by job: a free seat goes to the user with fewest seats in use and, among equals, least
  * time used; within a user the active jobs take turns. When nothing is left to lease, the tail of the longest
- * lease is taken back from its holder for the idle seat.
+ * lease is taken back from its holder for the idle seat. Where no seat comes free for a second, users who
+ * have none get one on top.
  */
 #ifndef PWC_DISPATCH_H
 #define PWC_DISPATCH_H
@@ -20,6 +21,8 @@ struct stage *dispatch_find_stage(struct job *j, uint32_t wanted);
 /* The stage is idle: it holds a new lease, with a number of its own, and no chunks yet. seat: it takes one.
  */
 void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool seat);
+/* No seat has been free for so long that whoever has none is owed one. */
+bool dispatch_full_long(struct daemon *d);
 /* It stands still, or goes on: meanwhile others have its seat. When it goes on it computes at once, and for
  * the rest of a lease of theirs one too many may. Its user is counted as having it all the time: however many
  * of his stages stand still, he has no more of them than there are seats. */

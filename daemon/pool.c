@@ -296,11 +296,12 @@ static uint32_t alive(const struct pool *p)
 }
 
 /* Whatever hangs in the kernel, every seat can be filled, and a job have its producer and its consumer. Who
- * has lent its seat waits for as long as a client likes: it takes the place of nobody who computes. */
+ * has lent its seat waits for as long as a client likes: it takes the place of nobody who computes. And who
+ * is owed a seat needs a stage for it. */
 static uint32_t stages_most(const struct pool *p)
 {
     uint32_t most = config_stages_max(&p->d->cfg, p->d->seats);
-    return MAX(most, unkillable(p) + MIN(most, p->d->seats + 2)) + p->d->seats_lent;
+    return MAX(most, unkillable(p) + MIN(most, p->d->seats + 2)) + p->d->seats_lent + p->d->seats_owed;
 }
 
 bool pool_denies(const struct pool *p, uint32_t uid)

@@ -299,7 +299,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     struct stage *s;
     watch_pressure(d);
     deaths_look_for_oom(d);
-    if (d->retry_due)
+    if (d->retry_due || dispatch_full_long(d))
         daemon_touch(d);
     d->retry_due = false;
     lack_tick(d);

@@ -56,6 +56,42 @@ test_stages_that_wait_are_not_all_there_may_be() {
     for i in "${pids[@]}"; do finish_background "$i"; done
 }
 
+hog() { # USER NAME
+    in_background_as "$2" "$1" "$PWCCTL" run fault.hang n=1 at=0 attempts=9
+    HOGS+=("$BG")
+}
+
+# Chunks that compute without end have every seat, and as many stages as there may be: who has none gets one on top, and is as
+# little held up by a second one who does the same.
+test_seats_that_never_come_free() {
+    local HOGS=() i
+    stop_pwcd
+    start_pwcd --workers 2 --set socket_mode=0666 --set stages_max=3
+    hog "$ALICE" alice1
+    hog "$ALICE" alice2
+    until_true "both seats to be Alice's" eval '[[ $(stage_pids "$WORKING" | wc -l) -eq 2 ]]'
+    as "$BOB" "$PWCCTL" run fault.none n=200 ms=1 || fail "Bob's job"
+    hog "$ALICE" alice3
+    hog "$BOB" bob1
+    hog "$BOB" bob2
+    until_true "Bob to have one of his own" eval '[[ $(stage_pids "$WORKING and .uid == $BOB" | wc -l) -eq 1 ]]'
+    head -c 400000 /dev/urandom >in
+    "$PWCCTL" run fault.copy in -o out chunk=60000 || fail "root's job with a consumer"
+    cmp in out || fail "root's copy"
+    "$PWCCTL" run noop n=1000 || fail "root's job"
+    equal "stages of Alice and Bob that compute" 3 "$(stage_pids "$WORKING" | wc -l)"
+    kill -INT "${HOGS[0]}"
+    finish_background "${HOGS[0]}"
+    until_true "as many to compute as there are seats" eval '[[ $(stage_pids "$WORKING" | wc -l) -eq 2 ]]'
+    as "$BOB" "$PWCCTL" jobs --json >jobs.json
+    equal "Bob's job that waits, waits for" seats "$(jq -r '.jobs[] | select(.state == "queued") | .waiting' jobs.json)"
+    kill -INT "${HOGS[1]}"
+    finish_background "${HOGS[1]}"
+    until_true "whose turn it is to have her seat" eval '[[ $(stage_pids "$WORKING" | wc -l) -eq 2 ]]'
+    for i in "${HOGS[@]:2}"; do kill -INT "$i"; done
+    for i in "${HOGS[@]:2}"; do finish_background "$i"; done
+}
+
 # Twenty jobs of Alice's against one of Bob's: users share, not jobs.
 test_fair_by_user_then_by_job() {
     local pids=() i

@@ -30,6 +30,7 @@
 #define STARVED_NS     ((uint64_t)(200 * NS_PER_MS))
 #define LEASE_NS       (30 * NS_PER_MS) /* what one of theirs counts at most: some are stopped, or hang */
 #define LENT_NS        (600 * NS_PER_MS)
+#define OWED_NS        (4 * NS_PER_S) /* while all seats are held; then one comes on top, if processes start */
 #define DEBT_NS        (20 * NS_PER_S) /* no lease takes longer here */
 
 #define USERS_MOST 70u /* that are remembered, though those who were here are many more */
@@ -43,7 +44,9 @@ static struct {
         bool waits;
         unsigned leases;
         uint64_t others, last, allowed;
+        int64_t since; /* that others have begun anything, or he had no work, or what he needs was lacking */
     } passed[8];
+    int64_t full_since; /* that a seat was free at the end of a step */
     struct spec *by_job[SIM_JOBS_MAX * 4];
 } seen;
 
@@ -382,6 +385,67 @@ static void check_fairness(const struct daemon *d)
     seen.next_lease = d->next_lease;
 }
 
+static bool has_work(const struct user *u)
+{
+    const struct job *j;
+    TAILQ_FOREACH(j, &u->active, link)
+    {
+        if ((wants_worker(j) || (j->state == PWC__JOB_STATE__JOB_QUEUED && !j->planned && j->have_fds &&
+                                 roles_needed(j) == 0)) &&
+            !solo_holds_back(j))
+            return true;
+    }
+    return false;
+}
+
+/* Others' leases may last for ever. */
+static void check_owed(const struct daemon *d)
+{
+    const struct user *u;
+    bool hard = d->seats_busy < d->seats || d->short_of_memory || W.start_troubles > 0 ||
+                W.kernel_failed != 0 || pool_rests(d->pool),
+         begun = false;
+    const struct stage *s;
+    TAILQ_FOREACH(s, &d->pool->stages, link)
+    {
+        begun |= s->seat && s->lease.id > seen.next_lease;
+    }
+    TAILQ_FOREACH(u, &d->users, link)
+    {
+        if (u->uid >= STRANGERS)
+            continue;
+        struct passed *p = passed_over(u);
+        if (begun || hard || u->running > 0 || !has_work(u))
+            p->since = sim_now();
+        SIM_CHECK(sim_now() - p->since < OWED_NS, "uid %u has work, and has waited for a seat for %lu ms",
+                  (unsigned)u->uid, (ul)((sim_now() - p->since) / NS_PER_MS));
+    }
+}
+
+/* Who has one on top had none, and nobody gave one back for a second: as seen here, where what is given back
+ * and given out within a step is not, that is as long at least. True: it is a seat more than there are. */
+static bool check_on_top(const struct daemon *d, const struct stage *s)
+{
+    struct proc *p = proc_of_pid(s->pid);
+    if (!s->seat || s->lent || p == NULL)
+        return false;
+    bool follows = s->lease.small && p->on_top != 0 && p->on_top_since == s->seat_since.ns;
+    bool begins = s->lease.id > seen.next_lease && d->seats_busy > d->seats && d->seats_owed > 0 &&
+                  s->job->user->running == 1 && sim_now() - seen.full_since > NS_PER_S;
+    if (follows || begins) {
+        sim_tally->on_top += p->on_top != s->lease.id;
+        p->on_top = s->lease.id;
+        p->on_top_since = s->seat_since.ns;
+    }
+    return p->on_top == s->lease.id;
+}
+
+static void look_for_full(const struct daemon *d)
+{
+    if (d->seats_busy < d->seats)
+        seen.full_since = sim_now();
+}
+
 /* ---- every step ---- */
 
 /* Parked ones do not count, and nobody waits behind those that will have a consumer or a producer. */
@@ -528,7 +592,7 @@ void check_step(void)
     const struct session *c;
     uint32_t kept[KEPTS] = {0};
     uint32_t running = 0, held = 0, seats = 0, late = 0, stages = 0, fds = 0, flying = 0, users = 0, busy = 0,
-             dying = 0;
+             dying = 0, on_top = 0;
     TAILQ_FOREACH(u, &d->users, link)
     {
         users++;
@@ -549,6 +613,7 @@ void check_step(void)
         held += s->seat;
         seats += s->seat && !s->lent;
         late += s->seat && check_still(s);
+        on_top += check_on_top(d, s);
         fds += (s->pidfd >= 0 ? 2u : 1u) + (s->dying_fd >= 0 ? 1u : 0u) + (s->kept.fd >= 0 ? 1u : 0u);
         SIM_CHECK((s->job != NULL) == (s->lease.kind != LEASE_NONE), "stage %lu: a lease without a job",
                   (ul)s->id);
@@ -565,9 +630,9 @@ void check_step(void)
     SIM_CHECK(stages == d->pool->n && dying == d->pool->dying,
               "the pool counts %u stages, %u dying; has %u, %u", d->pool->n, d->pool->dying, stages, dying);
     SIM_CHECK(held == running && seats == d->seats_busy && held - seats == d->seats_lent &&
-                  seats <= d->seats + late,
-              "%u seats are busy of %u, stages hold %u, %u of them late", d->seats_busy, d->seats, seats,
-              late);
+                  seats <= d->seats + late + on_top,
+              "%u seats are busy of %u, stages hold %u, %u of them late, %u on top", d->seats_busy, d->seats,
+              seats, late, on_top);
     SIM_CHECK(flying == d->nflying, "%u small jobs are out, the users have %u", d->nflying, flying);
     SIM_CHECK(fds == kernel_open_fds(), "%u descriptors are open, the tables know of %u", kernel_open_fds(),
               fds);
@@ -579,6 +644,8 @@ void check_step(void)
     }
     SIM_CHECK(busy == 0, "users who are busy are not in that list");
     check_ahead(d);
+    look_for_full(d);
+    check_owed(d);
     if (!W.scarce) /* there each lease is as long as many elsewhere */
         check_fairness(d);
     check_idle_seats(d);

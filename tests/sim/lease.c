@@ -341,12 +341,14 @@ static void check_alone(const struct proc *p)
                   (ul)p->number, (ul)p->at);
 }
 
-/* Whatever the supervisor reads of a slot, on another processor the stage runs on meanwhile. */
+/* Whatever the supervisor reads of a slot, on another processor the stage runs on meanwhile. But by no whole
+ * second. */
 static void run_on(const struct stage *s, unsigned chance)
 {
     struct proc *p = s->state == STAGE_BUSY && sim_chance(chance) ? proc_of_pid(s->pid) : NULL;
     for (uint64_t n = p != NULL && !p->liar ? sim_rnd(20) : 0; n > 0; n--) {
-        if (p->state != PROC_RUNS || p->hung || p->phase != PHASE_LEASE || p->step.place == 0)
+        if (p->state != PROC_RUNS || p->hung || p->phase != PHASE_LEASE || p->step.place == 0 ||
+            p->job->spec->chunk_ns >= HOG_NS)
             break;
         due_drop(&p->step);
         lease_step(p);

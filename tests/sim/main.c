@@ -98,17 +98,17 @@ static void wait_one(struct verdict *t)
 
 static void print_tally(const struct tally *t, double seconds)
 {
-    printf(
-        "counts: %lu seeds in %.1f s: %lu steps, %lu jobs, %lu faults, %lu failed calls; %lu deaths with "
-        "a lease, "
-        "%lu chunks "
-        "given up, %lu tried again, %lu tails taken back, %lu leases sent ahead, %lu of them taken back, "
-        "%lu messages "
-        "dropped, %lu traces added up, %lu seats lent, %lu messages without room for their descriptors, %lu "
-        "leases alone in their domain\n",
-        (ul)t->seeds, seconds, (ul)t->steps, (ul)t->jobs, (ul)t->faults, (ul)t->failed_calls, (ul)t->deaths,
-        (ul)t->quarantined, (ul)t->retried, (ul)t->steals, (ul)t->ahead, (ul)t->recalled, (ul)t->dropped,
-        (ul)t->traces, (ul)t->lent, (ul)t->lost, (ul)t->solo);
+    printf("counts: %lu seeds in %.1f s: %lu steps, %lu jobs, %lu faults, %lu failed calls; %lu deaths with "
+           "a lease, "
+           "%lu chunks "
+           "given up, %lu tried again, %lu tails taken back, %lu leases sent ahead, %lu of them taken back, "
+           "%lu messages "
+           "dropped, %lu traces added up, %lu seats lent, %lu given on top, %lu messages without room for "
+           "their descriptors, %lu "
+           "leases alone in their domain\n",
+           (ul)t->seeds, seconds, (ul)t->steps, (ul)t->jobs, (ul)t->faults, (ul)t->failed_calls,
+           (ul)t->deaths, (ul)t->quarantined, (ul)t->retried, (ul)t->steals, (ul)t->ahead, (ul)t->recalled,
+           (ul)t->dropped, (ul)t->traces, (ul)t->lent, (ul)t->on_top, (ul)t->lost, (ul)t->solo);
 }
 
 static int run_all(uint64_t from, uint64_t seeds, unsigned jobs)

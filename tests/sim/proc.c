@@ -287,6 +287,17 @@ bool proc_fault(struct proc *p, enum where where)
     return true;
 }
 
+/* Who has a step before him computes. */
+bool __wrap_procstat_cpu(pid_t pid, uint64_t *ret_ticks, bool *ret_waits);
+bool __wrap_procstat_cpu(pid_t pid, uint64_t *ret_ticks, bool *ret_waits)
+{
+    const struct proc *p = proc_of_pid(pid);
+    bool runs = p != NULL && p->state == PROC_RUNS && !p->hung && p->step.place != 0;
+    *ret_waits = !runs;
+    *ret_ticks = runs ? (uint64_t)(sim_now() / (10 * NS_PER_MS)) : 0;
+    return true;
+}
+
 /* ---- jobs open in a stage ---- */
 
 struct opened *proc_open_job(struct proc *p, uint64_t job)

@@ -29,8 +29,9 @@
 #define SIM_JOBS_MAX    24u
 #define SIM_CLIENTS_MAX 6u
 #define SIM_POISONS     3u
-#define STRANGERS       10000u  /* their uids; clients' are below */
-#define SIM_HOLE        0xf111u /* stands in for the value of a chunk that was given up */
+#define STRANGERS       10000u   /* their uids; clients' are below */
+#define SIM_HOLE        0xf111u  /* stands in for the value of a chunk that was given up */
+#define HOG_NS          NS_PER_S /* a chunk that takes as long is a hog */
 
 /* ---- chance ---- */
 uint64_t sim_rnd(uint64_t below);
@@ -50,7 +51,7 @@ void sim_log_line(const char *fmt, ...) PRINTF(1, 2);
 /* What all worlds have seen: counted across processes. */
 struct tally {
     _Atomic uint64_t seeds, steps, faults, jobs, deaths, steals, dropped, quarantined, retried, failed_calls,
-        lost, ahead, recalled, traces, lent, solo;
+        lost, ahead, recalled, traces, lent, on_top, solo;
 };
 extern struct tally *sim_tally;
 void sim_fail(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
@@ -273,6 +274,8 @@ struct proc {
     bool hung, stopped, struck, starved, had_step;
     int64_t went_at;          /* when it was last seen neither hung nor stopped */
     uint64_t lent;            /* the last lease of which others had the seat */
+    uint64_t on_top;          /* the last lease whose seat was one more than there are */
+    int64_t on_top_since;     /* of small ones several in a row have the same seat */
     uint64_t seen;            /* the last lease, of those with a seat, that it was found with */
     uint64_t solo, solo_from; /* the lease that was to be the only one, and the last there was by then */
     int stop_news;            /* CLD_STOPPED, CLD_CONTINUED: not yet told */

@@ -14,7 +14,7 @@
 
 #define STEPS_MAX  60000u /* far above what a world needs: a few hundred, some thousands with timeouts */
 #define QUIET_MAX  3000u  /* steps until an idle supervisor really is */
-#define STANDSTILL (400 * NS_PER_S) /* nothing but timers for so long */
+#define STANDSTILL (1500 * NS_PER_S) /* a hog is waited for ten times as long as its median */
 
 struct world W;
 static uint64_t rng;
@@ -212,6 +212,16 @@ static void make_scarce(void)
         W.specs[i].chunk_ns = (int64_t)(50 * NS_PER_MS << sim_rnd(4));
 }
 
+/* Chunks that compute for seconds, in all seats maybe, beside others that are over in no time. */
+static void make_hogs(void)
+{
+    for (unsigned i = 0; i < W.nspecs; i++)
+        if (sim_chance(600)) {
+            W.specs[i].chunk_ns = HOG_NS << sim_rnd(4);
+            W.specs[i].uneven = false;
+        }
+}
+
 static void make_world(void)
 {
     make_faults();
@@ -234,6 +244,8 @@ static void make_world(void)
         make_spec(&W.specs[i], i);
     if (W.scarce)
         make_scarce();
+    else if (sim_mix(W.seed, 4713) % 1000 < 50)
+        make_hogs();
     for (unsigned i = 0; i < W.nclients; i++)
         client_begin(&W.clients[i]);
 }
