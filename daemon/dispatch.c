@@ -131,7 +131,7 @@ void dispatch_release(struct stage *s, bool keep_states)
 static void call_stages(struct job *j, uint32_t wanted)
 {
     uint32_t coming = pool_count(j->d->pool, STAGE_ENTERING, j->domain);
-    while (coming < wanted && pool_enter_spare(j->d->pool, j->domain, (uint32_t)j->user->uid))
+    while (coming < wanted && pool_enter_spare(j->d->pool, j))
         coming++;
     if (coming < wanted && pool_lacks(j->d->pool))
         lack_holds(j);
@@ -607,7 +607,7 @@ static void keep_reserve(struct daemon *d)
     struct stage *s = pool_idle(d->pool, heaviest->domain, false, heaviest, NULL);
     if (s == NULL) {
         if (!pool_rests(d->pool) && pool_count(d->pool, STAGE_ENTERING, heaviest->domain) == 0)
-            pool_enter_spare(d->pool, heaviest->domain, (uint32_t)heaviest->user->uid);
+            pool_enter_spare(d->pool, heaviest);
         return;
     }
     if (may_have_arena(heaviest, s) && need_arena(heaviest, s))

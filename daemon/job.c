@@ -48,7 +48,7 @@ static void take_domain(struct job *j)
         j->domain = job_new_domain(j->d);
         return;
     }
-    j->home = user_domain(j->d, j->user, j->label);
+    j->home = user_domain(j->d, j->user, j->label, j->op->needs);
     j->home->jobs++;
     j->domain = j->home->id;
 }

@@ -62,12 +62,13 @@ struct user {
     uint32_t ndomains, sweep_at; /* so many are too many to keep those that nobody uses */
 };
 
-/* (uid, label) -> number. Forgotten when no job has the label and no stage is in the domain: labels are
- * clients'. */
+/* (uid, label, rights) -> number. Forgotten when no job has the label and no stage is in the domain: labels
+ * are clients'. */
 struct domain {
     LIST_ENTRY(domain) link;
     uint64_t id;
-    uint32_t jobs; /* not yet ended */
+    uint32_t needs; /* rights its stages have, of ops that say so */
+    uint32_t jobs;  /* not yet ended */
     char label[PWC_LABEL_MAX + 1];
 };
 
@@ -219,7 +220,7 @@ void user_keeps_no_more(enum kept kind, struct keep *k);
 void *user_kept_too_long(const struct daemon *d, enum kept kind, const struct user *adds, uint32_t total);
 void user_is_busy(struct daemon *d, struct user *u); /* he has a job */
 void user_rests(struct daemon *d, struct user *u);
-struct domain *user_domain(struct daemon *d, struct user *u, const char *label);
+struct domain *user_domain(struct daemon *d, struct user *u, const char *label, uint32_t needs);
 uint64_t job_new_domain(struct daemon *d);
 
 bool job_is_terminal(const struct job *j);

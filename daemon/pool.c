@@ -379,24 +379,24 @@ static bool may_try(struct pool *p)
     return p->restart.phase != RESTART_FAILING || (on_trial(p) == 0 && pool_wait(p) == 0);
 }
 
-bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid)
+bool pool_enter_spare(struct pool *p, const struct job *j)
 {
     struct stage *s;
     if (p->d->retry_due && pool_lacks(p))
         return false; /* not before the next tick, for whomever: it is lacking for all */
-    if (!may_try(p) || pool_denies(p, uid))
+    if (!may_try(p) || pool_denies(p, (uint32_t)j->user->uid))
         return false;
     TAILQ_FOREACH(s, &p->stages, link)
     {
         if (s->state != STAGE_SPARE || s->describing)
             continue;
-        int r = stage_enter(s, domain, uid);
+        int r = stage_enter(s, j);
         if (lack_passes(r))
             lacking(p, "the segment of a stage", r);
         return r == 0;
     }
     if (alive(p) >= stages_most(p))
-        pool_retire_one(p, domain);
+        pool_retire_one(p, j->domain);
     return false;
 }
 

@@ -64,8 +64,8 @@ struct stage *pool_find(struct pool *p, uint64_t id);
 typedef bool (*pool_filter)(const struct job *j, const struct stage *s);
 struct stage *pool_idle(struct pool *p, uint64_t domain, bool fresh, const struct job *prefer,
                         pool_filter fits);
-/* Sends a spare into this domain, making room if the pool is full. False: none is there yet. */
-bool pool_enter_spare(struct pool *p, uint64_t domain, uint32_t uid);
+/* Sends a spare into the domain of this job, making room if the pool is full. False: none is there yet. */
+bool pool_enter_spare(struct pool *p, const struct job *j);
 /* The least recently used idle stage that is of no use to this domain. False: there is none. */
 bool pool_retire_one(struct pool *p, uint64_t keep_domain);
 /* A moment ago pwcd could not make what a stage needs, be it a new one or a spare. */

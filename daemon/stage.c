@@ -334,7 +334,7 @@ static int make_memory(struct stage *s, int fds[2])
     return 0;
 }
 
-int stage_enter(struct stage *s, uint64_t domain, uint32_t uid)
+int stage_enter(struct stage *s, const struct job *j)
 {
     int fds[3];
     int r = make_memory(s, fds);
@@ -344,12 +344,13 @@ int stage_enter(struct stage *s, uint64_t domain, uint32_t uid)
         stage_kill(s, PWC__CODE__CODE_NO_MEMORY, "no memory for its segment");
         return r;
     }
-    s->domain = domain;
-    s->uid = uid;
+    s->domain = j->domain;
+    s->uid = (uint32_t)j->user->uid;
     stage_set_state(s, STAGE_ENTERING);
     Stage__Enter m = STAGE__ENTER__INIT;
     m.stage = s->id;
-    m.domain = domain;
+    m.domain = j->domain;
+    m.needs = j->op->needs;
     m.memory = s->d->cfg.memory;
     m.require = s->d->cfg.require_sandbox ? 1 : 0;
     s->tail = tail_new(s->d->base, &s->seg->slots[0], &fds[2]);

@@ -171,7 +171,7 @@ bool stage_retired(const struct stage *s);
 bool stage_unkillable(const struct stage *s);
 /* Creates control page and segment and sends Enter. 0 or -errno: the stage is a spare still, where that
  * passes (lack.h), else killed. */
-int stage_enter(struct stage *s, uint64_t domain, uint32_t uid);
+int stage_enter(struct stage *s, const struct job *j);
 
 /* Sends; on failure kills the stage. Descriptors are borrowed. */
 void stage_send(struct stage *s, uint16_t type, const ProtobufCMessage *msg);

@@ -34,18 +34,19 @@ static void forget_domains(struct daemon *d, struct user *u)
     u->sweep_at = MAX(2 * u->ndomains, DOMAINS_KEPT);
 }
 
-struct domain *user_domain(struct daemon *d, struct user *u, const char *label)
+struct domain *user_domain(struct daemon *d, struct user *u, const char *label, uint32_t needs)
 {
     struct domain *dom;
     LIST_FOREACH(dom, &u->domains, link)
     {
-        if (strcmp(dom->label, label) == 0)
+        if (dom->needs == needs && strcmp(dom->label, label) == 0)
             return dom;
     }
     if (u->ndomains >= MAX(u->sweep_at, DOMAINS_KEPT))
         forget_domains(d, u);
     dom = xcalloc(1, sizeof *dom);
     dom->id = job_new_domain(d);
+    dom->needs = needs;
     snprintf(dom->label, sizeof dom->label, "%s", label);
     LIST_INSERT_HEAD(&u->domains, dom, link);
     u->ndomains++;

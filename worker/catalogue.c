@@ -76,6 +76,7 @@ static void info_fill(const struct op *op, Pwc__OpInfo *info)
     info->formats = op->formats;
     info->scratch = op->scratch;
     info->results_optional = op->results_optional;
+    info->needs = op->needs;
     info->n_params = op->nparams;
     info->params = xcalloc(op->nparams, sizeof(Pwc__ParamInfo *));
     for (size_t i = 0; i < op->nparams; i++)

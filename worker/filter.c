@@ -5,10 +5,11 @@
  * Between "allowed" and "trap" there are calls that libraries make in passing and whose refusal they handle:
  * looking for a file (ICC profiles, locale, /proc, /sys), a terminal, a scheduling policy. They get an error.
  *
- * Executable memory: anonymous private mappings may be executable, files and shared memory never, and no
- * existing mapping may become so. libvips computes 8-bit convolutions with code that liborc makes at run
- * time, and without it the pixels differ from those of the `vips` command. A stage that runs foreign code is
- * in the same cage with or without it: the cage is the rest of this list.
+ * Executable memory: only stages of ops that say so (OP_NEEDS_CODE) get any, in anonymous private mappings;
+ * files and shared memory never are, and no existing mapping may become so. libvips computes 8-bit
+ * convolutions with code that liborc makes at run time, and without it the pixels differ from those of the
+ * `vips` command. A stage that runs foreign code is in the same cage with or without it: the cage is the rest
+ * of this list.
  *
  * Memory that a stage uses is its own and anonymous, or was made by the supervisor and has its size: who
  * watches (the supervisor, a cgroup's limit aside) sees what is mapped and private, and would not see a
@@ -119,8 +120,6 @@ static const struct rule {
         arg, SCMP_CMP_MASKED_EQ, mask, value                                                                 \
     }
     {SYS(mmap), SCMP_ACT_ERRNO(EPERM), BITS(3, MAP_SHARED | MAP_ANONYMOUS, MAP_SHARED | MAP_ANONYMOUS)},
-    {SYS(mmap), SCMP_ACT_ALLOW,
-     BITS(3, MAP_SHARED | MAP_PRIVATE | MAP_ANONYMOUS, MAP_PRIVATE | MAP_ANONYMOUS)},
     {SYS(fallocate), SCMP_ACT_ALLOW, IS(1, 0)},
     {SYS(fallocate), SCMP_ACT_ALLOW, IS(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)},
     {SYS(mprotect), SCMP_ACT_ALLOW, BITS(2, PROT_EXEC, 0)},
@@ -209,16 +208,23 @@ static int add_rules(scmp_filter_ctx ctx)
     return 0;
 }
 
-/* What is not executable: files, and private memory. */
-static int add_mappings(scmp_filter_ctx ctx)
+/* What is not executable: files, and private memory. What is: private memory, where an op needs that; else it
+ * is refused as shared memory is (see the rules), which libraries can handle. */
+static int add_mappings(scmp_filter_ctx ctx, bool code)
 {
-    const struct scmp_arg_cmp plain = BITS(2, PROT_EXEC, 0), file = BITS(3, MAP_ANONYMOUS, 0),
-                              private = BITS(3, MAP_SHARED, 0);
+    const unsigned kind = MAP_SHARED | MAP_PRIVATE | MAP_ANONYMOUS, own = MAP_PRIVATE | MAP_ANONYMOUS;
+    const struct scmp_arg_cmp plain = BITS(2, PROT_EXEC, 0), made = BITS(2, PROT_EXEC, PROT_EXEC),
+                              file = BITS(3, MAP_ANONYMOUS, 0), private = BITS(3, MAP_SHARED, 0),
+                              memory = BITS(3, kind, own);
     int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SYS(mmap), 2, plain, file);
-    return r < 0 ? r : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SYS(mmap), 2, plain, private);
+    if (r == 0)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SYS(mmap), 2, plain, private);
+    return r < 0 ? r
+                 : seccomp_rule_add(ctx, code ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EPERM), SYS(mmap), 2, made,
+                                    memory);
 }
 
-static int fill(scmp_filter_ctx ctx)
+static int fill(scmp_filter_ctx ctx, bool code)
 {
     static const int no_memory[] = {SYS(memfd_create)}; /* but its own */
     static const int no_processes[] = {SYS(clone3)}; /* its flags lie in memory: glibc falls back to clone */
@@ -246,7 +252,7 @@ static int fill(scmp_filter_ctx ctx)
         if (r < 0)
             return r;
     }
-    int r = add_mappings(ctx);
+    int r = add_mappings(ctx, code);
     return r < 0 ? r : add_rules(ctx);
 }
 
@@ -273,12 +279,12 @@ static int export(scmp_filter_ctx ctx, struct sock_filter **ret_program, size_t 
     return 0;
 }
 
-int filter_build(struct sock_filter **ret_program, size_t *ret_len)
+int filter_build(bool code, struct sock_filter **ret_program, size_t *ret_len)
 {
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
     if (ctx == NULL)
         return -ENOMEM;
-    int r = fill(ctx);
+    int r = fill(ctx, code);
     /* A binary tree instead of a list: some tens of nanoseconds less for each call. */
     if (r == 0)
         r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);

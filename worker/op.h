@@ -73,6 +73,11 @@ struct op_plan {
     uint64_t unit_from; /* the first of them */
 };
 
+/* Rights that not every stage has. An op whose row does not say so runs where they are missing. */
+enum op_needs {
+    OP_NEEDS_CODE = 1, /* memory with code that is made at run time */
+};
+
 struct op {
     const char *name;    /* "image.gaussblur" */
     const char *version; /* of its results: changes when they do */
@@ -89,6 +94,7 @@ struct op {
     size_t fold_bytes;           /* FOLDED: largest state, at most PWC_STATE_MAX */
     bool results_optional;       /* FOLDED: what counts is what chunks do: a halted job ends well without */
     const char *const *suffixes; /* OP_SAVE: NULL-terminated */
+    unsigned needs;              /* bits of enum op_needs */
     const void *family;          /* for the op's own use */
 
     int (*plan)(struct op_job *job, struct op_plan *plan);
@@ -191,5 +197,6 @@ void ops_image(struct optable *t);                        /* image.*, save.*, lo
 void ops_fault(struct optable *t);                        /* fault.* (test builds) */
 void ops_bench(struct optable *t);                        /* bench.* (test builds) */
 void ops_image_start(void); /* library start-up, in the nursery, single-threaded */
+void ops_image_code(bool code); /* OP_NEEDS_CODE: does this stage have it? */
 
 #endif

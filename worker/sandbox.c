@@ -23,8 +23,10 @@
 #define SYSCALL_NAMES 512
 
 static struct {
-    struct sock_filter *program;
-    size_t len;
+    struct {
+        struct sock_filter *program;
+        size_t len;
+    } filter[2]; /* without and with code that is made at run time */
     char *names[SYSCALL_NAMES];
 } prepared;
 
@@ -32,7 +34,10 @@ int sandbox_prepare(void)
 {
     for (int nr = 0; nr < SYSCALL_NAMES; nr++)
         prepared.names[nr] = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, nr);
-    return filter_build(&prepared.program, &prepared.len);
+    int r = 0;
+    for (int code = 0; code < 2 && r == 0; code++)
+        r = filter_build(code, &prepared.filter[code].program, &prepared.filter[code].len);
+    return r;
 }
 
 const char *sandbox_syscall_name(int nr)
@@ -148,7 +153,7 @@ static void record(struct sandbox_result *ret, unsigned bit, const char *name, i
     append(ret->layers, "%s%s", ret->layers[0] != 0 ? " " : "", name);
 }
 
-void sandbox_enter(uint64_t memory, struct sandbox_result *ret)
+void sandbox_enter(uint64_t memory, bool code, struct sandbox_result *ret)
 {
     char landlock[32] = "landlock";
     struct sandbox_result res = {.dying = -1};
@@ -165,6 +170,9 @@ void sandbox_enter(uint64_t memory, struct sandbox_result *ret)
 #endif
     int r = enter_landlock(landlock, sizeof landlock);
     record(&res, LAYER_LANDLOCK, landlock, r);
-    record(&res, LAYER_SECCOMP, "seccomp", filter_load(prepared.program, prepared.len, &res.dying));
+    r = filter_load(prepared.filter[code].program, prepared.filter[code].len, &res.dying);
+    record(&res, LAYER_SECCOMP, "seccomp", r);
+    if (r == 0 && !code)
+        record(&res, 0, "nocode", 0);
     *ret = res;
 }

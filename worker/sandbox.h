@@ -28,19 +28,20 @@ int sandbox_drop_root(void);
 
 struct sandbox_result {
     unsigned bits;
-    char layers[SANDBOX_LAYERS_TEXT];  /* "no_new_privs seccomp landlock-6 nofile nocore nocaps" */
+    char layers[SANDBOX_LAYERS_TEXT];  /* "no_new_privs nocaps nofile nocore landlock-6 seccomp nocode" */
     char missing[SANDBOX_LAYERS_TEXT]; /* "landlock: Function not implemented"; "" nothing */
     int dying;                         /* as of filter_load(); the caller's */
 };
-/* memory: RLIMIT_DATA in bytes, 0 none. Enters as many layers as the kernel gives and says which. */
-void sandbox_enter(uint64_t memory, struct sandbox_result *ret);
+/* memory: RLIMIT_DATA in bytes, 0 none. code: memory may be executable. Enters as many layers as the kernel
+ * gives and says which. */
+void sandbox_enter(uint64_t memory, bool code, struct sandbox_result *ret);
 
 /* Async-signal-safe; "?" for a number that was unknown at start. */
 const char *sandbox_syscall_name(int nr);
 
 /* filter.c: the seccomp program. */
 struct sock_filter;
-int filter_build(struct sock_filter **ret_program, size_t *ret_len);
+int filter_build(bool code, struct sock_filter **ret_program, size_t *ret_len);
 /*
  * Loads it with this process's pid in the places where only its own is allowed. ret_dying: a descriptor that
  * hangs up when the last thread under the filter has begun to end, which Linux from 6.11 on does before it

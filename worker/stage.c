@@ -164,7 +164,11 @@ static int on_enter(struct stage *s, struct incoming *in)
     obituary_arm(&s->segment->obituary);
     sanitized_prepare();
     struct sandbox_result box;
-    sandbox_enter(m->memory, &box);
+    bool code = (m->needs & OP_NEEDS_CODE) != 0;
+#ifdef HAVE_VIPS
+    ops_image_code(code);
+#endif
+    sandbox_enter(m->memory, code, &box);
     Stage__Entered answer = STAGE__ENTERED__INIT;
     answer.layers = box.layers;
     answer.layer_bits = box.bits;

@@ -11,6 +11,7 @@
 #include "ipc/fds.h"
 #include "tests/unit/runner.h"
 #include "tests/unit/test_stage_super.h"
+#include "worker/op.h"
 #include "worker/sandbox.h"
 
 #define ALWAYS "ccesf" /* two that lead nowhere, the log, the channel, its own statm */
@@ -110,6 +111,8 @@ static const struct {
     {"memfd_create", EPERM, NULL},
     {"shared", EPERM, NULL},
     {"validated", EPERM, NULL},
+    {"made", EPERM, NULL},
+    {"protect", 0, "mprotect"},
     {"fallocate", 0, NULL},
     {"setown", 0, "fcntl"},
 };
@@ -144,6 +147,20 @@ START_TEST(each_attempt_is_denied)
     Stage__Lease l = STAGE__LEASE__INIT;
     l.lease = 1, l.job = 1, l.n = 100, l.attempt = 1;
     ck_assert_uint_eq(kid_lease(&victim, &l)->done, 100);
+}
+END_TEST
+
+/* What one op declares is no other's: the same call in a stage that was made for it. */
+START_TEST(code_is_made_where_an_op_needs_it)
+{
+    struct nursery n = nursery_start();
+    struct kid k = kid_ready_with(&n, OP_NEEDS_CODE), plain = kid_ready(&n);
+    ck_assert_ptr_null(strstr(k.entered->layers, "nocode"));
+    ck_assert_ptr_nonnull(strstr(plain.entered->layers, "nocode"));
+    ask(&k, 1, 1, "made", 0);
+    ck_assert_str_eq(answer(&k)->reason, "made: it worked");
+    ask(&k, 2, 2, "protect", 0);
+    must_die_of(&k, "mprotect");
 }
 END_TEST
 
@@ -270,6 +287,7 @@ int main(void)
     TCase *t = tcase_create("cage");
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, each_attempt_is_denied, 0, ARRAY_LEN(attempts));
+    tcase_add_test(t, code_is_made_where_an_op_needs_it);
 #ifdef __x86_64__
     tcase_add_loop_test(t, no_call_of_another_architecture, 0, 2);
 #endif

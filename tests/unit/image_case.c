@@ -131,6 +131,7 @@ void prepare(struct op_run *run, const struct call *c, char *path, size_t size)
     snprintf(name, sizeof name, "image.%s", c->op);
     run_init(run, name);
     ck_assert_msg(run->op != NULL, "%s is not there", name);
+    ops_image_code((run->op->needs & OP_NEEDS_CODE) != 0); /* as in its stages */
     name_output(c, "ours", path, size, format, options);
     run->format = format;
     AUTO_FREE char *params = xstrdup(c->params);

@@ -10,6 +10,7 @@
 #include "ipc/fds.h"
 #include "tests/unit/runner.h"
 #include "tests/unit/test_stage_super.h"
+#include "worker/op.h"
 #include "worker/sandbox.h"
 
 static void begin(struct kid *k, const char *op, const char *name, const char *value)
@@ -196,7 +197,7 @@ static const struct {
 START_TEST(a_living_stage_shows_the_thread_that_computes)
 {
     struct nursery n = nursery_start();
-    struct kid k = kid_ready(&n);
+    struct kid k = kid_ready_with(&n, OP_NEEDS_CODE);
     begin(&k, "fault.thread", "call", of_threads[_i].call);
     ask_until(&k, of_threads[_i].head, of_threads[_i].frame);
     kill(k.pid, SIGABRT); /* to the process: it strikes the thread that waits */

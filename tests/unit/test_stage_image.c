@@ -13,6 +13,7 @@
 #include "ipc/fds.h"
 #include "tests/unit/runner.h"
 #include "tests/unit/test_stage_super.h"
+#include "worker/op.h"
 
 #define SIDE 256u
 /* Decoded it is more than lies in ordinary memory, and so many points take a Hough transform minutes. */
@@ -91,7 +92,7 @@ static void blur(struct kid *k, uint64_t item)
 START_TEST(a_picture_in_the_sandbox)
 {
     struct nursery n = nursery_start();
-    struct kid k = kid_ready(&n);
+    struct kid k = kid_ready_with(&n, OP_NEEDS_CODE);
     open_blur(&k);
     for (uint64_t i = 0; i < 50; i++)
         blur(&k, i);
@@ -121,7 +122,7 @@ static void idle(struct kid *k, int ms)
 START_TEST(an_idle_spare_still_works)
 {
     struct nursery n = nursery_start();
-    struct kid fresh = kid_ready(&n), used = kid_ready(&n);
+    struct kid fresh = kid_ready_with(&n, OP_NEEDS_CODE), used = kid_ready_with(&n, OP_NEEDS_CODE);
     open_blur(&used);
     blur(&used, 0);
     idle(&fresh, 20000);
@@ -162,7 +163,7 @@ static void ask_hough(struct kid *k, int scratch)
 START_TEST(scratch_space_that_fails_is_not_the_input)
 {
     struct nursery n = nursery_start();
-    struct kid k = kid_ready(&n);
+    struct kid k = kid_ready_with(&n, OP_NEEDS_CODE);
     struct stat st = {0};
     int scratch = memfd_with("", 0);
     ask_hough(&k, scratch);

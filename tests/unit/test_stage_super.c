@@ -93,6 +93,7 @@ void kid_enter(struct kid *k, uint64_t memory)
     m.stage = 7;
     m.domain = 1;
     m.memory = memory;
+    m.needs = k->needs;
     say_full(k->chan, PWC_MSG_ENTER, &m, NULL, 0, fds, 2);
     close(control);
     close(fds[0]);
@@ -100,11 +101,17 @@ void kid_enter(struct kid *k, uint64_t memory)
     k->entered = (void *)expect(k->chan, PWC_MSG_ENTERED)->msg;
 }
 
-struct kid kid_ready(struct nursery *n)
+struct kid kid_ready_with(struct nursery *n, uint32_t needs)
 {
     struct kid k = kid_spawn(n);
+    k.needs = needs;
     kid_enter(&k, 0);
     return k;
+}
+
+struct kid kid_ready(struct nursery *n)
+{
+    return kid_ready_with(n, 0);
 }
 
 void say_full(struct chan *c, uint16_t type, const void *msg, const void *tail, size_t len, const int *fds,

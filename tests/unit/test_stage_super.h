@@ -21,6 +21,7 @@ struct nursery {
 };
 struct kid {
     pid_t pid;
+    uint32_t needs; /* OP_NEEDS_..., of its Enter */
     int pidfd;
     struct chan *chan;
     struct control_page *control;
@@ -41,6 +42,7 @@ struct nursery nursery_start(void);
 struct kid kid_spawn(struct nursery *n);
 void kid_enter(struct kid *k, uint64_t memory);
 struct kid kid_ready(struct nursery *n); /* spawned and entered */
+struct kid kid_ready_with(struct nursery *n, uint32_t needs);
 
 void say(struct chan *c, uint16_t type, const void *msg);
 void say_full(struct chan *c, uint16_t type, const void *msg, const void *tail, size_t len, const int *fds,

@@ -633,13 +633,13 @@ static const struct op_param bus_params[] = {NUMBER("ms", "How long it waits bef
 static const struct op_role in_role[] = {
     {"in", PWC__ROLE_DIR__ROLE_IN, false, "A file that becomes shorter"}};
 
-#define FAULT(n, text)                                                                                       \
+#define FAULT(n, text, ...)                                                                                  \
     {                                                                                                        \
         .name = "fault." #n, .version = "1", .summary = text, .params = params,                              \
         .nparams = ARRAY_LEN(params), .count_param = "n", .absorb = PWC__ABSORB__ABSORB_FOLDED,              \
         .fold_bytes = sizeof(struct count), .results_optional = true,                                        \
         .family = &(const struct fault){act_##n}, .open = slow_open, .process = fault_process,               \
-        .fold_init = fault_fold_init, .fold = fault_fold, .finish = fault_finish                             \
+        .fold_init = fault_fold_init, .fold = fault_fold, .finish = fault_finish, ##__VA_ARGS__              \
     }
 
 #define COUNTS(n, text, how_open, how_process)                                                               \
@@ -674,7 +674,7 @@ static const struct op faults[] = {
     FAULT(talk, "Writes much to stderr, then dies deep in calls or returns a long error"),
     FAULT(error, "Returns an error"),
     FAULT(syscall, "Calls what the sandbox forbids"),
-    FAULT(thread, "Has a thread misbehave, and waits for it"),
+    FAULT(thread, "Has a thread misbehave, and waits for it", .needs = OP_NEEDS_CODE),
     COUNTS(slow_start, "Takes long to open", slow_start_open, count_chunk),
     COUNTS(late, "Ends a chunk when its time is up", NULL, late_process),
     COUNTS(poor, "Has no memory when a process opens it for the first time", poor_open, count_chunk),

@@ -89,6 +89,19 @@ static long try_validated(pid_t target)
     (void)target;
     return syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_ANONYMOUS, -1, 0);
 }
+/* Code that is made at run time, in memory of its own or in some that it has. */
+static long try_made(pid_t target)
+{
+    (void)target;
+    return syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                   0);
+}
+static long try_protect(pid_t target)
+{
+    (void)target;
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return syscall(SYS_mprotect, page, 4096, PROT_READ | PROT_EXEC);
+}
 
 /* ---- network ---- */
 static long try_socket(pid_t target)
@@ -280,6 +293,8 @@ static const struct attempt {
     TRY(fallocate),
     TRY(shared),
     TRY(validated),
+    TRY(made),
+    TRY(protect),
     TRY(dumpable),
     TRY(setown),
 #ifdef __x86_64__

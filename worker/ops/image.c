@@ -11,6 +11,7 @@
 #include "worker/ops/image.h"
 
 #include <gmodule.h> /* after ipc/base.h, as all of GLib */
+#include <vips/vector.h>
 
 /* Below this the codec processes cost more than they overlap. */
 uint64_t img_whole_bytes = 8u << 20;
@@ -62,6 +63,12 @@ void ops_image_start(void)
     vips_concurrency_set(1);
     vips_cache_set_max(0);
     vips_block_untrusted_set(TRUE);
+}
+
+/* Where it is refused it is not to try: some of liborc takes that for a bug of its own. */
+void ops_image_code(bool code)
+{
+    vips_vector_set_enabled(code);
 }
 
 void ops_image(struct optable *t)

@@ -18,6 +18,12 @@ static const char *const excluded[] = {"system", "globalbalance"};
 static const char *const caching[] = {"tilecache", "linecache", "cache", "sequential"};
 /* Approximate convolution by name; others come to it with precision=approximate. */
 static const char *const running[] = {"conva", "convasep"};
+/* libvips (8.14) computes 8-bit pixels of these with code that liborc makes while they run. Without it the
+ * pixels differ. */
+static const char *const making_code[] = {
+    "canny",     "compass",          "conv",      "convi",  "convsep",   "countlines",
+    "gaussblur", "hist_ismonotonic", "morph",     "reduce", "reducev",   "resize",
+    "sharpen",   "shrink",           "smartcrop", "sobel",  "thumbnail", "thumbnail_image"};
 /* They would open a profile by its path: it comes as a descriptor. */
 static const char *const profiled[] = {"icc_import", "icc_export", "icc_transform"};
 /* Second images that are small by nature. Two equal partners (add, join) are another matter. */
@@ -252,6 +258,7 @@ static struct op *image_row(const char *name, const char *summary, const struct 
                       .absorb = PWC__ABSORB__ABSORB_SERIAL,
                       .formats = true,
                       .scratch = true,
+                      .needs = f->makes_code ? OP_NEEDS_CODE : 0,
                       .family = f,
                       .plan = img_plan,
                       .produce = img_produce,
@@ -298,6 +305,7 @@ static void *add_operation(GType type, void *a)
                              .second = s.nin == 2 ? s.in[1] : NULL,
                              .caches = LISTED(nick, caching),
                              .running = LISTED(nick, running),
+                             .makes_code = LISTED(nick, making_code),
                              .profile = LISTED(nick, profiled)};
     optable_add(a, image_row(xasprintf("image.%s", nick), c->description, &s, f));
     return NULL;
@@ -312,7 +320,7 @@ static void add_thumbnail(struct optable *t)
     struct shape s = {0};
     describe_params(g_type_class_ref(type), &s);
     struct img_family *f = xcalloc(1, sizeof *f);
-    *f = (struct img_family){.type = type, .out = "out", .source = true};
+    *f = (struct img_family){.type = type, .out = "out", .source = true, .makes_code = true};
     optable_add(t, image_row("image.thumbnail", "thumbnail of a file, decoded at the size it needs", &s, f));
 }
 
