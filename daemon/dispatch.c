@@ -43,6 +43,7 @@ void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool s
     s->lease.seen_chunk = SLOT_IDLE;
     s->lease.seen_lease = s->lease.seen_done = s->lease.moves = 0;
     s->lease.seen_cpu = UINT64_MAX;
+    s->lease.told_slow = false;
     s->seat = seat;
     if (++s->leases == 2)
         slice_ask(s->pid, SLICE_DEFAULT);

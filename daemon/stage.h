@@ -75,6 +75,7 @@ struct lease {
     uint64_t seen_lease, seen_chunk, seen_done; /* the slot when it was last looked at, since when */
     struct mono seen_since, stall_since;
     uint64_t seen_cpu; /* clock ticks, when first suspected */
+    bool told_slow;    /* the log has it */
 };
 
 #define STAGE_OPEN_JOBS 8

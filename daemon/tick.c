@@ -23,6 +23,8 @@
 #define TRIM_NS      (2 * NS_PER_S) /* after the last job or client nothing is done any more but this */
 #define STOPPED_NS   NS_PER_S       /* no one needs a stage stopped; a debugger may be quick */
 #define STALL_MEDIAN 10.0           /* as many times as long as a chunk takes here may one stand still */
+#define SLOW_MEDIAN  3.0            /* from then on it is slow, */
+#define SLOW_LEAST   NS_PER_S       /* if it is no matter of moments */
 
 /* How long one chunk, or one step of another role, may take; 0: as long as it likes. Per cent of the median
  * hold for chunks, of which it is, and once there is one. */
@@ -68,6 +70,23 @@ static void watch_stall(const struct job *j, struct stage *s, struct mono now, i
     }
 }
 
+/* It may be in order, and nothing is done: but whoever waits for the job finds here what it is at. */
+static void tell_slow(const struct job *j, struct stage *s, int64_t age)
+{
+    char covers[128];
+    struct lease *l = &s->lease;
+    double median = l->told_slow || age < SLOW_LEAST ? 0 : (double)pace_median_ns(&j->pace);
+    if (median <= 0 || (double)age < SLOW_MEDIAN * median || l->kind != LEASE_CHUNKS ||
+        l->seen_chunk >= j->ledger.total)
+        return;
+    l->told_slow = true;
+    job_covers(j, l->seen_chunk, covers, sizeof covers);
+    log_info("job %lu: chunk %lu%s%s%s has taken %.1f s, where half of them take less than %.3f (stage %lu, "
+             "pid %d)",
+             (unsigned long)j->id, (unsigned long)l->seen_chunk, *covers != '\0' ? " (" : "", covers,
+             *covers != '\0' ? ")" : "", (double)age / 1e9, median / 1e9, (unsigned long)s->id, s->pid);
+}
+
 static void watch_chunk(struct job *j, struct stage *s, struct mono now)
 {
     struct lease *l = &s->lease;
@@ -80,9 +99,11 @@ static void watch_chunk(struct job *j, struct stage *s, struct mono now)
         l->seen_done = stage_slot_done(s);
         l->seen_since = now;
         l->seen_cpu = UINT64_MAX;
+        l->told_slow = false;
         return;
     }
     int64_t age = mono_since(now, l->seen_since);
+    tell_slow(j, s, age);
     int64_t most = step_time(j, l->kind == LEASE_CHUNKS && chunk != SLOT_FINISH);
     if (most != 0 && age > most) {
         stage_doom(s, PWC__CODE__CODE_TIMEOUT, "its time is up");

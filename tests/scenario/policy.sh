@@ -64,6 +64,15 @@ test_fill_needs_an_output() {
     rm -r in n
 }
 
+# What takes much longer than the others is no failure, but the log has it, once, and what it is.
+test_a_slow_chunk_is_told() {
+    in_background job "$PWCCTL" run fault.hang n=300 ms=2 at=250 attempts=9
+    until_true "the log to tell" grep -qE 'job 1: chunk 250 has taken [1-9][0-9.]* s, where half of them take less than 0\.' "$T/log"
+    kill -INT "$BG"
+    finish_background "$BG"
+    equal "how often" 1 "$(grep -c 'has taken' "$T/log")"
+}
+
 # ---- the one line ----
 
 test_one_line_for_a_chunk_given_up() {
