@@ -45,6 +45,13 @@ static bool some_unborn(const struct pool *p)
     return false;
 }
 
+/* One whose pidfd the loop had no room for. */
+static void look_at(struct event *exit_ev)
+{
+    if (exit_ev != NULL && !event_pending(exit_ev, EV_READ, NULL))
+        event_active(exit_ev, EV_READ, 0);
+}
+
 /* The kernel shows one dead child at a time. While it shows a stage's, that stage's pidfd is about to be
  * read, and we are called again after it. */
 static void reap_strangers(struct pool *p)
@@ -56,6 +63,11 @@ static void reap_strangers(struct pool *p)
         waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG | __WALL);
         info.si_pid = 0;
     }
+    const struct stage *s = info.si_pid != 0 ? stage_of(p, info.si_pid) : NULL;
+    if (s != NULL)
+        look_at(s->exit_ev);
+    else if (info.si_pid != 0 && info.si_pid == p->nursery_pid)
+        look_at(p->nursery_exit_ev);
 }
 
 void children_changed(struct daemon *d)

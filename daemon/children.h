@@ -1,8 +1,9 @@
 /*
  * children.h - what SIGCHLD tells that pidfds do not: a child was stopped or continued, a stranger died.
  *
- * Deaths of stages and of the nursery come through their pidfds. A stop does not: a stage with a lease that
- * is stopped holds up its job, a spare that is stopped holds up the next one, a stopped nursery everybody.
+ * Deaths of stages and of the nursery come through their pidfds, where the loop had room for these. A stop
+ * does not: a stage with a lease that is stopped holds up its job, a spare that is stopped holds up the next
+ * one, a stopped nursery everybody.
  */
 #ifndef PWC_CHILDREN_H
 #define PWC_CHILDREN_H

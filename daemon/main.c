@@ -46,15 +46,18 @@ static struct event *tell_ev;   /* while the service manager is owed a word */
 static bool serving;
 static int exit_code = EXIT_SUCCESS;
 
-/* A service manager that is not told waits until its time is up; it is told again by starting us again. */
-static void tell_started(struct daemon *d)
+/* Nobody is left waiting for a word or an answer that will not come: whoever started us does so again. */
+static int open_up(void)
 {
-    int r = service_ready("ready");
-    if (r == 0)
-        return;
-    log_fatal("the service manager cannot be told that all is ready: %s", strerror(-r));
-    exit_code = EX_OSERR;
-    event_base_loopbreak(d->base);
+    int r = 0;
+    errno = ENOMEM; /* where libevent does not say */
+    for (unsigned i = 0; i < listener.nfds && r == 0; i++)
+        r = event_add(accept_evs[i], NULL) < 0 ? -errno : 0;
+    if (r < 0)
+        log_fatal("the socket cannot be watched: %s", strerror(-r));
+    else if ((r = service_ready("ready")) < 0)
+        log_fatal("the service manager cannot be told that all is ready: %s", strerror(-r));
+    return r;
 }
 
 static void serve(struct daemon *d)
@@ -62,9 +65,11 @@ static void serve(struct daemon *d)
     if (serving || d->stopping || (d->catalogue == NULL && d->pool->restart.in_row < RESTART_GIVE_UP))
         return;
     serving = true;
-    for (unsigned i = 0; i < listener.nfds; i++)
-        event_add(accept_evs[i], NULL);
-    tell_started(d);
+    if (open_up() < 0) {
+        exit_code = EX_OSERR;
+        event_base_loopbreak(d->base);
+        return;
+    }
     log_info("ready: %u seats (%s), socket %s", d->seats, d->seats_from,
              listener.path != NULL ? listener.path : "from the service manager");
     log_info("memory of stages: %s", cgroups_posture());
@@ -224,12 +229,21 @@ static void on_watchdog(evutil_socket_t fd, short what, void *arg)
     service_watchdog();
 }
 
+static void accept_later(void)
+{
+    struct timeval tv = {0, ACCEPT_PAUSE_MS * 1000};
+    evtimer_add(resume_ev, &tv);
+}
+
 static void on_resume(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     const struct daemon *d = arg;
+    bool all = true;
     for (unsigned i = 0; i < listener.nfds && still_accepts(d); i++)
-        event_add(accept_evs[i], NULL);
+        all &= event_add(accept_evs[i], NULL) == 0;
+    if (!all)
+        accept_later();
 }
 
 /* Whoever waits in the backlog keeps the socket readable: to go on trying would turn the loop at full speed.
@@ -242,8 +256,7 @@ static void pause_accepting(struct daemon *d, int error)
     }
     for (unsigned i = 0; i < listener.nfds; i++)
         event_del(accept_evs[i]);
-    struct timeval tv = {0, ACCEPT_PAUSE_MS * 1000};
-    evtimer_add(resume_ev, &tv);
+    accept_later();
 }
 
 static void on_accept(evutil_socket_t fd, short what, void *arg)
@@ -280,8 +293,9 @@ static int watch_signals(struct daemon *d)
     signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         signal_evs[i] = evsignal_new(d->base, table[i].sig, table[i].handle, d);
+        errno = ENOMEM; /* where libevent does not say */
         if (signal_evs[i] == NULL || event_add(signal_evs[i], NULL) < 0)
-            return -ENOMEM;
+            return -errno;
     }
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -319,8 +333,32 @@ static int open_socket(struct daemon *d, char **error)
         n = listener_bind(&listener, d->cfg.socket, d->cfg.socket_mode, d->cfg.socket_group, error);
     else if (n == 0)
         *error = xstrdup("no socket: none from the service manager, and none configured (--socket PATH)");
+    if (n < 0 && *error == NULL)
+        *error = xasprintf("the service manager's socket cannot be used: %s", strerror(-n));
     listener.turn_away = session_turn_away;
     return *error != NULL ? -EINVAL : n;
+}
+
+/* Whoever finds the socket's file waits for somebody to answer: it goes again. */
+static int make_loop(struct daemon *d, char **error)
+{
+    const char *what = "the event loop";
+    errno = ENOMEM;
+    d->base = make_base();
+    int r = d->base == NULL ? -errno : 0;
+    if (r == 0) {
+        what = "the thread that closes descriptors";
+        r = closer_start();
+    }
+    if (r == 0) {
+        what = "the handlers of signals";
+        r = watch_signals(d);
+    }
+    if (r < 0) {
+        *error = xasprintf("%s cannot be had: %s", what, strerror(-r));
+        listener_close(&listener);
+    }
+    return r;
 }
 
 static void know_itself(struct daemon *d)
@@ -443,9 +481,8 @@ int main(int argc, char **argv)
     cgroups_start(d->cfg.cgroups, 2 * (d->seats + 1)); /* at work, and as many spares */
     if (open_socket(d, &error) < 0)
         return complain(error, EX_UNAVAILABLE);
-    d->base = make_base();
-    if (d->base == NULL || closer_start() < 0 || watch_signals(d) < 0)
-        return complain(xstrdup("no event loop"), EX_OSERR);
+    if (make_loop(d, &error) < 0)
+        return complain(error, EX_OSERR);
     slice_ask(0, SLICE_SHORT);
     begin(d);
     serve_events(d);

@@ -234,7 +234,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         on_frame(p, &f);
         frame_close(p->nursery, &f);
     }
-    if (r == -EPROTO)
+    if (r == -EPROTO || lack_passes(r)) /* it would not be heard again */
         nursery_kill(p);
     daemon_touch(p->d);
     daemon_turn(p->d);
@@ -258,6 +258,16 @@ static void lacking(struct pool *p, const char *what, int error)
     retry_after(p, RESTART_FIRST_NS);
 }
 
+/* Who could not be heard is not started. */
+static int listen_to(struct pool *p, int fd)
+{
+    p->nursery = chan_new(fd, MSG_FROM_NURSERY, NULL);
+    chan_tell_lost(p->nursery);
+    p->nursery_ev = event_new(p->d->base, fd, EV_READ | EV_PERSIST, on_readable, p);
+    p->nursery_write_ev = event_new(p->d->base, fd, EV_WRITE | EV_PERSIST, on_writable, p);
+    return event_add(p->nursery_ev, NULL) < 0 ? -ENOMEM : 0;
+}
+
 void nursery_start(struct pool *p)
 {
     if (p->nursery_retry_ev == NULL)
@@ -267,10 +277,12 @@ void nursery_start(struct pool *p)
         lacking(p, "channel", errno);
         return;
     }
-    int r = execute(p->d->cfg.stage_program, "--nursery", sv[1], -1, &p->nursery_pid, &p->nursery_pidfd);
+    int r = listen_to(p, sv[0]);
+    if (r == 0)
+        r = execute(p->d->cfg.stage_program, "--nursery", sv[1], -1, &p->nursery_pid, &p->nursery_pidfd);
     close(sv[1]);
     if (r < 0)
-        close(sv[0]);
+        nursery_forget(p);
     if (lack_passes(r)) {
         lacking(p, "process", -r);
         return;
@@ -281,13 +293,8 @@ void nursery_start(struct pool *p)
         retry_after(p, restart_next(&p->nursery_restart, RESTART_DIED_BEFORE_READY, clock_now()));
         return;
     }
-    p->nursery = chan_new(sv[0], MSG_FROM_NURSERY, NULL);
-    chan_tell_lost(p->nursery);
-    p->nursery_ev = event_new(p->d->base, sv[0], EV_READ | EV_PERSIST, on_readable, p);
-    p->nursery_write_ev = event_new(p->d->base, sv[0], EV_WRITE | EV_PERSIST, on_writable, p);
     p->nursery_exit_ev = event_new(p->d->base, p->nursery_pidfd, EV_READ | EV_PERSIST, on_exit_event, p);
-    event_add(p->nursery_ev, NULL);
-    event_add(p->nursery_exit_ev, NULL);
+    (void)event_add(p->nursery_exit_ev, NULL); /* else SIGCHLD tells */
 }
 
 void nursery_stop(struct pool *p, struct mono until)

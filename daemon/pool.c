@@ -256,7 +256,9 @@ static int spawn_one(struct pool *p)
     TAILQ_INSERT_TAIL(&p->stages, s, link);
     p->n++;
     s->cgroup = cgroup_take();
-    int r = nursery_spawn(p, s, sv[1]);
+    int r = stage_listen(s);
+    if (r == 0)
+        r = nursery_spawn(p, s, sv[1]);
     close(sv[1]);
     if (r < 0)
         pool_not_made(p, s, r);
@@ -405,7 +407,7 @@ static void late(struct pool *p, struct stage *s)
 {
     if (s->pidfd >= 0) {
         stage_kill(s, PWC__CODE__CODE_START, "not ready in time");
-    } else {
+    } else if (p->nursery_killed.ns == 0) {
         log_warn("nursery (pid %d) makes no stage in time: killed", p->nursery_pid);
         nursery_kill(p);
     }

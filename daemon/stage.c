@@ -212,8 +212,12 @@ struct stage *stage_new(struct daemon *d, uint64_t id, int channel_fd)
     STAILQ_INIT(&s->lease.handed);
     s->read_ev = event_new(d->base, channel_fd, EV_READ | EV_PERSIST, on_readable, s);
     s->write_ev = event_new(d->base, channel_fd, EV_WRITE | EV_PERSIST, on_writable, s);
-    event_add(s->read_ev, NULL);
     return s;
+}
+
+int stage_listen(struct stage *s)
+{
+    return event_add(s->read_ev, NULL) < 0 ? -ENOMEM : 0;
 }
 
 /* What the stage sent before it died still counts; so does only that. */
@@ -258,7 +262,7 @@ void stage_got_process(struct stage *s, pid_t pid, int pidfd)
     s->pidfd = pidfd;
     s->d->pool->spawned++;
     s->exit_ev = event_new(s->d->base, pidfd, EV_READ | EV_PERSIST, on_exit_event, s);
-    event_add(s->exit_ev, NULL);
+    (void)event_add(s->exit_ev, NULL); /* else SIGCHLD tells */
     if (s->state == STAGE_DYING) {
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
         return;
@@ -304,7 +308,7 @@ void stage_watch_end(struct stage *s, int fd)
 {
     s->dying_fd = fd;
     s->dying_ev = event_new(s->d->base, fd, EV_READ, on_dying, s);
-    event_add(s->dying_ev, NULL);
+    (void)event_add(s->dying_ev, NULL); /* else its pidfd tells, a moment later */
 }
 
 static int make_memory(struct stage *s, int fds[2])

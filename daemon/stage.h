@@ -161,6 +161,8 @@ const char *stage_role_name(const struct stage *s);
 void stage_set_state(struct stage *s, enum stage_state to);
 
 struct stage *stage_new(struct daemon *d, uint64_t id, int channel_fd);
+/* Before it has a process. 0 or -ENOMEM: the loop has no room for it. */
+int stage_listen(struct stage *s);
 void stage_got_process(struct stage *s, pid_t pid, int pidfd);
 /* Takes the descriptor that came with Entered. */
 void stage_watch_end(struct stage *s, int fd);

@@ -88,7 +88,8 @@ struct tail *tail_new(struct event_base *base, const struct segment_slot *slot, 
     t->fd = p[0];
     t->slot = slot;
     t->ev = event_new(base, p[0], EV_READ | EV_PERSIST, on_readable, t);
-    event_add(t->ev, NULL);
+    if (event_add(t->ev, NULL) < 0)
+        t->reads = READS_A_TICK; /* at the next tick */
     *ret_fd = p[1];
     return t;
 }
@@ -106,9 +107,8 @@ void tail_tick(struct tail *t)
 {
     if (t == NULL)
         return;
-    if (t->reads >= READS_A_TICK)
-        event_add(t->ev, NULL);
-    t->reads = 0;
+    if (t->reads < READS_A_TICK || event_add(t->ev, NULL) == 0)
+        t->reads = 0;
 }
 
 /* What waits in the pipe need not be read for that. */

@@ -37,6 +37,7 @@ enum kind { KIND_UNKNOWN, KIND_MAIN, KIND_NURSERY, KIND_STAGE };
 struct task {
     pid_t tid, tgid;
     enum kind kind;          /* of its process */
+    bool loading;            /* executed, and its libraries are not there yet */
     unsigned long segment;   /* where a stage has mapped it; kept with the process's first thread */
     bool inside;             /* between entry and exit of a call */
     unsigned long map_bytes; /* a mmap under way that may be the segment's */
@@ -47,7 +48,6 @@ static struct task tasks[TASKS];
 static unsigned ntasks;
 static pid_t command;
 static const char *result;
-static bool loaded; /* the command itself runs */
 
 static _Noreturn void give_up(const char *what)
 {
@@ -79,7 +79,8 @@ static pid_t thread_group(pid_t tid)
     return tgid;
 }
 
-/* By the arguments it was executed with; a stage that the nursery made still has the nursery's. */
+/* By the arguments it was executed with; a stage that the nursery made still has the nursery's. A script that
+ * stands before pwc-stage is nobody yet. */
 static enum kind kind_by_arguments(pid_t pid)
 {
     char path[40], text[4096] = "";
@@ -90,7 +91,7 @@ static enum kind kind_by_arguments(pid_t pid)
     ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
     if (fd >= 0)
         close(fd);
-    for (ssize_t i = 0; i < n; i += (ssize_t)strlen(text + i) + 1) {
+    for (ssize_t i = 0; i < n && strstr(text, "pwc-stage") != NULL; i += (ssize_t)strlen(text + i) + 1) {
         if (strcmp(text + i, "--nursery") == 0)
             return KIND_NURSERY;
         if (strcmp(text + i, "--stage") == 0)
@@ -106,7 +107,7 @@ static struct task *task_add(pid_t tid)
         give_up("inject: tasks");
     }
     struct task *t = &tasks[ntasks++];
-    *t = (struct task){.tid = tid, .tgid = thread_group(tid)};
+    *t = (struct task){.tid = tid, .tgid = thread_group(tid), .loading = tid == command};
     const struct task *first = t->tgid != tid ? task_of(t->tgid) : NULL;
     t->kind = first != NULL    ? first->kind
               : tid == command ? KIND_MAIN
@@ -134,6 +135,8 @@ static void task_born(const struct task *parent, pid_t tid)
 
 static enum role role_of(const struct task *t)
 {
+    if (t->loading)
+        return ROLE_LOADER;
     if (t->kind == KIND_MAIN || t->kind == KIND_NURSERY)
         return t->kind == KIND_MAIN ? ROLE_MAIN : ROLE_NURSERY;
     const struct task *first = task_of(t->tgid);
@@ -162,11 +165,12 @@ static void at_entry(struct task *t, const struct __ptrace_syscall_info *info)
                        : 0;
     if (t->kind == KIND_UNKNOWN)
         return; /* between fork and exec */
-    if (t->kind == KIND_MAIN && !loaded) {
-        loaded = call == SYS_prlimit64; /* the loader's last work: what fails before is not ours */
-        return;
-    }
-    int act = point_at(role_of(t), call, t->tgid);
+    enum role role = role_of(t);
+    if (call == SYS_prlimit64) /* the loader's last work */
+        t->loading = false;
+    if (role == ROLE_LOADER && t->kind == KIND_MAIN)
+        return; /* what fails before pwcd begins is not ours */
+    int act = point_at(role, call, t->tgid);
     if (act == ACT_KILL)
         kill(t->tgid, SIGKILL);
     else if (act == ACT_SHORT)
@@ -216,6 +220,7 @@ static int on_stop(struct task *t, int status)
     case PTRACE_EVENT_EXEC:
         t->tgid = thread_group(t->tid);
         t->kind = kind_by_arguments(t->tid);
+        t->loading = true;
         t->segment = 0;
         return 0;
     case PTRACE_EVENT_STOP:

@@ -6,8 +6,9 @@
  * takes for a forbidden one. Here a point is (role, call, index): the index-th such call of whoever plays
  * that role since the point was armed, once.
  *
- * Roles: "main" is the command itself with its threads. Of pwcd's children: "nursery"; "spare", a stage
- * before it has a segment; then what its slot says: "idle", "planner", "producer", "consumer", "worker".
+ * Roles: "main" is the command itself with its threads. Of pwcd's children: "loader", a nursery, or a stage
+ * that was executed, while its libraries are loaded; "nursery"; "spare", a stage before it has a segment;
+ * then what its slot says: "idle", "planner", "producer", "consumer", "worker".
  *
  *   inject.c   tracing
  *   point.c    counting, arming, and the orders from outside
@@ -22,6 +23,7 @@
 
 enum role {
     ROLE_MAIN,
+    ROLE_LOADER,
     ROLE_NURSERY,
     ROLE_SPARE,
     ROLE_IDLE,

@@ -188,7 +188,7 @@ order() {
 
 # start_traced [ARGUMENT...]: pwcd, which may be told `order arm ROLE CALL INDEX ACTION`.
 start_traced() {
-    mkfifo "$T/orders" "$T/answers"
+    [[ -p $T/orders ]] || mkfifo "$T/orders" "$T/answers"
     exec {ORDERS}<>"$T/orders" {ANSWERS}<>"$T/answers"
     PREFIX=("$INJECT" -c "$T/orders" "$T/answers")
     start_pwcd "$@"
@@ -196,14 +196,18 @@ start_traced() {
     PID=$ANSWER
 }
 
-count_points() {
-    order count
-    run_kind "$1"
+show_points() {
     local line
     printf 'show\n' >&"$ORDERS"
     while read -r -t "$WAIT_LIMIT" -u "$ANSWERS" line && [[ $line != . ]]; do
-        [[ $line == main* ]] || printf '%s\n' "$line"
+        printf '%s\n' "$line"
     done
+}
+
+count_points() {
+    order count
+    run_kind "$1"
+    show_points | sed '/^main/d'
 }
 
 # ---- a supervisor that is the victim ----
@@ -223,4 +227,53 @@ serves_again() {
         wrong "the next pwcd does not serve: $(<"$T/err")"
     fi
     stop_pwcd
+}
+
+# ---- the start ----
+
+# direct_stages: a program for --stage with which no nursery ever starts, so that stages are executed themselves.
+direct_stages() {
+    printf '#!/bin/sh\n[ "$1" != --nursery ] || exit 1\nexec %s "$@"\n' "$1" >"$T/direct"
+    chmod +x "$T/direct"
+}
+
+log_since() {
+    tail -n "+$((LINES_BEFORE + 1))" "$T/log"
+}
+
+# What went wrong may have been the line itself.
+log_is_whole() {
+    [[ $POINT != 'main write '* ]]
+}
+
+nursery_is_there() {
+    log_since | grep -q ': nursery ready '
+}
+
+# first_word_soon: not only after the time that a stage has to get ready, 20 s here.
+first_word_soon() {
+    local begin=$SECONDS rc=0
+    first_word || rc=1
+    ((SECONDS - begin <= JOB_SLOW)) || wrong "the start took $((SECONDS - begin)) s"
+    return "$rc"
+}
+
+# serves_well KIND: it got ready, so nothing of what went wrong at its start may show; a nursery that has died is back.
+serves_well() {
+    run_kind copy
+    judge copy
+    [[ $RC -eq 0 ]] || wrong "ready, and a job fails: $(<"$T/err")"
+    [[ $1 == direct ]] || ! log_is_whole || until_true "a nursery, at $POINT" nursery_is_there
+    kill -TERM "$PID" 2>/dev/null || :
+}
+
+# refuses_well: it did not get ready, and says why in one line.
+refuses_well() {
+    local fatal
+    REFUSED=$((REFUSED + 1))
+    fatal=$(log_since | grep -c '^pwcd: fatal: ' || :)
+    [[ $CODE =~ ^(69|71|78)$ ]] || wrong "pwcd does not start and exits with $CODE: $(log_tail)"
+    [[ $fatal -eq 1 ]] || ! log_is_whole || wrong "pwcd does not start and gives $fatal reasons: $(log_since | tail -n 3)"
+    ! log_since | grep -qE '^pwcd: fatal: (.*\(null\).*|.*Success)?$' || wrong "an empty reason: $(log_since | tail -n 3)"
+    [[ ! -e $S ]] || wrong "pwcd does not start, and its socket is left"
 }

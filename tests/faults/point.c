@@ -11,9 +11,9 @@
 #define CALLS 512
 
 static const char *const role_names[ROLES] = {
-    [ROLE_MAIN] = "main",         [ROLE_NURSERY] = "nursery", [ROLE_SPARE] = "spare",
-    [ROLE_IDLE] = "idle",         [ROLE_PLANNER] = "planner", [ROLE_PRODUCER] = "producer",
-    [ROLE_CONSUMER] = "consumer", [ROLE_WORKER] = "worker"};
+    [ROLE_MAIN] = "main",         [ROLE_LOADER] = "loader",     [ROLE_NURSERY] = "nursery",
+    [ROLE_SPARE] = "spare",       [ROLE_IDLE] = "idle",         [ROLE_PLANNER] = "planner",
+    [ROLE_PRODUCER] = "producer", [ROLE_CONSUMER] = "consumer", [ROLE_WORKER] = "worker"};
 
 static struct {
     pthread_mutex_t lock;

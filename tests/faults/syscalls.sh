@@ -178,4 +178,65 @@ test_supervisor() {
     sum_up "crash and error of the supervisor"
 }
 
+# ---- the start: of the supervisor until it is ready, of the nursery and of the first stages, made by it and executed ----
+
+# counts_at_ready NAME PROGRAM
+counts_at_ready() {
+    STAGE=$2
+    start_traced --workers 2
+    show_points >"$T/counts.$1"
+    stop_pwcd
+}
+
+# points_of KIND ROLES COUNTS...: all points of the roles.
+points_of() {
+    local kind=$1 roles=$2
+    shift 2
+    cat "$@" | grep -E "^($roles) " >"$T/counts"
+    points crash <"$T/counts" >"$T/points.$kind"
+    points error <"$T/counts" >>"$T/points.$kind"
+}
+
+start_point() {
+    local kind=$1
+    POINT=$2
+    LINES_BEFORE=$(wc -l <"$T/log")
+    STAGE=$PROGRAM
+    [[ $kind != direct ]] || STAGE=$T/direct
+    PREFIX=("$INJECT" -c "$T/orders" "$T/answers" -a "$POINT" -r "$T/result")
+    launch_pwcd --workers 2 --set ready_timeout=20s
+    if ! first_word_soon; then
+        CODE=$PID
+    elif [[ $POINT != main*KILL ]]; then
+        [[ $kind != main ]] || order result # the start is over: no job's
+        serves_well "$kind"
+    fi
+    last_words
+    ! grep -q hit "$T/result" || HIT=$((HIT + 1))
+    case $WORD in
+    signal) [[ $POINT == main*KILL ]] || wrong "pwcd died of signal $CODE: $(log_tail)" ;;
+    exit) [[ $CODE -eq 0 ]] || refuses_well ;;
+    esac
+    [[ $WORD == exit ]] || serves_again
+}
+
+test_start() {
+    PROGRAM=$STAGE
+    direct_stages "$PROGRAM"
+    counts_at_ready nursery "$PROGRAM"
+    counts_at_ready direct "$T/direct"
+    KINDS=(main nursery direct loader)
+    points_of main main "$T/counts.nursery"
+    points_of nursery 'nursery|spare' "$T/counts.nursery"
+    points_of direct spare "$T/counts.direct"
+    points_of loader loader "$T/counts.nursery"
+    STAGE=$PROGRAM
+    PREFIX=()
+    start_pwcd --workers 2
+    expect_kinds copy
+    stop_pwcd
+    each_kind start_point
+    sum_up "crash and error of the start"
+}
+
 run_tests "$@"
