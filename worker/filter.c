@@ -279,7 +279,7 @@ static int export(scmp_filter_ctx ctx, struct sock_filter **ret_program, size_t 
     return 0;
 }
 
-int filter_build(bool code, struct sock_filter **ret_program, size_t *ret_len)
+static int build(bool code, struct sock_filter **ret_program, size_t *ret_len)
 {
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
     if (ctx == NULL)
@@ -292,6 +292,26 @@ int filter_build(bool code, struct sock_filter **ret_program, size_t *ret_len)
         r = export(ctx, ret_program, ret_len);
     seccomp_release(ctx);
     return r;
+}
+
+/*
+ * libseccomp (2.5) goes on where memory is lacking, and says nothing: what comes out is another filter, of
+ * which all stages would die. What comes out twice is what was asked for.
+ */
+int filter_build(bool code, struct sock_filter **ret_program, size_t *ret_len)
+{
+    AUTO_FREE struct sock_filter *first = NULL, *second = NULL;
+    size_t n = 0, m = 0;
+    int r = build(code, &first, &n);
+    if (r == 0)
+        r = build(code, &second, &m);
+    if (r < 0)
+        return r;
+    if (n != m || memcmp(first, second, n * sizeof *first) != 0)
+        return -ENOMEM;
+    *ret_program = TAKE_PTR(first);
+    *ret_len = n;
+    return 0;
 }
 
 int filter_load(const struct sock_filter *program, size_t len, int *ret_dying)

@@ -75,14 +75,19 @@ stage_point() {
     "$PWCCTL" ping >/dev/null 2>&1 || fail "at $POINT: pwcd is gone"
 }
 
-# The daemon hands nothing of its environment to stages but what begins with PWC_: a script puts the rest back. Without
-# memory for its vector code libvips goes on with plain C, whose rounding is another: so plain C it is from the start.
+# preloaded_stages PROGRAM: the daemon hands nothing of its environment to stages but what begins with PWC_: a script puts
+# the rest back. Without memory for its vector code libvips goes on with plain C, whose rounding is another: so plain C it is
+# from the start.
+preloaded_stages() {
+    printf '#!/bin/sh\nVIPS_NOVECTOR=1 LD_PRELOAD=%s exec %s "$@"\n' "$PRELOAD" "$1" >"$T/stage"
+    chmod +x "$T/stage"
+}
+
 test_stages() {
     local kind
     KINDS=(copy whole sum batch)
     pictures_if_there
-    printf '#!/bin/sh\nVIPS_NOVECTOR=1 LD_PRELOAD=%s exec %s "$@"\n' "$PRELOAD" "$STAGE" >"$T/stage"
-    chmod +x "$T/stage"
+    preloaded_stages "$STAGE"
     STAGE=$T/stage
     PREFIX=(env PWC_ALLOC_CONTROL="$CONTROL")
     start_pwcd --workers 2
@@ -140,6 +145,62 @@ test_supervisor() {
     done
     each_kind super_point
     sum_up "allocations of the supervisor"
+}
+
+# ---- the start: of the supervisor until it is ready, of the nursery and of the first stages, made by it and executed ----
+
+# start_with KIND COUNTDOWN: whose allocations count. Stages are executed by scripts, which put the library back. Without its
+# memory libseccomp (2.5) turns for ever while it writes a filter: until a stage's time to get ready is over.
+start_with() {
+    control "$2"
+    STAGE=$T/stage PREFIX=(env PWC_ALLOC_CONTROL="$CONTROL")
+    case $1 in
+    main) STAGE=$PROGRAM PREFIX+=(LD_PRELOAD="$PRELOAD") ;;
+    direct) STAGE=$T/direct ;;
+    esac
+    launch_pwcd --workers 2 --set ready_timeout=5s
+}
+
+start_point() {
+    local kind=$1
+    POINT=$2
+    LINES_BEFORE=$(wc -l <"$T/log")
+    start_with "$kind" "$POINT"
+    if first_word_soon; then
+        [[ $kind != main ]] || { count_hit && control 0; } # the start is over: no job's
+        serves_well "$kind"
+    else
+        CODE=$PID
+    fi
+    end_of_pwcd
+    count_hit
+    [[ $WORD == exit ]] || no_wild_pointer "$CODE" pwcd
+    if [[ $WORD == exit ]]; then
+        [[ $CODE -eq 0 ]] || refuses_well
+        return
+    fi
+    log_since | grep -q . || wrong "pwcd ends with $WORD $CODE and says nothing"
+    STAGE=$PROGRAM
+    serves_again
+}
+
+test_start() {
+    local kind
+    PROGRAM=$STAGE
+    KINDS=(main nursery direct)
+    start_pwcd --workers 2
+    expect_kinds copy
+    stop_pwcd
+    preloaded_stages "$PROGRAM"
+    direct_stages "$T/stage"
+    for kind in "${KINDS[@]}"; do
+        start_with "$kind" 0
+        first_word || fail "pwcd did not get ready ($WORD): $(log_tail)"
+        seq "$(seen)" >"$T/points.$kind"
+        stop_pwcd
+    done
+    each_kind start_point
+    sum_up "allocations of the start"
 }
 
 run_tests "$@"
