@@ -28,6 +28,13 @@ void session_doom(struct session *s, const char *why)
     event_active(s->read_ev, EV_READ, 0);
 }
 
+/* Who is not watched would wait for ever. */
+static void watch(struct session *s, struct event *ev, const struct timeval *tv)
+{
+    if (event_add(ev, tv) < 0)
+        session_doom(s, "cannot be watched");
+}
+
 /* What waits is sent, and a list goes on when more can be. A half-closed peer is done when it has everything.
  */
 static void flush_out(void *arg)
@@ -38,7 +45,7 @@ static void flush_out(void *arg)
     if (chan_flush(s->chan) < 0) {
         session_doom(s, "hung up");
     } else if (chan_queued(s->chan) > 0 || s->list.step != NULL) {
-        event_add(s->write_ev, NULL);
+        watch(s, s->write_ev, NULL);
     } else {
         event_del(s->write_ev);
         session_check_done(s);
@@ -125,7 +132,7 @@ static void list_pump(struct session *s)
 {
     for (int i = 0; s->list.step != NULL && !s->doomed; i++) {
         if (i == LIST_STEPS || chan_queued(s->chan) >= LIST_QUEUE) {
-            event_add(s->write_ev, NULL);
+            watch(s, s->write_ev, NULL);
             return;
         }
         enum list_found found = s->list.step(s, &s->list.position);
@@ -215,7 +222,7 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct session *s = arg;
     struct timeval tv = {HANDSHAKE_S, 0};
-    event_add(s->read_ev, s->open ? NULL : &tv);
+    watch(s, s->read_ev, s->open ? NULL : &tv);
     event_active(s->read_ev, EV_READ, 0);
 }
 
@@ -269,7 +276,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     list_pump(s);
     trace_flush(d);
     if (listing && s->list.step == NULL && !s->half_closed && !s->doomed) {
-        event_add(s->read_ev, NULL);
+        watch(s, s->read_ev, NULL);
         event_active(s->read_ev, EV_READ, 0);
     }
     closer_as(before);

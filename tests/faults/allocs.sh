@@ -133,7 +133,7 @@ super_point() {
 
 test_supervisor() {
     local kind
-    KINDS=(copy batch)
+    KINDS=(copy batch sum small)
     pictures_if_there
     for kind in "${KINDS[@]}"; do
         control 0

@@ -163,7 +163,7 @@ super_point() {
 
 test_supervisor() {
     local kind
-    KINDS=(copy batch)
+    KINDS=(copy batch sum small)
     pictures_if_there
     for kind in "${KINDS[@]}"; do
         PREFIX=("$INJECT" -r "$T/counts")
