@@ -175,7 +175,7 @@ static struct stage *find_idle(struct pool *p, uint64_t domain, bool fresh, cons
     struct stage *s, *found = NULL;
     TAILQ_FOREACH_REVERSE(s, &p->stages, stage_list, link)
     {
-        if (s->state != STAGE_IDLE || s->domain != domain || (fresh && s->leases > 0))
+        if (s->state != STAGE_IDLE || s->stays || s->domain != domain || (fresh && s->leases > 0))
             continue;
         if (fits != NULL && !fits(prefer, s))
             continue;

@@ -389,20 +389,60 @@ static void warn_of_doom(const struct stage *s, const char *reason)
              s->pid, stage_role_name(s), reason);
 }
 
-void stage_doom(struct stage *s, Pwc__Code code, const char *reason)
+static void ask_for_stack(struct stage *s)
+{
+    syscall(SYS_pidfd_send_signal, s->pidfd, SIGUSR1, NULL, 0);
+}
+
+/* A handler runs in no process that is stopped. This one is continued, and finds SIGUSR1 before it comes to
+ * anything else. */
+static void wake_for_stack(struct stage *s)
+{
+    siginfo_t how = {0};
+    how.si_signo = SIGUSR1;
+    how.si_code = SI_QUEUE;
+    how.si_pid = getpid();
+    how.si_uid = getuid();
+    how.si_value.sival_int = OBITUARY_STAY;
+    s->stays = true;
+    syscall(SYS_pidfd_send_signal, s->pidfd, SIGUSR1, &how, 0);
+    syscall(SYS_pidfd_send_signal, s->pidfd, SIGCONT, NULL, 0);
+}
+
+static bool doomed(struct stage *s, Pwc__Code code, const char *reason)
 {
     if (s->doom_code != PWC__CODE__CODE_OK || s->state == STAGE_DYING)
-        return;
+        return false;
     s->doom_code = code;
     s->doom_reason = reason;
-    warn_of_doom(s, reason);
-    syscall(SYS_pidfd_send_signal, s->pidfd, SIGUSR1, NULL, 0);
+    s->stopped.ns != 0 ? wake_for_stack(s) : ask_for_stack(s);
+    return true;
+}
+
+void stage_doom(struct stage *s, Pwc__Code code, const char *reason)
+{
+    if (doomed(s, code, reason))
+        warn_of_doom(s, reason);
+}
+
+static const char was_stopped[] = "it was stopped";
+
+void stage_doom_stopped(struct stage *s)
+{
+    if (s->stays)
+        return; /* stopped again: it is killed all the same */
+    if (s->state == STAGE_BUSY)
+        doomed(s, PWC__CODE__CODE_STALLED, was_stopped);
+    else
+        stage_kill(s, PWC__CODE__CODE_STALLED, was_stopped);
 }
 
 void stage_carry_out(struct stage *s)
 {
     if (s->doom_code != PWC__CODE__CODE_OK)
         stage_kill(s, s->doom_code, s->doom_reason);
+    else if (s->stays) /* its lease was over before it came to its stack */
+        stage_kill(s, PWC__CODE__CODE_STALLED, was_stopped);
 }
 
 void stage_garbage(struct stage *s, const char *what)

@@ -147,6 +147,7 @@ struct stage {
     uint64_t cpu_ns, rss_peak; /* by the kernel's account, once it is dead */
     Pwc__Code doom_code; /* asked for its stack; killed for this at the next tick unless it gets on before */
     const char *doom_reason;
+    bool stays;            /* and, because it was stopped, told to stay there: killed then whatever it does */
     bool ends;             /* DYING by itself: what it held is taken apart when it is known of what */
     struct handed *handed; /* except this; NULL: nothing was handed over */
     bool written_off;      /* taken for dead, though its process is not gone */
@@ -185,6 +186,8 @@ void stage_send_full(struct stage *s, uint16_t type, const ProtobufCMessage *msg
 void stage_kill(struct stage *s, Pwc__Code code, const char *reason);
 /* Past its time: first asked for its stack (SIGUSR1), then killed by stage_carry_out at the next tick. */
 void stage_doom(struct stage *s, Pwc__Code code, const char *reason);
+/* The same of one that was stopped for too long, if it is at something; else it is killed at once. */
+void stage_doom_stopped(struct stage *s);
 void stage_carry_out(struct stage *s);
 /* A stage broke the protocol: logged and killed. */
 void stage_garbage(struct stage *s, const char *what);

@@ -194,6 +194,8 @@ static void watch_stage(struct stage *s, struct mono now)
         write_off(s);
         return;
     }
+    if (s->stays)
+        stage_carry_out(s);
     if (j == NULL || s->lease.kind == LEASE_NONE || s->state != STAGE_BUSY)
         return;
     if (stage_has_moved(s))
@@ -223,7 +225,7 @@ static void watch_stops(struct daemon *d, struct mono now)
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {
         if (stopped_too_long(d, s->stopped, now))
-            stage_kill(s, PWC__CODE__CODE_STALLED, "it was stopped");
+            stage_doom_stopped(s);
     }
     if (stopped_too_long(d, d->pool->nursery_stopped, now))
         nursery_kill(d->pool);
@@ -235,7 +237,7 @@ static bool some_stopped(const struct pool *p)
     const struct stage *s;
     TAILQ_FOREACH(s, &p->stages, link)
     {
-        some |= s->stopped.ns != 0;
+        some |= s->stopped.ns != 0 || (s->stays && s->state != STAGE_DYING);
     }
     return some;
 }

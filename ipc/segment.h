@@ -48,6 +48,9 @@ struct segment_slot {
 #define OBITUARY_TEXT   4096u
 #define OBITUARY_FRAMES 48u
 
+/* The value that SIGUSR1 may come with: who has said where it stands stays there. */
+#define OBITUARY_STAY 1
+
 /* Written by the dying stage's signal handler, `ready` last. */
 struct obituary {
     _Atomic uint32_t ready; /* 1: the rest is there */

@@ -30,6 +30,7 @@ static struct {
     uint64_t page;
     int statm;
     volatile sig_atomic_t signal; /* being handled */
+    _Atomic bool stays;           /* where it has said what it is at, for good */
     _Atomic pid_t dying, writing; /* the thread that has it in hand */
     struct thread here;           /* the one that writes */
 } self = {.statm = -1};
@@ -282,11 +283,15 @@ static void answer(int sig, siginfo_t *info, void *context)
 }
 
 /* From the supervisor, or from the thread that it reached. What was under way may go on and end in time after
- * all. */
+ * all; but who was stopped is continued only for this, and each thread stays where it has answered. */
 static void on_request(int sig, siginfo_t *info, void *context)
 {
     const int kept = errno;
+    if (info->si_code == SI_QUEUE && info->si_value.sival_int == OBITUARY_STAY)
+        atomic_store(&self.stays, true);
     answer(sig, info, context);
+    while (atomic_load(&self.stays))
+        pause();
     errno = kept;
 }
 

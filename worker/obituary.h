@@ -3,7 +3,8 @@
  *
  * The numbers come first, then `ready`, then the stack line by line (text_len grows with it): a handler that
  * crashes or hangs on a broken stack still leaves what it had. The supervisor reads it after the death.
- * SIGUSR1 asks a living stage for its stack, before it is killed for a chunk past its deadline. Whom a signal
+ * SIGUSR1 asks a living stage for its stack, before it is killed for a chunk past its deadline; one that was
+ * stopped, and is continued for it, is told to stay there (OBITUARY_STAY). Whom a signal
  * finds that was sent need not be who computes: then all threads (threads.h) show theirs.
  */
 #ifndef PWC_WORKER_OBITUARY_H

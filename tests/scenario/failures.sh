@@ -439,6 +439,44 @@ test_stuck() {
     counted 20
 }
 
+# stopped_in FUNCTION: the newest record is of a stage that was stopped at chunk 3, and its stack names who was at it.
+stopped_in() {
+    counted 20
+    equal "deaths" 1 "$(field deaths)"
+    equal "what ended it" "chunk 3 killed in $1: it was stopped, attempt 1 of 2" "$(newest_death reason)"
+    equal "cause" stalled "$(newest_death cause)"
+    newest_death stack | grep -qE " $1\\+0x[0-9a-f]+ \\(pwc-stage-test\\)\$" || fail "no stack of it: $(newest_death stack)"
+}
+
+# It is continued to say where it stands, and comes no further than that: what lies behind is another one's.
+test_stopped_says_where() {
+    start_pwcd --workers 1
+    run_ok fault.stop n=20 at=3 attempts=1 --json
+    stopped_in act_stop
+    job where fault.thread n=20 at=3 attempts=1 call=spin --json
+    until_true "a thread that spins" a_thread_spins
+    kill -STOP "$VICTIM"
+    ended_well where
+    cp where.out "$T/out"
+    stopped_in thread_spins
+}
+
+stopped_again() {
+    ! kill -STOP "$VICTIM" 2>/dev/null
+}
+
+# Whoever stops it while it is to say so: it is ended all the same.
+test_stopped_again_and_again() {
+    start_pwcd --workers 1
+    job again fault.stick n=20 at=3 attempts=1 --json
+    kill_stage STOP '.role == "worker" and .chunk == 3'
+    until_true "the stage that is stopped again and again to be gone" stopped_again
+    ended_well again
+    cp again.out "$T/out"
+    counted 20
+    equal "cause" stalled "$(newest_death cause)"
+}
+
 test_stopped_spare_and_nursery() {
     start_pwcd --workers 2
     expect_log 'nursery'

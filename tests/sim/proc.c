@@ -118,6 +118,8 @@ static void on_die(struct due *d)
     proc_end_now(from(d, offsetof(struct proc, die)));
 }
 
+static void continued(struct proc *p);
+
 /* On another CPU it goes on for a moment, and much longer where it waits in the kernel. */
 void proc_signal(struct proc *p, int sig)
 {
@@ -125,6 +127,10 @@ void proc_signal(struct proc *p, int sig)
         lease_asked(p);
     if (p->state != PROC_RUNS || p->struck || sig == SIGUSR1)
         return;
+    if (sig == SIGCONT) {
+        continued(p);
+        return;
+    }
     SIM_CHECK(sig == SIGKILL, "signal %d", sig);
     p->struck = true;
     p->late = lease_is_late(p);
@@ -212,14 +218,37 @@ static void freeze(struct proc *p)
     due_drop(&p->reader);
 }
 
+static void tell_stop(struct proc *p, int news)
+{
+    p->stop_news = news;
+    if (W.child_news.place == 0)
+        due_in(&W.child_news, sim_delay());
+}
+
 static void on_resume(struct due *d)
 {
     struct proc *p = from(d, offsetof(struct proc, resume));
     sim_log("stage %lu (%d): continues", (ul)p->number, p->pid);
     p->hung = p->stopped = false;
-    p->stop_news = CLD_CONTINUED;
-    W.child_news.place == 0 ? due_in(&W.child_news, sim_delay()) : (void)0;
+    tell_stop(p, CLD_CONTINUED);
     due_in(p->nursery || p->had_step ? &p->step : &p->reader, 0);
+}
+
+/* It says where it stands and stays there, even if it went on by itself just before; but for one whose other
+ * threads are quicker. And somebody may stop it again. */
+static void continued(struct proc *p)
+{
+    bool was = p->stopped;
+    due_drop(&p->resume);
+    p->stopped = false;
+    if (was && sim_chance(300)) {
+        on_resume(&p->resume);
+        return;
+    }
+    if (!p->hung)
+        freeze(p);
+    if (was)
+        tell_stop(p, sim_chance(200) ? CLD_STOPPED : CLD_CONTINUED);
 }
 
 /* The step it was in is done again when it goes on. */
