@@ -1,9 +1,11 @@
 /*
  * test_cage.c - the sandbox from inside: an op that was taken over tries everything on files, network,
  * processes and its neighbours (fault.probe in the real pwc-stage-test). Each attempt is refused or ends the
- * stage, with the call's name; the neighbour never notices. What a stage inherits is counted.
+ * stage, with the call's name; the neighbour never notices. What a stage inherits is counted. All of it for
+ * stages that a nursery makes, and for those that are executed because there is none.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -32,6 +34,20 @@ static void ask(struct kid *k, uint64_t job, uint64_t lease, const char *call, p
 static const Stage__Report *answer(struct kid *k)
 {
     return (const void *)expect(k->chan, PWC_MSG_REPORT)->msg;
+}
+
+/* ---- whose child it is ---- */
+
+enum { FORKED, EXECUTED, WAYS }; /* each test is done for both: _i % WAYS */
+
+static struct kid new_stage(int way)
+{
+    static struct nursery n;
+    if (way == EXECUTED)
+        return kid_executed();
+    if (n.pid == 0)
+        n = nursery_start();
+    return kid_ready(&n);
 }
 
 /* ---- attempts ---- */
@@ -131,16 +147,16 @@ static void must_die_of(struct kid *k, const char *call)
 /* It is in the middle of a chunk while its neighbour is attacked, and goes on. */
 START_TEST(each_attempt_is_denied)
 {
-    struct nursery n = nursery_start();
-    struct kid victim = kid_ready(&n), k = kid_ready(&n);
-    const char *call = attempts[_i].call;
+    struct kid victim = new_stage(_i % WAYS), k = new_stage(_i % WAYS);
+    const int i = _i / WAYS;
+    const char *call = attempts[i].call;
     char text[128];
     ask(&k, 1, 1, call, victim.pid);
-    if (attempts[_i].error == 0) {
-        must_die_of(&k, attempts[_i].named != NULL ? attempts[_i].named : call);
+    if (attempts[i].error == 0) {
+        must_die_of(&k, attempts[i].named != NULL ? attempts[i].named : call);
     } else {
         const Stage__Report *r = answer(&k);
-        snprintf(text, sizeof text, "%s: %s", call, strerror(attempts[_i].error));
+        snprintf(text, sizeof text, "%s: %s", call, strerror(attempts[i].error));
         ck_assert_str_eq(r->reason, text);
     }
     kid_open(&victim, 1, "noop", "n", "100", NULL);
@@ -169,13 +185,13 @@ END_TEST
 START_TEST(no_call_of_another_architecture)
 {
     static const char *const calls[] = {"int80", "x32"};
-    struct nursery n = nursery_start();
-    struct kid k = kid_ready(&n);
-    ask(&k, 1, 1, calls[_i], 0);
+    struct kid k = new_stage(_i % WAYS);
+    const char *call = calls[_i / WAYS];
+    ask(&k, 1, 1, call, 0);
     siginfo_t info = kid_death(&k);
-    ck_assert_msg(info.si_code != CLD_EXITED, "%s went through", calls[_i]);
+    ck_assert_msg(info.si_code != CLD_EXITED, "%s went through", call);
     ck_assert_msg(info.si_status == SIGSYS || info.si_status == SIGSEGV || info.si_status == SIGKILL,
-                  "%s: signal %d", calls[_i], info.si_status); /* SIGSEGV: a kernel without that door */
+                  "%s: signal %d", call, info.si_status); /* SIGSEGV: a kernel without that door */
 }
 END_TEST
 #endif
@@ -204,15 +220,28 @@ static int give_arena(struct kid *k, uint64_t id)
 
 START_TEST(a_stage_has_what_it_needs_and_no_more)
 {
-    struct nursery n = nursery_start();
-    struct kid first = kid_ready(&n);
+    struct kid first = new_stage(_i % WAYS);
     close(give_arena(&first, 1));
     check_descriptors(&first, 1, ""); /* mapped and closed */
     /* A later one inherits nothing of what the nursery, we or the first one hold. */
     int secret = memfd_with("secret", 6);
-    struct kid second = kid_ready(&n);
+    struct kid second = new_stage(_i % WAYS);
     check_descriptors(&second, 2, "");
     close(secret);
+}
+END_TEST
+
+/* What pwcd opens is closed by exec; what a library of its has opened need not be. */
+START_TEST(what_exec_would_leave_open_is_closed)
+{
+    int secret = memfd_with("secret", 6), ends[2];
+    ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+    ck_assert_int_ge(fcntl(secret, F_DUPFD, 4), 4);
+    ck_assert_int_ge(fcntl(secret, F_DUPFD, 100), 100);
+    ck_assert_int_ge(fcntl(ends[0], F_DUPFD, 50), 50);
+    ck_assert_int_ge(fcntl(ends[1], F_DUPFD, 51), 51);
+    struct kid k = kid_executed();
+    check_descriptors(&k, 1, "");
 }
 END_TEST
 
@@ -239,8 +268,7 @@ static void open_files(struct kid *k, uint64_t job, const int *fds, unsigned n)
 /* A job's descriptors go with its JobClose: the next one in the same domain does not see them. */
 START_TEST(a_job_leaves_no_descriptors_behind)
 {
-    struct nursery n = nursery_start();
-    struct kid k = kid_ready(&n);
+    struct kid k = new_stage(_i % WAYS);
     int fd = memfd_with("some bytes", 10);
     for (uint64_t job = 1; job < 40; job += 2) {
         open_files(&k, job, &fd, 1);
@@ -259,8 +287,7 @@ END_TEST
 /* From outside: another process of the same user cannot read it either. */
 START_TEST(a_stage_cannot_be_looked_into)
 {
-    struct nursery n = nursery_start();
-    struct kid k = kid_ready(&n);
+    struct kid k = new_stage(_i % WAYS);
     char path[64], line[256];
     bool dumpable = true;
     struct stat st;
@@ -286,14 +313,15 @@ int main(void)
     Suite *s = suite_create("cage");
     TCase *t = tcase_create("cage");
     tcase_set_timeout(t, 60);
-    tcase_add_loop_test(t, each_attempt_is_denied, 0, ARRAY_LEN(attempts));
+    tcase_add_loop_test(t, each_attempt_is_denied, 0, ARRAY_LEN(attempts) * WAYS);
     tcase_add_test(t, code_is_made_where_an_op_needs_it);
 #ifdef __x86_64__
-    tcase_add_loop_test(t, no_call_of_another_architecture, 0, 2);
+    tcase_add_loop_test(t, no_call_of_another_architecture, 0, 2 * WAYS);
 #endif
-    tcase_add_test(t, a_stage_has_what_it_needs_and_no_more);
-    tcase_add_test(t, a_job_leaves_no_descriptors_behind);
-    tcase_add_test(t, a_stage_cannot_be_looked_into);
+    tcase_add_loop_test(t, a_stage_has_what_it_needs_and_no_more, 0, WAYS);
+    tcase_add_test(t, what_exec_would_leave_open_is_closed);
+    tcase_add_loop_test(t, a_job_leaves_no_descriptors_behind, 0, WAYS);
+    tcase_add_loop_test(t, a_stage_cannot_be_looked_into, 0, WAYS);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

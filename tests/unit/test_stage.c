@@ -61,11 +61,7 @@ END_TEST
 
 START_TEST(a_direct_stage_works)
 {
-    struct kid k = {0};
-    k.pid = start_program("--stage", &k.chan);
-    k.pidfd = (int)syscall(SYS_pidfd_open, k.pid, 0);
-    expect(k.chan, PWC_MSG_READY);
-    kid_enter(&k, 0);
+    struct kid k = kid_executed();
     kid_open(&k, 1, "noop", "n", "100", NULL);
     Stage__Lease l = lease_of(1, 1, 0, 100);
     ck_assert_uint_eq(kid_lease(&k, &l)->done, 100);

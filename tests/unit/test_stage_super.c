@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -112,6 +113,17 @@ struct kid kid_ready_with(struct nursery *n, uint32_t needs)
 struct kid kid_ready(struct nursery *n)
 {
     return kid_ready_with(n, 0);
+}
+
+struct kid kid_executed(void)
+{
+    struct kid k = {0};
+    k.pid = start_program("--stage", &k.chan);
+    k.pidfd = (int)syscall(SYS_pidfd_open, k.pid, 0);
+    const Stage__Ready *r = (const void *)expect(k.chan, PWC_MSG_READY)->msg;
+    ck_assert_uint_eq(r->pid, (uint32_t)k.pid);
+    kid_enter(&k, 0);
+    return k;
 }
 
 void say_full(struct chan *c, uint16_t type, const void *msg, const void *tail, size_t len, const int *fds,
