@@ -20,4 +20,14 @@ int file_with(const char *bytes, int flags); /* without a name, opened with thes
 /* The job with these descriptors; they are closed here. */
 Pwc__Finished *finish_job(const struct job_spec *spec, int *fds, unsigned nfds);
 
+struct batch_item {
+    const char *name;
+    int fds[2];     /* one a role, the caller's */
+    Pwc__Code code; /* what became of it */
+    char reason[1024];
+    bool done;
+};
+/* All its items, and what became of each; the items that failed are left out. */
+void finish_batch(const struct job_spec *spec, struct batch_item *items);
+
 #endif

@@ -327,12 +327,19 @@ uint64_t peer_accepted(struct peer *p)
     return job;
 }
 
-void peer_item(const struct peer *p, uint64_t job, uint64_t index, const int *fds, unsigned nfds)
+void peer_item_named(const struct peer *p, uint64_t job, uint64_t index, const char *name, const int *fds,
+                     unsigned nfds)
 {
     Pwc__Item m = PWC__ITEM__INIT;
     m.job = job;
     m.index = index;
+    m.name = msg_bytes(name);
     peer_say_with(p, PWC_MSG_ITEM, index, &m, fds, nfds);
+}
+
+void peer_item(const struct peer *p, uint64_t job, uint64_t index, const int *fds, unsigned nfds)
+{
+    peer_item_named(p, job, index, "", fds, nfds);
 }
 
 void peer_ask(const struct peer *p, uint16_t type, uint64_t job)

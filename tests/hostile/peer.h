@@ -62,6 +62,8 @@ void peer_submit(const struct peer *p, uint64_t tag, const struct job_spec *spec
 /* Its number; 0: refused. */
 uint64_t peer_accepted(struct peer *p);
 void peer_item(const struct peer *p, uint64_t job, uint64_t index, const int *fds, unsigned nfds);
+void peer_item_named(const struct peer *p, uint64_t job, uint64_t index, const char *name, const int *fds,
+                     unsigned nfds);
 void peer_ask(const struct peer *p, uint16_t type, uint64_t job); /* CANCEL, ATTACH, DETACH, LIST_JOBS, ... */
 
 /* An ordinary job from Hello to Finished; fails the test when it does not go well. */

@@ -1,6 +1,7 @@
 /*
  * test_kinds.c - clients that send the wrong kinds of descriptors, as input and as output, to a real pwcd:
- * their job fails with a reason, nobody waits, and pwcd holds none of them afterwards.
+ * their job fails with a reason, or their item of a batch and no other, nobody waits, and pwcd holds none of
+ * them afterwards.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -180,6 +181,101 @@ START_TEST(as_input_of_an_image)
 }
 END_TEST
 
+/* ---- as items of a batch ---- */
+
+#define ITEMS_MOST (2 * ARRAY_LEN(kinds) + 1)
+
+/* A good one before and behind each bad one; `at` says in which role it is bad. Their names are the kinds'.
+ */
+static uint64_t fill_batch(struct batch_item *items, unsigned wrong_as, unsigned at, int (*good_in)(void))
+{
+    uint64_t n = 0;
+    items[n++] = (struct batch_item){.name = "good", .fds = {good_in(), memfd_of("", 0)}};
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        if ((kinds[i].wrong_as & wrong_as) == 0)
+            continue;
+        struct batch_item bad = {.name = kinds[i].what, .fds = {good_in(), memfd_of("", 0)}};
+        close(bad.fds[at]);
+        bad.fds[at] = kinds[i].make();
+        ck_assert_msg(bad.fds[at] >= 0, "%s: %s", kinds[i].what, strerror(errno));
+        items[n++] = bad;
+        items[n++] = (struct batch_item){.name = "good", .fds = {good_in(), memfd_of("", 0)}};
+    }
+    return n;
+}
+
+static void check_item(const struct batch_item *it)
+{
+    const Pwc__Code c = it->code;
+    if (strcmp(it->name, "good") == 0) {
+        ck_assert_msg(c == PWC__CODE__CODE_OK, "a good one beside the bad ones: %d: %s", c, it->reason);
+        return;
+    }
+    ck_assert_msg(c == PWC__CODE__CODE_BAD_DESCRIPTOR || c == PWC__CODE__CODE_BAD_INPUT ||
+                      c == PWC__CODE__CODE_INPUT_IO || c == PWC__CODE__CODE_OUTPUT,
+                  "%s: %d: %s", it->name, c, it->reason);
+    ck_assert_msg(strstr(it->reason, it->name) != NULL, "%s is not named: %s", it->name, it->reason);
+}
+
+/* The same bytes in all outputs of good items, and some. */
+static void check_outputs(const struct batch_item *items, uint64_t n)
+{
+    static char first[1 << 16], other[1 << 16];
+    ssize_t len = pread(items[0].fds[1], first, sizeof first, 0);
+    ck_assert_int_gt(len, 0);
+    for (uint64_t i = 0; i < n; i++)
+        if (strcmp(items[i].name, "good") == 0) {
+            ck_assert_int_eq(pread(items[i].fds[1], other, sizeof other, 0), len);
+            ck_assert_int_eq(memcmp(first, other, (size_t)len), 0);
+        }
+}
+
+static void in_a_batch(struct job_spec spec, unsigned wrong_as, unsigned at, int (*good_in)(void))
+{
+    static struct batch_item items[ITEMS_MOST];
+    spec.batch = true;
+    spec.items = fill_batch(items, wrong_as, at, good_in);
+    spec.max_failures = spec.items;
+    finish_batch(&spec, items);
+    for (uint64_t i = 0; i < spec.items; i++)
+        check_item(&items[i]);
+    if (spec.roles[1] != NULL)
+        check_outputs(items, spec.items);
+    for (uint64_t i = 0; i < spec.items; i++)
+        for (unsigned k = 0; k < 2; k++)
+            close(items[i].fds[k]);
+    victim_is_well(&v, GROWS_KIB);
+}
+
+static int good_bytes(void)
+{
+    return memfd_of("some bytes", 10);
+}
+
+START_TEST(as_inputs_of_a_batch)
+{
+    static const struct job_spec bus = {.op = "fault.bus", .roles = {"in"}};
+    in_a_batch(bus, ARRAY, 0, good_bytes);
+}
+END_TEST
+
+static int good_picture(void)
+{
+    return picture(40, 40, 3);
+}
+
+START_TEST(as_inputs_of_a_batch_of_images)
+{
+    in_a_batch(invert, PICTURE, 0, good_picture);
+}
+END_TEST
+
+START_TEST(as_outputs_of_a_batch_of_images)
+{
+    in_a_batch(invert, OUT, 1, good_picture);
+}
+END_TEST
+
 /* Small images are done by one stage, large ones by producer, workers and a consumer; raw ones are placed. */
 static const struct {
     uint32_t size;
@@ -222,14 +318,19 @@ int main(void)
     tcase_set_timeout(t, 0);
     tcase_add_unchecked_fixture(t, descriptors_start, descriptors_stop);
     tcase_add_loop_test(t, as_input_of_an_array, 0, ARRAY_LEN(kinds));
+    tcase_add_test(t, as_inputs_of_a_batch);
 #ifdef HAVE_VIPS
     tcase_add_loop_test(t, as_input_of_an_image, 0, ARRAY_LEN(kinds));
     tcase_add_loop_test(t, as_output_of_an_image, 0, ARRAY_LEN(kinds));
     tcase_add_test(t, as_output_the_input);
+    tcase_add_test(t, as_inputs_of_a_batch_of_images);
+    tcase_add_test(t, as_outputs_of_a_batch_of_images);
 #else
     (void)as_input_of_an_image;
     (void)as_output_of_an_image;
     (void)as_output_the_input;
+    (void)as_inputs_of_a_batch_of_images;
+    (void)as_outputs_of_a_batch_of_images;
 #endif
     suite_add_tcase(s, t);
     return run_suite(s);
