@@ -176,8 +176,7 @@ static bool new_arena(struct job *j, struct stage *s, uint64_t bytes)
     int fd;
     int r = memfd_sized("pwc-arena", bytes, &fd);
     if (r < 0) {
-        lack_of(j->d, "the arena of a stage", r);
-        lack_holds(j);
+        lack_or_end(j, "the arena of a stage", r);
         return false;
     }
     s->arena = arena_new(&j->assembly, ++j->d->next_arena, fd, bytes);

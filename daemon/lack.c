@@ -42,6 +42,17 @@ void lack_holds(struct job *j)
     j->lack_at = now;
 }
 
+void lack_or_end(struct job *j, const char *what, int r)
+{
+    if (lack_passes(r)) {
+        lack_of(j->d, what, r);
+        lack_holds(j);
+        return;
+    }
+    job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_NO_MEMORY, "pwcd cannot make %s: %s%s", what,
+            strerror(-r), r == -EFBIG ? ": LimitFSIZE= of the service, or ulimit -f, is less" : "");
+}
+
 void lack_over(struct job *j)
 {
     j->lack_at = (struct mono){0};

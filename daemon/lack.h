@@ -20,6 +20,9 @@ bool lack_passes(int r);
 void lack_of(struct daemon *d, const char *what, int r);
 /* A job waits for it, too. */
 void lack_holds(struct job *j);
+/* Either, for an error that passes; of any other (a file may not be so large) the job ends with the reason.
+ */
+void lack_or_end(struct job *j, const char *what, int r);
 /* It has got something after all. */
 void lack_over(struct job *j);
 bool lack_holds_now(const struct job *j);

@@ -281,7 +281,9 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
     daemon_turn(d);
 }
 
-/* What whoever started us had blocked would stay blocked across exec: a SIGTERM would never come. */
+/* What whoever started us had blocked would stay blocked across exec: a SIGTERM would never come. Where a
+ * file may not grow further (RLIMIT_FSIZE, memory files too) the system call says so; by default the signal
+ * kills. */
 static int watch_signals(struct daemon *d)
 {
     sigset_t none;
@@ -291,6 +293,7 @@ static int watch_signals(struct daemon *d)
     } table[] = {
         {SIGTERM, on_term}, {SIGINT, on_term}, {SIGHUP, on_hup}, {SIGUSR1, on_usr1}, {SIGCHLD, on_chld}};
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         signal_evs[i] = evsignal_new(d->base, table[i].sig, table[i].handle, d);
         errno = ENOMEM; /* where libevent does not say */

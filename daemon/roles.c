@@ -78,8 +78,7 @@ static bool blank_plan(struct job *j, Stage__Role role, int *ret_fd)
     int r = role == STAGE__ROLE__ROLE_PLANNER ? memfd_blank("pwc-plan", PWC_PLAN_MAX, ret_fd) : 0;
     if (r == 0)
         return true;
-    lack_of(j->d, "the plan of a job", r);
-    lack_holds(j);
+    lack_or_end(j, "the plan of a job", r);
     return false;
 }
 

@@ -384,6 +384,24 @@ test_limit_of_a_files_size() {
         fail "$("$PWCCTL" deaths --json)"
 }
 
+# The memory files that pwcd makes count as well: who may not have them is told so at once, and others go on.
+test_limit_of_the_size_of_pwcds_own_files() {
+    local limit
+    [[ -n $(type -P prlimit) ]] || skip "needs prlimit"
+    start_pwcd --workers 2
+    truncate -s 120000000 large
+    for limit in "8388608 the plan of a job" "80000000 the arena of a stage"; do
+        prlimit --pid "$PID" --fsize="${limit%% *}:"
+        refused 1 "^pwcctl: pwcd cannot make ${limit#* }: File too large: LimitFSIZE= of the service" -q fault.copy large -o out \
+            chunk=40000000
+        run_ok fault.none n=20 --json
+        counted 20
+    done
+    prlimit --pid "$PID" --fsize=unlimited:
+    run_ok fault.copy in -o out
+    same in out
+}
+
 test_input_that_shrinks() {
     need_root # to see what a stage maps
     start_pwcd --workers 2
