@@ -166,6 +166,7 @@ static void become_pwcd(const char *pwcd, const struct options *o, pid_t parent)
         _exit(EXIT_FAILED);
     setsid();
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
     signal(SIGINT, SIG_DFL);
     signal(SIGHUP, SIG_DFL);
     signal(SIGTERM, SIG_DFL);

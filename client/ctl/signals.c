@@ -47,6 +47,7 @@ void signals_setup(void)
     }
     sigprocmask(SIG_UNBLOCK, &ours, NULL);
     signal(SIGPIPE, SIG_IGN); /* write says EPIPE */
+    signal(SIGXFSZ, SIG_IGN); /* ... and EFBIG */
 }
 
 void signals_hold(void)

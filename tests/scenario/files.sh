@@ -163,6 +163,22 @@ test_full_disk_that_can_be_seen_before() {
     equal "lines of reason" 1 "$(grep -c . err)"
 }
 
+# What pwcctl itself writes: by default the signal would end it without a word, and leave a job behind.
+test_limit_of_a_files_size() {
+    local rc
+    limited() { # WHAT ARGUMENT...
+        rc=0
+        bash -c 'ulimit -f 8; exec "$@"' - "$PWCCTL" run "${@:2}" >part 2>err || rc=$?
+        equal "$1: exit status ($(<err))" 1 "$rc"
+        equal "$1: lines of reason" 1 "$(grep -c . err)"
+        grep -q 'File too large' err || fail "$1: $(<err)"
+    }
+    limited "output" -q image.invert in.png -o - --format png
+    limited "copy of a pipe" -q image.invert - -o out.png < <(cat in.png)
+    limited "trace" -q fault.none n=1000 --trace t.json
+    files_are err in.png part
+}
+
 # An uninstalled pwcd does not know where its stages are.
 private_daemon() {
     stop_pwcd
