@@ -306,6 +306,7 @@ static void on_failed(struct stage *s, struct frame *f, const ProtobufCMessage *
         j->consumer = NULL;
     dispatch_release(s, false);
     flow_forget_open(s, j->id); /* whoever is next starts from nothing */
+    flow_retire_if_full(s, why.code);
     flow_retire_if_used(s, j);
     if (x != NULL)
         flow_role_lost(j, role, x);

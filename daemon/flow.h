@@ -50,6 +50,9 @@ void flow_after(struct job *j);
 void flow_keep_results(struct job *j, Pwc__Param **results, size_t n);
 /* One process a chunk: who has computed one is of no more use. */
 void flow_retire_if_used(struct stage *s, const struct job *j);
+/* It had no memory left. What it has kept of earlier leases may be to blame: the next attempt is another
+ * process'. One that has had no other lease is as small as they come. */
+void flow_retire_if_full(struct stage *s, Pwc__Code why);
 /* Tells the producer of a windowed raster what has been absorbed. */
 void flow_release(struct job *j);
 /* JobClose to this stage, if it has the job open. */

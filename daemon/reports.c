@@ -210,6 +210,12 @@ void flow_retire_if_used(struct stage *s, const struct job *j)
         stage_kill(s, PWC__CODE__CODE_OK, "one process a chunk");
 }
 
+void flow_retire_if_full(struct stage *s, Pwc__Code why)
+{
+    if (why == PWC__CODE__CODE_NO_MEMORY && s->leases > 1 && s->state == STAGE_IDLE)
+        stage_kill(s, PWC__CODE__CODE_OK, "what it keeps may be what was lacking");
+}
+
 static void give_back_lease(struct job *j, struct stage *s, Pwc__Code why, bool keep_states)
 {
     s->lease.why = why;
@@ -336,6 +342,7 @@ void flow_report(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
     }
     if (m->code == PWC__CODE__CODE_NO_MEMORY) /* a job that could not be opened stays so until it is anew */
         flow_forget_open(s, j->id);
+    flow_retire_if_full(s, m->code);
     flow_retire_if_used(s, j);
     if (!job_is_terminal(j))
         flow_after(j);

@@ -93,6 +93,23 @@ test_opened_again() {
     equal "causes" no-memory "$("$PWCCTL" deaths --json | jq -r '[.deaths[].cause] | unique | join(" ")')"
 }
 
+# What the jobs before have left in a process is not there for the next one, whose second attempt is another process'.
+test_own_limit_and_what_the_jobs_before_left() {
+    local others
+    need_limits
+    need_vips
+    vips black in.tif 4000 3000 --bands 4
+    start_pwcd --workers 1 --set memory=300M --set cgroups=no
+    run_ok fault.leak n=9 at=3 attempts=9 bytes=240000000
+    others='.role == "parked" and .chunks < 9'
+    # shellcheck disable=SC2046 # several
+    kill -KILL $(stage_pids "$others") 2>/dev/null || :
+    until_true "only the process that leaked" eval '[[ -z $(stage_pids "$others") && -n $(stage_pids ".chunks == 9") ]]'
+    run_ok image.hist_equal in.tif -o out.tif
+    equal "causes" no-memory "$("$PWCCTL" deaths --json | jq -r '[.deaths[].cause] | join(" ")')"
+    equal "the process that leaked" "" "$(stage_pids ".chunks == 9")"
+}
+
 # A library that says no for want of memory is no op's error: it is tried again.
 test_own_limit_that_libraries_meet() {
     need_limits
