@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "daemon/closer.h"
+#include "daemon/dispatch.h"
 #include "daemon/flow.h"
 #include "daemon/job.h"
 #include "daemon/peek.h"
@@ -34,6 +35,7 @@ struct caller callers[WORLD_CLIENTS];
 static int64_t now = NS_PER_S;
 static int null_fd = -1;
 static unsigned open_before;
+static uint64_t leases_seen; /* the last there was when the tables were looked at */
 
 /* ---- what is replaced: the clock, the closer, processes, the memory there is, main.c ---- */
 
@@ -243,19 +245,32 @@ void daemon_check_stop(struct daemon *d)
 /* Others have had the seat under this lease: when its stage goes on, one too many computes. */
 static bool was_lent(const struct stage *s)
 {
-    static uint64_t leases[64]; /* the last ones */
-    static unsigned next;
-    for (size_t i = 0; i < ARRAY_LEN(leases); i++)
-        if (leases[i] == s->lease.id)
-            return true;
-    if (s->lent)
-        leases[next++ % ARRAY_LEN(leases)] = s->lease.id;
-    return s->lent;
+    struct fake *f = fake_of(s->pidfd);
+    if (f != NULL && s->lent)
+        f->lent = s->lease.id;
+    return f != NULL && f->lent == s->lease.id;
+}
+
+/* Whoever has none is owed one where none comes free: it is a seat more than there are for as long as he has
+ * that lease, or one small one after another. */
+static bool is_on_top(const struct stage *s)
+{
+    struct fake *f = fake_of(s->pidfd);
+    if (f == NULL || !s->seat || s->lent)
+        return false;
+    bool follows = s->lease.small && f->on_top != 0 && f->on_top_since == s->seat_since.ns;
+    bool begins = s->lease.id > leases_seen && world.seats_busy > world.seats && world.seats_owed > 0 &&
+                  s->job->user->running == 1 && dispatch_full_long(&world);
+    if (follows || begins) {
+        f->on_top = s->lease.id;
+        f->on_top_since = s->seat_since.ns;
+    }
+    return f->on_top == s->lease.id;
 }
 
 static void check_stages(void)
 {
-    uint32_t seats = 0, lent = 0, late = 0, n = 0;
+    uint32_t seats = 0, lent = 0, late = 0, on_top = 0, n = 0;
     const struct stage *s;
     TAILQ_FOREACH(s, &world.pool->stages, link)
     {
@@ -264,6 +279,7 @@ static void check_stages(void)
         seats += s->seat && !s->lent;
         lent += s->lent;
         late += s->seat && was_lent(s) && !s->lent;
+        on_top += is_on_top(s);
         FUZZ_CHECK((s->job != NULL) == (s->lease.kind != LEASE_NONE));
         FUZZ_CHECK(s->state != STAGE_IDLE || s->lease.kind == LEASE_NONE);
         FUZZ_CHECK(s->state != STAGE_BUSY || s->lease.kind != LEASE_NONE);
@@ -272,7 +288,8 @@ static void check_stages(void)
         FUZZ_CHECK(s->nahead == 0 || (s->lease.small && s->job != NULL));
     }
     FUZZ_CHECK(n == world.pool->n && seats == world.seats_busy && lent == world.seats_lent);
-    FUZZ_CHECK(seats <= world.seats + late);
+    FUZZ_CHECK(seats <= world.seats + late + on_top);
+    leases_seen = world.next_lease;
 }
 
 static void check_job(const struct job *j)
@@ -372,6 +389,7 @@ void world_begin(void)
     }
     open_before = fuzz_open_descriptors();
     ntimers = 0;
+    leases_seen = 0;
     world = (struct daemon){.seats = 2, .seats_from = "fuzz", .listen_fd = -1};
     struct event_config *c = event_config_new();
     event_config_set_flag(c, EVENT_BASE_FLAG_IGNORE_ENV | EVENT_BASE_FLAG_NOLOCK);

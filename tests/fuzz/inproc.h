@@ -30,6 +30,9 @@ struct fake {
     struct chan *chan;
     struct segment *segment;
     uint64_t stage, lease; /* the last it heard of */
+    uint64_t lent,
+        on_top; /* the last lease of which others had the seat; whose seat is one more than there are */
+    int64_t on_top_since;
     struct staged_job jobs[STAGE_JOBS];
 };
 
