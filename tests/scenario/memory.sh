@@ -120,9 +120,10 @@ test_own_limit_that_libraries_meet() {
     for limit in 24M 32M 40M 48M; do
         start_pwcd --workers 2 --set memory="$limit" --set cgroups=no
         for sigma in 6 20; do run -q image.gaussblur in.png -o out.png sigma="$sigma"; done
+        run -q image.invert in.png -o out.webp
         causes+=" $("$PWCCTL" deaths --json | jq -r '.deaths[] | "\(.cause): \(.reason)"')"
         stop_pwcd
-        rm -f out.png
+        rm -f out.png out.webp
     done
     rm noise.v in.png
     [[ $causes == *no-memory:* ]] || note "no library came upon it: $causes"

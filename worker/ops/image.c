@@ -77,11 +77,14 @@ void ops_image(struct optable *t)
 }
 
 /* Threads have their stacks and arenas from the same limit, and nothing else that they could lack here. Where
- * libtiff says "No space for" something, it had no memory for it. */
-static bool lacks_memory(const char *text)
+ * libtiff says "No space for" something, it had no memory for it. A damaged input may ask for more than there
+ * is anywhere: of what failed to be allocated there it is to blame. */
+static bool lacks_memory(const char *text, Pwc__Code code)
 {
     return strcasestr(text, "out of memory") != NULL || strcasestr(text, "insufficient memory") != NULL ||
-           strstr(text, "Error creating thread") != NULL || strstr(text, "No space for ") != NULL;
+           strstr(text, "Error creating thread") != NULL || strstr(text, "No space for ") != NULL ||
+           (code != PWC__CODE__CODE_BAD_INPUT &&
+            (strcasestr(text, "failed to allocate") != NULL || strstr(text, "picture memory error") != NULL));
 }
 
 Pwc__Code img_message(char *out, size_t size, Pwc__Code code)
@@ -106,7 +109,7 @@ Pwc__Code img_message(char *out, size_t size, Pwc__Code code)
         n--;
     out[n] = '\0';
     vips_error_clear();
-    return lacks_memory(out) ? PWC__CODE__CODE_NO_MEMORY : code;
+    return lacks_memory(out, code) ? PWC__CODE__CODE_NO_MEMORY : code;
 }
 
 /*
