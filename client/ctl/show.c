@@ -51,7 +51,7 @@ static void show_status(const struct pwc_status *s, void *user)
                s->jobs_running, s->jobs_queued, s->jobs_done, s->jobs_failed);
         printf("deaths   %" PRIu64 "\n", s->deaths);
         printf("clients  %u\n", s->clients);
-        printf("sandbox  %s\n", s->layers[0] != '\0' ? s->layers : "(no stage has entered it yet)");
+        printf("sandbox  %s\n", s->layers[0] != '\0' ? s->layers : "(no stage is in it just now)");
         if (s->missing[0] != '\0')
             printf("missing  %s\n", s->missing);
         printf("memory   %s\n", s->memory);

@@ -353,6 +353,19 @@ test_nothing_runs_without_libvips_linked() {
 }
 
 # A spare that was idle for longer than libvips' threads live must still work. The wait is the test.
+# Layers are told by who is in them. After a pause all are retired: that says nothing of those before.
+test_status_while_nobody_is_in_the_sandbox() {
+    start_pwcd --workers 1
+    local layers
+    run_ok noop n=1
+    layers=$("$PWCCTL" status | grep '^sandbox')
+    [[ $layers == *no_new_privs* ]] || fail "with a stage: $layers"
+    # shellcheck disable=SC2046 # several
+    kill -KILL $(stage_pids '.role == "parked"')
+    until_true "no stage that has entered" eval '[[ -z $(stage_pids ".role == \"parked\"") ]]'
+    equal "without one" "sandbox  (no stage is in it just now)" "$("$PWCCTL" status | grep '^sandbox')"
+}
+
 test_idle_spare_is_still_good() {
     need_vips
     start_pwcd --workers 1
