@@ -131,6 +131,29 @@ static int copy_item(struct pwc_job *job, const struct pwc_spec *spec)
     return PWC_OK;
 }
 
+/* What was said of its message, with the parameter that makes it so large, unless labels do. */
+static int too_large(const struct pwc_spec *spec)
+{
+    static const char *const tables[] = {[PWC_PARAM] = "", [PWC_SAVE] = "save.", [PWC_LOAD] = "load."};
+    const char *table = "", *name = "";
+    size_t most = 0, sum = 0;
+    for (size_t t = 0; t < ARRAY_LEN(tables); t++)
+        for (size_t i = 0; i < spec->params[t].n; i++) {
+            size_t bytes = pwc__param__get_packed_size(spec->params[t].v[i]);
+            sum += bytes;
+            if (bytes > most) {
+                most = bytes;
+                table = tables[t];
+                name = spec->params[t].v[i]->name;
+            }
+        }
+    if (sum < PWC_BODY_MAX / 2)
+        return PWC_E_ARGUMENT;
+    return fail(PWC_E_ARGUMENT,
+                "%s%s: takes %zu bytes, all parameters together %zu; no job may be larger than %u", table,
+                name, most, sum, PWC_BODY_MAX);
+}
+
 static int submit_locked(struct pwc *c, const struct pwc_spec *spec, struct pwc_job *job)
 {
     int r = copy_item(job, spec);
@@ -143,7 +166,7 @@ static int submit_locked(struct pwc *c, const struct pwc_spec *spec, struct pwc_
     job->tag = ++c->next_tag;
     r = conn_send(c, PWC_MSG_SUBMIT, job->tag, &spec->pb.base, NULL, 0);
     if (r != PWC_OK)
-        return r;
+        return r == PWC_E_ARGUMENT ? too_large(spec) : r;
     table_add(&c->by_tag, &job->tag_node, job->tag);
     job->refs++;
     conn_relieve(c); /* should the connection end here, the job says so */

@@ -176,7 +176,8 @@ void pwc_spec_value(struct pwc_spec *spec, enum pwc_table table, const char *nam
         return;
     }
     if (spec->params[table].n >= PWC_PARAMS_MAX) {
-        mistake(spec, xasprintf("more than %u parameters", PWC_PARAMS_MAX));
+        mistake(spec,
+                xasprintf("parameter '%s' is one too many; at most %u are taken", name, PWC_PARAMS_MAX));
         return;
     }
     Pwc__Param *p = param_of(&spec->params[table], name);

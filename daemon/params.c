@@ -135,21 +135,40 @@ static int check_required(const Pwc__OpInfo *op, const char *prefix, const struc
 
 static int check_size(const char *prefix, const struct params *p, struct refusal *why)
 {
-    size_t sum = 0, max = strcmp(prefix, "params") == 0 ? PARAMS_PACKED_MAX : OPTIONS_PACKED_MAX;
-    for (size_t i = 0; i < p->n; i++)
-        sum += pwc__param__get_packed_size(p->v[i]) + 4; /* its key and length in the message around it */
+    size_t sum = 0, largest = 0, max = strcmp(prefix, "params") == 0 ? PARAMS_PACKED_MAX : OPTIONS_PACKED_MAX;
+    char shown[2 * PWC_NAME_MAX];
+    const char *name = "";
+    for (size_t i = 0; i < p->n; i++) {
+        size_t bytes =
+            pwc__param__get_packed_size(p->v[i]) + 4; /* its key and length in the message around it */
+        sum += bytes;
+        if (bytes > largest) {
+            largest = bytes;
+            name = p->v[i]->name;
+        }
+    }
     if (sum <= max)
         return 0;
-    return refuse(why, PWC__CODE__CODE_BAD_PARAM, prefix, p->n > 0 ? p->v[0]->name : "",
-                  "%s: all values together take %zu bytes; at most %zu fit a job", prefix, sum, max);
+    shown_name(prefix, name, shown, sizeof shown);
+    return refuse(why, PWC__CODE__CODE_BAD_PARAM, prefix, name,
+                  "%s: takes %zu bytes, all %ss together %zu; at most %zu fit a job", shown, largest,
+                  thing(prefix), sum, max);
+}
+
+static int too_many(const char *prefix, const char *name, size_t n, struct refusal *why)
+{
+    char shown[2 * PWC_NAME_MAX];
+    shown_name(prefix, name, shown, sizeof shown);
+    return refuse(why, PWC__CODE__CODE_BAD_PARAM, prefix, name,
+                  "%s: is one too many; %zu %ss are given, at most %u are taken", shown, n, thing(prefix),
+                  PWC_PARAMS_MAX);
 }
 
 int params_check(const Pwc__OpInfo *op, Pwc__Param **given, size_t n, const char *prefix, struct params **ret,
                  struct refusal *ret_why)
 {
     if (n > PWC_PARAMS_MAX)
-        return refuse(ret_why, PWC__CODE__CODE_BAD_PARAM, prefix, given[PWC_PARAMS_MAX]->name,
-                      "%s: %zu are given; at most %u are taken", prefix, n, PWC_PARAMS_MAX);
+        return too_many(prefix, given[PWC_PARAMS_MAX]->name, n, ret_why);
     struct params *p = n > 0 ? xcalloc(1, sizeof *p + n * sizeof p->v[0]) : &nothing;
     int r = 0;
     for (size_t i = 0; r == 0 && i < n; i++)

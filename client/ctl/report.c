@@ -197,7 +197,11 @@ static const char *culprit(int code, const struct run *run, const char **why)
             return NULL; /* "out: 10^14 pixels are more than": no file's fault */
         return input_of(&run->rq, why);
     case PWC_OUTPUT:
-        if ((rest = after_role(*why, first_role(&run->rq.shape, true))) != NULL)
+    case PWC_OP:
+        rest = after_role(*why, first_role(&run->rq.shape, true));
+        if (rest == NULL && code == PWC_OP)
+            return NULL; /* the op's own words are about no file */
+        if (rest != NULL)
             *why = rest;
         return run->out.name;
     default:

@@ -227,6 +227,24 @@ test_parameters_that_do_not_fit_the_image() {
     as_before
 }
 
+# It names the output, its format and what was to be written, not only what libvips says of it.
+test_pixels_that_a_format_cannot_hold() {
+    vips black grey.v 10 10
+    vips bandjoin "grey.v grey.v grey.v grey.v" four.png
+    vips copy grey.v one.png
+    local what='10 x 10 pixels, .* of dpcomplex\); raw holds complex numbers'
+    refused 1 "^pwcctl: 'out.jpg': cannot be written as jpeg: .*complex.* \\($what\$" -q image.fwfft four.png -o out.jpg
+    refused 1 "^pwcctl: 'out.webp': cannot be written as webp: .*fourier.* \\($what\$" -q image.fwfft one.png -o out.webp
+    refused 1 "^pwcctl: 'out.webp': cannot be written as webp: .*too large \\(20000 x 10 pixels, .* of uchar\\)\$" -q \
+        image.zoom four.png -o out.webp xfac=2000 yfac=1
+    run image.fwfft four.png --out-dir d --format jpeg
+    grep -qE "chunk 0 \\(four.png\\) failed: out: cannot be written as jpeg: .*complex.* \\($what" "$T/err" || fail "$(<"$T/err")"
+    run_ok image.fwfft four.png -o out.raw
+    equal "bytes" $((10 * 10 * 4 * 16)) "$(stat -c %s out.raw)"
+    rm -rf out.raw d ./*.v one.png four.png
+    as_before
+}
+
 test_too_many_or_too_few_files() {
     good_png
     refused 2 . image.invert

@@ -699,8 +699,10 @@ test_too_many_values() {
     vips black in.png 20 20
     local many
     printf -v many '%0900d' 0
-    refused 2 'params: all values together take [0-9]+ bytes; at most 12288 fit a job' -q \
-        image.linear in.png out.png a="${many//0/1 }" b="${many//0/1 }"
+    refused 2 '^pwcctl: b: takes 72[0-9]+ bytes, all parameters together 144[0-9]+; at most 12288 fit a job$' -q \
+        image.linear in.png out.png a="${many//0/1 }" b="${many//0/1 }1"
+    refused 2 '^pwcctl: a: takes [0-9]+ bytes, all parameters together [0-9]+; no job may be larger than 16384$' -q \
+        image.linear in.png out.png a="${many//0/1234567890123456789 }" b=1
     equal "jobs" 0 "$("$PWCCTL" jobs --json | jq '.jobs | length')"
     printf -v many '%0700d' 0
     run image.linear in.png out.png a="${many//0/1 }" b="${many//0/1 }" # what fits reaches a stage, which may refuse it

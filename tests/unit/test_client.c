@@ -364,9 +364,17 @@ START_TEST(mistakes)
     large[20000] = '\0';
     pwc_spec_param(spec, "large", large);
     ck_assert_int_eq(pwc_submit(conn, spec, &job), PWC_E_ARGUMENT);
-    ck_assert_ptr_nonnull(strstr(pwc_error(), "larger than 16384"));
+    ck_assert_str_eq(
+        pwc_error(),
+        "large: takes 20015 bytes, all parameters together 20015; no job may be larger than 16384");
     ck_assert_ptr_null(job);
     free(large);
+    pwc_spec_free(spec);
+    spec = pwc_spec_new("echo");
+    for (char name[] = "p00"; name[1] < '7'; name[2] == '9' ? (name[1]++, name[2] = '0') : name[2]++)
+        pwc_spec_i64(spec, name, 1);
+    ck_assert_int_eq(pwc_submit(conn, spec, &job), PWC_E_ARGUMENT);
+    ck_assert_str_eq(pwc_error(), "parameter 'p64' is one too many; at most 64 are taken");
     pwc_spec_free(spec);
     ck_assert_int_eq(pwc_ping(conn, LONG), PWC_OK); /* nothing of it was sent */
 }

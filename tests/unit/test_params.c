@@ -347,7 +347,7 @@ START_TEST(which_parameters)
     for (size_t i = 0; i <= PWC_PARAMS_MAX; i++)
         list[i] = &a;
     list_refused(BLUR, list, PWC_PARAMS_MAX + 1, PWC__CODE__CODE_BAD_PARAM, "params.sigma",
-                 "params: 65 are given; at most 64 are taken");
+                 "sigma: is one too many; 65 parameters are given, at most 64 are taken");
 }
 END_TEST
 
@@ -370,7 +370,9 @@ START_TEST(typed_values_must_fit)
     ck_assert_int_eq(params_check(&op, list, 1, "params", &p, &why), 0);
     params_free(p);
     ck_assert_int_eq(params_check(&op, list, 2, "params", &p, &why), -EINVAL);
-    ck_assert_ptr_nonnull(strstr(why.reason, "at most 12288 fit a job"));
+    ck_assert_str_eq(why.field, "params.a"); /* the first of equals */
+    ck_assert_str_eq(why.reason,
+                     "a: takes 8016 bytes, all parameters together 16032; at most 12288 fit a job");
 }
 END_TEST
 

@@ -104,13 +104,29 @@ static VipsImage *tagged_right(struct op_job *job, VipsImage *im)
     return vips_copy(im, &out, "interpretation", type, NULL) == 0 ? out : NULL;
 }
 
-static int run_saver(struct op_job *job, VipsObject *o, VipsTarget *target, VipsSource *blame)
+/* Its words tell neither what it was to write nor as what: "flatten: image must be non-complex". */
+static int not_written(struct op_job *job, const VipsImage *im, VipsSource *blame)
+{
+    char text[400];
+    if (img_source_failure(blame) != PWC__CODE__CODE_OK)
+        return img_fail(job, PWC__CODE__CODE_OP, blame);
+    Pwc__Code code = img_message(text, sizeof text, PWC__CODE__CODE_OP);
+    if (code != PWC__CODE__CODE_OP)
+        return op_fail(job, code, "%s", text);
+    return op_fail(job, code, "out: cannot be written as %s: %s (%d x %d pixels, %d %s of %s)%s", job->format,
+                   *text ? text : "libvips failed and gave no reason", im->Xsize, im->Ysize, im->Bands,
+                   im->Bands == 1 ? "band" : "bands", vips_enum_nick(VIPS_TYPE_BAND_FORMAT, im->BandFmt),
+                   vips_band_format_iscomplex(im->BandFmt) ? "; raw holds complex numbers" : "");
+}
+
+static int run_saver(struct op_job *job, VipsObject *o, VipsTarget *target, const VipsImage *im,
+                     VipsSource *blame)
 {
     if (img_set_args(job, o, job->save, job->nsave, "save") < 0)
         return -1;
     if (vips_object_build(o) != 0) {
         if (img_target_errno(target) == 0)
-            return img_fail(job, PWC__CODE__CODE_OP, blame);
+            return not_written(job, im, blame);
         vips_error_clear();
         return fail_errno(job, img_target_errno(target));
     }
@@ -139,7 +155,7 @@ int img_save(struct op_job *job, VipsImage *im, VipsSource *blame)
     }
     g_object_set(o, "in", right, "target", target, NULL);
     g_object_unref(right);
-    r = run_saver(job, VIPS_OBJECT(o), target, blame);
+    r = run_saver(job, VIPS_OBJECT(o), target, im, blame);
     vips_object_unref_outputs(VIPS_OBJECT(o));
     g_object_unref(o);
     g_object_unref(target);
