@@ -86,6 +86,7 @@ struct job *__wrap_job_new(struct daemon *d, struct user *user, struct submissio
     struct job *j = __real_job_new(d, user, sub, m);
     SIM_CHECK(j->id < ARRAY_LEN(seen.by_job), "too many jobs");
     struct spec *s = &W.specs[params_get(j->params, "spec")->u64];
+    SIM_CHECK(s->id == 0, "spec %u is job %lu, and another one: %lu", s->index, (ul)s->id, (ul)j->id);
     s->id = j->id;
     seen.by_job[j->id] = s;
     sim_log("job %lu is spec %u", (ul)j->id, s->index);

@@ -3,8 +3,9 @@
  * check it.
  *
  * A client may cancel, hang up, half-close, stop reading for a while, or come back and attach, or submit
- * again under the same request key. What it was told must fit: events in order, each item and each chunk
- * ended once, one Finished a job.
+ * again under the same request key. It may say things twice: at once, later, or on a second connection while
+ * the first one lives. What it was told must fit: events in order, each item and each chunk ended once, one
+ * Finished a job.
  */
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 
 #define TRIES_MAX   2000u
 #define RETRIES_MAX 3u
+#define REPEATED    500 /* in a thousand: what a client who says things twice does */
 
 static struct client *from(struct due *d, size_t offset)
 {
@@ -31,6 +33,16 @@ static void send_fds(struct client *c, uint16_t type, uint64_t tag, const Protob
 static void send_to(struct client *c, uint16_t type, uint64_t tag, const ProtobufCMessage *m)
 {
     send_fds(c, type, tag, m, NULL, 0);
+}
+
+/* What may be said twice, and means no more then than once. */
+static void send_again(struct client *c, uint16_t type, uint64_t tag, const ProtobufCMessage *m)
+{
+    send_to(c, type, tag, m);
+    if (!W.repeats || !sim_chance(REPEATED))
+        return;
+    sim_tally->repeats++;
+    send_to(c, type, tag, m);
 }
 
 /* ---- submitting ---- */
@@ -64,10 +76,17 @@ static Pwc__Policy policy_of(const struct spec *s, Pwc__Value *fill)
 
 static bool has_key(const struct spec *s)
 {
-    return (sim_mix(s->salt, 98) >> 20 & 3) == 0;
+    uint64_t r = sim_mix(s->salt, 98) >> 20 & 3;
+    return W.repeats ? r < 3 : r == 0;
 }
 
-static void submit(struct client *c, struct spec *s)
+/* The same request once more is the same job, whenever it comes. */
+static bool is_remembered(const struct spec *s)
+{
+    return has_key(s) && W.d.cfg.history >= W.nspecs;
+}
+
+void client_submit(struct client *c, struct spec *s)
 {
     static const char *const names[OP_KINDS] = {"count", "countfold", "fold", "serial", "placed", "serial"};
     static char in[] = "in", out[] = "out", n[] = "n", spec[] = "spec", label[] = "label", none[] = "";
@@ -108,7 +127,10 @@ static void submit(struct client *c, struct spec *s)
     m.domain = (r >> 8 & 3) == 0 ? label : none;
     m.on_disconnect = (Pwc__OnDisconnect)((r >> 12) % 3);
     m.linger_ns = 2 * NS_PER_S;
-    send_to(c, PWC_MSG_SUBMIT, s->index + 1, &m.base);
+    if (is_remembered(s))
+        send_again(c, PWC_MSG_SUBMIT, s->index + 1, &m.base);
+    else
+        send_to(c, PWC_MSG_SUBMIT, s->index + 1, &m.base);
 }
 
 /* ---- items ---- */
@@ -120,12 +142,21 @@ static void item_name(const struct spec *s, uint64_t index, char *ret)
     snprintf(ret, ITEM_NAME, "file %u.%lu", s->index, (ul)index);
 }
 
+static void send_item_files(struct client *c, const struct spec *s, Pwc__Item *m, unsigned n)
+{
+    struct file *files[3];
+    for (unsigned i = 0; i < n; i++) {
+        files[i] = file_memory(MEM_CLIENT, 4096);
+        files[i]->mem.id = s->index << 16 | m->index;
+    }
+    send_fds(c, PWC_MSG_ITEM, 0, &m->base, files, n);
+}
+
 static void send_item(struct client *c, uint64_t job, uint64_t index)
 {
     static char why[] = "simulated";
     char name[ITEM_NAME];
     struct spec *s = spec_of_job(job);
-    struct file *files[3];
     unsigned n = s->op == OP_FOLD ? 1 : 2;
     Pwc__Item m = PWC__ITEM__INIT;
     m.job = job;
@@ -146,11 +177,13 @@ static void send_item(struct client *c, uint64_t job, uint64_t index)
         }
         sim_log("client %u: item %lu of job %lu is not as it should be", c->index, (ul)m.index, (ul)m.job);
     }
-    for (unsigned i = 0; i < n; i++) {
-        files[i] = file_memory(MEM_CLIENT, 4096);
-        files[i]->mem.id = s->index << 16 | m.index;
+    send_item_files(c, s, &m, n);
+    if (W.repeats && sim_chance(10)) { /* out of order: the job fails, unless it is over by then */
+        s->trouble++;
+        s->item_refused = true;
+        sim_tally->repeats++;
+        send_item_files(c, s, &m, n);
     }
-    send_fds(c, PWC_MSG_ITEM, 0, &m.base, files, n);
 }
 
 /* What was lost on its way is sent before the others. */
@@ -192,18 +225,28 @@ static void on_want(struct client *c, const Pwc__Want *m)
 
 /* ---- being told ---- */
 
+static void say_it_later(struct client *c, struct spec *s)
+{
+    if (!W.repeats || c->again.place != 0 || !is_remembered(s) || !sim_chance(REPEATED))
+        return;
+    c->again_spec = s;
+    due_in(&c->again, (int64_t)sim_rnd(sim_chance(500) ? 2 * NS_PER_MS : 2 * NS_PER_S));
+}
+
 static void on_accepted(struct client *c, uint64_t tag, const Pwc__Accepted *m)
 {
     struct spec *s = &W.specs[tag - 1];
     SIM_CHECK(spec_of_job(m->job) == s, "job %lu is not what was submitted", (ul)m->job);
-    SIM_CHECK(m->existing == s->resubmitted, "job %lu was %smade before", (ul)m->job,
+    SIM_CHECK(m->existing == (s->resubmitted || s->told > 0), "job %lu was %smade before", (ul)m->job,
               m->existing ? "" : "not ");
     s->accepted++;
+    s->told++;
+    say_it_later(c, s);
     if (s->records) {
         Pwc__ChunkCredit credit = PWC__CHUNK_CREDIT__INIT;
         credit.job = m->job;
         credit.n = sim_chance(500) ? 1000 : (uint32_t)sim_rnd(3); /* the rest comes with the end */
-        send_to(c, PWC_MSG_CHUNK_CREDIT, 0, &credit.base);
+        send_again(c, PWC_MSG_CHUNK_CREDIT, 0, &credit.base);
     }
 }
 
@@ -387,7 +430,7 @@ static bool all_finished(const struct client *c)
 
 /* ---- leaving and coming back ---- */
 
-static void say_hello(struct client *c)
+void client_hello(struct client *c)
 {
     static char name[] = "sim";
     struct file *ends[2];
@@ -409,6 +452,7 @@ void client_end(struct client *c)
     due_drop(&c->leave);
     due_drop(&c->cancel);
     due_drop(&c->retry);
+    due_drop(&c->again);
     c->gone = true;
     if (c->sock != NULL && c->sock->end != NULL)
         c->sock->end->reader = NULL;
@@ -423,7 +467,7 @@ static void on_leave(struct due *d)
         c->gone = false;
         c->back = true;
         c->nwants = 0;
-        say_hello(c);
+        client_hello(c);
         due_in(&c->step, sim_delay());
         return;
     }
@@ -446,6 +490,9 @@ static void on_leave(struct due *d)
         c->nwants = 0;
         return;
     }
+    for (unsigned i = 0; i < W.nspecs; i++)
+        if (W.specs[i].client == c)
+            W.specs[i].told = 0;
     client_end(c);
     if (sim_chance(500))
         due_in(&c->leave, (int64_t)sim_rnd(2 * NS_PER_S));
@@ -460,7 +507,7 @@ static void on_cancel(struct due *d)
     s->cancelled = true;
     Pwc__Cancel m = PWC__CANCEL__INIT;
     m.job = s->id;
-    send_to(c, PWC_MSG_CANCEL, 0, &m.base);
+    send_again(c, PWC_MSG_CANCEL, 0, &m.base);
 }
 
 static void on_retry(struct due *d)
@@ -470,7 +517,7 @@ static void on_retry(struct due *d)
         return;
     Pwc__RetryChunks m = PWC__RETRY_CHUNKS__INIT;
     m.job = c->retry_job;
-    send_to(c, PWC_MSG_RETRY_CHUNKS, 1000, &m.base);
+    send_again(c, PWC_MSG_RETRY_CHUNKS, 1000, &m.base);
 }
 
 static void attach(struct client *c, const struct spec *s)
@@ -478,14 +525,26 @@ static void attach(struct client *c, const struct spec *s)
     Pwc__Attach m = PWC__ATTACH__INIT;
     m.job = s->id;
     m.since = s->last_seq;
-    send_to(c, PWC_MSG_ATTACH, 0, &m.base);
+    send_again(c, PWC_MSG_ATTACH, 0, &m.base);
+}
+
+static void on_again(struct due *d)
+{
+    struct client *c = from(d, offsetof(struct client, again));
+    struct spec *s = c->again_spec;
+    if (c->gone || c->lingering || W.ending || s->told == 0 || s->client_gone)
+        return;
+    sim_tally->repeats++;
+    if (!sim_chance(500) || !twin_begin(c, s))
+        client_submit(c, s);
+    due_in(&c->step, sim_delay());
 }
 
 /* Is its job one that cannot end because this client was gone, so that the same request will find it? */
 static bool is_kept(const struct spec *s)
 {
     const struct job *j = job_find(&W.d, s->id);
-    if (!has_key(s) || j == NULL || W.d.cfg.history < W.nspecs)
+    if (!is_remembered(s) || j == NULL)
         return false;
     return job_is_terminal(j)
                ? j->code != PWC__CODE__CODE_CLIENT_GONE
@@ -502,7 +561,7 @@ static void ask_again(struct client *c)
             continue;
         s->resubmitted = is_kept(s);
         if (s->resubmitted)
-            submit(c, s);
+            client_submit(c, s);
         else
             attach(c, s);
     }
@@ -528,7 +587,7 @@ static void look_around(struct client *c)
         return;
     if (types[which] == PWC_MSG_DETACH)
         W.specs[s->index].client_gone = true;
-    send_to(c, types[which], 1000, all[which]);
+    send_again(c, types[which], 1000, all[which]);
 }
 
 /* ---- one thing at a time ---- */
@@ -539,7 +598,7 @@ static void on_step(struct due *d)
     if (c->gone || c->lingering)
         return;
     if (c->sock == NULL) {
-        say_hello(c);
+        client_hello(c);
     } else if (c->back) {
         c->back = false;
         ask_again(c);
@@ -547,11 +606,11 @@ static void on_step(struct due *d)
         look_around(c);
     } else if (c->todo != 0 && W.swarm) {
         for (; c->todo != 0; c->todo &= c->todo - 1) /* all at once */
-            submit(c, &W.specs[__builtin_ctz(c->todo)]);
+            client_submit(c, &W.specs[__builtin_ctz(c->todo)]);
     } else if (c->todo != 0) {
         unsigned i = (unsigned)__builtin_ctz(c->todo);
         c->todo &= ~(1u << i);
-        submit(c, &W.specs[i]);
+        client_submit(c, &W.specs[i]);
     } else {
         for (unsigned i = 0; i < c->nwants; i++)
             if (c->wants[i].at < c->wants[i].end) {
@@ -604,6 +663,7 @@ void client_begin(struct client *c)
     c->leave.fire = on_leave;
     c->cancel.fire = on_cancel;
     c->retry.fire = on_retry;
+    c->again.fire = on_again;
     due_in(&c->step, (int64_t)sim_rnd(sim_chance(500) ? 100 * NS_PER_MS : 2 * NS_PER_S));
     if (sim_chance(150))
         due_in(&c->leave, (int64_t)sim_rnd(sim_chance(700) ? 200 * NS_PER_MS : 5 * NS_PER_S));

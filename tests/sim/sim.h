@@ -51,7 +51,7 @@ void sim_log_line(const char *fmt, ...) PRINTF(1, 2);
 /* What all worlds have seen: counted across processes. */
 struct tally {
     _Atomic uint64_t seeds, steps, faults, jobs, deaths, steals, dropped, quarantined, retried, failed_calls,
-        lost, ahead, recalled, traces, lent, on_top, solo;
+        lost, ahead, recalled, traces, lent, on_top, solo, repeats;
 };
 extern struct tally *sim_tally;
 void sim_fail(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
@@ -195,13 +195,14 @@ struct spec {
     bool cancelled, client_gone, item_refused, lost; /* lost: the client left before it was accepted */
     bool item_lost;                                  /* there was no room for its descriptors */
     bool resubmitted;                                /* the client came back and has asked for it once more */
-    uint64_t computed;                               /* bit a chunk: somebody went through it */
-    uint64_t bad;                                    /* bit a chunk: given up */
-    uint8_t blame[SIM_CHUNKS_MAX];                   /* times it was seen to end badly */
-    uint8_t charged[SIM_CHUNKS_MAX];                 /* times the supervisor held it responsible */
-    uint64_t blanked;                                /* bit a chunk: filled in the output */
-    uint64_t again;                                  /* bit a chunk: it was given up, and recalled */
-    unsigned asked_again;                            /* so often its client wanted that */
+    uint32_t told;                   /* so often its client was told on this connection that it is accepted */
+    uint64_t computed;               /* bit a chunk: somebody went through it */
+    uint64_t bad;                    /* bit a chunk: given up */
+    uint8_t blame[SIM_CHUNKS_MAX];   /* times it was seen to end badly */
+    uint8_t charged[SIM_CHUNKS_MAX]; /* times the supervisor held it responsible */
+    uint64_t blanked;                /* bit a chunk: filled in the output */
+    uint64_t again;                  /* bit a chunk: it was given up, and recalled */
+    unsigned asked_again;            /* so often its client wanted that */
     uint64_t item_done, item_bad, recorded;
     uint64_t last_seq;
     uint32_t terminals;
@@ -360,8 +361,9 @@ struct client {
     unsigned index;
     uid_t uid;
     struct file *sock;
-    struct due step, reader, leave, cancel, retry;
+    struct due step, reader, leave, cancel, retry, again;
     uint64_t retry_job;
+    struct spec *again_spec;
     bool gone, lingering, back;
     uint32_t todo; /* bit a job: to be submitted */
     struct want {
@@ -369,7 +371,19 @@ struct client {
     } wants[SIM_JOBS_MAX];
     unsigned nwants;
 };
+/* A second connection of it, on which it says again what it has said, and is told the same. */
+struct twin {
+    struct client c; /* first: its `due` lead here */
+    struct spec *spec;
+    uint64_t last_seq;
+    bool accepted, finished;
+};
+/* False: who may leave, or reads so slowly that he is cut off, may take the job with him, and the same
+ * request is a new one then. */
+bool twin_begin(struct client *c, struct spec *s);
 void client_begin(struct client *c);
+void client_hello(struct client *c);
+void client_submit(struct client *c, struct spec *s);
 void client_end(struct client *c);
 
 /* ---- check.c, check_job.c, ended.c ---- */
@@ -391,6 +405,7 @@ struct world {
     struct spec specs[SIM_JOBS_MAX];
     unsigned nspecs;
     struct client clients[SIM_CLIENTS_MAX];
+    struct twin twins[SIM_CLIENTS_MAX];
     unsigned nclients;
     uint32_t faults_left;
     unsigned p_at[AT_WHERES]; /* per mille: a process comes to harm there */
@@ -405,6 +420,7 @@ struct world {
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
     bool crowded, swarm, wide, nosy, halts, strangers, ending, ended_early; /* wide: many seats, large fold
                                                                                states */
+    bool repeats;                                                           /* clients say things twice */
     bool thieves;          /* batches of long items, whose tails are taken back again and again */
     struct due child_news; /* SIGCHLD */
     uint64_t steps;

@@ -231,6 +231,7 @@ static void make_world(void)
     W.wide = !W.crowded && !W.swarm && sim_chance(60);
     W.thieves = !W.crowded && !W.swarm && !W.wide && sim_chance(60);
     W.p_steal_race = W.thieves ? 500 : W.p_steal_race;
+    W.repeats = sim_mix(W.seed, 4714) % 1000 < 250;
     W.nosy = sim_chance(200);
     W.halts = sim_chance(100);
     W.strangers = sim_chance(100);
@@ -405,8 +406,10 @@ void world_run(uint64_t seed)
     sim_tally->ahead += W.d.totals.ahead;
     sim_tally->recalled += W.d.totals.recalled;
     W.ending = true;
-    for (unsigned i = 0; i < W.nclients; i++)
+    for (unsigned i = 0; i < W.nclients; i++) {
         client_end(&W.clients[i]);
+        client_end(&W.twins[i].c);
+    }
     daemon_finish(&W.d);
     kernel_check_empty();
     procs_reset();
