@@ -35,7 +35,8 @@
  * a job ended, its callbacks have returned, in whichever thread. A callback may submit, cancel and free jobs;
  * functions that wait answer PWC_E_ARGUMENT there, for they could never end. Nor may it wait for a thread
  * that is in pwc_wait, or for a lock that one holds there: that thread waits for the callbacks. pwc_close
- * must not run while another thread uses the connection. Fork is not supported: a child may only exec.
+ * must not run in a callback, nor while another thread uses the connection. Fork is not supported: a child
+ * may only exec.
  */
 #ifndef PWC_H
 #define PWC_H

@@ -18,7 +18,7 @@ static bool skip(const char **at, const char *word)
 static bool parse_limit(const char *at, struct halt *h)
 {
     char *end;
-    if (*at < '0' || *at > '9')
+    if (*at < '0' || *at > '9' || at[strspn(at, "0123456789.%")] != '\0')
         return false;
     h->limit = strtod(at, &end);
     h->percent = *end == '%';

@@ -247,6 +247,8 @@ START_TEST(halt_speaks_parallel)
                                         "now,fail",
                                         "now,fail=",
                                         "now,fail=0",
+                                        "now,fail=0x10",
+                                        "now,fail=1e1",
                                         "now,fail=-1",
                                         "now,fail=1.5",
                                         "later,fail=1",
