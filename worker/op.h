@@ -196,7 +196,7 @@ void ops_array(struct optable *t);                        /* array.* */
 void ops_image(struct optable *t);                        /* image.*, save.*, load.* (with libvips) */
 void ops_fault(struct optable *t);                        /* fault.* (test builds) */
 void ops_bench(struct optable *t);                        /* bench.* (test builds) */
-void ops_image_start(void); /* library start-up, in the nursery, single-threaded */
+void ops_image_start(void);     /* library start-up, in the nursery, single-threaded */
 void ops_image_code(bool code); /* OP_NEEDS_CODE: does this stage have it? */
 
 #endif

@@ -387,7 +387,6 @@ test_limit_of_a_files_size() {
 # The memory files that pwcd makes count as well: who may not have them is told so at once, and others go on.
 test_limit_of_the_size_of_pwcds_own_files() {
     local limit
-    [[ -n $(type -P prlimit) ]] || skip "needs prlimit"
     start_pwcd --workers 2
     truncate -s 120000000 large
     for limit in "8388608 the plan of a job" "80000000 the arena of a stage"; do
@@ -479,16 +478,12 @@ test_stopped_says_where() {
     stopped_in thread_spins
 }
 
-stopped_again() {
-    ! kill -STOP "$VICTIM" 2>/dev/null
-}
-
 # Whoever stops it while it is to say so: it is ended all the same.
 test_stopped_again_and_again() {
     start_pwcd --workers 1
     job again fault.stick n=20 at=3 attempts=1 --json
     kill_stage STOP '.role == "worker" and .chunk == 3'
-    until_true "the stage that is stopped again and again to be gone" stopped_again
+    until_true "the stage that is stopped again and again to be gone" eval '! kill -STOP "$VICTIM" 2>/dev/null'
     ended_well again
     cp again.out "$T/out"
     counted 20

@@ -43,7 +43,7 @@ struct kid kid_spawn(struct nursery *n);
 void kid_enter(struct kid *k, uint64_t memory);
 struct kid kid_ready(struct nursery *n); /* spawned and entered */
 struct kid kid_ready_with(struct nursery *n, uint32_t needs);
-struct kid kid_executed(void);           /* as where there is no nursery, and entered */
+struct kid kid_executed(void); /* as where there is no nursery, and entered */
 
 void say(struct chan *c, uint16_t type, const void *msg);
 void say_full(struct chan *c, uint16_t type, const void *msg, const void *tail, size_t len, const int *fds,
