@@ -64,10 +64,12 @@ void dispatch_begin(struct job *j, struct stage *s, enum lease_kind kind, bool s
     }
 }
 
-/* What one has that is owed is not free when he gives it back: the others still hold theirs. */
-static void seat_given_back(struct daemon *d)
+/* A seat on top that is given back is not a free one, all others are still held; one that was held when the
+ * last one was taken is, however many are on top. */
+static void seat_given_back(struct stage *s)
 {
-    if (--d->seats_busy < d->seats)
+    struct daemon *d = s->d;
+    if (--d->seats_busy < d->seats || mono_since(s->lease.since, d->full_since) <= 0)
         d->full_since.ns = 0;
 }
 
@@ -77,7 +79,7 @@ void dispatch_lend(struct stage *s, bool lend)
         return;
     s->lent = lend;
     if (lend)
-        seat_given_back(s->d);
+        seat_given_back(s);
     else
         s->d->seats_busy++;
     s->d->seats_lent += lend ? 1u : -1u;
@@ -90,7 +92,7 @@ static void release_seat(struct stage *s)
     if (!s->seat)
         return;
     dispatch_lend(s, false);
-    seat_given_back(s->d);
+    seat_given_back(s);
     s->seat = false;
     s->job->user->running--;
     s->job->workers_on--;
@@ -573,7 +575,8 @@ static void count_owed(struct daemon *d)
 
 static bool may_sit(const struct daemon *d, const struct user *u)
 {
-    return seat_is_free(d) || (u->running == 0 && d->seats_busy < d->seats + d->seats_owed);
+    return seat_is_free(d) ||
+           (d->seats_owed > 0 && u->running == 0 && d->seats_busy < d->seats + d->seats_owed);
 }
 
 /* Who has nothing to start is passed over: what the others start gives him nothing that he lacks. */
@@ -636,7 +639,7 @@ void dispatch_run(struct daemon *d)
     if (seat_is_free(d) && dispatch_steal(d))
         serve_users(d);
     if (d->full_since.ns == 0 && d->seats_busy >= d->seats)
-        d->full_since = daemon_now(d);
+        d->full_since = clock_now(); /* no lease began later, be its time taken more exactly */
     small_ahead(d);
     keep_reserve(d);
     pool_balance(d->pool);

@@ -46,7 +46,10 @@ static struct {
         uint64_t others, last, allowed;
         int64_t since; /* that others have begun anything, or he had no work, or what he needs was lacking */
     } passed[8];
-    int64_t full_since; /* that a seat was free at the end of a step */
+    int64_t full_since; /* that a seat came free */
+    uint64_t newest;    /* lease, at the step before, and whether memory was short then */
+    bool was_short;
+    unsigned held; /* seats that were taken before that, and still are */
     struct spec *by_job[SIM_JOBS_MAX * 4];
 } seen;
 
@@ -441,10 +444,38 @@ static bool check_on_top(const struct daemon *d, const struct stage *s)
     return p->on_top == s->lease.id;
 }
 
+/* A seat comes free where fewer are busy than there are, and where one is given back that was held when the
+ * last one was taken, however many are on top by now. */
 static void look_for_full(const struct daemon *d)
 {
-    if (d->seats_busy < d->seats)
+    const struct stage *s;
+    unsigned held = 0;
+    TAILQ_FOREACH(s, &d->pool->stages, link)
+    {
+        held += s->seat && !s->lent && s->lease.since.ns <= seen.full_since;
+    }
+    if (d->seats_busy < d->seats || held < seen.held)
         seen.full_since = sim_now();
+    seen.held = 0;
+    TAILQ_FOREACH(s, &d->pool->stages, link)
+    {
+        seen.held += s->seat && !s->lent && s->lease.since.ns <= seen.full_since;
+    }
+}
+
+/* While the machine is short of memory one computes; who did before may go on. */
+static void check_short(const struct daemon *d, uint32_t seats)
+{
+    const struct stage *s;
+    bool begun = false;
+    TAILQ_FOREACH(s, &d->pool->stages, link)
+    {
+        begun |= s->seat && !s->lent && s->lease.id > seen.newest && s->lease.since.ns == sim_now();
+    }
+    SIM_CHECK(!begun || !d->short_of_memory || !seen.was_short || seats <= 1,
+              "memory is short, and a lease was given out beside %u others", seats - 1);
+    seen.was_short = d->short_of_memory;
+    seen.newest = d->next_lease;
 }
 
 /* ---- every step ---- */
@@ -594,6 +625,7 @@ void check_step(void)
     uint32_t kept[KEPTS] = {0};
     uint32_t running = 0, held = 0, seats = 0, late = 0, stages = 0, fds = 0, flying = 0, users = 0, busy = 0,
              dying = 0, on_top = 0;
+    look_for_full(d);
     TAILQ_FOREACH(u, &d->users, link)
     {
         users++;
@@ -634,6 +666,7 @@ void check_step(void)
                   seats <= d->seats + late + on_top,
               "%u seats are busy of %u, stages hold %u, %u of them late, %u on top", d->seats_busy, d->seats,
               seats, late, on_top);
+    check_short(d, seats);
     SIM_CHECK(flying == d->nflying, "%u small jobs are out, the users have %u", d->nflying, flying);
     SIM_CHECK(fds == kernel_open_fds(), "%u descriptors are open, the tables know of %u", kernel_open_fds(),
               fds);
@@ -645,7 +678,6 @@ void check_step(void)
     }
     SIM_CHECK(busy == 0, "users who are busy are not in that list");
     check_ahead(d);
-    look_for_full(d);
     check_owed(d);
     if (!W.scarce) /* there each lease is as long as many elsewhere */
         check_fairness(d);
