@@ -57,8 +57,8 @@ static void look_at(struct event *exit_ev)
 static void reap_strangers(struct pool *p)
 {
     siginfo_t info = {0};
-    while (!some_unborn(p) && waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 &&
-           info.si_pid != 0 && info.si_pid != p->nursery_pid && stage_of(p, info.si_pid) == NULL) {
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid != 0 &&
+           info.si_pid != p->nursery_pid && stage_of(p, info.si_pid) == NULL && !some_unborn(p)) {
         log_debug("reaped unknown child %d", info.si_pid);
         waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG | __WALL);
         info.si_pid = 0;

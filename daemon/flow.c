@@ -193,7 +193,7 @@ static void on_planned(struct stage *s, struct frame *f, const ProtobufCMessage 
     take_plan(j, m, f);
     j->state = PWC__JOB_STATE__JOB_RUNNING;
     events_state(j);
-    if (m->producer)
+    if (m->producer && !s->stays) /* else roles_fill finds another */
         roles_produce(j, s);
     else
         flow_retire_if_used(s, j);

@@ -15,6 +15,7 @@
 #include "daemon/flow.h"
 #include "daemon/lack.h"
 #include "daemon/pool.h"
+#include "daemon/small.h"
 #include "daemon/stage.h"
 #include "daemon/tail.h"
 #include "daemon/trace.h"
@@ -405,6 +406,7 @@ static void wake_for_stack(struct stage *s)
     how.si_uid = getuid();
     how.si_value.sival_int = OBITUARY_STAY;
     s->stays = true;
+    small_take_back(s); /* what waits behind it */
     syscall(SYS_pidfd_send_signal, s->pidfd, SIGUSR1, &how, 0);
     syscall(SYS_pidfd_send_signal, s->pidfd, SIGCONT, NULL, 0);
 }

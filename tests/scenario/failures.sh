@@ -386,9 +386,9 @@ test_limit_of_a_files_size() {
 
 # The memory files that pwcd makes count as well: who may not have them is told so at once, and others go on.
 test_limit_of_the_size_of_pwcds_own_files() {
-    local limit
+    local limit before
     start_pwcd --workers 2
-    truncate -s 120000000 large
+    before=$(prlimit --pid "$PID" --fsize --raw --noheadings -o SOFT) && truncate -s 120000000 large
     for limit in "8388608 the plan of a job" "80000000 the arena of a stage"; do
         prlimit --pid "$PID" --fsize="${limit%% *}:"
         refused 1 "^pwcctl: pwcd cannot make ${limit#* }: File too large: LimitFSIZE= of the service" -q fault.copy large -o out \
@@ -396,7 +396,7 @@ test_limit_of_the_size_of_pwcds_own_files() {
         run_ok fault.none n=20 --json
         counted 20
     done
-    prlimit --pid "$PID" --fsize=unlimited:
+    prlimit --pid "$PID" --fsize="$before:"
     run_ok fault.copy in -o out
     same in out
 }

@@ -70,7 +70,7 @@ test_a_slow_chunk_is_told() {
     until_true "the log to tell" grep -qE 'job 1: chunk 250 has taken [1-9][0-9.]* s, where half of them take less than 0\.' "$T/log"
     kill -INT "$BG"
     finish_background "$BG"
-    equal "how often" 1 "$(grep -c 'has taken' "$T/log")"
+    equal "how often" 1 "$(grep -c 'chunk 250 has taken' "$T/log")"
 }
 
 # ---- the one line ----

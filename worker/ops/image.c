@@ -18,6 +18,8 @@ uint64_t img_whole_bytes = 8u << 20;
 /* Big enough to hide a lease's cost and the margins, small enough that several fit an arena. */
 uint64_t img_strip_bytes = 3u << 20;
 
+static bool makes_code; /* as the environment has it */
+
 /* Libraries' chatter about doubtful files is not ours to print; what stops a job comes back as its reason. */
 static void swallow(const gchar *domain, GLogLevelFlags level, const gchar *message, gpointer user)
 {
@@ -59,16 +61,18 @@ void ops_image_start(void)
         vips_error_exit("libvips does not start");
     load_modules();
     g_log_set_default_handler(swallow, NULL);
+    makes_code = vips_vector_isenabled();
     /* The processes are the parallelism. */
     vips_concurrency_set(1);
     vips_cache_set_max(0);
     vips_block_untrusted_set(TRUE);
 }
 
-/* Where it is refused it is not to try: some of liborc takes that for a bug of its own. */
+/* Where it is refused it is not to try: some of liborc takes that for a bug of its own. Nor where it was told
+ * not to (VIPS_NOVECTOR). */
 void ops_image_code(bool code)
 {
-    vips_vector_set_enabled(code);
+    vips_vector_set_enabled(code && makes_code);
 }
 
 void ops_image(struct optable *t)
