@@ -127,7 +127,7 @@ bool __wrap_ledger_charge(struct ledger *l, uint64_t chunk, enum cause cause, co
 /* Its budget is whole again, and what it did before is forgotten. */
 static void forgive(struct spec *s, uint64_t chunk)
 {
-    s->blame[chunk] = (uint8_t)(s->blame[chunk] - s->charged[chunk]);
+    s->blame[chunk] -= s->charged[chunk];
     s->charged[chunk] = 0;
 }
 

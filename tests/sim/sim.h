@@ -195,14 +195,14 @@ struct spec {
     bool cancelled, client_gone, item_refused, lost; /* lost: the client left before it was accepted */
     bool item_lost;                                  /* there was no room for its descriptors */
     bool resubmitted;                                /* the client came back and has asked for it once more */
-    uint32_t told;                   /* so often its client was told on this connection that it is accepted */
-    uint64_t computed;               /* bit a chunk: somebody went through it */
-    uint64_t bad;                    /* bit a chunk: given up */
-    uint8_t blame[SIM_CHUNKS_MAX];   /* times it was seen to end badly */
-    uint8_t charged[SIM_CHUNKS_MAX]; /* times the supervisor held it responsible */
-    uint64_t blanked;                /* bit a chunk: filled in the output */
-    uint64_t again;                  /* bit a chunk: it was given up, and recalled */
-    unsigned asked_again;            /* so often its client wanted that */
+    uint32_t told;                  /* so often its client was told on this connection that it is accepted */
+    uint64_t computed;              /* bit a chunk: somebody went through it */
+    uint64_t bad;                   /* bit a chunk: given up */
+    uint32_t blame[SIM_CHUNKS_MAX]; /* times it was seen to end badly */
+    uint32_t charged[SIM_CHUNKS_MAX]; /* times the supervisor held it responsible */
+    uint64_t blanked;                 /* bit a chunk: filled in the output */
+    uint64_t again;                   /* bit a chunk: it was given up, and recalled */
+    unsigned asked_again;             /* so often its client wanted that */
     uint64_t item_done, item_bad, recorded;
     uint64_t last_seq;
     uint32_t terminals;
