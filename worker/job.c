@@ -133,6 +133,8 @@ static int worker_open(struct op_job *job)
         if (op->fold == NULL || op->finish == NULL || op->fold_bytes == 0)
             return op_fail(job, CODE(PROTOCOL), "%s does not fold", op->name);
         job->fold = xcalloc(1, op->fold_bytes);
+    } else if (op->fold_bytes > 0) { /* a planner that was taken over may say anything */
+        return op_fail(job, CODE(PROTOCOL), "%s folds", op->name);
     }
     return op->open != NULL ? op->open(job) : 0;
 }

@@ -466,6 +466,32 @@ START_TEST(a_state_of_impossible_length_is_refused)
 }
 END_TEST
 
+/* As the job's planner has said, who may be anybody's by now: there is no state to add to. */
+START_TEST(an_op_that_folds_is_not_run_without)
+{
+    static char op[] = "fault.none", name[] = "n";
+    struct nursery n = nursery_start();
+    struct kid k = kid_ready(&n);
+    Pwc__Value v = PWC__VALUE__INIT;
+    Pwc__Param p = PWC__PARAM__INIT, *params[] = {&p};
+    v.kind_case = PWC__VALUE__KIND_U64;
+    v.u64 = 300;
+    p.name = name;
+    p.value = &v;
+    Stage__JobOpen m = STAGE__JOB_OPEN__INIT;
+    m.job = 1;
+    m.op = op;
+    m.params = params;
+    m.n_params = 1;
+    m.absorb = PWC__ABSORB__ABSORB_NONE;
+    say(k.chan, PWC_MSG_JOB_OPEN, &m);
+    Stage__Lease l = lease_of(1, 1, 0, 10);
+    const Stage__Report *r = kid_lease(&k, &l);
+    ck_assert_int_eq(r->code, PWC__CODE__CODE_PROTOCOL);
+    ck_assert_str_eq(r->reason, "fault.none folds");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("stage");
@@ -492,6 +518,7 @@ int main(void)
     tcase_add_test(folds, states_travel_and_the_last_one_becomes_results);
     tcase_add_test(folds, a_final_lease_cut_short_gives_its_state_back);
     tcase_add_test(folds, a_state_of_impossible_length_is_refused);
+    tcase_add_test(folds, an_op_that_folds_is_not_run_without);
     suite_add_tcase(s, life);
     suite_add_tcase(s, leases);
     suite_add_tcase(s, folds);
