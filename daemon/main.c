@@ -46,7 +46,8 @@ static struct event *tell_ev;   /* while the service manager is owed a word */
 static bool serving;
 static int exit_code = EXIT_SUCCESS;
 
-/* Nobody is left waiting for a word or an answer that will not come: whoever started us does so again. */
+/* Without either pwcd ends, so that nobody waits for a word or an answer that will not come: whoever started
+ * it does so again. */
 static int open_up(void)
 {
     int r = 0;
