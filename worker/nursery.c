@@ -67,19 +67,19 @@ static void plain_environment(void)
     setenv("LC_ALL", "C.UTF-8", 1);
 }
 
-static unsigned threads(void)
+/* How many there are, or -errno. */
+static int threads(void)
 {
-    unsigned n = 0;
+    int n = 0;
     DIR *dir = opendir("/proc/self/task");
-    while (dir != NULL && n < 1000) {
-        const struct dirent *d = readdir(dir);
-        if (d == NULL)
-            break;
+    if (dir == NULL)
+        return -errno;
+    errno = 0;
+    for (const struct dirent *d; (d = readdir(dir)) != NULL && n < 1000; errno = 0)
         n += d->d_name[0] != '.';
-    }
-    if (dir != NULL)
-        closedir(dir);
-    return n;
+    int r = errno != 0 ? -errno : n;
+    closedir(dir);
+    return r;
 }
 
 /*
@@ -119,9 +119,11 @@ void process_prepare(struct optable *ops)
     int r = sandbox_prepare();
     if (r < 0)
         give_up("the sandbox's filter cannot be made", r);
-    unsigned n = threads();
+    int n = threads();
+    if (n < 0)
+        give_up("its own threads cannot be counted", n);
     if (n != 1) {
-        log_bug("%u threads after the start of the libraries: stages made from here would hang", n);
+        log_bug("%d threads after the start of the libraries: stages made from here would hang", n);
         abort();
     }
     if ((r = sandbox_drop_root()) < 0)
