@@ -83,7 +83,7 @@ struct daemon {
     uint32_t seats, seats_busy;
     uint32_t seats_lent; /* by stages that stand still; others may have them, and be counted in seats_busy */
     uint32_t seats_owed; /* on top of `seats`: those in use, and one for each user who has none */
-    struct mono full_since; /* no seat has been free since; 0: one was at the end of the last turn */
+    struct mono full_since; /* no seat has come free since; 0: one is, or has just been */
     uint32_t nflying;       /* small jobs that are leased, of all users */
     uint64_t nflown;        /* that ever were */
     const char *seats_from;
