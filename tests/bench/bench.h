@@ -32,7 +32,7 @@ _Noreturn void bench_fail(const char *fmt, ...) __attribute__((format(printf, 1,
 uint64_t bench_number(const char *what, const char *text, uint64_t min, uint64_t max);
 
 /* ---- other processes, from /proc ---- */
-double bench_cpu_of(pid_t pid);          /* seconds of CPU, of the main thread, exactly */
+double bench_cpu_of(pid_t pid);          /* seconds of CPU, of all its threads, exactly; 0: it is gone */
 double bench_cpu_of_children(pid_t pid); /* the same of each living child; dead ones count for nothing */
 double bench_cpu_of_family(pid_t pid);   /* in ticks: of pid, its children, those that it has waited for */
 double bench_cpu_of_all(pid_t pid);      /* exactly of pid and its living children, in ticks of the dead */
