@@ -138,12 +138,17 @@ row_kill() {
         "were not told, or their chunk not seen elsewhere, within a second"
 }
 
+# sized CHUNKS STEPS: and the sum they give
+sized() {
+    printf '%s %s' "$1" "$("$BIN/bench-omp" expect "$1" "$2")"
+}
+
 # The job's own account, from its trace, and by the clock: in per cent, as in the row below.
 row_kills() {
-    local chunks
-    chunks=$(($(by 3 1) * 1000 * SEATS))
-    row kills "$(by 3 1) s job, a worker killed a second" --warm 0 --run ours "$CLIENT kills $PWCCTL $TMP/kills.trace \
-        $chunks $((STEPS * 100)) $("$BIN/bench-omp" expect "$chunks" $((STEPS * 100))) 1" \
+    local seconds work=$((STEPS * 100)) second=$((1000 * SEATS))
+    seconds=$(by 10 1)
+    row kills "$seconds s job, a worker killed a second" --warm 0 --run ours "$CLIENT kills $PWCCTL $TMP/kills.trace $work 1 \
+        $(sized $((second * seconds)) $work) $(sized $((second * $(by 15 5) / 10)) $work) $(sized $((SEATS * 2)) $work)" \
         --goal "lost_percent - <= 2" --goal "added_percent - <= 2"
     rm -f "$TMP/kills.trace"
 }

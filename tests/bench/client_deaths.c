@@ -305,58 +305,84 @@ static void add_account(struct lost *l, const char *json)
     l->again_p99 = p99 > l->again_p99 ? p99 : l->again_p99;
 }
 
-static void print_lost(const struct lost *l, double jobs)
+static void print_lost(const struct lost *l)
 {
-    bench_print("seconds", l->seconds / jobs);
-    bench_print("kills", l->kills / jobs);
-    bench_print("deaths", l->deaths / jobs);
-    bench_print("redone_percent", l->redone / jobs);
-    bench_print("idle_percent", l->idle / jobs);
-    bench_print("respawn_percent", l->respawn / jobs);
-    bench_print("lost_percent", l->together / jobs);
-    bench_print("again_p50", l->again_p50 / jobs * 1e-3);
+    bench_print("seconds", l->seconds);
+    bench_print("kills", l->kills);
+    bench_print("deaths", l->deaths);
+    bench_print("redone_percent", l->redone);
+    bench_print("idle_percent", l->idle);
+    bench_print("respawn_percent", l->respawn);
+    bench_print("lost_percent", l->together);
+    bench_print("again_p50", l->again_p50 * 1e-3);
     bench_print("again_p99", l->again_p99 * 1e-3);
 }
 
-/* The arguments are those of cmd_kills. */
-static void run_traced(char **argv, double every, struct lost *l)
+/* What of cmd_kills' arguments is common to its jobs, and one job's size with the sum it must give. */
+struct traced {
+    const char *pwcctl, *trace;
+    uint64_t steps;
+};
+
+struct size {
+    uint64_t chunks, sum;
+};
+
+static struct size size_at(char **argv)
 {
-    uint64_t n = bench_number("chunks", argv[3], 1, UINT64_MAX >> 1);
-    uint64_t steps = bench_number("steps", argv[4], 1, UINT64_MAX >> 1);
-    uint64_t sum = bench_number("sum", argv[5], 0, UINT64_MAX);
+    return (struct size){bench_number("chunks", argv[0], 1, UINT64_MAX >> 1),
+                         bench_number("sum", argv[1], 0, UINT64_MAX)};
+}
+
+static void check_account(const char *json, uint64_t n, size_t kills)
+{
+    if (account_number(json, "absorbed") != (double)n)
+        bench_fail("%.0f chunks absorbed, not %lu", account_number(json, "absorbed"), (unsigned long)n);
+    /* One that is hit between two leases costs the job nothing and is no death of it. */
+    if (account_number(json, "count") > (double)kills)
+        bench_fail("%.0f deaths, but only %zu kills", account_number(json, "count"), kills);
+}
+
+static void run_traced(const struct traced *t, struct size size, double every, struct lost *l)
+{
     int out[2];
     char json[65536];
     struct pwc *c = bench_connect();
     if (pipe2(out, O_CLOEXEC) < 0)
         bench_fail("pipe: %m");
     double start = bench_now();
-    size_t kills = shoot_until_done(c, start_traced(argv[1], argv[2], n, steps, out[1]), every);
+    size_t kills =
+        shoot_until_done(c, start_traced(t->pwcctl, t->trace, size.chunks, t->steps, out[1]), every);
     l->seconds += bench_now() - start;
     pwc_close(c);
-    check_result(out[0], n, sum);
+    check_result(out[0], size.chunks, size.sum);
     close(out[0]);
-    read_account(argv[1], argv[2], json, sizeof json);
-    if (account_number(json, "absorbed") != (double)n)
-        bench_fail("%.0f chunks absorbed, not %lu", account_number(json, "absorbed"), (unsigned long)n);
-    /* One that is hit between two leases costs the job nothing and is no death of it. */
-    if (account_number(json, "count") > (double)kills)
-        bench_fail("%.0f deaths, but only %zu kills", account_number(json, "count"), kills);
+    read_account(t->pwcctl, t->trace, json, sizeof json);
+    check_account(json, size.chunks, kills);
     l->kills += (double)kills;
     add_account(l, json);
 }
 
-/* There and back, as in cmd_added(). */
+/* The job under fire is long, the calm ones before and after it are short. What each command costs whatever
+ * the job's size is known from those with a few chunks. */
 int cmd_kills(int argc, char **argv)
 {
-    static const bool killed[] = {false, true, true, false};
-    struct lost lost[2] = {0};
-    if (argc < 7)
-        bench_fail("kills PWCCTL TRACE N STEPS SUM SECONDS");
-    for (size_t i = 0; i < sizeof killed / sizeof killed[0]; i++)
-        run_traced(argv, killed[i] ? strtod(argv[6], NULL) : 0, &lost[killed[i]]);
-    print_lost(&lost[1], 2);
-    bench_print("without", lost[0].seconds / 2);
-    bench_print("added_percent", 100 * (lost[1].seconds / lost[0].seconds - 1));
+    struct lost fire = {0}, calm = {0}, few = {0};
+    if (argc < 11)
+        bench_fail("kills PWCCTL TRACE STEPS SECONDS N SUM CALM-N CALM-SUM FEW-N FEW-SUM");
+    struct traced t = {argv[1], argv[2], bench_number("steps", argv[3], 1, UINT64_MAX >> 1)};
+    struct size long_one = size_at(argv + 5), short_one = size_at(argv + 7), least = size_at(argv + 9);
+    for (int i = 0; i < 2; i++) {
+        run_traced(&t, least, 0, &few);
+        run_traced(&t, short_one, 0, &calm);
+        if (i == 0)
+            run_traced(&t, long_one, strtod(argv[4], NULL), &fire);
+    }
+    double per_chunk = (calm.seconds - few.seconds) / 2 / (double)(short_one.chunks - least.chunks);
+    double without = few.seconds / 2 + per_chunk * (double)(long_one.chunks - least.chunks);
+    print_lost(&fire);
+    bench_print("without", without);
+    bench_print("added_percent", 100 * (fire.seconds / without - 1));
     return 0;
 }
 

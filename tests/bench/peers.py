@@ -144,10 +144,10 @@ def run_pickle(path, expected, n):
     import numpy
 
     n = int(float(n))
-    array = numpy.fromfile(path, "int32", n)
     with multiprocessing.Pool(PROCESSES) as pool:
         pool.map(sum_array, [numpy.zeros(1, "int32")] * PROCESSES)
         start = time.perf_counter()
+        array = numpy.asarray(numpy.memmap(path, "int32", "r", 0, (n,)))
         total = sum(pool.map(sum_array, [array[a : a + c] for a, c in slices(n, 4 * PROCESSES)], 1))
         took = time.perf_counter() - start
     check("the sum", total, int(expected) if expected != "-" else int(array.sum(dtype="int64")))
