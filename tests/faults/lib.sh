@@ -6,6 +6,8 @@
 # one on the same socket serves.
 #
 #   PWC_FAULTS=all         every point, however long it takes; else a sample
+#   PWC_FAULTS_PART=2/8    every eighth of them, from the second on: a part of a whole run, beside others or on another day;
+#                          all with one PWC_FAULTS_SEED
 #   PWC_FAULTS_SECONDS     how long the sample of each test may take (8)
 #   PWC_FAULTS_SEED        repeats the choice; printed
 #   PWC_POINT              this point alone
@@ -15,6 +17,7 @@
 
 SECONDS_EACH=${PWC_FAULTS_SECONDS:-8}
 SEED=${PWC_FAULTS_SEED:-$((RANDOM * 32768 + RANDOM))}
+PART=${PWC_FAULTS_PART:-1/1}
 JOB_LIMIT=40 # s: a job that takes longer hangs
 JOB_SLOW=12  # s: one that takes longer was brought to its end by the watch for stalls only
 # The program itself: in a build tree pwcctl is a script of libtool's.
@@ -39,7 +42,8 @@ faults_setup() {
     mkdir files
     local i
     for i in 1 2 3 4 5; do head -c $((i * 3000)) in >"files/$i"; done
-    printf 'seed %s\n' "$SEED" >&3
+    [[ $PART =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] || fail "PWC_FAULTS_PART is $PART, and must be like 2/8"
+    printf 'seed %s, part %s\n' "$SEED" "$PART" >&3
     RUN=0 HIT=0 WELL=0 REFUSED=0 WRONG=0
 }
 
@@ -50,7 +54,7 @@ each_point() {
     local end=$((${EPOCHREALTIME/./} + SECONDS_EACH * 1000000 / ${#KINDS[@]})) file=$1 point
     shift
     [[ -z ${PWC_POINT-} ]] || printf '%s\n' "$PWC_POINT" >"$file"
-    shuf --random-source=<(yes "$SEED") "$file" >"$T/shuffled"
+    shuf --random-source=<(yes "$SEED") "$file" | sed -n "${PART%/*}~${PART#*/}p" >"$T/shuffled"
     while read -r point <&9; do
         RUN=$((RUN + 1))
         "$@" "$point"

@@ -24,7 +24,10 @@ errors_of() {
     preadv2) echo EAGAIN EIO EOPNOTSUPP ;;
     write | pwrite64) echo EINTR EIO ENOSPC SHORT ;;
     sendmsg | recvmsg) echo EINTR ENOMEM SHORT ;;
-    poll | ppoll | epoll_wait | waitid | accept4 | connect | clock_nanosleep) echo EINTR ;;
+    poll | ppoll | epoll_wait) echo EINTR ENOMEM ;;
+    waitid | clock_nanosleep) echo EINTR ;;
+    accept4) echo EINTR EMFILE ENOMEM ECONNABORTED ;;
+    connect) echo EINTR EAGAIN ENOMEM ECONNREFUSED ;;
     openat | memfd_create | socket | socketpair | pipe2 | eventfd2 | epoll_create1) echo EMFILE ENOMEM ;;
     dup | dup2 | dup3 | fcntl | pidfd_open) echo EMFILE ;;
     fallocate | ftruncate) echo EINTR EIO ENOSPC ENOMEM ;;
