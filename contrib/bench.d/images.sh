@@ -44,13 +44,14 @@ microseconds() {
     echo $((${EPOCHREALTIME/./} - begun))
 }
 
-# vips_sides IN OUT OP PARAMETERS: with one thread and with as many as there are seats. Each is tried before the row; one
+# vips_sides IN OUT OP PARAMETERS: with one thread and with as many as there are seats. rot, sobel and rank of a picture of more
+# than 100 MB are slower by default: it is then unpacked into a file of its own first, here into memory. Each is tried before the row; one
 # that takes half as long again as the other is tried once more, and has lost if it does so again: fifteen more runs of it
 # would take a third of the row and decide nothing.
 vips_sides() {
     local threads us least='' commands=() took=()
     for threads in "$SEATS" 1; do
-        commands[threads]="VIPS_CONCURRENCY=$threads exec vips $3 $1 '${2/THREADS/$threads}' $4"
+        commands[threads]="VIPS_CONCURRENCY=$threads VIPS_DISC_THRESHOLD=4g exec vips $3 $1 '${2/THREADS/$threads}' $4"
         us=$(microseconds "${commands[threads]}")
         took[threads]=${us:-0}
         [[ -z $us || $us -ge ${least:-$us} ]] || least=$us
@@ -137,7 +138,7 @@ row_sobel() {
 
 row_rank() {
     local side
-    side=$(by 5120 1024)
+    side=$(by 5120 2048)
     sixteen_bits "$side"
     image_row rank "rank 3 3 4, $side^2 16 bit TIFF, s" "$PICTURE" .tif image.rank "width=3 height=3 index=4" "3 3 4" 1.0
 }

@@ -139,7 +139,7 @@ describe_machine() {
             "$(version_of python3-numpy)" "$(version_of parallel)"
         printf 'settings  %s rounds, %s minutes at most, defaults of pwcd (growth tables name theirs), %s seats, OMP_NUM_THREADS=%s, ' \
             "${quick:+quick, }$ROUNDS" "$MINUTES" "$SEATS" "$OMP_NUM_THREADS"
-        printf 'vipsN: VIPS_CONCURRENCY=N\n'
+        printf 'vipsN: VIPS_CONCURRENCY=N VIPS_DISC_THRESHOLD=4g\n'
         printf 'chunk     %s steps of arithmetic are about 10 us\n' "$STEPS"
         printf 'files     pictures, scratch and results are on %s\n' "$(df --output=fstype "$TMP" | tail -n 1)"
         printf 'load      %s before anything was built or run\n' "$load_before"
