@@ -57,6 +57,18 @@ test_profile_of_libvips_is_off() {
     run_ok image.gaussblur photo.png -o out.png sigma=3 --chunk-timeout 10s --retries 0
 }
 
+# From 100 MB on libvips would decode it into a temporary file, which a stage cannot make; or earlier, if somebody says so.
+test_webp_of_more_than_a_hundred_megabytes() {
+    vips black 'large.webp[lossless,effort=0]' 7000 5100 --bands 3
+    as_vips invert large.webp .tif --
+    run_ok image.invert large.webp --out-dir many --format png
+    stop_pwcd
+    PREFIX=(env VIPS_DISC_THRESHOLD=1k)
+    start_pwcd --workers 2
+    photo 301 203 photo.webp
+    as_vips invert photo.webp .png --
+}
+
 # Large enough for strips in a window.
 test_large_photo_in_strips() {
     photo 3001 2003 photo.tif
