@@ -176,6 +176,29 @@ test_untrusted_formats() {
     equal "deaths" 0 "$("$PWCCTL" status --json | jq .daemon.deaths)"
 }
 
+# A decoder has doubts about files that it can read; the one process that reads them all has forgotten these when another
+# cannot be read.
+test_reason_is_not_that_of_files_before() {
+    local i op
+    vips black a.v 40 30 --bands 3
+    vips copy a.v doubtful.tif
+    perl -0777 -pi -e 's/(\x12\x01\x03\0\x01\0\0\0)\x01/$1\x10/ or die "no orientation"' doubtful.tif
+    mkdir in
+    for i in {10..69}; do cp doubtful.tif "in/$i.tif"; done
+    vips copy a.v in/last.jpg
+    truncate -s -200 in/last.jpg
+    for op in image.invert 'image.thumbnail width=30'; do
+        # shellcheck disable=SC2086 # an op and its parameter
+        run -q $op -j 1 --out-dir out --format png in/*
+        equal "exit status" 5 "$RC"
+        equal "files" 60 "$(find out -type f | wc -l)"
+        grep -q 'last.jpg.*VipsJpeg' "$T/err" || fail "$op: reason: $(<"$T/err")"
+        ! grep -q 'TIFF' "$T/err" || fail "$op: somebody else's reason: $(<"$T/err")"
+        rm -r out
+    done
+    as_before
+}
+
 test_unknown_format() {
     good_png
     refused 2 'format' image.invert in.png -o out.xyz

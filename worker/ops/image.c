@@ -123,6 +123,16 @@ Pwc__Code img_message(char *out, size_t size, Pwc__Code code)
 }
 
 /*
+ * The process has one text for what libvips says, and a decoder's doubts about a file that it could read all
+ * the same stay there: they would be told of the next file that fails, and of many there is no room left for
+ * its own.
+ */
+void img_begin(void)
+{
+    vips_error_clear();
+}
+
+/*
  * libvips' caches of tiles and lines (as of 8.14) report success when they get no memory for a buffer: the
  * pixels stay black. All its larger allocations go through one function, though, and that says so where
  * errors are kept.

@@ -140,6 +140,7 @@ static int save_strips(struct op_job *job, struct img *s, struct puller *p)
 int img_merge(struct op_job *job)
 {
     struct img *s = img_state(job);
+    img_begin();
     if (img_load_plan(job, s) < 0 || build_header(job, s) < 0)
         return -1;
     const struct geometry *g = &s->plan.geo;

@@ -262,6 +262,7 @@ static int plan_cut(struct op_job *job, struct img *s, struct op_plan *plan)
 int img_plan(struct op_job *job, struct op_plan *plan)
 {
     struct img *s = img_state(job);
+    img_begin();
     if (img_check_format(job) < 0)
         return -1;
     plan->whole = img_family(job)->source;

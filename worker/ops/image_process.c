@@ -176,6 +176,7 @@ static int eval_start(struct op_job *job, struct img *s)
 int img_open(struct op_job *job)
 {
     struct img *s = img_state(job);
+    img_begin();
     if (img_load_plan(job, s) < 0)
         return -1;
     s->view.cancel = job->cancel;
@@ -188,7 +189,7 @@ int img_open(struct op_job *job)
     if (img_is_raw(job) && !(s->strip = calloc(s->plan.geo.rows, s->plan.out_line)))
         return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "no memory for a strip of %llu bytes",
                        (unsigned long long)(s->plan.geo.rows * s->plan.out_line));
-    return 0;
+    return img_starved(job);
 }
 
 static int explain(struct op_job *job, struct img *s, uint64_t chunk)
@@ -234,6 +235,7 @@ int img_process(struct op_job *job, uint64_t chunk, void *result)
     bool going = img_windowed(&s->plan, job->absorb) && s->plan.in_place == 0;
     s->view.first = going ? geometry_unneeded(g, chunk) : 0;
     s->view.beyond = false;
+    img_begin();
     if (eval_ask(s->eval, &strip, s->strip ? s->strip : result) != 0)
         return explain(job, s, chunk);
     leave_rows(s, chunk);

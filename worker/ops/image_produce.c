@@ -185,9 +185,11 @@ int img_produce(struct op_job *job)
             malloc_trim(0);
         return produce_in_place(job, &progress);
     }
-    /* A producer that is asked again reads again. */
-    if (!s->in.image && img_input_open(job, &s->in) < 0)
-        return -1;
+    if (!s->in.image) { /* a producer that is asked again reads again */
+        img_begin();
+        if (img_input_open(job, &s->in) < 0)
+            return -1;
+    }
     int r = img_read_rows(job, &s->in, produced, &progress);
     img_input_close(&s->in);
     return r;

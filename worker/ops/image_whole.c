@@ -206,8 +206,11 @@ static int whole_thumbnail(struct op_job *job)
 
 int img_whole(struct op_job *job)
 {
+    struct img *s = img_state(job);
+    if (!s->in.image) /* else the planner has begun */
+        img_begin();
     if (img_check_format(job) < 0)
         return -1;
-    int r = img_family(job)->source ? whole_thumbnail(job) : whole_op(job, img_state(job));
+    int r = img_family(job)->source ? whole_thumbnail(job) : whole_op(job, s);
     return r < 0 ? r : img_starved(job);
 }
