@@ -57,6 +57,29 @@ test_profile_of_libvips_is_off() {
     run_ok image.gaussblur photo.png -o out.png sigma=3 --chunk-timeout 10s --retries 0
 }
 
+# Each with the least that it needs. Some refuse this picture; none does what the sandbox ends a process for.
+test_every_operation_in_the_sandbox() {
+    local well=0
+    local -a words
+    photo 61 47 in.tif
+    printf '1 1\n1\n' >m.mat
+    "$PWCCTL" ops image. --json | jq -r '
+        def least: if .choices then .choices[0]
+            elif .type == "floats" or .type == "ints" then if .name == "matrix" then "1,0,0,1" else "1" end
+            elif .type == "bool" then "true" elif .type == "string" then "srgb"
+            else [([1, .min // 1] | max), .max // 1] | min end;
+        .ops[] | [.name] + [.roles[] | select((.out or .optional or .name == "in") | not) | "--in=\(.name)=m.mat"] +
+            [.params[] | select(.required) | "\(.name)=\(least)"] | join(" ")' >least
+    while read -r -a words; do
+        run -q "${words[@]}" in.tif -o out.tif
+        [[ $RC -le 1 ]] || fail "${words[*]}: exit status $RC: $(<"$T/err")"
+        ! grep -q 'killed by' "$T/err" || fail "${words[*]}: $(<"$T/err")"
+        well=$((well + (RC == 0)))
+    done <least
+    [[ $well -ge 60 ]] || fail "only $well operations of $(wc -l <least) did anything: this proves little"
+    equal "deaths" 0 "$("$PWCCTL" status --json | jq .daemon.deaths)"
+}
+
 # From 100 MB on libvips would decode it into a temporary file, which a stage cannot make; or earlier, if somebody says so.
 test_webp_of_more_than_a_hundred_megabytes() {
     vips black 'large.webp[lossless,effort=0]' 7000 5100 --bands 3

@@ -19,11 +19,12 @@ static const char *const caching[] = {"tilecache", "linecache", "cache", "sequen
 /* Approximate convolution by name; others come to it with precision=approximate. */
 static const char *const running[] = {"conva", "convasep"};
 /* libvips (8.14) computes 8-bit pixels of these with code that liborc makes while they run. Without it the
- * pixels differ. */
+ * pixels differ, and abs and spectrum, which is built from it, make theirs whatever libvips was told. */
 static const char *const making_code[] = {
-    "canny",     "compass",          "conv",      "convi",  "convsep",   "countlines",
-    "gaussblur", "hist_ismonotonic", "morph",     "reduce", "reducev",   "resize",
-    "sharpen",   "shrink",           "smartcrop", "sobel",  "thumbnail", "thumbnail_image"};
+    "abs",        "canny",          "compass",          "conv",      "convi",  "convsep",
+    "countlines", "gaussblur",      "hist_ismonotonic", "morph",     "reduce", "reducev",
+    "resize",     "sharpen",        "shrink",           "smartcrop", "sobel",  "spectrum",
+    "thumbnail",  "thumbnail_image"};
 /* They would open a profile by its path: it comes as a descriptor. */
 static const char *const profiled[] = {"icc_import", "icc_export", "icc_transform"};
 /* Second images that are small by nature. Two equal partners (add, join) are another matter. */
