@@ -3,7 +3,8 @@
  *
  * Levels mean: BUG our own tables are inconsistent (the caller aborts), FATAL the administrator must act
  * and the program ends, WARN something was wrong and is being ignored or repaired, INFO, DEBUG.
- * Under systemd the lines carry syslog priorities ("<4>...").
+ * Under systemd the lines carry syslog priorities ("<4>..."). Nobody waits for who reads them: what is not
+ * taken at once is lost, and counted.
  */
 #ifndef PWC_LOG_H
 #define PWC_LOG_H

@@ -145,6 +145,29 @@ test_dump() {
     daemon_alive
 }
 
+# A log that nobody reads any more (a terminal at Ctrl-S, a pager) stops neither pwcd nor anybody's job. What does not fit
+# is counted.
+test_log_that_nobody_reads() {
+    local reader i line
+    mkfifo "$T/full"
+    exec {reader}<>"$T/full"
+    head -c 61000 /dev/zero | tr '\0' '\n' >&"$reader" # of 64 KiB
+    # shellcheck disable=SC2016,SC2034 # for the inner shell; for lib.sh
+    PREFIX=(bash -c 'exec "$@" 2>"$0"' "$T/full")
+    start_pwcd --workers 1
+    for i in {1..40}; do
+        kill -USR1 "$PID"
+        daemon_alive
+    done
+    run_ok noop n=1000
+    head -c 61000 <&"$reader" >/dev/null # it is read again
+    kill -USR1 "$PID"
+    line=
+    until [[ $line == *"lines of the log are lost"* ]]; do
+        read -r -t "$WAIT_LIMIT" -u "$reader" line || fail "what is lost is not told"
+    done
+}
+
 # ACCEPTS and PAUSES of the newest dump: from one line, because another dump may be on its way.
 dumped() {
     local line
