@@ -54,6 +54,10 @@ void events_death(struct job *j, Pwc__EventKind kind, const struct death *x)
 
 /* Bytes of reasons that wait for a client's credit: what is given up then is told without. */
 #define REASONS_WAIT ((size_t)64 * 1024)
+/* Beyond it records wait although there is credit: events would be thinned out for their sake. */
+#define QUEUE (PWC_SEND_QUEUE_MAX / 4)
+/* At the end nothing waits: what goes beyond this would end the connection, and Finished comes behind. */
+#define LAST_QUEUE (PWC_SEND_QUEUE_MAX - 4 * PWC_BODY_MAX)
 
 /* A range of chunks that were given up alike, whose record waits for credit. */
 struct record {
@@ -80,6 +84,7 @@ static void drop_record(struct job *j)
 {
     struct record *bad = TAILQ_FIRST(&j->records_bad);
     TAILQ_REMOVE(&j->records_bad, bad, link);
+    j->records_wait--;
     j->reasons_wait -= strlen(bad->reason);
     free(bad);
 }
@@ -99,16 +104,27 @@ static void add_record(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t a
     *bad = (struct record){.first = chunk, .n = 1, .code = code, .attempt = attempt};
     memcpy(bad->reason, reason, len + 1);
     TAILQ_INSERT_TAIL(&j->records_bad, bad, link);
+    j->records_wait++;
     j->reasons_wait += len;
 }
 
-/* What waits for credit is merged meanwhile. The end of the job does not wait: then the rest is sent all the
- * same. */
+static bool may_send(const struct watch *w, bool end)
+{
+    struct session *s = w->session;
+    if (s->doomed || (!end && w->credit == 0))
+        return false;
+    bool room = chan_queued(s->chan) < (end ? LAST_QUEUE : QUEUE);
+    s->records_wait |= !room && !end;
+    return room;
+}
+
+/* What waits for credit, or for the client to read, is merged meanwhile. The end of the job does not wait:
+ * then the rest is sent without credit, as far as there is room for it. */
 static void flush_records(struct job *j, bool end)
 {
     struct record *bad;
     struct watch *w = j->session != NULL ? watch_find(j->session, j) : NULL;
-    while (w != NULL && (end || w->credit > 0)) {
+    while (w != NULL && may_send(w, end)) {
         if (j->unsent.n > 0) {
             struct range r = j->unsent.ranges[0];
             send_record(j, r.from, r.to - r.from, NULL);
@@ -140,6 +156,18 @@ void events_unsent(struct job *j)
 {
     if (j->records)
         flush_records(j, false);
+}
+
+void events_go_on(struct session *s)
+{
+    struct job *j;
+    if (!s->records_wait)
+        return;
+    s->records_wait = false;
+    TAILQ_FOREACH(j, &s->jobs, by_session)
+    {
+        events_unsent(j);
+    }
 }
 
 /* Of who does not own the job it is kept: it may come to. */

@@ -17,7 +17,8 @@ void events_chunks(struct job *j, uint64_t first, uint64_t n, Pwc__Code code, ui
                    const char *reason);
 struct watch;
 void events_credit(struct watch *w, uint32_t n);
-void events_unsent(struct job *j); /* records that wait, as far as the owner's credit goes */
+void events_unsent(struct job *j);    /* records that wait, as far as the owner's credit goes */
+void events_go_on(struct session *s); /* those that waited for it to read */
 void events_drop_records(struct job *j);
 void events_finished(struct job *j);
 /* Finished, once more, to who asks after the job has ended. */

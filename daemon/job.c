@@ -486,6 +486,10 @@ void job_failures(struct job *j, Pwc__Code code, const char *last)
         job_end(j, PWC__JOB_STATE__JOB_FAILED, code,
                 "%lu failures, more than can be remembered; the last: %s", (unsigned long)j->ledger.bad.count,
                 last);
+    else if (j->records_wait > PWC_FAILURES_MAX)
+        job_end(j, PWC__JOB_STATE__JOB_FAILED, code,
+                "%zu records of failures that its client does not take, more than are kept; the last: %s",
+                j->records_wait, last);
 }
 
 static bool may_be_over(const struct job *j)

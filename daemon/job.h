@@ -195,8 +195,8 @@ struct job {
     struct trace *trace;          /* NULL: none */
     struct iset unsent;           /* records: done chunks it was not told of yet */
     TAILQ_HEAD(record_list, record) records_bad;
-    size_t reasons_wait;     /* bytes of their texts */
-    Pwc__Counts last_counts; /* terminal: what the tables said before they went */
+    size_t records_wait, reasons_wait; /* how many; bytes of their texts */
+    Pwc__Counts last_counts;           /* terminal: what the tables said before they went */
 };
 
 /* ---- tables ---- */

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "daemon/closer.h"
+#include "daemon/events.h"
 #include "daemon/nearest.h"
 #include "daemon/session.h"
 #include "daemon/small.h"
@@ -35,8 +36,8 @@ static void watch(struct session *s, struct event *ev, const struct timeval *tv)
         session_doom(s, "cannot be watched");
 }
 
-/* What waits is sent, and a list goes on when more can be. A half-closed peer is done when it has everything.
- */
+/* What waits is sent, and a list, or records, go on when more can be. A half-closed peer is done when it has
+ * all. */
 static void flush_out(void *arg)
 {
     struct session *s = arg;
@@ -44,7 +45,7 @@ static void flush_out(void *arg)
         return;
     if (chan_flush(s->chan) < 0) {
         session_doom(s, "hung up");
-    } else if (chan_queued(s->chan) > 0 || s->list.step != NULL) {
+    } else if (chan_queued(s->chan) > 0 || s->list.step != NULL || s->records_wait) {
         watch(s, s->write_ev, NULL);
     } else {
         event_del(s->write_ev);
@@ -274,6 +275,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     bool listing = s->list.step != NULL;
     flush_out(s);
     list_pump(s);
+    events_go_on(s);
     trace_flush(d);
     if (listing && s->list.step == NULL && !s->half_closed && !s->doomed) {
         watch(s, s->read_ev, NULL);

@@ -33,6 +33,7 @@ struct session {
     struct outbox out;
     struct event *read_ev, *write_ev, *resume_ev;
     bool open, doomed, half_closed;
+    bool records_wait;           /* until it has read what was sent before */
     const char *why;             /* doomed: for the log */
     TAILQ_HEAD(, job) jobs;      /* that it owns: they are told when it goes */
     TAILQ_HEAD(, watch) watches; /* of these and others */

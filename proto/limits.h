@@ -51,7 +51,8 @@
 #define PWC_ITEM_NAME_MAX 512u
 
 /* Chunks one job may give up where a consumer is told of each; elsewhere any number, in so many runs of
- * neighbours: that is what is remembered of them until the job ends. */
+ * neighbours: that is what is remembered of them until the job ends. And as many runs of failures as the
+ * first says wait until their client wants to hear of them. */
 #define PWC_FAILURES_MAX     100000u
 #define PWC_FAILURE_RUNS_MAX 500000u
 
