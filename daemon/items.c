@@ -32,13 +32,27 @@ static void want_next(struct job *j, uint64_t n)
     j->items_asked += n;
 }
 
+/* As many as there is room for; returns how many. */
+static uint64_t want_recalled(struct job *j, uint64_t room)
+{
+    uint64_t n = 0;
+    for (; n < room && j->recalled.n > 0; n++) {
+        uint64_t index = j->recalled.ranges[0].from;
+        iset_remove(&j->recalled, index, index + 1);
+        iset_add(&j->asked_again, index, index + 1);
+        send_want(j, index, 1);
+    }
+    return n;
+}
+
 void job_want(struct job *j)
 {
     if (!j->active || j->session == NULL || j->state == PWC__JOB_STATE__JOB_ENDING)
         return;
-    uint64_t in_hand = j->items_asked - j->items_out;
+    uint64_t in_hand = j->items_asked - j->items_out - j->recalled.count;
     uint64_t left = j->items - j->items_asked;
     uint64_t room = j->batch ? PWC_WANT_WINDOW - MIN(in_hand, PWC_WANT_WINDOW) : 1;
+    room -= want_recalled(j, room);
     /* Asked for by halves of the window: one message for many items, and never a window run dry. */
     if (left > 0 && (room >= PWC_WANT_WINDOW / 2 || room >= left || !j->batch))
         want_next(j, MIN(left, room));
@@ -46,9 +60,8 @@ void job_want(struct job *j)
 
 void job_want_again(struct job *j, uint64_t index)
 {
-    iset_add(&j->asked_again, index, index + 1);
+    iset_add(&j->recalled, index, index + 1);
     j->items_out--;
-    send_want(j, index, 1);
 }
 
 /* Those that it has been asked for already are on their way. */
@@ -73,6 +86,8 @@ static void fail_lost(struct job *j)
 void job_no_items_again(struct job *j)
 {
     fail_lost(j);
+    for (; j->recalled.n > 0; iset_remove(&j->recalled, j->recalled.ranges[0].from, j->recalled.ranges[0].to))
+        iset_add(&j->asked_again, j->recalled.ranges[0].from, j->recalled.ranges[0].to);
     if (j->asked_again.n == 0 || j->state == PWC__JOB_STATE__JOB_ENDING || job_is_terminal(j))
         return;
     while (j->asked_again.n > 0) {

@@ -327,6 +327,7 @@ static void drop_work(struct job *j)
     }
     job_drop_fds(j);
     iset_free(&j->asked_again);
+    iset_free(&j->recalled);
     iset_free(&j->lost);
     events_drop_records(j);
     free(TAKE_PTR(j->worker_ids));

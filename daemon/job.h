@@ -127,6 +127,7 @@ struct job {
     struct item_list item_list; /* batch: in hand, by index */
     uint64_t items_asked, items_in, items_out;
     struct iset asked_again; /* given up, or lost, and wanted once more */
+    struct iset recalled;    /* given up, and to be wanted once more when there is room in the window */
     struct iset lost; /* came without its descriptors, and has not come again; asked for at each tick */
     struct given_up_list given_up; /* what is remembered of it: quarantine.h */
     char *recipe;                  /* once something was given up: the command that does the job again */
@@ -270,7 +271,7 @@ void job_session_gone(struct job *j);
 /* ---- descriptors ---- */
 void job_want(struct job *j);
 void job_drop_fds(struct job *j);
-/* Its chunk was recalled: asks for the item once more. */
+/* Its chunk was recalled: job_want() asks for the item once more. */
 void job_want_again(struct job *j, uint64_t index);
 /* It came when pwcd had no room for its descriptors: asked for again at the next tick. 0, or CODE_STATE. */
 Pwc__Code job_item_lost(struct job *j, uint64_t index, const char *name);

@@ -283,7 +283,9 @@ uint64_t quarantine_retry(struct job *j, uint64_t chunk, char *why, size_t size)
         try_again(g);
         n++;
     }
-    if (n > 0)
+    if (n > 0) {
+        job_want(j);
         events_state(j);
+    }
     return n;
 }

@@ -283,7 +283,7 @@ static void on_attach(struct session *s, struct frame *f, const ProtobufCMessage
 static bool needs_items(const struct job *j)
 {
     return !job_is_terminal(j) && j->state != PWC__JOB_STATE__JOB_ENDING &&
-           (j->items_in < j->items || j->asked_again.n > 0 || j->lost.n > 0);
+           (j->items_in < j->items || j->asked_again.n > 0 || j->recalled.n > 0 || j->lost.n > 0);
 }
 
 /* Like Cancel it is about the job, whoever of its user says so: the one that submitted it, or the same again,

@@ -1,9 +1,12 @@
 /*
  * test_records.c - batches of which nearly all items fail, by the client's own word, so that there is much to
- * tell of them: records that wait for credit, or for a client that reads slowly.
+ * tell of them: records that wait for credit, or for a client that reads slowly, and items that are wanted
+ * again.
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "tests/hostile/crowd.h"
 #include "tests/unit/runner.h"
@@ -141,6 +144,83 @@ START_TEST(more_than_are_kept)
 }
 END_TEST
 
+/* ---- tried again ---- */
+
+static void answered(struct peer *p, struct heard *h, uint64_t *ret_first)
+{
+    struct frame f;
+    peer_ask(p, PWC_MSG_PING, 0);
+    do {
+        ck_assert_int_eq(peer_hear(p, &f, PATIENCE_MS), 1);
+        if (f.type != PWC_MSG_WANT)
+            continue;
+        Pwc__Want *w = (Pwc__Want *)msg_unpack(f.desc, f.body, f.body_len);
+        *ret_first = h->wanted++ == 0 ? w->first : *ret_first;
+        ck_assert_uint_eq(w->n, 1);
+        msg_free(&w->base);
+    } while (f.type != PWC_MSG_PONG);
+}
+
+/* However many are tried again at once, no more are wanted than there is room for in the window: each may
+ * come with descriptors, and their client has to hold what it opens. */
+START_TEST(many_wanted_again)
+{
+    enum { GIVEN_UP = 500 };
+    struct peer p = peer_open(&v);
+    uint64_t job = begin(&p, GIVEN_UP + 1), first = 0;
+    struct heard h = {0}, again = {0};
+    fail_items(&p, job, GIVEN_UP, &h);
+    peer_ask(&p, PWC_MSG_RETRY_CHUNKS, job);
+    answered(&p, &again, &first);
+    ck_assert_uint_ge(again.wanted, 1);
+    ck_assert_uint_lt(again.wanted, PWC_WANT_WINDOW); /* the last item is wanted, too */
+    ck_assert_uint_eq(first, 0);
+    for (uint64_t i = 0; i < again.wanted; i++)
+        cannot_open(&p, job, i);
+    fail_items(&p, job, GIVEN_UP, &again);
+    peer_ask(&p, PWC_MSG_CANCEL, job);
+    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_CANCELLED);
+    peer_free(&p);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
+static uint64_t in_quarantine(struct peer *p, uint64_t job)
+{
+    peer_ask(p, PWC_MSG_LIST_QUARANTINE, job);
+    Pwc__End *end = peer_await(p, PWC_MSG_END);
+    uint64_t n = end->count;
+    msg_free(&end->base);
+    return n;
+}
+
+/* Those that are not wanted yet are given up like those that are when their client says no more. */
+START_TEST(half_closed_while_many_wait_to_be_wanted_again)
+{
+    enum { GIVEN_UP = 500 };
+    struct peer p = peer_open(&v), q = peer_open(&v);
+    uint64_t job = begin(&p, GIVEN_UP + 1);
+    struct heard h = {0};
+    int fd = memfd_of("some bytes", 10);
+    fail_items(&p, job, GIVEN_UP, &h);
+    peer_item(&p, job, GIVEN_UP, &fd, 1);
+    close(fd);
+    ck_assert_uint_eq(in_quarantine(&q, job), GIVEN_UP);
+    peer_ask(&p, PWC_MSG_RETRY_CHUNKS, job);
+    msg_free(peer_await(&p, PWC_MSG_OK));
+    ck_assert_uint_eq(in_quarantine(&q, job), 0);
+    ck_assert_int_eq(shutdown(p.fd, SHUT_WR), 0);
+    int64_t until = now_ms() + PATIENCE_MS;
+    while (in_quarantine(&q, job) != GIVEN_UP)
+        ck_assert(poll_again(until));
+    peer_ask(&q, PWC_MSG_CANCEL, job);
+    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_CANCELLED);
+    peer_free(&p);
+    peer_free(&q);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
 int main(void)
 {
     setbuf(stdout, NULL);
@@ -152,6 +232,8 @@ int main(void)
     tcase_add_test(t, credit_for_all_of_them_at_once);
     tcase_add_test(t, no_credit_at_all);
     tcase_add_test(t, more_than_are_kept);
+    tcase_add_test(t, many_wanted_again);
+    tcase_add_test(t, half_closed_while_many_wait_to_be_wanted_again);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

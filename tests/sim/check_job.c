@@ -36,7 +36,7 @@ static void check_ledger(const struct job *j, uint64_t held)
     uint64_t back = mask_of(&l->back), alone = mask_of(&l->alone), h = mask_of(&l->held),
              done = mask_of(&l->done), bad = mask_of(&l->bad);
     uint64_t n = l->back.count + l->alone.count + l->held.count + l->done.count + l->bad.count;
-    held |= mask_of(&j->asked_again) | mask_of(&j->lost);
+    held |= mask_of(&j->asked_again) | mask_of(&j->recalled) | mask_of(&j->lost);
     SIM_CHECK(h == held, "job %lu: chunks %lx are held by leases, %lx by the ledger", (ul)j->id, (ul)held,
               (ul)h);
     SIM_CHECK((back | alone | h | done | bad) == chunk_bits(0, l->fresh) && n == l->fresh,
@@ -180,7 +180,8 @@ static void check_assembly(const struct job *j)
 
 static uint64_t wanted_again(const struct job *j)
 {
-    return (uint64_t)__builtin_popcountll(mask_of(&j->asked_again) | mask_of(&j->lost));
+    return (uint64_t)__builtin_popcountll(mask_of(&j->asked_again) | mask_of(&j->recalled) |
+                                          mask_of(&j->lost));
 }
 
 uint32_t job_fds(const struct job *j)
