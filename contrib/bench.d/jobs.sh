@@ -128,6 +128,19 @@ row_sum_file() {
 
 # ---- deaths ----
 
+# At moments that nobody chose, by the trace alone. The median of the largest of 69 values is the 99th percentile of what they
+# are drawn from (0.99^69 is a half), of 40 the 98th. Chunks of 20 ms, a kill each 35, half a chunk lost with it, and some more.
+row_kill_any() {
+    local kills chunks
+    kills=$(by 70 40)
+    chunks=$((SEATS * kills * 36 / 20 - kills / 2))
+    row kill.any "killed at any moment, by the trace, us" --warm 0 --goal "p50 - <= 2000" --goal "p99 - <= 2000" \
+        --run ours "$CLIENT anytime $PWCCTL $TMP/kill-any.trace $chunks $((STEPS * 2000)) \
+            $("$BIN/bench-omp" expect "$chunks" $((STEPS * 2000))) $kills"
+    note "kill.any: of the kills of a round $(values_of kill.any kills) met a chunk, $(values_of kill.any missed) did not"
+    rm -f "$TMP/kill-any.trace"
+}
+
 # A chunk takes 20 ms, no more than it is from kill to kill: one that was hit each time would run out of attempts.
 row_kill() {
     local kills

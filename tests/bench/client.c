@@ -22,6 +22,11 @@ static const struct {
      "PWCCTL TRACE N STEPS SUM SECONDS  jobs of N chunks, a worker killed every SECONDS: what they lose, and "
      "how many per cent longer they take",
      cmd_kills},
+    {"anytime",
+     "PWCCTL TRACE N STEPS SUM [SEED]  a job of N chunks, workers killed at random: by its trace, until "
+     "their "
+     "chunk is begun elsewhere",
+     cmd_anytime},
     {"exec", "PROGRAM N                time until a stage that is executed says Ready", cmd_exec},
     {"waiting", "N                     cost of 1000 jobs while N others wait", cmd_waiting},
     {"clients", "N                     cost of N clients that are connected", cmd_clients},

@@ -19,6 +19,7 @@
 
 #include "tests/bench/client.h"
 #include "tests/bench/slots.h"
+#include "tests/bench/traced.h"
 
 #define SEEN_S      1.0
 #define UNSEEN_MOST 50 /* one in so many */
@@ -202,36 +203,6 @@ int cmd_kill(int argc, char **argv)
 
 /* ---- a job under fire: what it lost, by its own account ---- */
 
-static pid_t start_traced(const char *pwcctl, const char *trace, uint64_t n, uint64_t steps, int out)
-{
-    char chunks[40], work[40];
-    snprintf(chunks, sizeof chunks, "n=%lu", (unsigned long)n);
-    snprintf(work, sizeof work, "steps=%lu", (unsigned long)steps);
-    pid_t pid = fork();
-    if (pid == 0) {
-        if (dup2(out, STDOUT_FILENO) < 0)
-            _exit(126);
-        execl(pwcctl, pwcctl, "run", "-q", "--trace", trace, "bench.mix", chunks, work, (char *)NULL);
-        _exit(127);
-    }
-    if (pid < 0)
-        bench_fail("fork: %m");
-    close(out);
-    return pid;
-}
-
-/* What a chunk that was lost, or counted twice, would change. */
-static void check_result(int out, uint64_t n, uint64_t sum)
-{
-    char text[256];
-    unsigned long chunks, got;
-    ssize_t len = read(out, text, sizeof text - 1);
-    text[len > 0 ? len : 0] = '\0';
-    if (sscanf(text, "chunks %lu sum %lu", &chunks, &got) != 2 || chunks != n || got != sum)
-        bench_fail("the job says '%s', not %lu chunks and the sum %lu", text, (unsigned long)n,
-                   (unsigned long)sum);
-}
-
 /* Any job: there is no other on this daemon. */
 static void take_any(const struct pwc_stage_info *s, void *user)
 {
@@ -263,29 +234,6 @@ static size_t shoot_until_done(struct pwc *c, pid_t command, double every)
     if (every > 0 && kills == 0)
         bench_fail("no worker was killed");
     return kills;
-}
-
-/* The number behind "key": in the account. */
-static double account_number(const char *json, const char *key)
-{
-    char quoted[64];
-    snprintf(quoted, sizeof quoted, "\"%s\"", key);
-    const char *at = strstr(json, quoted);
-    at = at != NULL ? strchr(at, ':') : NULL;
-    if (at == NULL)
-        bench_fail("the account has no \"%s\"", key);
-    return strtod(at + 1, NULL);
-}
-
-static void read_account(const char *pwcctl, const char *trace, char *json, size_t size)
-{
-    char command[8192];
-    snprintf(command, sizeof command, "%s trace --json '%s'", pwcctl, trace);
-    FILE *f = popen(command, "re");
-    size_t n = f != NULL ? fread(json, 1, size - 1, f) : 0;
-    json[n] = '\0';
-    if (f == NULL || pclose(f) != 0)
-        bench_fail("%s failed", command);
 }
 
 /* Of the jobs in which workers are killed; the sums of all. */
