@@ -168,14 +168,15 @@ row_kills() {
 
 # What being traced adds, and not the ratio of both: a tolerance of five per cent would be more than the goal. Behind the
 # first 16,384 records such chunks share one in groups of 32 us. Each trace is a new file: to replace one of before, some file
-# systems first write the new one to the disk, at the end and all at once.
+# systems first write the new one to the disk, at the end and all at once. One that lacks a record would have been cheap.
 row_trace() {
     local n sum run
     n=$(by 100000 50000)
     sum=$("$BIN/bench-omp" expect "$n" "$STEPS")
     run="bench.mix n=$n steps=$STEPS | xargs)\" = 'chunks $n sum $sum'"
     row trace "--trace of 10 us chunks, grouped, adds, %" --warm 0 --goal "added_percent - <= 3" --run ours "$CLIENT added $(
-        printf '%q ' "test \"\$($PWCCTL run -q $run" "test \"\$($PWCCTL run -q --trace $TMP/cost.trace.\$\$ $run"
+        printf '%q ' "test \"\$($PWCCTL run -q $run" "test \"\$($PWCCTL run -q --trace $TMP/cost.trace.\$RUN $run" \
+            "$CLIENT whole $PWCCTL $TMP/cost.trace.\$RUN $n"
     )"
     rm -f "$TMP"/cost.trace.*
 }

@@ -33,7 +33,9 @@ static const struct {
     {"idle", "SECONDS [strace] [used]  wakeups and memory of a daemon that has nothing to do", cmd_idle},
     {"fresh", "SETTINGS COMMAND...     run it against a daemon of its own", cmd_fresh},
     {"memory", "COMMAND...             run it; peak memory of daemon and stages meanwhile", cmd_memory},
-    {"added", "COMMAND LONGER          how many per cent longer the second takes", cmd_added},
+    {"added", "COMMAND LONGER [CHECK]  how many per cent longer the second takes; CHECK follows each of it",
+     cmd_added},
+    {"whole", "PWCCTL TRACE N          that trace of N chunks lacks nothing", cmd_whole},
 };
 
 static int usage(void)

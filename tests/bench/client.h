@@ -17,6 +17,8 @@ int cmd_kills(int argc, char **argv);
 int cmd_exec(int argc, char **argv);
 /* client_anytime.c */
 int cmd_anytime(int argc, char **argv);
+/* traced.c */
+int cmd_whole(int argc, char **argv);
 /* client_growth.c */
 int cmd_waiting(int argc, char **argv);
 int cmd_clients(int argc, char **argv);

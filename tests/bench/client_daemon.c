@@ -268,20 +268,36 @@ int cmd_memory(int argc, char **argv)
 
 /* ---- what something adds ---- */
 
-/* There and back, so that a machine that becomes slower or faster meanwhile does the same to both. */
+static void must_run(char *command)
+{
+    char shell[] = "sh", option[] = "-c";
+    if (run_and_wait((char *[]){shell, option, command, NULL}) != 0)
+        bench_fail("failed, or its result was wrong: %s", command);
+}
+
+/* For names of files that only one run has. */
+static void name_run(size_t i)
+{
+    char name[40];
+    snprintf(name, sizeof name, "%d-%zu", (int)getpid(), i);
+    setenv("RUN", name, 1);
+}
+
+/* There and back, so that a machine that becomes slower or faster meanwhile does the same to both. What the
+ * second leaves is checked when the clock has been read. */
 int cmd_added(int argc, char **argv)
 {
     static const int order[] = {1, 2, 2, 1};
-    char shell[] = "sh", option[] = "-c";
     double took[3] = {0};
-    if (argc != 3)
-        bench_fail("added COMMAND LONGER");
+    if (argc != 3 && argc != 4)
+        bench_fail("added COMMAND LONGER [CHECK]");
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
-        char *command = argv[order[i]];
+        name_run(i);
         double start = bench_now();
-        if (run_and_wait((char *[]){shell, option, command, NULL}) != 0)
-            bench_fail("failed, or its result was wrong: %s", command);
+        must_run(argv[order[i]]);
         took[order[i]] += bench_now() - start;
+        if (order[i] == 2 && argc == 4)
+            must_run(argv[3]);
     }
     bench_print("without", took[1] / 2);
     bench_print("with", took[2] / 2);
