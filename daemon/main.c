@@ -44,7 +44,7 @@ static struct event *accept_evs[LISTENER_MAX], *signal_evs[6], *watchdog_ev;
 static struct event *resume_ev; /* while accepting is paused */
 static struct event *tell_ev;   /* while the service manager is owed a word */
 static bool serving;
-static int exit_code = EXIT_SUCCESS;
+static int watchdog_fd = -1, exit_code = EXIT_SUCCESS;
 
 /* Without either pwcd ends, so that nobody waits for a word or an answer that will not come: whoever started
  * it does so again. */
@@ -226,8 +226,8 @@ static void on_usr1(evutil_socket_t sig, short what, void *arg)
 
 static void on_watchdog(evutil_socket_t fd, short what, void *arg)
 {
-    (void)fd, (void)what, (void)arg;
-    service_watchdog();
+    (void)what, (void)arg;
+    service_watchdog(fd);
 }
 
 static void accept_later(void)
@@ -384,6 +384,19 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* Where the kernel has no timer for us the loop's own does. */
+static void feed_watchdog(struct daemon *d)
+{
+    int64_t ns = service_watchdog_interval();
+    struct timeval tv = {ns / NS_PER_S, ns % NS_PER_S / NS_PER_US};
+    if (ns == 0)
+        return;
+    watchdog_fd = MAX(service_watchdog_timer(ns), -1);
+    short what = watchdog_fd >= 0 ? EV_READ | EV_PERSIST : EV_PERSIST;
+    watchdog_ev = event_new(d->base, watchdog_fd, what, on_watchdog, d);
+    event_add(watchdog_ev, watchdog_fd >= 0 ? NULL : &tv);
+}
+
 static void begin(struct daemon *d)
 {
     for (unsigned i = 0; i < listener.nfds; i++)
@@ -395,12 +408,7 @@ static void begin(struct daemon *d)
     tables_init(d);
     d->pool = pool_new(d);
     nursery_start(d->pool);
-    int64_t ns = service_watchdog_interval();
-    if (ns > 0) {
-        struct timeval tv = {ns / NS_PER_S, ns % NS_PER_S / NS_PER_US};
-        watchdog_ev = event_new(d->base, -1, EV_PERSIST, on_watchdog, d);
-        event_add(watchdog_ev, &tv);
-    }
+    feed_watchdog(d);
     d->dirty = true;
     daemon_turn(d);
 }
@@ -423,6 +431,8 @@ static void finish(struct daemon *d)
     for (size_t i = 0; i < ARRAY_LEN(signal_evs); i++)
         drop_event(signal_evs[i]);
     drop_event(watchdog_ev);
+    if (watchdog_fd >= 0)
+        close(watchdog_fd);
     drop_event(d->stop_ev);
     cgroups_stop();
     catalogue_free(d->catalogue);

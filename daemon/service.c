@@ -1,9 +1,11 @@
 /* service.c - see service.h. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -65,9 +67,24 @@ int64_t service_watchdog_interval(void)
     return (int64_t)usec * NS_PER_US / 2;
 }
 
-void service_watchdog(void)
+int service_watchdog_timer(int64_t interval)
 {
-    sd_notify(0, "WATCHDOG=1");
+    struct timespec t = {.tv_sec = interval / NS_PER_S, .tv_nsec = interval % NS_PER_S};
+    const struct itimerspec each = {.it_interval = t, .it_value = t};
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (fd >= 0 && timerfd_settime(fd, 0, &each, NULL) == 0)
+        return fd;
+    int r = -errno;
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
+void service_watchdog(int timer)
+{
+    uint64_t times;
+    if (timer < 0 || read(timer, &times, sizeof times) == (ssize_t)sizeof times)
+        sd_notify(0, "WATCHDOG=1");
 }
 
 bool service_journal_matches(const char *journal_stream, dev_t dev, ino_t ino)

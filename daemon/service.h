@@ -17,9 +17,13 @@ void service_status(const char *fmt, ...) PRINTF(1, 2); /* sent only when the te
 int service_reloading(void);                            /* the same; close it with service_ready() */
 void service_stopping(const char *status);
 
-/* How often service_watchdog() must be called: half of what the manager allows, in ns; 0: never. */
+/* How often the manager wants to hear of us: half of what it allows, in ns; 0: never. */
 int64_t service_watchdog_interval(void);
-void service_watchdog(void);
+/* A descriptor that is readable that often, or -errno. The kernel's timer wakes an idle loop once each time.
+ * By the loop's own, whose clock lags by up to 4 ms, it would wake too early and look again each millisecond.
+ */
+int service_watchdog_timer(int64_t interval);
+void service_watchdog(int timer); /* says it when the timer is over, or there is none (-1) */
 
 /* Is stderr the journal? Then lines carry syslog priorities. */
 bool service_stderr_is_journal(void);

@@ -400,4 +400,19 @@ test_idle_spare_is_still_good() {
     equal "deaths" 0 "$("$PWCCTL" deaths --json | jq '[.. | objects | select(has("signal"))] | length')"
 }
 
+# Until when the loop sleeps: the fourth argument of epoll_wait or epoll_pwait. A number of milliseconds is counted by a clock
+# that lags behind, and may be over several times for one sign.
+sleeps_for_good() {
+    local call
+    read -ra call <"/proc/$PID/syscall" && [[ ${call[4]-} == 0xffffffff || ${call[4]-} == 0xffffffffffffffff ]]
+}
+
+test_the_watchdog_does_not_shorten_the_sleep() {
+    [[ -r /proc/self/syscall ]] || skip "this kernel does not tell in which call a process sleeps"
+    export WATCHDOG_USEC=1000000000
+    unset WATCHDOG_PID
+    start_pwcd --workers 1
+    until_true "the loop to sleep until something happens" sleeps_for_good
+}
+
 run_tests "$@"

@@ -14,6 +14,7 @@
 
 #include "daemon/listener.h"
 #include "daemon/service.h"
+#include "ipc/clock.h"
 #include "tests/unit/runner.h"
 
 static char dir[] = "/tmp/pwc-listen-XXXXXX";
@@ -318,7 +319,7 @@ START_TEST(notifies)
     heard(NULL);
     service_status("two\nlines");
     heard("STATUS=two?lines");
-    service_watchdog();
+    service_watchdog(-1);
     heard("WATCHDOG=1");
     service_stopping("stopping");
     heard("STOPPING=1\nSTATUS=stopping");
@@ -330,6 +331,24 @@ START_TEST(notifies)
     long long usec;
     ck_assert_int_eq(sscanf(text, "RELOADING=1\nMONOTONIC_USEC=%lld\n", &usec), 1);
     ck_assert_int_gt(usec, 0);
+}
+END_TEST
+
+START_TEST(signs_of_life_when_it_is_time)
+{
+    int timer = service_watchdog_timer(3600ll * NS_PER_S);
+    ck_assert_int_ge(timer, 0);
+    service_watchdog(timer);
+    heard(NULL);
+    close(timer);
+    timer = service_watchdog_timer(NS_PER_MS);
+    struct pollfd p = {.fd = timer, .events = POLLIN};
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(poll(&p, 1, -1), 1);
+        service_watchdog(timer);
+        heard("WATCHDOG=1");
+    }
+    close(timer);
 }
 END_TEST
 
@@ -376,6 +395,7 @@ int main(void)
     t = tcase_create("service");
     tcase_add_checked_fixture(t, notify_setup, teardown);
     tcase_add_test(t, notifies);
+    tcase_add_test(t, signs_of_life_when_it_is_time);
     tcase_add_test(t, watchdog_and_journal);
     suite_add_tcase(s, t);
     return run_suite(s);
