@@ -192,8 +192,8 @@ used_daemon() {
     echo "$CLIENT fresh '' sh -c '{ $jobs; } >/dev/null && exec $CLIENT idle $1 $(have strace && echo strace) used'"
 }
 
-# A daemon that has run one empty chunk, as one finds it after the boot, and beside it one that has worked: neither does
-# anything. The peer is a bare program with a stage's libraries.
+# A daemon that has run one empty chunk, as one finds it after the boot, and beside it one that has worked, and one with a
+# watchdog: none does anything, but the last says so. The peer is a bare program with a stage's libraries.
 row_idle() {
     local seconds goals word
     seconds=$(by 15 4)
@@ -201,8 +201,11 @@ row_idle() {
         goals+=(--goal "${word}wakeups - <= 0" --goal "${word}stage_wakeups - <= 0" --goal "${word}calls - <= 0"
             --goal "${word}rss_mib - <= 8")
     done
-    SIDES=(--run ours "$(used_daemon "$seconds") & $CLIENT fresh '' $CLIENT idle $seconds $(have strace && echo strace)
-        rc=\$?; wait \$! && exit \$rc")
+    goals+=(--goal "watched_beyond - <= 0" --goal "watched_stage_wakeups - <= 0")
+    SIDES=(--run ours "$(used_daemon "$seconds") & used=\$!
+        $CLIENT watched $seconds & watched=\$!
+        $CLIENT fresh '' $CLIENT idle $seconds $(have strace && echo strace)
+        rc=\$?; wait \$used && wait \$watched && exit \$rc")
     if [[ -x $BIN/bench-libs ]]; then
         SIDES+=(--run libs "$BIN/bench-libs")
     else

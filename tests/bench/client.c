@@ -31,6 +31,7 @@ static const struct {
     {"waiting", "N                     cost of 1000 jobs while N others wait", cmd_waiting},
     {"clients", "N                     cost of N clients that are connected", cmd_clients},
     {"idle", "SECONDS [strace] [used]  wakeups and memory of a daemon that has nothing to do", cmd_idle},
+    {"watched", "SECONDS               wakeups of one that has a watchdog and nothing to do", cmd_watched},
     {"fresh", "SETTINGS COMMAND...     run it against a daemon of its own", cmd_fresh},
     {"memory", "COMMAND...             run it; peak memory of daemon and stages meanwhile", cmd_memory},
     {"added", "COMMAND LONGER [CHECK]  how many per cent longer the second takes; CHECK follows each of it",

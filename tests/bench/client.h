@@ -25,6 +25,7 @@ int cmd_clients(int argc, char **argv);
 /* client_daemon.c */
 int cmd_fresh(int argc, char **argv);
 int cmd_idle(int argc, char **argv);
+int cmd_watched(int argc, char **argv);
 int cmd_memory(int argc, char **argv);
 int cmd_added(int argc, char **argv);
 

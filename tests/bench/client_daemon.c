@@ -8,6 +8,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +19,8 @@
 #define SETTLE_MS    500
 #define GONE_MS      3000 /* after its last client a daemon gives its memory back */
 #define SETTLE_TRIES 20
+/* A sign a second; pwcd.service has fifteen times that. */
+#define WATCHDOG_USEC "2000000"
 
 /* ---- fresh ---- */
 
@@ -58,21 +62,39 @@ static int run_and_wait(char **argv)
     return pid < 0 || status != 0;
 }
 
-int cmd_fresh(int argc, char **argv)
+static void end_daemon(pid_t daemon)
 {
-    char socket[4096], scratch[4096];
     int status;
-    if (argc < 3)
-        bench_fail("fresh SETTINGS COMMAND...");
-    snprintf(socket, sizeof socket, "%s/fresh-%d", setting("BENCH_TMP"), (int)getpid());
-    snprintf(scratch, sizeof scratch, "%s/scratch", setting("BENCH_TMP"));
-    pid_t daemon = start_daemon(socket, scratch, argv[1]);
-    setenv("PWC_SOCKET", socket, 1);
-    int r = daemon < 0 || bench_wait_ready() == NULL ? 1 : run_and_wait(argv + 2);
     if (daemon > 0)
         kill(daemon, SIGTERM);
     while (daemon > 0 && waitpid(daemon, &status, 0) < 0 && errno == EINTR)
         continue;
+}
+
+/* Until it computes; from then on $PWC_SOCKET is its own. It has no client. -1: it does not. */
+static pid_t start_ready(char *settings)
+{
+    char socket[4096], scratch[4096];
+    snprintf(socket, sizeof socket, "%s/fresh-%d", setting("BENCH_TMP"), (int)getpid());
+    snprintf(scratch, sizeof scratch, "%s/scratch", setting("BENCH_TMP"));
+    pid_t daemon = start_daemon(socket, scratch, settings);
+    setenv("PWC_SOCKET", socket, 1);
+    struct pwc *c = daemon > 0 ? bench_wait_ready() : NULL;
+    if (c == NULL) {
+        end_daemon(daemon);
+        return -1;
+    }
+    pwc_close(c);
+    return daemon;
+}
+
+int cmd_fresh(int argc, char **argv)
+{
+    if (argc < 3)
+        bench_fail("fresh SETTINGS COMMAND...");
+    pid_t daemon = start_ready(argv[1]);
+    int r = daemon < 0 ? 1 : run_and_wait(argv + 2);
+    end_daemon(daemon);
     return r;
 }
 
@@ -199,6 +221,71 @@ int cmd_idle(int argc, char **argv)
     int64_t calls = told(argv, "strace") ? calls_seen(daemon, &stages, seconds) : -1;
     if (calls >= 0)
         print_of(prefix, "calls", (double)calls);
+    return 0;
+}
+
+/* ---- nothing to do, and a watchdog ---- */
+
+/* What systemd gives a service that has a watchdog. The signs of life come here. */
+static int watch(void)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int n = snprintf(a.sun_path, sizeof a.sun_path, "%s/notify-%d", setting("BENCH_TMP"), (int)getpid());
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (n >= (int)sizeof a.sun_path || fd < 0 || bind(fd, (const struct sockaddr *)&a, sizeof a) < 0)
+        bench_fail("%s: %m", a.sun_path);
+    setenv("NOTIFY_SOCKET", a.sun_path, 1);
+    setenv("WATCHDOG_USEC", WATCHDOG_USEC, 1);
+    unsetenv("WATCHDOG_PID"); /* systemd's, of whom runs us */
+    return fd;
+}
+
+/* Those that have come since the last time; other news are taken, too. */
+static size_t signs_of_life(int fd)
+{
+    char text[1024];
+    size_t signs = 0;
+    for (ssize_t n; (n = recv(fd, text, sizeof text - 1, 0)) >= 0;) {
+        text[n] = '\0';
+        signs += strstr(text, "WATCHDOG=1") != NULL;
+    }
+    return signs;
+}
+
+static void idle_watched(pid_t daemon, int signs, uint64_t seconds)
+{
+    struct spares stages;
+    struct pwc *c = bench_connect();
+    settle(c, &stages);
+    pwc_close(c);
+    poll(NULL, 0, GONE_MS);
+    (void)signs_of_life(signs);
+    uint64_t own = bench_switches_of(daemon), theirs = switches_of_all(&stages);
+    poll(NULL, 0, (int)seconds * 1000);
+    uint64_t wakeups = bench_switches_of(daemon) - own;
+    size_t told = signs_of_life(signs);
+    if (told == 0)
+        bench_fail("the watchdog has not heard of it in %lu s", (unsigned long)seconds);
+    bench_print("watched_signs", (double)told);
+    bench_print("watched_wakeups", (double)wakeups);
+    bench_print("watched_beyond", wakeups > told ? (double)(wakeups - told) : 0);
+    bench_print("watched_stage_wakeups", (double)(switches_of_all(&stages) - theirs));
+}
+
+/* A daemon that somebody watches says that it lives twice as often as it must. For that it wakes up, and for
+ * nothing else. */
+int cmd_watched(int argc, char **argv)
+{
+    char settings[] = "";
+    uint64_t seconds = bench_number("seconds", argc > 1 ? argv[1] : NULL, 1, 3600);
+    int signs = watch();
+    pid_t daemon = start_ready(settings);
+    if (daemon < 0)
+        bench_fail("it does not start");
+    idle_watched(daemon, signs, seconds);
+    end_daemon(daemon);
+    unlink(getenv("NOTIFY_SOCKET"));
+    close(signs);
     return 0;
 }
 
