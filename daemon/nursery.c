@@ -94,7 +94,7 @@ static void nursery_forget(struct pool *p)
     chan_free(TAKE_PTR(p->nursery));
     if (p->nursery_pidfd >= 0)
         close(TAKE_FD(p->nursery_pidfd));
-    p->nursery_ready = p->nursery_made = false;
+    p->nursery_ready = p->nursery_made = p->nursery_sick = false;
     p->nursery_killed = (struct mono){0};
     p->nursery_pid = 0;
     p->nursery_stopped = (struct mono){0};
@@ -134,11 +134,13 @@ static void nursery_lost(struct pool *p, const siginfo_t *info)
     bool by_us =
         p->nursery_killed.ns != 0 && p->nursery_stopped.ns == 0; /* who stopped it is not we either */
     bool killed = info->si_code != CLD_EXITED && info->si_status == SIGKILL && !by_us;
-    enum restart_event why = p->nursery_made ? RESTART_DIED_LATER
-                             : killed        ? RESTART_KILLED
-                                             : RESTART_DIED_BEFORE_READY;
+    enum restart_event why = p->nursery_sick   ? RESTART_DIED_BEFORE_READY
+                             : p->nursery_made ? RESTART_DIED_LATER
+                             : killed          ? RESTART_KILLED
+                                               : RESTART_DIED_BEFORE_READY;
     int64_t delay = restart_next(&p->nursery_restart, why, clock_now());
-    log_warn("nursery (pid %d) died; stages are executed directly until it is back", p->nursery_pid);
+    if (!p->nursery_sick)
+        log_warn("nursery (pid %d) died; stages are executed directly until it is back", p->nursery_pid);
     nursery_forget(p);
     drop_unborn(p);
     retry_after(p, MAX(delay, 1 * NS_PER_MS));
@@ -203,6 +205,45 @@ void nursery_watch(struct pool *p)
     nursery_forget(p);
     drop_unborn(p);
     retry_after(p, MAX(restart_next(&p->nursery_restart, RESTART_DIED_BEFORE_READY, now), NS_PER_MS));
+}
+
+/* What it has made and has not begun would most likely die as the others did. */
+static void retire_brood(struct pool *p, const struct stage *like)
+{
+    struct stage *s;
+    TAILQ_FOREACH(s, &p->stages, link)
+    {
+        if (s != like && s->nursery == like->nursery && s->state <= STAGE_SPARE)
+            stage_kill(s, PWC__CODE__CODE_OK, "its nursery is sick");
+    }
+}
+
+static void end_sick(struct pool *p)
+{
+    log_warn(
+        "nursery (pid %d) makes only stages that die before they are ready (%s): ended; they are executed "
+        "directly until there is another one",
+        p->nursery_pid, p->last_words);
+    p->nursery_sick = true;
+    nursery_kill(p);
+}
+
+/* It may be gone, and what it has made be there still. */
+void nursery_learns(struct pool *p, const struct stage *s, enum restart_event what)
+{
+    if (s->nursery == 0)
+        return;
+    if (s->nursery != p->brood_of)
+        p->brood = (struct restart_state){0};
+    p->brood_of = s->nursery;
+    restart_next(&p->brood, what, clock_now());
+    if (!restart_sick(&p->brood))
+        return;
+    if (s->nursery == p->nurseries && p->nursery != NULL && p->nursery_killed.ns == 0)
+        end_sick(p);
+    retire_brood(p, s);
+    restart_otherwise(&p->restart, clock_now());
+    p->brood = (struct restart_state){0};
 }
 
 static void on_frame(struct pool *p, struct frame *f)
@@ -272,6 +313,7 @@ void nursery_start(struct pool *p)
 {
     if (p->nursery_retry_ev == NULL)
         p->nursery_retry_ev = evtimer_new(p->d->base, on_retry, p);
+    p->nurseries++;
     int sv[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv) < 0) {
         lacking(p, "channel", errno);
@@ -308,7 +350,7 @@ void nursery_stop(struct pool *p, struct mono until)
 int nursery_spawn(struct pool *p, struct stage *s, int child_fd)
 {
     int procs = s->cgroup != NULL ? cgroup_procs(s->cgroup) : -1;
-    if (p->nursery != NULL) {
+    if (p->nursery != NULL && p->nursery_killed.ns == 0) {
         int fds[] = {child_fd, procs};
         Stage__Spawn m = STAGE__SPAWN__INIT;
         m.stage = s->id;
@@ -316,8 +358,10 @@ int nursery_spawn(struct pool *p, struct stage *s, int child_fd)
         int r = chan_send_full(p->nursery, PWC_MSG_SPAWN, 0, &m.base, NULL, 0, fds, procs >= 0 ? 2 : 1);
         if (r == 0 && chan_queued(p->nursery) > 0)
             event_add(p->nursery_write_ev, NULL);
-        if (r == 0)
+        if (r == 0) {
+            s->nursery = p->nurseries;
             return 0;
+        }
     }
     pid_t pid;
     int pidfd;

@@ -513,6 +513,22 @@ static bool struck_from_outside(const struct stage *s, const siginfo_t *info)
     return info->si_status == SIGKILL || (s->state == STAGE_SPARE && !s->describing);
 }
 
+/* We killed it, for nothing that it did. */
+static bool ended_by_us(const struct stage *s)
+{
+    return s->kill_code != PWC__CODE__CODE_OK && s->kill_code != PWC__CODE__CODE_START &&
+           s->kill_code != PWC__CODE__CODE_PROTOCOL && s->kill_code != PWC__CODE__CODE_STALLED;
+}
+
+static void died_before_ready(struct pool *p, const struct stage *s, const siginfo_t *info)
+{
+    enum restart_event why = struck_from_outside(s, info) ? RESTART_KILLED : RESTART_DIED_BEFORE_READY;
+    p->unready++;
+    restart_next(&p->restart, why, clock_now());
+    if (info != NULL && !ended_by_us(s)) /* else there was no process, or it is not to blame */
+        nursery_learns(p, s, why);
+}
+
 void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
 {
     char text[64];
@@ -525,11 +541,9 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
                  how(info, text, sizeof text));
     if (early && info != NULL)
         keep_last_words(p, s, info);
-    if (early && !wanted) {
-        p->unready++;
-        restart_next(&p->restart, struck_from_outside(s, info) ? RESTART_KILLED : RESTART_DIED_BEFORE_READY,
-                     clock_now());
-    } else if (!wanted)
+    if (early && !wanted)
+        died_before_ready(p, s, info);
+    else if (!wanted)
         restart_next(&p->restart, RESTART_DIED_LATER, clock_now());
     if (s->describing)
         p->described = false;

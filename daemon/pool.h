@@ -36,11 +36,15 @@ struct pool {
     struct mono nursery_stopped; /* since when; 0: it runs */
     struct restart_state nursery_restart;
     struct event *nursery_retry_ev;
-    bool nursery_made;         /* it has made a stage: it can do its work */
-    bool nursery_waits;        /* for what pwcd lacks to start it */
-    bool described;            /* a stage was asked for the catalogue */
-    struct mono lacked;        /* when pwcd could not make what a stage needs: lack.h */
-    uint64_t spawned, unready; /* processes made; those that died before they were ready */
+    uint64_t nurseries;         /* started so far: the number of the present one */
+    struct restart_state brood; /* of the stages that one nursery has made: */
+    uint64_t brood_of;          /* the one whose stages were heard of last */
+    bool nursery_made;          /* it has made a stage: it can do its work */
+    bool nursery_sick;          /* but they die before they are ready: it is being ended for that */
+    bool nursery_waits;         /* for what pwcd lacks to start it */
+    bool described;             /* a stage was asked for the catalogue */
+    struct mono lacked;         /* when pwcd could not make what a stage needs: lack.h */
+    uint64_t spawned, unready;  /* processes made; those that died before they were ready */
 };
 
 struct pool *pool_new(struct daemon *d);
@@ -88,6 +92,8 @@ void nursery_start(struct pool *p); /* if it cannot be started, later */
 void nursery_stop(struct pool *p, struct mono until);
 void nursery_kill(struct pool *p);  /* another one is started */
 void nursery_watch(struct pool *p); /* at each tick while one that was killed has not ended */
+/* How a stage that it has made began, or ended before that. Too many of the latter in a row are its fault. */
+void nursery_learns(struct pool *p, const struct stage *s, enum restart_event what);
 /* Asks for a process for this stage, from the nursery or by exec. 0 or -errno. */
 int nursery_spawn(struct pool *p, struct stage *s, int child_fd);
 

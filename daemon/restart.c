@@ -99,6 +99,17 @@ int64_t restart_wait(const struct restart_state *s, struct mono now)
     return s->phase == RESTART_FAILING && left > 0 ? left : 0;
 }
 
+bool restart_sick(const struct restart_state *brood)
+{
+    return brood->in_row >= RESTART_SICK;
+}
+
+void restart_otherwise(struct restart_state *s, struct mono now)
+{
+    if (restart_wait(s, now) > 0)
+        s->not_before = now;
+}
+
 const char *restart_phase_name(enum restart_phase phase)
 {
     static const char *const names[RESTART_PHASES] = {

@@ -24,6 +24,11 @@
  * starts (somebody's kill -9, the kernel's want of memory) never add up to a pool that stands still. `in_row`
  * counts deaths before ready without a success between them: at RESTART_GIVE_UP the caller fails the jobs
  * that wait, and goes on trying.
+ *
+ * A nursery may live and all that it makes die: it was given something that its children cannot live with. So
+ * those that one nursery has made have a state of their own besides, and when that says that it is sick,
+ * another nursery is started, after a wait as if this one had died before it was ready. The next stage is
+ * made without it, at once.
  */
 #ifndef PWC_DAEMON_RESTART_H
 #define PWC_DAEMON_RESTART_H
@@ -36,6 +41,7 @@
 #define RESTART_HEALTHY_NS (60 * NS_PER_S)
 #define RESTART_GIVE_UP    5u /* failures in a row after which waiting jobs fail */
 #define RESTART_KILLS_MAX  20u
+#define RESTART_SICK       3u /* of those that one nursery has made: before GIVE_UP */
 
 enum restart_event {
     RESTART_DIED_BEFORE_READY,
@@ -62,6 +68,11 @@ int64_t restart_next(struct restart_state *s, enum restart_event event, struct m
 
 /* How long a start must still wait, 0: go. */
 int64_t restart_wait(const struct restart_state *s, struct mono now);
+
+/* Its state is of those that one nursery has made: is it to blame? */
+bool restart_sick(const struct restart_state *brood);
+/* The next is made by somebody else, and need not wait. That it fails as well counts with those before. */
+void restart_otherwise(struct restart_state *s, struct mono now);
 
 const char *restart_phase_name(enum restart_phase phase);
 

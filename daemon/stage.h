@@ -107,6 +107,7 @@ struct stage {
     enum stage_state state;
     struct mono born, since; /* since: of the present state */
     struct mono stopped;     /* since when; 0: it runs */
+    uint64_t nursery;        /* which one has made it; 0: none */
     bool said_ready, describing;
     bool entered; /* its sandbox, once: from then on its death is the work's fault, not the program's */
 

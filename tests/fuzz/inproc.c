@@ -231,6 +231,10 @@ void nursery_kill(struct pool *p)
 {
     (void)p;
 }
+void nursery_learns(struct pool *p, const struct stage *s, enum restart_event what)
+{
+    (void)p, (void)s, (void)what;
+}
 
 void daemon_turn(struct daemon *d)
 {

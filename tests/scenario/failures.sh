@@ -362,15 +362,6 @@ over_cpu_time() {
     counted 20
 }
 
-# as_stage PID COMMAND...: with the rights of that process, which may be all that is needed and more than root has.
-as_stage() {
-    local uid gid
-    uid=$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$1/status")
-    gid=$(sed -n 's/^Gid:\t\([0-9]*\).*/\1/p' "/proc/$1/status")
-    shift
-    setpriv --reuid "$uid" --regid "$gid" --clear-groups "$@"
-}
-
 test_limit_of_a_files_size() {
     need_root
     [[ -n $(type -P prlimit) ]] || skip "needs prlimit"
@@ -527,13 +518,6 @@ test_a_stage_that_is_no_process_yet() {
 
 health_is() {
     [[ $("$PWCCTL" status --json | jq -r .daemon.health) == "$1" ]]
-}
-
-# limit_of PID ARGUMENT...: prlimit, with the rights of that process.
-limit_of() {
-    local -a as=(as_stage "$1")
-    [[ $EUID -eq 0 ]] || as=()
-    "${as[@]}" prlimit --pid "$@"
 }
 
 # The nursery lives and can make none: whoever waits for a stage is told of what there is none, status too; and when there

@@ -61,6 +61,22 @@ in_background_as() {
     in_background "$1" setpriv --reuid "$2" --regid "$2" --clear-groups "${@:3}"
 }
 
+# as_stage PID COMMAND...: with the rights of that process, which may be all that is needed and more than root has.
+as_stage() {
+    local uid gid
+    uid=$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$1/status")
+    gid=$(sed -n 's/^Gid:\t\([0-9]*\).*/\1/p' "/proc/$1/status")
+    shift
+    setpriv --reuid "$uid" --regid "$gid" --clear-groups "$@"
+}
+
+# limit_of PID ARGUMENT...: prlimit, with the rights of that process.
+limit_of() {
+    local -a as=(as_stage "$1")
+    [[ $EUID -eq 0 ]] || as=()
+    "${as[@]}" prlimit --pid "$@"
+}
+
 # ---- verdicts ----
 
 fail() {

@@ -406,7 +406,7 @@ static bool has_work(const struct user *u)
 static void check_owed(const struct daemon *d)
 {
     const struct user *u;
-    bool hard = d->seats_busy < d->seats || d->short_of_memory || W.start_troubles > 0 ||
+    bool hard = d->seats_busy < d->seats || d->short_of_memory || W.start_troubles > 0 || W.sick > 0 ||
                 W.kernel_failed != 0 || pool_rests(d->pool),
          begun = false;
     const struct stage *s;

@@ -1,10 +1,21 @@
 /*
  * nursery.c - the simulated nursery: makes a stage when it is asked for one and says which. It may fail to,
- * die before or after it did, or stand still.
+ * die before or after it did, or stand still, or make only such as die before they are ready.
  */
 #include <errno.h>
 
 #include "tests/sim/sim.h"
+
+/* It does not get well again. */
+static void fall_sick(struct proc *p)
+{
+    if (W.p_sick == 0 || p->sick != WELL || !sim_fault(W.p_sick))
+        return;
+    p->sick = sim_chance(500) ? SICK_AT_BOOT : SICK_AT_ENTER;
+    W.sick++;
+    sim_tally->sick++;
+    sim_log("nursery %d is sick from now on", p->pid);
+}
 
 static void nursery_answer(struct proc *p, uint64_t stage, struct file *sock)
 {
@@ -18,9 +29,11 @@ static void nursery_answer(struct proc *p, uint64_t stage, struct file *sock)
         return;
     }
     pid_t pid;
+    fall_sick(p);
     proc_spawn(false, sock, &pid);
     struct proc *child = proc_of_pid(pid);
     child->number = stage;
+    child->sick = p->sick;
     if (proc_fault(p, AT_NURSERY) && !p->stopped)
         return; /* a child that nobody has told of */
     m.pid = (uint32_t)pid;

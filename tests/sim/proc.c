@@ -588,9 +588,18 @@ void proc_loop(struct proc *p)
 
 /* ---- steps ---- */
 
+/* Of what its nursery has given it. */
+static bool dies_of(struct proc *p, enum sickness sick)
+{
+    if (p->sick != sick)
+        return false;
+    proc_die(p, sim_chance(500), SIGABRT);
+    return true;
+}
+
 static void boot_step(struct proc *p)
 {
-    if (proc_fault(p, AT_BOOT))
+    if (dies_of(p, SICK_AT_BOOT) || proc_fault(p, AT_BOOT))
         return;
     Stage__Ready m = STAGE__READY__INIT;
     m.pid = (uint32_t)p->pid;
@@ -601,7 +610,7 @@ static void boot_step(struct proc *p)
 
 static void enter_step(struct proc *p)
 {
-    if (proc_fault(p, AT_ENTER))
+    if (dies_of(p, SICK_AT_ENTER) || proc_fault(p, AT_ENTER))
         return;
     static char layers[] = "simulated", none[] = "";
     Stage__Entered m = STAGE__ENTERED__INIT;

@@ -51,7 +51,7 @@ void sim_log_line(const char *fmt, ...) PRINTF(1, 2);
 /* What all worlds have seen: counted across processes. */
 struct tally {
     _Atomic uint64_t seeds, steps, faults, jobs, deaths, steals, dropped, quarantined, retried, failed_calls,
-        lost, ahead, recalled, traces, lent, on_top, solo, repeats;
+        lost, ahead, recalled, traces, lent, on_top, solo, repeats, sick;
 };
 extern struct tally *sim_tally;
 void sim_fail(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
@@ -239,6 +239,7 @@ enum where { /* the moments in which something may happen to a process */
              AT_NURSERY,
              AT_WHERES
 };
+enum sickness { WELL, SICK_AT_BOOT, SICK_AT_ENTER }; /* where the stages die */
 enum proc_state { PROC_RUNS, PROC_ZOMBIE, PROC_REAPED };
 enum proc_phase {
     PHASE_BOOT,
@@ -273,6 +274,7 @@ struct proc {
     struct file *sock;
     struct due step, die, reader, resume;
     bool hung, stopped, struck, starved, had_step;
+    enum sickness sick;       /* of a nursery, and from there of its stages */
     int64_t went_at;          /* when it was last seen neither hung nor stopped */
     uint64_t lent;            /* the last lease of which others had the seat */
     uint64_t on_top;          /* the last lease whose seat was one more than there are */
@@ -418,6 +420,8 @@ struct world {
     uint32_t fds_most;       /* 0: any number */
     uint64_t oom_kills;      /* by the kernel, so far */
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
+    unsigned p_sick;         /* per mille: a nursery makes only stages that die, from then on */
+    uint32_t sick;           /* so many did: no job ends of that */
     bool crowded, swarm, wide, nosy, halts, strangers, ending, ended_early; /* wide: many seats, large fold
                                                                                states */
     bool repeats;                                                           /* clients say things twice */

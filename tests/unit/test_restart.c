@@ -141,6 +141,84 @@ START_TEST(many_at_once_count_once)
 }
 END_TEST
 
+/* ---- those that one nursery has made ---- */
+
+START_TEST(a_few_waves_and_the_nursery_is_to_blame)
+{
+    struct restart_state brood = {0};
+    for (unsigned i = 1; i < RESTART_SICK; i++)
+        for (int n = 0; n < 64; n++) {
+            boot_failure(&brood, i);
+            ck_assert(!restart_sick(&brood));
+        }
+    boot_failure(&brood, 10);
+    ck_assert(restart_sick(&brood));
+}
+END_TEST
+
+START_TEST(one_that_gets_ready_acquits_it)
+{
+    struct restart_state brood = {0};
+    for (int i = 0; i < 1000; i++) {
+        restart_next(&brood, i % (int)RESTART_SICK == 0 ? RESTART_READY : RESTART_DIED_BEFORE_READY,
+                     at(100 * i));
+        ck_assert(!restart_sick(&brood));
+    }
+}
+END_TEST
+
+START_TEST(whom_others_kill_says_nothing_of_it)
+{
+    struct restart_state brood = {0};
+    for (unsigned i = 0; i < RESTART_KILLS_MAX; i++) {
+        restart_next(&brood, RESTART_KILLED, at(i));
+        ck_assert(!restart_sick(&brood));
+    }
+}
+END_TEST
+
+/* In the row they stay: if those die as well that are made otherwise, it is not the nursery. */
+START_TEST(made_otherwise_the_next_need_not_wait)
+{
+    struct restart_state s = {0};
+    restart_otherwise(&s, at(1));
+    ck_assert_int_eq(s.phase, RESTART_WELL);
+    for (int i = 0; i < (int)RESTART_SICK; i++)
+        boot_failure(&s, 1 + i);
+    restart_otherwise(&s, at(3.1));
+    ck_assert_int_eq(restart_wait(&s, at(3.1)), 0);
+    ck_assert_int_eq(boot_failure(&s, 3.2), 800 * NS_PER_MS);
+    ck_assert_uint_eq(s.in_row, RESTART_SICK + 1);
+}
+END_TEST
+
+/* All that nurseries make dies at once, what is made otherwise lives: none of the waits ends the jobs, and
+ * another nursery is started ever more slowly. */
+START_TEST(nurseries_that_are_all_sick)
+{
+    struct restart_state nursery = {0}, stages = {0};
+    struct mono now = at(1);
+    int64_t last = 0;
+    for (int n = 0; n < 20; n++) {
+        struct restart_state brood = {0};
+        restart_next(&nursery, RESTART_READY, now);
+        while (!restart_sick(&brood)) {
+            now = mono_add(now, restart_wait(&stages, now) + NS_PER_MS);
+            restart_next(&stages, RESTART_DIED_BEFORE_READY, now);
+            restart_next(&brood, RESTART_DIED_BEFORE_READY, now);
+            ck_assert_uint_lt(stages.in_row, RESTART_GIVE_UP);
+        }
+        int64_t wait = restart_next(&nursery, RESTART_DIED_BEFORE_READY, now);
+        ck_assert_int_ge(wait, MAX(RESTART_FIRST_NS, MIN(2 * last, RESTART_LONGEST_NS)));
+        restart_otherwise(&stages, now);
+        ck_assert_int_eq(restart_next(&stages, RESTART_READY, now), 0);
+        now = mono_add(now, wait);
+        last = wait;
+    }
+    ck_assert_int_eq(last, RESTART_LONGEST_NS);
+}
+END_TEST
+
 /* Whatever happens: waits stay within bounds, the row counts what it says. */
 START_TEST(random_walk)
 {
@@ -185,6 +263,11 @@ int main(void)
     tcase_add_test(t, failing_ignores_the_old_ones);
     tcase_add_test(t, killed_by_somebody);
     tcase_add_test(t, many_at_once_count_once);
+    tcase_add_test(t, a_few_waves_and_the_nursery_is_to_blame);
+    tcase_add_test(t, one_that_gets_ready_acquits_it);
+    tcase_add_test(t, whom_others_kill_says_nothing_of_it);
+    tcase_add_test(t, made_otherwise_the_next_need_not_wait);
+    tcase_add_test(t, nurseries_that_are_all_sick);
     tcase_add_test(t, random_walk);
     tcase_add_test(t, phases_have_names);
     suite_add_tcase(s, t);
