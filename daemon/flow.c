@@ -353,6 +353,15 @@ static void on_catalogue(struct stage *s, struct frame *f, const ProtobufCMessag
     daemon_touch(d);
 }
 
+/* Both what it names and what it does not speak of. */
+static bool lacks_a_layer(struct stage *s, const Stage__Entered *m)
+{
+    uint32_t left = s->required & ~m->layer_bits;
+    if (left != 0 && m->missing[0] == '\0')
+        snprintf(s->missing, sizeof s->missing, "layers that it does not speak of (bits %u)", left);
+    return s->required != 0 && s->missing[0] != '\0';
+}
+
 static void on_entered(struct stage *s, struct frame *f, const ProtobufCMessage *msg)
 {
     const Stage__Entered *m = (const Stage__Entered *)msg;
@@ -362,9 +371,9 @@ static void on_entered(struct stage *s, struct frame *f, const ProtobufCMessage 
     }
     snprintf(s->layers, sizeof s->layers, "%s", m->layers);
     snprintf(s->missing, sizeof s->missing, "%s", m->missing);
-    if (s->d->cfg.require_sandbox && m->missing[0] != '\0') {
+    if (lacks_a_layer(s, m)) {
         log_warn("stage %lu: sandbox lacks %s, which require_sandbox forbids", (unsigned long)s->id,
-                 m->missing);
+                 s->missing);
         stage_kill(s, PWC__CODE__CODE_START, "the sandbox is not complete");
         return;
     }

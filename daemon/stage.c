@@ -21,6 +21,7 @@
 #include "daemon/trace.h"
 #include "ipc/fds.h"
 #include "ipc/log.h"
+#include "proto/layers.h"
 
 /* One peer may not keep the loop busy: after so many frames or reads the others have their turn. */
 #define FRAMES_A_TURN 64
@@ -357,7 +358,7 @@ int stage_enter(struct stage *s, const struct job *j)
     m.domain = j->domain;
     m.needs = j->op->needs;
     m.memory = s->d->cfg.memory;
-    m.require = s->d->cfg.require_sandbox ? 1 : 0;
+    m.require = s->required = s->d->cfg.require_sandbox ? LAYERS_ALL(m.memory) : 0;
     s->tail = tail_new(s->d->base, &s->seg->slots[0], &fds[2]);
     stage_send_full(s, PWC_MSG_ENTER, &m.base, NULL, 0, fds, s->tail != NULL ? 3 : 2);
     if (s->tail != NULL)

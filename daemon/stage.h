@@ -116,6 +116,7 @@ struct stage {
     struct control_page *control;
     const struct segment *seg;
     char layers[128], missing[128]; /* of the sandbox */
+    uint32_t required;              /* layers without which it gets no work (proto/layers.h) */
 
     struct job *job; /* BUSY: whose lease */
     struct lease lease;

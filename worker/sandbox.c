@@ -164,7 +164,7 @@ void sandbox_enter(uint64_t memory, bool code, struct sandbox_result *ret)
     record(&res, LAYER_NOCORE, "nocore", limit(RLIMIT_CORE, 0));
 #ifndef PWC_SANITIZED /* sanitizers reserve terabytes */
     if (memory > 0)
-        record(&res, 0, "memory", limit(RLIMIT_DATA, memory));
+        record(&res, LAYER_MEMORY, "memory", limit(RLIMIT_DATA, memory));
 #else
     (void)memory;
 #endif

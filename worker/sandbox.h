@@ -9,16 +9,8 @@
 #define PWC_WORKER_SANDBOX_H
 
 #include "ipc/base.h"
+#include "proto/layers.h"
 
-/* Bits of Entered.layer_bits and Enter.require. */
-enum sandbox_layer {
-    LAYER_NO_NEW_PRIVS = 1,
-    LAYER_SECCOMP = 2,
-    LAYER_LANDLOCK = 4,
-    LAYER_NOFILE = 8,
-    LAYER_NOCORE = 16,
-    LAYER_NOCAPS = 32,
-};
 #define SANDBOX_LAYERS_TEXT 128
 
 /* Compiles the filter and the table of system call names. 0 or -errno. */
@@ -27,7 +19,7 @@ int sandbox_prepare(void);
 int sandbox_drop_root(void);
 
 struct sandbox_result {
-    unsigned bits;
+    unsigned bits;                     /* layers that are in force */
     char layers[SANDBOX_LAYERS_TEXT];  /* "no_new_privs nocaps nofile nocore landlock-6 seccomp nocode" */
     char missing[SANDBOX_LAYERS_TEXT]; /* "landlock: Function not implemented"; "" nothing */
     int dying;                         /* as of filter_load(); the caller's */

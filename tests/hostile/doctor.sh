@@ -48,6 +48,9 @@ test_complete_and_required() {
     start_pwcd --workers 2 --set require_sandbox=yes
     doctor 0
     run_ok noop n=100
+    stop_pwcd
+    start_pwcd --workers 2 --set require_sandbox=yes --set memory=1G
+    run_ok noop n=100
 }
 
 test_without_landlock() {

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "proto/layers.h"
 #include "tests/sim/sim.h"
 
 #define FIRST_PID 5000000 /* above any real one: /proc knows nothing of it */
@@ -367,6 +368,8 @@ static void job_open(struct proc *p, const Stage__JobOpen *m, struct packet *in)
         (unsigned)m->has_plan + (unsigned)m->has_raster + (m->batch ? 0 : (unsigned)m->n_roles);
     SIM_CHECK(proc_open_job(p, m->job) == NULL, "job %lu is opened twice in stage %lu", (ul)m->job,
               (ul)p->number);
+    SIM_CHECK(!p->bare, "job %lu is opened in stage %lu, whose sandbox lacks a layer", (ul)m->job,
+              (ul)p->number);
     SIM_CHECK(o != NULL, "more than 8 jobs open in stage %lu", (ul)p->number);
     SIM_CHECK(in->nfiles == expected, "job %lu opened with %u descriptors instead of %u", (ul)m->job,
               in->nfiles, expected);
@@ -413,6 +416,8 @@ static void enter(struct proc *p, const Stage__Enter *m, struct packet *in)
 {
     SIM_CHECK(p->domain == 0 && m->domain != 0, "stage %lu enters domain %lu after %lu", (ul)m->stage,
               (ul)m->domain, (ul)p->domain);
+    SIM_CHECK(m->require == (W.d.cfg.require_sandbox ? LAYERS_ALL(0) : 0), "Enter requires layers %x",
+              m->require);
     SIM_CHECK(in->nfiles == 2 && in->files[0]->mem.kind == MEM_CONTROL &&
                   in->files[1]->mem.kind == MEM_SEGMENT,
               "Enter without control page and segment");
@@ -608,14 +613,37 @@ static void boot_step(struct proc *p)
     (void)proc_fault(p, AT_READY);
 }
 
+/* It lacks a layer of its sandbox: says so, or hides it, and ends or serves on. */
+static void enter_bare(struct proc *p)
+{
+    static char layers[] = "simulated", none[] = "", some[] = "nocaps: simulated";
+    bool hides = sim_chance(500);
+    Stage__Entered m = STAGE__ENTERED__INIT;
+    trouble(p, AT_ENTER);
+    p->bare = true;
+    m.layers = layers;
+    m.missing = hides ? none : some;
+    m.layer_bits = LAYERS_ALL(0) & ~LAYER_NOCAPS;
+    proc_send(p, PWC_MSG_ENTERED, &m.base, NULL, 0, NULL);
+    if (hides)
+        proc_loop(p);
+    else
+        proc_die(p, true, 77);
+}
+
 static void enter_step(struct proc *p)
 {
     if (dies_of(p, SICK_AT_ENTER) || proc_fault(p, AT_ENTER))
         return;
+    if (W.d.cfg.require_sandbox && sim_fault(60)) {
+        enter_bare(p);
+        return;
+    }
     static char layers[] = "simulated", none[] = "";
     Stage__Entered m = STAGE__ENTERED__INIT;
     m.layers = layers;
     m.missing = none;
+    m.layer_bits = LAYERS_ALL(0);
     if (sim_rnd(4) > 0) {
         p->dying = file_new(FILE_DYING);
         p->dying->proc = p;

@@ -290,6 +290,7 @@ struct proc {
     uint64_t arena_id;
     struct opened open[8];
     bool liar;
+    bool bare; /* it lacks a layer of its sandbox */
     uint64_t leases_seen;
 
     /* the lease, plan or role it is at */

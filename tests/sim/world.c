@@ -292,6 +292,7 @@ static void daemon_start(struct daemon *d)
     d->cfg.history = sim_chance(50) ? (uint32_t)sim_rnd(3) : 100;
     d->cfg.quarantine_kept = sim_chance(100) ? (uint32_t)sim_rnd(3) : 100;
     d->cfg.deaths_kept = sim_chance(100) ? 1 + (uint32_t)sim_rnd(3) : 100;
+    d->cfg.require_sandbox = sim_mix(W.seed, 4717) % 1000 < 100;
     d->seats_from = "simulation";
     d->windows_most = sim_chance(200) ? 1 + sim_rnd(200 << 20) : 0;
     d->started = clock_now();

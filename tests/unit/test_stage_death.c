@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -362,6 +363,40 @@ START_TEST(a_required_layer_that_is_missing_ends_the_stage)
 }
 END_TEST
 
+/* Its limits are lower than those that it is to have, and it may not raise them. */
+static const struct {
+    unsigned layer;
+    __rlimit_resource_t what;
+    rlim_t most;
+} lacking[] = {{LAYER_NOFILE, RLIMIT_NOFILE, 32}, {LAYER_MEMORY, RLIMIT_DATA, 512 << 20}};
+
+/* All that are required: it serves. All but one: it says which and serves nobody. */
+START_TEST(each_layer_that_is_required_is_looked_at)
+{
+#ifndef PWC_SANITIZED
+    const struct rlimit lower = {lacking[_i].most, lacking[_i].most};
+    struct nursery n = nursery_start();
+    struct kid well = kid_spawn(&n);
+    kid_enter(&well, 1 << 30);
+    struct kid again = kid_spawn(&n);
+    again.require = well.entered->layer_bits;
+    ck_assert_uint_ne(again.require & lacking[_i].layer, 0);
+    kid_enter(&again, 1 << 30);
+    kid_open(&again, 1, "noop", "n", "10", NULL);
+    Stage__Lease lease = lease_of(1, 1, 0, 10);
+    ck_assert_uint_eq(kid_lease(&again, &lease)->done, 10);
+    ck_assert_int_eq(setrlimit(lacking[_i].what, &lower), 0);
+    n = nursery_start();
+    struct kid less = kid_spawn(&n);
+    less.require = again.require;
+    kid_enter(&less, 1 << 30);
+    ck_assert_uint_eq(less.entered->layer_bits, again.require & ~lacking[_i].layer);
+    ck_assert_str_ne(less.entered->missing, "");
+    ck_assert_int_eq(kid_death(&less).si_status, 77);
+#endif
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("stage death");
@@ -385,6 +420,7 @@ int main(void)
     tcase_add_loop_test(box, harmless_calls_are_answered, 0, ARRAY_LEN(answered));
     tcase_add_loop_test(box, forbidden_calls_are_named, 0, ARRAY_LEN(trapped));
     tcase_add_test(box, a_required_layer_that_is_missing_ends_the_stage);
+    tcase_add_loop_test(box, each_layer_that_is_required_is_looked_at, 0, ARRAY_LEN(lacking));
     suite_add_tcase(s, deaths);
     suite_add_tcase(s, box);
     return run_suite(s);

@@ -95,6 +95,7 @@ void kid_enter(struct kid *k, uint64_t memory)
     m.domain = 1;
     m.memory = memory;
     m.needs = k->needs;
+    m.require = k->require;
     say_full(k->chan, PWC_MSG_ENTER, &m, NULL, 0, fds, 2);
     close(control);
     close(fds[0]);

@@ -21,7 +21,7 @@ struct nursery {
 };
 struct kid {
     pid_t pid;
-    uint32_t needs; /* OP_NEEDS_..., of its Enter */
+    uint32_t needs, require; /* OP_NEEDS_..., LAYER_..., of its Enter */
     int pidfd;
     struct chan *chan;
     struct control_page *control;
