@@ -60,23 +60,148 @@ test_death_at_each_step() {
     [[ $ALL_STEPS -ge 100 ]] || fail "only $ALL_STEPS steps: this proves nothing"
 }
 
-# The nursery makes stages in its own time: jobs that need new ones are run until it has come to that step.
-nursery_died_at() {
+# ---- the nursery ----
+
+# In each mode who stands still in the middle of it: role, chunk.
+MIDDLE=("serial process 2" "placed process 2" "folded process 2" "none process 2" "whole whole 0" "batch whole 2" "small process 0")
+
+a_nursery() {
+    a_stage '.role == "nursery" and .state == "ready"'
+}
+
+was_ready() {
+    grep -qF "nursery ready (pid $1)" "$T/log"
+}
+
+# nursery_died MODE CALL INDEX: it makes stages in its own time, and a job may end before it has come to that step. A small one
+# needs no more than one.
+nursery_died() {
+    local i jobs=1
+    [[ $1 != small ]] || jobs=4
     order "arm nursery $2 $3 KILL"
-    run_job "$1" process none 0 --isolation job
-    [[ $RC -eq 0 ]] || fail "$1, nursery at $2 $3: exit $RC: $(<"$T/err")"
-    judge "$1" "$T/out"
+    for ((i = 0; i < jobs; i++)); do
+        run_job "$1" process none 0 --isolation job
+        [[ $RC -eq 0 ]] || fail "$1, nursery at $2 $3: exit $RC: $(<"$T/err")"
+        judge "$1" "$T/out"
+        [[ $(field deaths) -eq 0 ]] || fail "$1, nursery at $2 $3: $(field deaths) deaths"
+    done
     order result
     [[ $ANSWER == hit* ]]
 }
 
+# The first thing that the next one says is that it is ready.
+nursery_died_before_it_was_ready() {
+    until_true "a nursery" a_nursery
+    kill -KILL "$VICTIM"
+    nursery_died "$1" sendmsg 1 && ! was_ready "${ANSWER#hit }"
+}
+
+# Where a stage is made, by whichever call.
+nursery_died_at_a_birth() {
+    until_true "a nursery" a_nursery
+    nursery_died "$1" clone3 "$2" || nursery_died "$1" clone "$2"
+}
+
+# As it is told to make one, and when it has made one that nobody knows of yet: the first and a later one.
+nursery_died_at() {
+    until_true "a nursery" a_nursery
+    nursery_died "$@" && was_ready "${ANSWER#hit }"
+}
+
 test_death_of_the_nursery_at_each_step() {
     traced_daemon --workers 2
-    expect_log nursery
-    local mode step
-    for step in "serial sendmsg 1" "placed sendmsg 2" "whole sendmsg 3" "folded recvmsg 1" "none recvmsg 2" "batch recvmsg 3"; do
-        # shellcheck disable=SC2086 # words
-        until_true "the nursery to be killed at $step" nursery_died_at $step
+    expect_log 'nursery .* died'
+    CHUNKS=6
+    rm files/10[6-9] files/1[1-9]*
+    local row mode i
+    local -a births=(1 3)
+    [[ -z $SANITIZED ]] || births=(1) # for the time that each takes
+    for row in "${MIDDLE[@]}"; do
+        mode=${row%% *}
+        until_true "$mode: the nursery to be killed before it is ready" nursery_died_before_it_was_ready "$mode"
+        for i in "${births[@]}"; do
+            until_true "$mode: the nursery to be killed as it reads, $i" nursery_died_at "$mode" recvmsg "$i"
+            until_true "$mode: the nursery to be killed as it makes one, $i" nursery_died_at_a_birth "$mode" "$i"
+            until_true "$mode: the nursery to be killed as it names one, $i" nursery_died_at "$mode" sendmsg "$i"
+        done
+    done
+}
+
+full_stock() {
+    [[ $("$PWCCTL" status --json | jq .daemon.spares) -eq $1 ]] && a_nursery
+}
+
+# killed_nursery: it has nothing to do.
+killed_nursery() {
+    until_true "a nursery" a_nursery
+    local nursery=$VICTIM
+    kill -KILL "$nursery"
+    await_line "$T/log" "nursery \\(pid $nursery\\) died" >line
+}
+
+# undisturbed MODE OUTPUT: nobody has died of it but the nursery.
+undisturbed() {
+    equal "$1: deaths" 0 "$(jq '[.. | objects | select(has("deaths")) | .deaths] | first' "$2")"
+    judge "$1" "$2"
+}
+
+# When nothing is to be done, and while a job runs, each of whose chunks wants another stage.
+test_death_of_the_nursery_between_births() {
+    start_pwcd --workers 2
+    expect_log 'nursery .* died'
+    CHUNKS=6
+    rm files/10[6-9] files/1[1-9]*
+    local row mode role at held
+    for row in "${MIDDLE[@]}"; do
+        read -r mode role at <<<"$row"
+        until_true "all spares" full_stock 3
+        killed_nursery
+        run_job "$mode" process none 0 --isolation job
+        [[ $RC -eq 0 ]] || fail "$row: exit $RC: $(<"$T/err")"
+        undisturbed "$mode" "$T/out"
+        start_job "$mode" "$role" hold "$at" --isolation chunk
+        await_hold "$role" "$at"
+        held=$VICTIM
+        killed_nursery
+        release "$held"
+        finish_background "$BG"
+        [[ $RC -eq 0 ]] || fail "$row: exit $RC: $(<job.err)"
+        undisturbed "$mode" job.out
+        rm job.*
+    done
+}
+
+# has_said_stopping TIMES
+has_said_stopping() {
+    [[ $(grep -c stopping "$T/log") -ge $1 ]]
+}
+
+# pwcd is to stop, and a job that runs still wants stages.
+test_death_of_the_nursery_while_pwcd_drains() {
+    expect_log 'nursery .* died'
+    CHUNKS=6
+    rm files/10[6-9] files/1[1-9]*
+    local row mode role at held n=0
+    for row in "${MIDDLE[@]}"; do
+        read -r mode role at <<<"$row"
+        start_pwcd --workers 2 --set shutdown_grace=5m
+        start_job "$mode" "$role" hold "$at" --isolation chunk
+        await_hold "$role" "$at"
+        held=$VICTIM
+        until_true "a nursery" a_nursery
+        kill -TERM "$PID"
+        n=$((n + 1))
+        until_true "pwcd to drain" has_said_stopping "$n"
+        kill -KILL "$VICTIM"
+        await_line "$T/log" "nursery \\(pid $VICTIM\\) died" >line
+        release "$held"
+        mind_says "exit 0"
+        mind_says "left 0"
+        end_pwcd
+        finish_background "$BG"
+        [[ $RC -eq 0 ]] || fail "$row: exit $RC: $(<job.err)"
+        undisturbed "$mode" job.out
+        rm job.*
     done
 }
 
