@@ -15,6 +15,8 @@
 
 #define STACK_BYTES (64u * 1024u) /* a thread that does nothing but close(2) */
 
+int64_t closer_stuck_ns = 10 * NS_PER_S;
+
 struct entry {
     struct entry *next;
     int fd;
@@ -204,10 +206,10 @@ size_t closer_stuck(uid_t uid)
     size_t n = 0;
     pthread_mutex_lock(&closer.lock);
     const struct entry *own = running_of(uid);
-    if (own != NULL && mono_since(now, own->since) > CLOSER_STUCK_NS) {
+    if (own != NULL && mono_since(now, own->since) > closer_stuck_ns) {
         n = 1;
         for (const struct entry *e = closer.head; e != NULL; e = e->next)
-            n += e->uid == uid && mono_since(now, e->since) > CLOSER_STUCK_NS;
+            n += e->uid == uid && mono_since(now, e->since) > closer_stuck_ns;
     }
     pthread_mutex_unlock(&closer.lock);
     return n;

@@ -133,6 +133,26 @@ test_close_that_hangs() {
     finish_slow
 }
 
+# One that takes seconds, as on a busy disk or over a network, is waited for: the jobs whose descriptors are closed behind it
+# are not refused.
+test_close_that_takes_its_time() {
+    expect_log 'survives SIGKILL: written off'
+    order shut read
+    in_background job "$PWCCTL" run array.sum "$T/mnt/slow" type=int8
+    somebody_waits
+    order shut flush
+    kill -INT "$BG"
+    until_true "the job to be cancelled" eval '[[ $(job_field state) == cancelled ]]'
+    for _ in 1 2 3 4 5; do
+        run_ok array.sum "$T/bytes" type=int8
+    done
+    run_ok sleep n=3 ms=1000
+    run_ok array.sum "$T/bytes" type=int8
+    order open
+    finish_background "$BG"
+    finish_slow
+}
+
 worker_where() {
     "$PWCCTL" workers --json | jq -r "[.workers[] | select($1)][0] | .pid // empty"
 }
