@@ -111,6 +111,8 @@ void daemon_tell_status(struct daemon *d)
 /* Work is handed out here and nowhere else. */
 void daemon_turn(struct daemon *d)
 {
+    if (d->stopping)
+        tables_end_jobs(d, true);
     tables_turn(d);
     serve(d);
     if (d->stopping)
@@ -140,7 +142,6 @@ static void on_term(evutil_socket_t sig, short what, void *arg)
     d->stop_by = mono_add(clock_now(), d->cfg.shutdown_grace);
     for (unsigned i = 0; i < listener.nfds && !still_accepts(d); i++)
         event_del(accept_evs[i]);
-    tables_end_jobs(d, true);
     struct timeval tv = {d->cfg.shutdown_grace / NS_PER_S, d->cfg.shutdown_grace % NS_PER_S / NS_PER_US};
     evtimer_add(d->stop_ev, &tv);
     daemon_turn(d);

@@ -42,13 +42,21 @@ static void end_job(struct job *j)
     job_end(j, PWC__JOB_STATE__JOB_CANCELLED, PWC__CODE__CODE_SHUTDOWN, "the daemon is shutting down");
 }
 
-static void end_waiting(struct user *u)
+/* To tell somebody of thousands in one turn would end his connection, and with it those of his that run. */
+static bool can_be_told(const struct job *j)
 {
-    struct job *j;
+    return j->session == NULL || chan_queued(j->session->chan) < PWC_SEND_QUEUE_MAX / 2;
+}
+
+static void end_waiting(struct user *u, bool all)
+{
+    struct job *j, *next;
     for (int q = 0; q < QUEUES; q++)
         for (int i = 0; i < PRIORITIES; i++)
-            while ((j = TAILQ_FIRST(&u->waiting[q][i])) != NULL)
+            for (j = TAILQ_FIRST(&u->waiting[q][i]); j != NULL && (all || can_be_told(j)); j = next) {
+                next = TAILQ_NEXT(j, link);
                 end_job(j);
+            }
 }
 
 void tables_end_jobs(struct daemon *d, bool waiting_only)
@@ -57,7 +65,7 @@ void tables_end_jobs(struct daemon *d, bool waiting_only)
     struct job *j, *next;
     TAILQ_FOREACH(u, &d->busy, busy_link)
     {
-        end_waiting(u);
+        end_waiting(u, !waiting_only);
         while ((j = TAILQ_FIRST(&u->flying)) != NULL && !waiting_only)
             job_land(j);
         for (j = TAILQ_FIRST(&u->active); j != NULL && !waiting_only; j = next) {

@@ -16,7 +16,8 @@
 void tables_init(struct daemon *d);
 /* Gives out work while anything changes, says what was gathered, sets the tick. */
 void tables_turn(struct daemon *d);
-/* The daemon shuts down. waiting_only: those that run may still end by themselves. */
+/* The daemon shuts down. waiting_only: those that run may still end by themselves, and of those that wait
+ * only as many end as their clients can be told of at once. */
 void tables_end_jobs(struct daemon *d, bool waiting_only);
 /* No stage is left: clients hear the last, and everything but the loop and the configuration is freed. */
 void tables_free(struct daemon *d);

@@ -190,7 +190,8 @@ void jobs_advance(struct daemon *d)
     struct user *u, *next;
     for (u = TAILQ_FIRST(&d->busy); u != NULL; u = next) {
         next = TAILQ_NEXT(u, busy_link);
-        advance_user(u, jobs_turns(d) + u->nparked);
+        if (!d->stopping) /* what waits is refused */
+            advance_user(u, jobs_turns(d) + u->nparked);
         if (u->jobs == 0)
             user_rests(d, u);
     }

@@ -3,6 +3,7 @@
  * stays within its bound. Those who attack are another user where they can be.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -391,6 +392,36 @@ START_TEST(lists_of_few_jobs_far_apart)
 }
 END_TEST
 
+/* ---- the end ---- */
+
+#define AT_ONCE 12000u /* their ends are several times what may wait for a client */
+
+static void crowded_start(void)
+{
+    victim_start(&v, (const char *const[]){"--set", "jobs_per_user=20000", "--set", "jobs_max=20000", NULL});
+}
+
+/* Who has thousands of jobs when the daemon stops is told of each that waits, and those that had their turn
+ * go on. */
+START_TEST(stopped_with_thousands_of_jobs)
+{
+    const unsigned turns = 2 * 2 + 2;
+    struct peer p = peer_open(&v);
+    peer_submit(&p, 1, &waits);
+    uint64_t first = peer_accepted(&p);
+    for (unsigned i = 0; i < AT_ONCE; i += 100)
+        ck_assert_uint_eq(submit_many(&p, &waits, 100), 100);
+    ck_assert_int_eq(kill(v.pid, SIGTERM), 0);
+    for (unsigned i = 0; i < AT_ONCE + 1 - turns; i++)
+        ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_SHUTDOWN);
+    for (uint64_t job = first; job < first + turns; job++)
+        peer_ask(&p, PWC_MSG_CANCEL, job);
+    for (unsigned i = 0; i < turns; i++)
+        ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_CANCELLED);
+    peer_free(&p);
+}
+END_TEST
+
 int main(void)
 {
     setbuf(stdout, NULL);
@@ -416,6 +447,11 @@ int main(void)
     tcase_add_test(t, lists_of_few_jobs_far_apart);
     tcase_add_test(t, more_than_may_connect);
     tcase_add_test(t, thousands_of_idle_connections);
+    suite_add_tcase(s, t);
+    t = tcase_create("end");
+    tcase_set_timeout(t, 0);
+    tcase_add_checked_fixture(t, crowded_start, crowd_stop);
+    tcase_add_test(t, stopped_with_thousands_of_jobs);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
