@@ -117,7 +117,7 @@ tall_points() {
 
 row_heights() {
     tall_points heights "How cost grows with the height of an image 8192 wide: gaussblur sigma 8, TIFF to TIFF" .tif \
-        "1 4 $(by "16 54" "")"
+        "1 4 $(by "16 36" "")"
 }
 
 # Decoded, so that there is a raster, of which a window is kept from 134 megapixels on.
