@@ -22,6 +22,7 @@
 #include "daemon/job.h"
 #include "daemon/lack.h"
 #include "daemon/listener.h"
+#include "daemon/looks.h"
 #include "daemon/pool.h"
 #include "daemon/posture.h"
 #include "daemon/pressure.h"
@@ -33,7 +34,6 @@
 
 #define ACCEPTS_A_TURN 16
 #define CLOSER_STOP_MS 500
-#define LOOKS          60 /* before sleeping, while a small job is out: 50 us */
 /* What accepting lacks comes back when somebody closes something, and nobody tells us. */
 #define ACCEPT_PAUSE_MS 100
 #define TELL_AGAIN_MS   100
@@ -452,24 +452,17 @@ static int complain(char *error, int code)
     return code;
 }
 
-/*
- * A small job is back sooner than it takes to sleep and to be woken on a processor that idles. When one has
- * just been leased, and no more are out than there are seats, so that those who wait are clients and not
- * work, we look some times before we sleep, 50 us in all, and yield each time to whom we wait for, who may be
- * waiting for our processor. Otherwise this sleeps at once.
- */
+/* Between two looks it yields to whom it waits for, who may be waiting for its processor. */
 static void serve_events(struct daemon *d)
 {
-    uint64_t flown = 0;
-    do {
-        int looks = d->nflown != flown ? LOOKS : 0;
-        flown = d->nflown;
-        for (int i = 0; i < looks && d->nflying > 0 && d->nflying <= d->seats; i++) {
-            if (event_base_loop(d->base, EVLOOP_NONBLOCK) < 0 || event_base_got_break(d->base))
-                return;
+    struct looks l = looks_begin();
+    bool look = false;
+    while (event_base_loop(d->base, look ? EVLOOP_NONBLOCK : EVLOOP_ONCE) == 0 &&
+           !event_base_got_break(d->base)) {
+        if (look)
             sched_yield();
-        }
-    } while (event_base_loop(d->base, EVLOOP_ONCE) == 0 && !event_base_got_break(d->base));
+        look = looks_on(&l, d->nflown, d->nflying, d->seats, clock_now());
+    }
 }
 
 int main(int argc, char **argv)

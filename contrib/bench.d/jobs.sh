@@ -59,7 +59,7 @@ row_latency() {
         --goal "p50 ping <= 2" --goal "p99 ping <= 2" --goal "p50 epoll <= 2" --show "p50 looking" --show "p99 looking" \
         --goal "p50 pool.apply <= 0.25" --goal "p99 pool.apply <= 0.25" --goal "p50 gearman <= 0.25" --goal "p99 gearman <= 0.25"
     note "latency: ping and epoll sleep until a message comes; our stage looks for the next one for some 70 us before it sleeps," \
-        "and the supervisor for its answer for 50; looking is the ping whose worker and broker look as long"
+        "and the supervisor for its answer, and the next job of one client, for 50; looking is the ping whose worker and broker look as long"
 }
 
 # flood_row ID TITLE CLIENTS JOBS THEIR_JOBS

@@ -6,8 +6,8 @@
  *
  * Messages have the size that a small Submit and its answer have. The broker waits with blocking reads, which
  * is the fastest there is for one that sleeps, and no broker for more than one; `epoll` makes it wait for
- * both sides, as a broker must. `looking`: as long as ours do, the worker and, for the worker's answer, the
- * broker look for the next message before they sleep, and yield between two looks as ours do.
+ * both sides, as a broker must. `looking`: as long as ours do, the worker and the broker look for the
+ * next message before they sleep, and yield between two looks as ours do.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -50,7 +50,7 @@ static void pass(int from, int to, double looking)
 static _Noreturn void broker(int client, int worker, double looking)
 {
     for (;;) {
-        pass(client, worker, 0);
+        pass(client, worker, looking);
         pass(worker, client, looking);
     }
 }
