@@ -19,11 +19,13 @@ static const struct {
     {"kill", "N STEPS                  N times: kill a worker in a chunk, wait for the chunk elsewhere",
      cmd_kill},
     {"kills",
-     "PWCCTL TRACE N STEPS SUM SECONDS  jobs of N chunks, a worker killed every SECONDS: what they lose, and "
-     "how many per cent longer they take",
+     "PWCCTL TRACE STEPS SECONDS N SUM CALM-N CALM-SUM FEW-N FEW-SUM  a job of N chunks, a worker killed "
+     "every "
+     "SECONDS: what it loses, and how many per cent longer it takes than calm ones let expect",
      cmd_kills},
     {"anytime",
-     "PWCCTL TRACE N STEPS SUM [SEED]  a job of N chunks, workers killed at random: by its trace, until "
+     "PWCCTL TRACE N STEPS SUM KILLS [SEED]  a job of N chunks, workers killed at random: by its trace, "
+     "until "
      "their "
      "chunk is begun elsewhere",
      cmd_anytime},
