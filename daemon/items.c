@@ -85,9 +85,10 @@ static void fail_lost(struct job *j)
 
 void job_no_items_again(struct job *j)
 {
-    fail_lost(j);
+    /* Before anything is failed: who sends no more is asked for nothing. */
     for (; j->recalled.n > 0; iset_remove(&j->recalled, j->recalled.ranges[0].from, j->recalled.ranges[0].to))
         iset_add(&j->asked_again, j->recalled.ranges[0].from, j->recalled.ranges[0].to);
+    fail_lost(j);
     if (j->asked_again.n == 0 || j->state == PWC__JOB_STATE__JOB_ENDING || job_is_terminal(j))
         return;
     while (j->asked_again.n > 0) {

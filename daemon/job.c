@@ -489,7 +489,7 @@ void job_failures(struct job *j, Pwc__Code code, const char *last)
                 last);
     else if (j->records_wait > PWC_FAILURES_MAX)
         job_end(j, PWC__JOB_STATE__JOB_FAILED, code,
-                "%zu records of failures that its client does not take, more than are kept; the last: %s",
+                "%zu records of failures that nobody has taken, more than are kept; the last: %s",
                 j->records_wait, last);
 }
 

@@ -46,13 +46,15 @@ static void on_death(int sig)
     raise(sig);
 }
 
+/* Sanitizers have handlers of their own, which say more, and call back. */
 static void watch_deaths(void)
 {
     signal(SIGABRT, on_death);
-    signal(SIGSEGV, on_death);
-    signal(SIGBUS, on_death);
 #ifdef PWC_SANITIZED
     __sanitizer_set_death_callback(say_which);
+#else
+    signal(SIGSEGV, on_death);
+    signal(SIGBUS, on_death);
 #endif
 }
 

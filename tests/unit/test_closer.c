@@ -129,10 +129,12 @@ START_TEST(stuck_is_counted_for_who_is_stuck)
 {
     struct trap t = trap_new();
     int r, w, other_r, other_w;
+    closer_stuck_ns = 10 * NS_PER_S;
     closer_close_for(t.fd, 1000);
     pipe_new(&r, &w);
     closer_close_for(w, 1000);
     ck_assert_uint_eq(closer_stuck(1000), 0); /* not for long enough */
+    closer_stuck_ns = 300 * NS_PER_MS;
     pipe_new(&other_r, &other_w);
     closer_close_for(other_w, 1001);
     WAIT_FOR(closer_stuck(1000) == 2);
