@@ -73,33 +73,56 @@ was_ready() {
     grep -qF "nursery ready (pid $1)" "$T/log"
 }
 
+run_and_judge() {
+    run_job "$1" process none 0 --isolation job
+    [[ $RC -eq 0 ]] || fail "$1, $2: exit $RC: $(<"$T/err")"
+    judge "$1" "$T/out"
+    [[ $(field deaths) -eq 0 ]] || fail "$1, $2: $(field deaths) deaths"
+}
+
 # nursery_died MODE CALL INDEX: it makes stages in its own time, and a job may end before it has come to that step. A small one
 # needs no more than one.
 nursery_died() {
     local i jobs=1
     [[ $1 != small ]] || jobs=4
     order "arm nursery $2 $3 KILL"
-    for ((i = 0; i < jobs; i++)); do
-        run_job "$1" process none 0 --isolation job
-        [[ $RC -eq 0 ]] || fail "$1, nursery at $2 $3: exit $RC: $(<"$T/err")"
-        judge "$1" "$T/out"
-        [[ $(field deaths) -eq 0 ]] || fail "$1, nursery at $2 $3: $(field deaths) deaths"
-    done
+    for ((i = 0; i < jobs; i++)); do run_and_judge "$1" "nursery at $2 $3"; done
     order result
     [[ $ANSWER == hit* ]]
 }
 
-# The first thing that the next one says is that it is ready.
-nursery_died_before_it_was_ready() {
-    until_true "a nursery" a_nursery
-    kill -KILL "$VICTIM"
-    nursery_died "$1" sendmsg 1 && ! was_ready "${ANSWER#hit }"
+ready_or_dead() {
+    grep -cE 'nursery (ready \(|\(pid [0-9]+\) died)' "$T/log" || :
 }
 
-# Where a stage is made, by whichever call.
-nursery_died_at_a_birth() {
+another_is_ready_or_dead() {
+    [[ $(ready_or_dead) -gt $1 ]]
+}
+
+# The first thing that the next one says is that it is ready: what it is asked for it is asked afterwards. The job has ended by
+# then, or not.
+nursery_died_before_it_was_ready() {
     until_true "a nursery" a_nursery
-    nursery_died "$1" clone3 "$2" || nursery_died "$1" clone "$2"
+    local before
+    before=$(ready_or_dead)
+    order "arm nursery sendmsg 1 KILL"
+    kill -KILL "$VICTIM"
+    run_and_judge "$1" "nursery before it is ready"
+    until_true "the next nursery" another_is_ready_or_dead $((before + 1))
+    order result
+    [[ $ANSWER == hit* ]] && ! was_ready "${ANSWER#hit }"
+}
+
+# Where a stage is made, by whichever call: the one that met it last is tried alone.
+nursery_died_at_a_birth() {
+    local call
+    until_true "a nursery" a_nursery
+    for call in ${BIRTH:-clone3 clone}; do
+        nursery_died "$1" "$call" "$2" || continue
+        BIRTH=$call
+        return
+    done
+    return 1
 }
 
 # As it is told to make one, and when it has made one that nobody knows of yet: the first and a later one.
@@ -113,7 +136,7 @@ test_death_of_the_nursery_at_each_step() {
     expect_log 'nursery .* died'
     CHUNKS=6
     rm files/10[6-9] files/1[1-9]*
-    local row mode i
+    local row mode i BIRTH
     local -a births=(1 3)
     [[ -z $SANITIZED ]] || births=(1) # for the time that each takes
     for row in "${MIDDLE[@]}"; do
