@@ -483,6 +483,7 @@ int main(int argc, char **argv)
     }
     if (config_check_paths(&d->cfg, &error) < 0)
         return complain(error, EX_CONFIG);
+    log_never_wait();
     raise_descriptor_limit();
     posture_scratch(d->cfg.scratch, d->scratch, sizeof d->scratch);
     know_itself(d);

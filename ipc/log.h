@@ -14,6 +14,9 @@
 enum log_level { LOG_BUG, LOG_FATAL, LOG_WARN, LOG_INFO, LOG_DBG };
 
 void log_open(const char *program, enum log_level most, bool journal_prefix);
+/* From here on not even a terminal that takes a part of a line and stops keeps us, where that can be had. It
+ * takes a descriptor, which no program that is executed gets. */
+void log_never_wait(void);
 void log_set_level(enum log_level most);
 bool log_enabled(enum log_level level);
 void log_line(enum log_level level, const char *fmt, ...) PRINTF(2, 3);
