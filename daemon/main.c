@@ -385,7 +385,19 @@ static void raise_descriptor_limit(void)
     }
 }
 
-/* Where the kernel has no timer for us the loop's own does. */
+static void drop_event(struct event *ev)
+{
+    if (ev != NULL)
+        event_free(ev);
+}
+
+static bool watch_for_watchdog(struct daemon *d, short what, const struct timeval *each)
+{
+    watchdog_ev = event_new(d->base, watchdog_fd, what | EV_PERSIST, on_watchdog, d);
+    return watchdog_ev != NULL && event_add(watchdog_ev, each) == 0;
+}
+
+/* Where the kernel has no timer for us, or none that can be waited for, the loop's own does. */
 static void feed_watchdog(struct daemon *d)
 {
     int64_t ns = service_watchdog_interval();
@@ -393,9 +405,14 @@ static void feed_watchdog(struct daemon *d)
     if (ns == 0)
         return;
     watchdog_fd = MAX(service_watchdog_timer(ns), -1);
-    short what = watchdog_fd >= 0 ? EV_READ | EV_PERSIST : EV_PERSIST;
-    watchdog_ev = event_new(d->base, watchdog_fd, what, on_watchdog, d);
-    event_add(watchdog_ev, watchdog_fd >= 0 ? NULL : &tv);
+    if (watchdog_fd >= 0 && watch_for_watchdog(d, EV_READ, NULL))
+        return;
+    drop_event(watchdog_ev);
+    if (watchdog_fd >= 0)
+        close(watchdog_fd);
+    watchdog_fd = -1;
+    if (!watch_for_watchdog(d, 0, &tv))
+        log_warn("no timer for the watchdog: the service manager gets no signs of life");
 }
 
 static void begin(struct daemon *d)
@@ -412,12 +429,6 @@ static void begin(struct daemon *d)
     feed_watchdog(d);
     d->dirty = true;
     daemon_turn(d);
-}
-
-static void drop_event(struct event *ev)
-{
-    if (ev != NULL)
-        event_free(ev);
 }
 
 static void finish(struct daemon *d)

@@ -242,4 +242,45 @@ test_start() {
     sum_up "crash and error of the start"
 }
 
+# ---- the watchdog: whatever cannot be waited for, signs of life come ----
+
+# Who sends one opens a socket for it; pwcd does nothing else here.
+signs_of_life() {
+    local sent
+    sent=$(show_points | sed -n 's/^main socket //p')
+    [[ ${sent:-0} -ge 5 ]]
+}
+
+watchdog_point() {
+    POINT=$2
+    LINES_BEFORE=$(wc -l <"$T/log")
+    PREFIX=("$INJECT" -c "$T/orders" "$T/answers" -a "$POINT" -r "$T/result")
+    launch_pwcd --workers 1
+    if first_word; then
+        order pid
+        PID=$ANSWER
+        order count
+        until_true "signs of life, at $POINT" signs_of_life
+        kill -TERM "$PID"
+    else
+        CODE=$PID
+    fi
+    last_words
+    ! grep -q hit "$T/result" || HIT=$((HIT + 1))
+    [[ $WORD == exit ]] || wrong "pwcd died of signal $CODE: $(log_tail)"
+    [[ $CODE -eq 0 ]] || refuses_well
+}
+
+test_watchdog() {
+    export WATCHDOG_USEC=200000
+    unset WATCHDOG_PID
+    KINDS=(watchdog)
+    start_traced --workers 1
+    show_points | grep -E '^main (timerfd_create|timerfd_settime|epoll_ctl) ' >"$T/counts"
+    stop_pwcd
+    points error <"$T/counts" >"$T/points.watchdog"
+    each_kind watchdog_point
+    sum_up "error of what gives signs of life"
+}
+
 run_tests "$@"

@@ -400,18 +400,24 @@ test_idle_spare_is_still_good() {
     equal "deaths" 0 "$("$PWCCTL" deaths --json | jq '[.. | objects | select(has("signal"))] | length')"
 }
 
-# Until when the loop sleeps: the fourth argument of epoll_wait or epoll_pwait. A number of milliseconds is counted by a clock
-# that lags behind, and may be over several times for one sign.
+# Until when the loop sleeps: the fourth argument of epoll_wait or epoll_pwait, or of epoll_pwait2 (441), to which no time at
+# all is for good. A number of milliseconds is counted by a clock that lags behind, and may be over several times for one sign.
 sleeps_for_good() {
     local call
-    read -ra call <"/proc/$PID/syscall" && [[ ${call[4]-} == 0xffffffff || ${call[4]-} == 0xffffffffffffffff ]]
+    read -ra call <"/proc/$PID/syscall" || return
+    case ${call[0]-}:${call[4]-} in
+    441:0x0) true ;;
+    *:0xffffffff | *:0xffffffffffffffff) [[ ${call[0]} != 441 ]] ;;
+    *) false ;;
+    esac
 }
 
+# One's own can always be read; Yama may deny everybody else's. Read by this shell: it is pwcd's ancestor, its children are not.
 test_the_watchdog_does_not_shorten_the_sleep() {
-    [[ -r /proc/self/syscall ]] || skip "this kernel does not tell in which call a process sleeps"
     export WATCHDOG_USEC=1000000000
     unset WATCHDOG_PID
     start_pwcd --workers 1
+    read -r _ 2>/dev/null <"/proc/$PID/syscall" || skip "nobody is told here in which call a process sleeps"
     until_true "the loop to sleep until something happens" sleeps_for_good
 }
 
