@@ -431,6 +431,15 @@ static void begin(struct daemon *d)
     daemon_turn(d);
 }
 
+/* Without its event a signal would kill, with the socket's file still there: who asks once more to end gets
+ * what he wants all the same. */
+static void hear_no_more(void)
+{
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+}
+
 static void finish(struct daemon *d)
 {
     tables_end_jobs(d, false);
@@ -440,6 +449,7 @@ static void finish(struct daemon *d)
         drop_event(accept_evs[i]);
     drop_event(resume_ev);
     drop_event(tell_ev);
+    hear_no_more();
     for (size_t i = 0; i < ARRAY_LEN(signal_evs); i++)
         drop_event(signal_evs[i]);
     drop_event(watchdog_ev);

@@ -3,6 +3,7 @@
  * stays within its bound. Those who attack are another user where they can be.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -422,6 +423,16 @@ START_TEST(stopped_with_thousands_of_jobs)
 }
 END_TEST
 
+/* Whoever asks again and again does not kill it in the middle of its end. */
+START_TEST(told_to_stop_until_it_is_gone)
+{
+    struct pollfd p = {.fd = v.pidfd, .events = POLLIN};
+    int64_t until = now_ms() + PATIENCE_MS;
+    while (poll(&p, 1, 0) == 0 && now_ms() < until)
+        ck_assert_int_eq(kill(v.pid, SIGTERM), 0);
+}
+END_TEST
+
 int main(void)
 {
     setbuf(stdout, NULL);
@@ -451,6 +462,7 @@ int main(void)
     t = tcase_create("end");
     tcase_set_timeout(t, 0);
     tcase_add_checked_fixture(t, crowded_start, crowd_stop);
+    tcase_add_test(t, told_to_stop_until_it_is_gone);
     tcase_add_test(t, stopped_with_thousands_of_jobs);
     suite_add_tcase(s, t);
     return run_suite(s);
