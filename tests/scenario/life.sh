@@ -148,14 +148,14 @@ test_dump() {
 # A log that nobody reads any more (a terminal at Ctrl-S, a pager) stops neither pwcd nor anybody's job. What does not fit
 # is counted.
 test_log_that_nobody_reads() {
-    local reader i line
+    local reader line
     mkfifo "$T/full"
     exec {reader}<>"$T/full"
     head -c 61000 /dev/zero | tr '\0' '\n' >&"$reader" # of 64 KiB
     # shellcheck disable=SC2016,SC2034 # for the inner shell; for lib.sh
     PREFIX=(bash -c 'exec "$@" 2>"$0"' "$T/full")
     start_pwcd --workers 1
-    for i in {1..40}; do
+    for _ in {1..40}; do
         kill -USR1 "$PID"
         daemon_alive
     done
