@@ -112,6 +112,7 @@ struct daemon {
     bool retry_due;    /* work could not be given out for that: again at the next tick */
     bool dirty;        /* something changed: dispatch at the end of this turn */
     bool stopping;     /* SIGTERM came: no new jobs */
+    bool room_made;    /* somebody who had no room to be told of ends has some, or is gone */
     struct mono stop_by;
     struct event *tick_ev; /* armed while something runs: progress, deadlines */
     struct mono tick_at;

@@ -3,7 +3,8 @@
  *
  * Order of start: configuration, descriptor limit, socket, closer, loop, nursery, spares, catalogue; only
  * then are clients accepted and readiness told. Order of the end: no new jobs, waiting ones are refused,
- * running ones have shutdown_grace, then every child is killed and waited for; nothing outlives pwcd.
+ * running ones, and clients that have yet to read, have shutdown_grace, then every child is killed and waited
+ * for; nothing outlives pwcd.
  */
 #include <errno.h>
 #include <sched.h>
@@ -94,9 +95,11 @@ static uint32_t jobs_alive(const struct daemon *d)
     return n;
 }
 
+/* Who has not read yet how his jobs ended has until the end of the grace for it. */
 void daemon_check_stop(struct daemon *d)
 {
-    if (d->stopping && (jobs_alive(d) == 0 || mono_since(clock_now(), d->stop_by) >= 0))
+    bool over = jobs_alive(d) == 0 && tables_told(d);
+    if (d->stopping && (over || mono_since(clock_now(), d->stop_by) >= 0))
         event_base_loopbreak(d->base);
 }
 
@@ -138,7 +141,7 @@ static void on_term(evutil_socket_t sig, short what, void *arg)
     log_info("SIG%s: stopping; %u jobs have %ld s to end", sigabbrev_np((int)sig), jobs_alive(d),
              (long)(d->cfg.shutdown_grace / NS_PER_S));
     service_stopping("stopping");
-    d->stopping = true;
+    d->stopping = d->room_made = true;
     d->stop_by = mono_add(clock_now(), d->cfg.shutdown_grace);
     for (unsigned i = 0; i < listener.nfds && !still_accepts(d); i++)
         event_del(accept_evs[i]);

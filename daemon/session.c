@@ -36,16 +36,26 @@ static void watch(struct session *s, struct event *ev, const struct timeval *tv)
         session_doom(s, "cannot be watched");
 }
 
-/* What waits is sent, and a list, or records, go on when more can be. A half-closed peer is done when it has
- * all. */
+bool session_has_room(const struct session *s)
+{
+    return chan_queued(s->chan) < PWC_SEND_QUEUE_MAX / 2;
+}
+
+/* What waits is sent, and a list, or records, go on when more can be; so do ends that waited for room, in the
+ * turn of the next callback. A half-closed peer is done when it has all. */
 static void flush_out(void *arg)
 {
     struct session *s = arg;
+    bool full = !session_has_room(s);
     if (s->doomed)
         return;
     if (chan_flush(s->chan) < 0) {
         session_doom(s, "hung up");
-    } else if (chan_queued(s->chan) > 0 || s->list.step != NULL || s->records_wait) {
+        return;
+    }
+    full &= session_has_room(s);
+    s->d->room_made |= full;
+    if (chan_queued(s->chan) > 0 || s->list.step != NULL || s->records_wait || full) {
         watch(s, s->write_ev, NULL);
     } else {
         event_del(s->write_ev);

@@ -57,6 +57,9 @@ void session_send_later(struct session *s, uint16_t type, uint64_t tag, const Pr
 void session_error(struct session *s, uint64_t tag, uint16_t type, Pwc__Code code, const char *text);
 void session_add_job(struct session *s, struct job *j);
 void session_job_ended(struct session *s, struct job *j);
+/* To be told of the end of one more job that ends for our sake: the rest of the queue is for what cannot
+ * wait. */
+bool session_has_room(const struct session *s);
 /* A half-closed peer asks no more: it is done when its last job is. */
 void session_check_done(struct session *s);
 /* A half-closed peer that is gone altogether shows only when looked at. */

@@ -8,6 +8,7 @@
 #include "daemon/small.h"
 #include "daemon/tables.h"
 #include "daemon/tick.h"
+#include "daemon/watch.h"
 
 #define RUNS_A_TURN 4 /* giving out work may change things once more: a stage that cannot be started */
 
@@ -45,17 +46,25 @@ static void end_job(struct job *j)
 /* To tell somebody of thousands in one turn would end his connection, and with it those of his that run. */
 static bool can_be_told(const struct job *j)
 {
-    return j->session == NULL || chan_queued(j->session->chan) < PWC_SEND_QUEUE_MAX / 2;
+    const struct watch *w;
+    TAILQ_FOREACH(w, &j->watches, of_job)
+    {
+        if (!session_has_room(w->session))
+            return false;
+    }
+    return true;
 }
 
+/* Those whose clients do not read hold up nobody else's. */
 static void end_waiting(struct user *u, bool all)
 {
     struct job *j, *next;
     for (int q = 0; q < QUEUES; q++)
         for (int i = 0; i < PRIORITIES; i++)
-            for (j = TAILQ_FIRST(&u->waiting[q][i]); j != NULL && (all || can_be_told(j)); j = next) {
+            for (j = TAILQ_FIRST(&u->waiting[q][i]); j != NULL; j = next) {
                 next = TAILQ_NEXT(j, link);
-                end_job(j);
+                if (all || can_be_told(j))
+                    end_job(j);
             }
 }
 
@@ -63,6 +72,9 @@ void tables_end_jobs(struct daemon *d, bool waiting_only)
 {
     struct user *u;
     struct job *j, *next;
+    if (waiting_only && !d->room_made)
+        return; /* all that could be told of were */
+    d->room_made = false;
     TAILQ_FOREACH(u, &d->busy, busy_link)
     {
         end_waiting(u, !waiting_only);
@@ -73,6 +85,17 @@ void tables_end_jobs(struct daemon *d, bool waiting_only)
             end_job(j);
         }
     }
+}
+
+bool tables_told(const struct daemon *d)
+{
+    const struct session *s;
+    TAILQ_FOREACH(s, &d->sessions, link)
+    {
+        if (chan_queued(s->chan) > 0)
+            return false;
+    }
+    return true;
 }
 
 static void free_sessions(struct daemon *d)

@@ -17,8 +17,10 @@ void tables_init(struct daemon *d);
 /* Gives out work while anything changes, says what was gathered, sets the tick. */
 void tables_turn(struct daemon *d);
 /* The daemon shuts down. waiting_only: those that run may still end by themselves, and of those that wait
- * only as many end as their clients can be told of at once. */
+ * only as many end as all who follow them can be told of at once; again when d->room_made. */
 void tables_end_jobs(struct daemon *d, bool waiting_only);
+/* Has every client taken what it was told? */
+bool tables_told(const struct daemon *d);
 /* No stage is left: clients hear the last, and everything but the loop and the configuration is freed. */
 void tables_free(struct daemon *d);
 

@@ -34,6 +34,7 @@ void watch_end(struct watch *w)
     TAILQ_REMOVE(&w->job->watches, w, of_job);
     TAILQ_REMOVE(&w->session->watches, w, of_session);
     w->job->nwatches--;
+    w->session->d->room_made = true; /* nobody waits for it any more */
     free(w);
 }
 

@@ -395,31 +395,124 @@ END_TEST
 
 /* ---- the end ---- */
 
-#define AT_ONCE 12000u /* their ends are several times what may wait for a client */
+#define AT_ONCE  12000u       /* their ends are several times what may wait for a client */
+#define UNREAD   4200u        /* theirs are more than a socket takes, less than that and half a queue */
+#define FOLLOWED 1500u        /* theirs are less than half a queue */
+#define TURNS    (2u * 2 + 2) /* so many jobs of a user are under way */
 
 static void crowded_start(void)
 {
     victim_start(&v, (const char *const[]){"--set", "jobs_per_user=20000", "--set", "jobs_max=20000", NULL});
 }
 
+static void refused(struct peer *p, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        ck_assert_int_eq(peer_code(p), PWC__CODE__CODE_SHUTDOWN);
+}
+
+/* Submits n; the number of the first. */
+static uint64_t submit_in_row(struct peer *p, unsigned n)
+{
+    peer_submit(p, 1, &waits);
+    uint64_t first = peer_accepted(p);
+    for (unsigned i = 1; i < n; i += 100)
+        ck_assert_uint_eq(submit_many(p, &waits, MIN(n - i, 100)), MIN(n - i, 100));
+    return first;
+}
+
 /* Who has thousands of jobs when the daemon stops is told of each that waits, and those that had their turn
  * go on. */
 START_TEST(stopped_with_thousands_of_jobs)
 {
-    const unsigned turns = 2 * 2 + 2;
     struct peer p = peer_open(&v);
-    peer_submit(&p, 1, &waits);
-    uint64_t first = peer_accepted(&p);
-    for (unsigned i = 0; i < AT_ONCE; i += 100)
-        ck_assert_uint_eq(submit_many(&p, &waits, 100), 100);
+    uint64_t first = submit_in_row(&p, AT_ONCE);
     ck_assert_int_eq(kill(v.pid, SIGTERM), 0);
-    for (unsigned i = 0; i < AT_ONCE + 1 - turns; i++)
-        ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_SHUTDOWN);
-    for (uint64_t job = first; job < first + turns; job++)
+    refused(&p, AT_ONCE - TURNS);
+    for (uint64_t job = first; job < first + TURNS; job++)
         peer_ask(&p, PWC_MSG_CANCEL, job);
-    for (unsigned i = 0; i < turns; i++)
+    for (unsigned i = 0; i < TURNS; i++)
         ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_CANCELLED);
     peer_free(&p);
+}
+END_TEST
+
+/* Has every job ended, as far as another connection can see? Also when the daemon has. */
+static bool all_over(struct peer *q)
+{
+    struct frame f;
+    peer_ask(q, PWC_MSG_GET_STATUS, 0);
+    do {
+        int r = peer_hear(q, &f, PATIENCE_MS);
+        ck_assert_int_ge(r, 0);
+        if (r == 0)
+            return true;
+    } while (f.type != PWC_MSG_STATUS);
+    Pwc__Status *m = (Pwc__Status *)msg_unpack(f.desc, f.body, f.body_len);
+    bool over = m->jobs_queued + m->jobs_running == 0;
+    msg_free(&m->base);
+    return over;
+}
+
+/* With the last job the daemon could go, and the ends of a thousand lie in the queue of a client that has
+ * read none of them yet: it hears of them all. */
+START_TEST(stopped_when_nothing_runs)
+{
+    unsigned told[2] = {0};
+    struct peer p = peer_open(&v), q = peer_open(&v);
+    uint64_t first = submit_in_row(&p, UNREAD);
+    ck_assert_int_eq(kill(v.pid, SIGTERM), 0);
+    ck_assert_int_eq(peer_code(&p), PWC__CODE__CODE_SHUTDOWN);
+    told[0]++;
+    for (uint64_t job = first; job < first + TURNS; job++)
+        peer_ask(&p, PWC_MSG_CANCEL, job);
+    while (!all_over(&q)) /* as little as it takes for all to end */
+        told[peer_code(&p) == PWC__CODE__CODE_CANCELLED]++;
+    while (told[0] + told[1] < UNREAD)
+        told[peer_code(&p) == PWC__CODE__CODE_CANCELLED]++;
+    ck_assert_uint_eq(told[1], TURNS);
+    peer_free(&p);
+    peer_free(&q);
+}
+END_TEST
+
+/* Nor does who never reads keep others from hearing of theirs, be they the same user's, and behind his. */
+START_TEST(stopped_with_a_client_that_is_deaf)
+{
+    struct peer deaf = peer_open(&v), p = peer_open(&v);
+    submit_in_row(&deaf, AT_ONCE / 2);
+    submit_in_row(&p, AT_ONCE / 2);
+    ck_assert_int_eq(kill(v.pid, SIGTERM), 0);
+    refused(&p, AT_ONCE / 2);
+    peer_free(&p);
+    peer_free(&deaf);
+}
+END_TEST
+
+/* Who looks on at thousands, of several connections that can be told of theirs at once, hears of each, too.
+ */
+START_TEST(stopped_with_one_who_follows_thousands)
+{
+    struct peer owner[8], p = peer_open(&v), q = peer_open(&v);
+    for (unsigned i = 0; i < ARRAY_LEN(owner); i++) {
+        owner[i] = peer_open(&v);
+        uint64_t first = submit_in_row(&owner[i], FOLLOWED);
+        for (uint64_t job = first; job < first + FOLLOWED; job++) {
+            peer_ask(&p, PWC_MSG_ATTACH, job);
+            msg_free(peer_await(&p, PWC_MSG_OK));
+            msg_free(peer_await(&owner[i], PWC_MSG_EVENT)); /* all who follow are told the state */
+        }
+    }
+    ck_assert_int_eq(kill(v.pid, SIGTERM), 0);
+    ck_assert_int_eq(peer_code(&owner[0]), PWC__CODE__CODE_SHUTDOWN);
+    ck_assert(!all_over(&q)); /* the turn of the signal is over */
+    refused(&p, ARRAY_LEN(owner) * FOLLOWED - TURNS);
+    for (unsigned i = 0; i < ARRAY_LEN(owner); i++)
+        refused(&owner[i], FOLLOWED - (i == 0 ? TURNS + 1 : 0));
+    for (unsigned i = 0; i < ARRAY_LEN(owner); i++)
+        peer_free(&owner[i]);
+    peer_free(&p);
+    peer_free(&q);
 }
 END_TEST
 
@@ -464,6 +557,9 @@ int main(void)
     tcase_add_checked_fixture(t, crowded_start, crowd_stop);
     tcase_add_test(t, told_to_stop_until_it_is_gone);
     tcase_add_test(t, stopped_with_thousands_of_jobs);
+    tcase_add_test(t, stopped_when_nothing_runs);
+    tcase_add_test(t, stopped_with_a_client_that_is_deaf);
+    tcase_add_test(t, stopped_with_one_who_follows_thousands);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
