@@ -59,6 +59,8 @@ void events_death(struct job *j, Pwc__EventKind kind, const struct death *x)
 /* At the end nothing waits: what goes beyond this would end the connection, and Finished comes behind. */
 #define LAST_QUEUE (PWC_SEND_QUEUE_MAX - 4 * PWC_BODY_MAX)
 
+#define RECORD 64u /* bytes of one on its way, without its reason */
+
 /* A range of chunks that were given up alike, whose record waits for credit. */
 struct record {
     TAILQ_ENTRY(record) link;
@@ -89,13 +91,17 @@ static void drop_record(struct job *j)
     free(bad);
 }
 
+static bool goes_on(const struct record *bad, uint64_t chunk, Pwc__Code code, uint32_t attempt)
+{
+    return bad != NULL && bad->first + bad->n == chunk && bad->code == code && bad->attempt == attempt;
+}
+
 static void add_record(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t attempt, const char *reason)
 {
     struct record *last = TAILQ_LAST(&j->records_bad, record_list);
     if (j->reasons_wait >= REASONS_WAIT)
         reason = "";
-    if (last != NULL && last->first + last->n == chunk && last->code == code && last->attempt == attempt &&
-        strcmp(last->reason, reason) == 0) {
+    if (goes_on(last, chunk, code, attempt) && strcmp(last->reason, reason) == 0) {
         last->n++;
         return;
     }
@@ -106,6 +112,31 @@ static void add_record(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t a
     TAILQ_INSERT_TAIL(&j->records_bad, bad, link);
     j->records_wait++;
     j->reasons_wait += len;
+}
+
+/* Without their reasons neighbours are alike, and all may find room. */
+static void merge_records(struct job *j)
+{
+    struct record *bad = TAILQ_FIRST(&j->records_bad), *next, *before = NULL;
+    for (; bad != NULL; bad = next) {
+        next = TAILQ_NEXT(bad, link);
+        j->reasons_wait -= strlen(bad->reason);
+        bad->reason[0] = '\0';
+        if (goes_on(before, bad->first, bad->code, bad->attempt)) {
+            before->n += bad->n;
+            TAILQ_REMOVE(&j->records_bad, bad, link);
+            j->records_wait--;
+            free(bad);
+        } else {
+            before = bad;
+        }
+    }
+}
+
+static bool all_find_room(const struct job *j)
+{
+    return chan_queued(j->session->chan) + (j->unsent.n + j->records_wait) * RECORD + j->reasons_wait <
+           LAST_QUEUE;
 }
 
 static bool may_send(const struct watch *w, bool end)
@@ -119,11 +150,13 @@ static bool may_send(const struct watch *w, bool end)
 }
 
 /* What waits for credit, or for the client to read, is merged meanwhile. The end of the job does not wait:
- * then the rest is sent without credit, as far as there is room for it. */
+ * then the rest is sent without credit, as far as there is room for it, and without reasons if that helps. */
 static void flush_records(struct job *j, bool end)
 {
     struct record *bad;
     struct watch *w = j->session != NULL ? watch_find(j->session, j) : NULL;
+    if (w != NULL && end && !all_find_room(j))
+        merge_records(j);
     while (w != NULL && may_send(w, end)) {
         if (j->unsent.n > 0) {
             struct range r = j->unsent.ranges[0];
