@@ -7,10 +7,12 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/ctl/ctl.h"
 
 #define DEATHS_TOLD 20u /* chunks given up: more of them tell nothing new, and hide the rest */
+#define LACK_US     10000
 
 static void on_progress(struct pwc_job *job, enum pwc_job_state state, const struct pwc_counts *counts,
                         const char *waiting, void *user)
@@ -63,6 +65,7 @@ static void take_signal(struct run *run)
     pwc_cancel(run->job);
 }
 
+/* Where poll(2) lacks memory it may have some soon: the job goes on meanwhile. */
 static void follow(struct run *run)
 {
     while (!run->finished) {
@@ -73,7 +76,7 @@ static void follow(struct run *run)
             {.fd = detach_fd(), .events = POLLIN},
         };
         if (poll(p, COUNT(p), progress_wait_ms()) < 0 && errno != EINTR)
-            break;
+            usleep(LACK_US);
         if (p[1].revents != 0)
             take_signal(run);
         if (p[3].revents != 0)
