@@ -39,7 +39,7 @@
 #define RESTART_FIRST_NS   (100 * NS_PER_MS) /* first delay; doubled at each further failure */
 #define RESTART_LONGEST_NS (30 * NS_PER_S)
 #define RESTART_HEALTHY_NS (60 * NS_PER_S)
-#define RESTART_GIVE_UP    5u /* failures in a row after which waiting jobs fail */
+#define RESTART_GIVE_UP    6u /* failures in a row after which waiting jobs fail */
 #define RESTART_KILLS_MAX  20u
 #define RESTART_SICK       3u /* of those that one nursery has made: before GIVE_UP */
 

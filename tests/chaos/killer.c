@@ -2,7 +2,7 @@
  * killer.c - picks a role, then one of its processes, then a signal, some 10 to 100 times a second.
  *
  * Roles are weighted, and some have peace for a while after each strike: killed as often as workers, the one
- * consumer of a job, which starts from nothing, would never get to its end, and five stages that die in a row
+ * consumer of a job, which starts from nothing, would never get to its end, and six stages that die in a row
  * before they are ready mean to the daemon, rightly, that none can be started. However slow the machine is, a
  * job whose planner, producer and consumer were struck often is left alone by and by: it must not give up. A
  * pid is only as good as the list it stands in; so it is opened first, then checked to be a child of the

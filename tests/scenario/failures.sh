@@ -711,7 +711,7 @@ test_catalogues_that_are_refused() {
     expect_log 'catalogue refused|malformed'
     expect_log 'nursery|killed'
     few_starts 'describes its ops wrongly'
-    ((unready <= 5)) || fail "$unready catalogues were asked for"
+    ((unready <= 6)) || fail "$unready catalogues were asked for"
 }
 
 # ---- the client ----
