@@ -21,8 +21,8 @@ struct looks {
     int left;
     uint64_t flown;   /* how many had been leased at the last turn */
     struct mono back; /* since when none is out; 0: some are */
-    unsigned
-        hold; /* so many must come soon after that before it goes on for the next; a late one: all of them */
+    unsigned hold; /* so many must come soon after that before it goes on for the next; a late one then: all
+                      of them again */
 };
 
 static inline struct looks looks_begin(void)

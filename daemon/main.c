@@ -438,8 +438,11 @@ static void begin(struct daemon *d)
  * what he wants all the same. */
 static void hear_no_more(void)
 {
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}; /* bugs, and they say so */
     sigset_t all;
     sigfillset(&all);
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        sigdelset(&all, own[i]);
     sigprocmask(SIG_SETMASK, &all, NULL);
 }
 

@@ -115,7 +115,7 @@ static struct job *follower(const struct stage *s)
         if (may_follow(j, s))
             return j;
     }
-    for (int i = 0; u->jobs > u->nactive && i < PRIORITIES; i++) {
+    for (int i = 0; !s->d->stopping && u->jobs > u->nactive && i < PRIORITIES; i++) {
         if ((j = job_next(u, i)) == NULL)
             continue;
         if (!may_follow(j, s))

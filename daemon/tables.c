@@ -92,7 +92,7 @@ bool tables_told(const struct daemon *d)
     const struct session *s;
     TAILQ_FOREACH(s, &d->sessions, link)
     {
-        if (chan_queued(s->chan) > 0)
+        if (chan_queued(s->chan) > 0 || s->list.step != NULL)
             return false;
     }
     return true;

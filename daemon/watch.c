@@ -34,7 +34,7 @@ void watch_end(struct watch *w)
     TAILQ_REMOVE(&w->job->watches, w, of_job);
     TAILQ_REMOVE(&w->session->watches, w, of_session);
     w->job->nwatches--;
-    w->session->d->room_made = true; /* nobody waits for it any more */
+    w->session->d->room_made |= !session_has_room(w->session); /* nobody waits for it any more */
     free(w);
 }
 

@@ -261,7 +261,7 @@ watchdog_point() {
         PID=$ANSWER
         order count
         until_true "signs of life, at $POINT" signs_of_life
-        kill -TERM "$PID"
+        kill -TERM "$PID" 2>/dev/null || :
     else
         CODE=$PID
     fi
