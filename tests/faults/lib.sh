@@ -149,11 +149,18 @@ nothing_hidden() {
     [[ -z $left ]] || { [[ $1 == replace && $POINT == *KILL ]] && cmp -s "$left" in; }
 }
 
+# Of a picture: by how much. Other rounding is one thing, rows that nobody computed another.
+how_wrong() {
+    [[ $1 == blur && -n $(type -P vips) ]] || return 0
+    vips subtract out "$T/expected.$1" "$T/difference.v" && vips abs "$T/difference.v" "$T/absolute.v" || return 0
+    printf ', by up to %s, %s on average' "$(vips max "$T/absolute.v")" "$(vips avg "$T/absolute.v")"
+}
+
 # judge KIND: well, or refused with a reason and nothing left behind.
 judge() {
     [[ $TOOK -le $JOB_SLOW ]] || wrong "took $TOOK s"
     if [[ $RC -eq 0 ]]; then
-        right "$1" || wrong "$1: exit 0, and the result is wrong"
+        right "$1" || wrong "$1: exit 0, and the result is wrong$(how_wrong "$1")"
         WELL=$((WELL + 1))
         return
     fi
