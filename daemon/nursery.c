@@ -354,7 +354,6 @@ int nursery_spawn(struct pool *p, struct stage *s, int child_fd)
         int fds[] = {child_fd, procs};
         Stage__Spawn m = STAGE__SPAWN__INIT;
         m.stage = s->id;
-        m.parent = (uint32_t)getpid();
         int r = chan_send_full(p->nursery, PWC_MSG_SPAWN, 0, &m.base, NULL, 0, fds, procs >= 0 ? 2 : 1);
         if (r == 0 && chan_queued(p->nursery) > 0)
             event_add(p->nursery_write_ev, NULL);

@@ -20,7 +20,6 @@ static const char usage[] = "usage: pwc-stage --nursery | --stage | --catalogue 
                             "  --nursery       make stages on request\n"
                             "  --stage         be one stage\n"
                             "  --cgroup        descriptor 4 is cgroup.procs of the cgroup to join\n"
-                            "  --parent PID    end at once unless PID is the parent\n"
                             "  --catalogue     print the ops this program has, with their parameters\n"
                             "  --version, --help\n";
 
@@ -47,7 +46,8 @@ static void keep_descriptors(void)
     close_range(STAGE_CHANNEL + 1, ~0u, 0);
 }
 
-static int serve(bool nursery, bool cgroup, uint32_t parent)
+/* Bound twice: what prepares takes longest, and gives up rights at its end. */
+static int serve(bool nursery, bool cgroup)
 {
     if (!channel_is_there()) {
         fprintf(stderr,
@@ -55,10 +55,12 @@ static int serve(bool nursery, bool cgroup, uint32_t parent)
                 STAGE_CHANNEL);
         return 64; /* EX_USAGE */
     }
+    if (!process_bind())
+        return EXIT_SUCCESS;
     int cgroup_error = process_join(cgroup ? STAGE_CGROUP : -1);
     keep_descriptors();
     process_prepare(&ops);
-    if (!process_bind(parent))
+    if (!process_bind())
         return EXIT_SUCCESS;
     if (nursery)
         nursery_main(STAGE_CHANNEL, &ops);
@@ -77,26 +79,25 @@ static int catalogue(void)
 
 int main(int argc, char **argv)
 {
-    enum { OPT_NURSERY = 256, OPT_STAGE, OPT_CATALOGUE, OPT_PARENT, OPT_CGROUP, OPT_VERSION, OPT_HELP };
-    static const struct option options[] = {
-        {"nursery", no_argument, NULL, OPT_NURSERY},     {"stage", no_argument, NULL, OPT_STAGE},
-        {"catalogue", no_argument, NULL, OPT_CATALOGUE}, {"parent", required_argument, NULL, OPT_PARENT},
-        {"cgroup", no_argument, NULL, OPT_CGROUP},       {"version", no_argument, NULL, OPT_VERSION},
-        {"help", no_argument, NULL, OPT_HELP},           {NULL, 0, NULL, 0}};
+    enum { OPT_NURSERY = 256, OPT_STAGE, OPT_CATALOGUE, OPT_CGROUP, OPT_VERSION, OPT_HELP };
+    static const struct option options[] = {{"nursery", no_argument, NULL, OPT_NURSERY},
+                                            {"stage", no_argument, NULL, OPT_STAGE},
+                                            {"catalogue", no_argument, NULL, OPT_CATALOGUE},
+                                            {"cgroup", no_argument, NULL, OPT_CGROUP},
+                                            {"version", no_argument, NULL, OPT_VERSION},
+                                            {"help", no_argument, NULL, OPT_HELP},
+                                            {NULL, 0, NULL, 0}};
     int mode = 0, c;
-    uint32_t parent = 0;
     bool cgroup = false;
     log_open("pwc-stage", LOG_INFO, getenv("JOURNAL_STREAM") != NULL);
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c == OPT_PARENT)
-            parent = (uint32_t)strtoul(optarg, NULL, 10);
-        else if (c == OPT_CGROUP)
+        if (c == OPT_CGROUP)
             cgroup = true;
         else
             mode = c;
     }
     if (mode == OPT_NURSERY || mode == OPT_STAGE)
-        return serve(mode == OPT_NURSERY, cgroup, parent);
+        return serve(mode == OPT_NURSERY, cgroup);
     if (mode == OPT_CATALOGUE)
         return catalogue();
     if (mode == OPT_VERSION)

@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -130,10 +131,12 @@ void process_prepare(struct optable *ops)
         give_up("root's rights cannot be given up (is there a user pwcd or nobody?)", r);
 }
 
-/* After the rights were given up: a change of user forgets the parent's death signal. */
-bool process_bind(uint32_t parent)
+/* The parent's end of the channel is gone with it, whatever happened before the kernel was asked. */
+bool process_bind(void)
 {
-    return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && (parent == 0 || (uint32_t)getppid() == parent);
+    char byte;
+    return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 &&
+           recv(STAGE_CHANNEL, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
 }
 
 /* ---- making a stage ---- */
@@ -191,13 +194,13 @@ int process_join(int procs)
 }
 
 /* In the child. The nursery's channel is closed by putting the stage's own in its place. */
-static _Noreturn void become_stage(const struct nursery *n, int fd, int procs, uint32_t parent)
+static _Noreturn void become_stage(const struct nursery *n, int fd, int procs)
 {
     int cgroup_error = process_join(procs);
     syscall(SYS_set_robust_list, n->robust, n->robust_len);
     if (dup3(fd, STAGE_CHANNEL, O_CLOEXEC) < 0 || close_range(STAGE_CHANNEL + 1, ~0u, 0) < 0)
         _exit(71);
-    if (!process_bind(parent))
+    if (!process_bind())
         _exit(EXIT_SUCCESS);
     stage_main(STAGE_CHANNEL, n->ops, cgroup_error);
 }
@@ -234,7 +237,6 @@ static int spawn(struct nursery *n, struct frame *f)
     AUTO_FD int pidfd = -1;
     if (m == NULL)
         return -EPROTO;
-    uint32_t parent = m->parent;
     Stage__Spawned answer = STAGE__SPAWNED__INIT;
     answer.stage = m->stage;
     msg_free((ProtobufCMessage *)m); /* now: the child would keep it for life */
@@ -242,7 +244,7 @@ static int spawn(struct nursery *n, struct frame *f)
         return -EPROTO;
     pid_t pid = make_stage(n, &pidfd);
     if (pid == 0)
-        become_stage(n, fd, procs, parent);
+        become_stage(n, fd, procs);
     answer.pid = pid > 0 ? (uint32_t)pid : 0;
     answer.error = pid < 0 ? errno : 0;
     return chan_send_full(n->chan, PWC_MSG_SPAWNED, 0, &answer.base, NULL, 0, &pidfd, pid > 0 ? 1 : 0);

@@ -522,8 +522,6 @@ static _Noreturn void relay(int up, int down, uint64_t stage)
 static int start_real(const char *mode, pid_t *ret_pid)
 {
     int sv[2];
-    char parent[16];
-    snprintf(parent, sizeof parent, "%d", (int)getpid());
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
         return -errno;
     *ret_pid = fork();
@@ -533,7 +531,7 @@ static int start_real(const char *mode, pid_t *ret_pid)
             fcntl(CHANNEL, F_SETFD, 0);
         else
             dup2(sv[1], CHANNEL);
-        execl(real, "pwc-stage", mode, "--parent", parent, NULL);
+        execl(real, "pwc-stage", mode, NULL);
         _exit(127);
     }
     close(sv[1]);
@@ -556,7 +554,6 @@ static bool real_stage(struct chan *real, uint64_t stage, int *ret_fd)
     struct frame f;
     Stage__Spawn m = STAGE__SPAWN__INIT;
     m.stage = stage;
-    m.parent = (uint32_t)getpid();
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
         return false;
     bool ok = chan_send_full(real, PWC_MSG_SPAWN, 0, &m.base, NULL, 0, &sv[1], 1) == 0 && await(real, &f);

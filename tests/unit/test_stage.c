@@ -70,19 +70,20 @@ START_TEST(a_direct_stage_works)
 }
 END_TEST
 
-START_TEST(the_wrong_parent_gets_no_stage)
+START_TEST(a_parent_that_is_gone_gets_no_stage)
 {
     struct nursery n = nursery_start();
     int pair[2];
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    close(pair[0]);
     Stage__Spawn m = STAGE__SPAWN__INIT;
     m.stage = 1;
-    m.parent = 1;
     say_full(n.chan, PWC_MSG_SPAWN, &m, NULL, 0, &pair[1], 1);
     close(pair[1]);
     const struct answer *a = expect(n.chan, PWC_MSG_SPAWNED);
-    ck_assert_int_eq(death_of((pid_t)((const Stage__Spawned *)(const void *)a->msg)->pid, a->fds[0]).si_code,
-                     CLD_EXITED);
+    siginfo_t info = death_of((pid_t)((const Stage__Spawned *)(const void *)a->msg)->pid, a->fds[0]);
+    ck_assert_int_eq(info.si_code, CLD_EXITED);
+    ck_assert_int_eq(info.si_status, EXIT_SUCCESS);
 }
 END_TEST
 
@@ -502,7 +503,7 @@ int main(void)
     tcase_add_test(life, a_stage_is_our_child);
     tcase_add_test(life, root_is_given_up);
     tcase_add_test(life, a_direct_stage_works);
-    tcase_add_test(life, the_wrong_parent_gets_no_stage);
+    tcase_add_test(life, a_parent_that_is_gone_gets_no_stage);
     tcase_add_test(life, stages_die_with_the_supervisor);
     tcase_add_test(life, terminal_signals_are_the_supervisors);
     tcase_add_test(life, the_catalogue_is_complete);

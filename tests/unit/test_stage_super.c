@@ -65,7 +65,6 @@ struct kid kid_spawn(struct nursery *n)
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     Stage__Spawn m = STAGE__SPAWN__INIT;
     m.stage = n->next++;
-    m.parent = (uint32_t)getpid();
     say_full(n->chan, PWC_MSG_SPAWN, &m, NULL, 0, &pair[1], 1);
     close(pair[1]);
     const struct answer *a = expect(n->chan, PWC_MSG_SPAWNED);
