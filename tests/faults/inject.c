@@ -43,6 +43,7 @@ struct task {
     pid_t tid, tgid;
     enum kind kind;          /* of its process */
     bool loading;            /* executed, and its libraries are not there yet */
+    bool aside;              /* the sanitizers' run-time reads what it must know of the process */
     unsigned long segment;   /* where a stage has mapped it; kept with the process's first thread */
     bool inside;             /* between entry and exit of a call */
     unsigned long map_bytes; /* a mmap under way that may be the segment's */
@@ -161,6 +162,18 @@ static enum role role_of(const struct task *t)
 
 /* ---- calls ---- */
 
+/* Its options are in a file, too: without them it looks for leaks. Nobody else uses the old call. */
+static bool of_run_time(struct task *t, long call)
+{
+    bool was = t->aside;
+#ifdef SYS_open
+    t->aside = call == SYS_open || (was && call != SYS_close);
+#else
+    (void)call;
+#endif
+    return was || t->aside;
+}
+
 static void at_entry(struct task *t, const struct __ptrace_syscall_info *info)
 {
     long call = (long)info->entry.nr;
@@ -173,7 +186,7 @@ static void at_entry(struct task *t, const struct __ptrace_syscall_info *info)
     enum role role = role_of(t);
     if (call == SYS_prlimit64) /* the loader's last work */
         t->loading = false;
-    if (role == ROLE_LOADER && t->kind == KIND_MAIN)
+    if (of_run_time(t, call) || (role == ROLE_LOADER && t->kind == KIND_MAIN))
         return; /* what fails before pwcd begins is not ours */
     int act = point_at(role, call, t->tgid);
     if (act == ACT_KILL)

@@ -11,11 +11,11 @@ setup() {
 
 # ---- points ----
 
-# What can go wrong at a call besides a crash. A close that fails has closed; what cannot fail is left alone, and so is memory
-# where the sanitizers' run-time is who asks for it: it gives up.
+# What can go wrong at a call besides a crash. A close that fails has closed; what cannot fail is left alone, and so is what
+# the sanitizers' run-time asks for, for each thread it sees: it gives up.
 errors_of() {
     case $SANITIZED$1 in
-    yesmmap | yesmremap | yesmprotect | yesmadvise | yesbrk | yesprctl | yesprlimit64) return ;;
+    yesmmap | yesmremap | yesmprotect | yesmadvise | yesbrk | yesprctl | yesprlimit64 | yessched_getaffinity) return ;;
     esac
     case $1 in
     close | futex | exit | exit_group | getpid | gettid | getppid | rt_sigreturn | rt_sigprocmask | munmap | clock_gettime | \
