@@ -356,12 +356,17 @@ void batch_report(struct run *run)
     }
 }
 
-/* What the daemon did may still not have been published: what counts are the files. */
+/*
+ * What the daemon did may still not have been published: what counts are the files. A job that was halted
+ * when enough of them were good is done; which others it had come to by then, be it only to open them, is
+ * chance.
+ */
 int batch_outcome(struct run *run)
 {
     const struct batch *b = run->batch;
-    bool ended = pwc_job_state(run->job) == PWC_JOB_DONE || pwc_job_state(run->job) == PWC_JOB_PARTIAL;
-    if (b->failed == 0 || !ended)
+    enum pwc_job_state state = pwc_job_state(run->job);
+    bool lacks = state == PWC_JOB_PARTIAL || (state == PWC_JOB_DONE && run->unpublished);
+    if (b->failed == 0 || !lacks)
         return report_outcome(run->job, run->args->o.allow_partial, run);
     int r = complain(EXIT_PARTIAL, "%zu of %zu files failed", b->failed, b->n);
     return run->args->o.allow_partial ? EXIT_OK : r;

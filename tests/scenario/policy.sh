@@ -666,6 +666,22 @@ test_halt() {
     ((1000 <= $(field "done") && $(field "done") < 100000)) || fail "$(field "done") chunks"
 }
 
+# It has what was asked for. Which files it had come to by then is chance: they are told, and change nothing.
+test_halt_of_a_batch_after_a_success() {
+    mkdir in
+    echo a | tee in/a >in/b
+    run fault.copy --out-dir out in/no1 in/a in/no2 in/b -j 1 --halt soon,success=1 --json
+    equal "exit status" 0 "$RC"
+    equal "state" "done" "$(jq -r .state "$T/out")"
+    equal "files that failed" in/no1 "$(jq -r '.files_failed[0].file' "$T/out")"
+    grep -qx 'pwcctl: in/no1: cannot open: No such file or directory' "$T/err" || fail "not told: $(<"$T/err")"
+    same in/a out/a
+    "$PWCCTL" wait "$(job_field job)" >/dev/null || fail "wait: exit status $?"
+    run fault.copy --out-dir out in/no1 in/a in/no2 in/b -j 1 --halt soon,done=2 --json # of which one at least was bad
+    equal "exit status" 5 "$RC"
+    rm -r in out
+}
+
 # Of one output that all chunks make there is no part to be had.
 test_halt_leaves_no_half_of_an_output() {
     bytes 300000 >in
