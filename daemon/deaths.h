@@ -62,6 +62,8 @@ void deaths_pack(const struct death *x, Pwc__Death *ret); /* borrows from x */
 /* At every tick, so that a death can be told to have come with a kill by the kernel. True: there was one just
  * now. */
 bool deaths_look_for_oom(struct daemon *d);
+/* After a reload: no more than are kept from now on. */
+void deaths_forget_some(struct daemon *d);
 void deaths_free_all(struct daemon *d);
 /* Is it this that the job, just ending, fails of? */
 bool deaths_ended(const struct job *j, const struct death *x);

@@ -265,6 +265,8 @@ void job_failures(struct job *j, Pwc__Code code, const char *last);
 void job_check(struct job *j);
 /* Nothing is known of it any more. */
 void job_forget(struct job *j);
+/* After a reload: no more of the history than is kept from now on. */
+void jobs_forget_some(struct daemon *d);
 void jobs_free_spare(struct daemon *d);
 void job_session_gone(struct job *j);
 

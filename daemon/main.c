@@ -19,6 +19,7 @@
 #include "daemon/cgroup.h"
 #include "daemon/children.h"
 #include "daemon/closer.h"
+#include "daemon/deaths.h"
 #include "daemon/dump.h"
 #include "daemon/job.h"
 #include "daemon/lack.h"
@@ -27,6 +28,7 @@
 #include "daemon/pool.h"
 #include "daemon/posture.h"
 #include "daemon/pressure.h"
+#include "daemon/quarantine.h"
 #include "daemon/service.h"
 #include "daemon/session.h"
 #include "daemon/tables.h"
@@ -188,6 +190,17 @@ static void on_tell(evutil_socket_t fd, short what, void *arg)
         log_info("the service manager knows of the reload now");
 }
 
+static void take_settings(struct daemon *d, const struct config *fresh)
+{
+    config_free(&d->cfg);
+    d->cfg = *fresh;
+    posture_scratch(d->cfg.scratch, d->scratch, sizeof d->scratch);
+    log_set_level(d->cfg.log_level);
+    jobs_forget_some(d);
+    deaths_forget_some(d);
+    quarantine_forget_some(d);
+}
+
 static void on_hup(evutil_socket_t sig, short what, void *arg)
 {
     (void)sig, (void)what;
@@ -200,10 +213,7 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
     if (config_reload(&d->cfg, &fresh, &note, &error) < 0) {
         log_warn("configuration not reloaded: %s", error);
     } else {
-        config_free(&d->cfg);
-        d->cfg = fresh;
-        posture_scratch(d->cfg.scratch, d->scratch, sizeof d->scratch);
-        log_set_level(d->cfg.log_level);
+        take_settings(d, &fresh);
         log_info("configuration reloaded%s%s", note != NULL && note[0] != '\0' ? "; " : "",
                  note != NULL ? note : "");
     }

@@ -196,6 +196,12 @@ void quarantine_add(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t atte
         forget(user_kept_too_long(d, KEPT_GIVEN_UP, j->user, d->nquarantine));
 }
 
+void quarantine_forget_some(struct daemon *d)
+{
+    while (d->nquarantine > d->cfg.quarantine_kept)
+        forget(user_kept_too_long(d, KEPT_GIVEN_UP, TAILQ_FIRST(&d->users), d->nquarantine));
+}
+
 uint64_t quarantine_drop(struct job *j, uint64_t chunk)
 {
     uint64_t n = 0;

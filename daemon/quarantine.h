@@ -43,6 +43,8 @@ bool quarantine_blank(const struct job *j, uint64_t *ret_chunk);
 void quarantine_why_not(const struct given_up *g, char *why, size_t size);
 /* Tries all of a job's again, or one chunk. Returns how many; when none, why holds the reason. */
 uint64_t quarantine_retry(struct job *j, uint64_t chunk, char *why, size_t size);
+/* After a reload: no more than are kept from now on. */
+void quarantine_forget_some(struct daemon *d);
 void quarantine_free_all(struct daemon *d);
 
 #endif

@@ -100,6 +100,30 @@ test_reload() {
     daemon_alive
 }
 
+# remembered: how many jobs, deaths and chunks given up.
+remembered() {
+    printf '%s ' "$("$PWCCTL" jobs --json | jq '.jobs | length')" "$("$PWCCTL" deaths --json | jq '.deaths | length')" \
+        "$("$PWCCTL" quarantine --json | jq '.quarantine | length')"
+}
+
+# What is kept already is no more than the new settings say, either; the newest stay.
+test_reload_forgets() {
+    printf 'history = 100\n' >"$T/conf"
+    start_pwcd --workers 2 --config "$T/conf"
+    local _
+    for _ in 1 2 3 4 5; do run_ok noop n=1; done
+    run fault.error n=9 every=true attempts=9 --on-failure skip
+    equal "jobs, deaths, quarantine" "6 9 9 " "$(remembered)"
+    printf 'history = 2\ndeaths_kept = 5\nquarantine_kept = 3\n' >"$T/conf"
+    kill -HUP "$PID"
+    await_line "$T/log" 'configuration reloaded'
+    equal "jobs, deaths, quarantine" "2 5 3 " "$(remembered)"
+    equal "jobs" "5 6" "$("$PWCCTL" jobs --json | jq -r '[.jobs[].job] | join(" ")')"
+    printf 'history = 0\ndeaths_kept = 0\nquarantine_kept = 0\n' >"$T/conf"
+    kill -HUP "$PID"
+    until_true "all but the last to be forgotten" eval '[[ $(remembered) == "1 1 0 " ]]'
+}
+
 # A service manager that cannot be told of it, for want of a descriptor, is told later. Nobody's job ends of that.
 test_reload_without_descriptors() {
     [[ -n $(type -P prlimit) ]] || skip "needs prlimit (Debian package util-linux)"
