@@ -312,12 +312,18 @@ static int check_request(const struct run *run)
     return 0;
 }
 
+/* As halt_parse of the daemon, which knows all other words. */
+static bool never_halts(const char *halt)
+{
+    return halt == NULL || strcmp(halt, "never") == 0 || strcmp(halt, "0") == 0;
+}
+
 /* Its files fail one by one, unless somebody asks for what is the default elsewhere. */
 static void choose_policy(const struct run *run)
 {
     const struct options *o = &run->args->o;
     struct pwc_policy p = o->policy;
-    if (!o->fail_asked || p.halt != NULL)
+    if (!o->fail_asked || !never_halts(p.halt))
         return;
     p.halt = "now,fail=1";
     pwc_spec_policy(run->rq.spec, &p);

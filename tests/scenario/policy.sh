@@ -620,6 +620,7 @@ test_a_batch_that_fails_ends() {
     mkdir in
     echo a >in/a
     batch_ends 'halted after 1 failures; the last: in/no1: cannot open' in/no1 in/a --on-failure fail
+    batch_ends 'halted after 1 failures; the last: in/no1: cannot open' in/no1 in/a --on-failure fail --halt never
     batch_ends 'halted after 2 failures; the last: in/no2: cannot open' in/no1 in/no2 --halt now,fail=2
     batch_ends 'more than 1 failures; the last: in/no2: cannot open' in/no1 in/no2 in/no3 in/a --max-failures 1
     batch_ends 'more than 1 failures; the last: chunk 1' in/no1 in/a --max-failures 1 die=whole at=1 attempts=99 --retries 0
