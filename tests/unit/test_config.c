@@ -383,6 +383,24 @@ START_TEST(print_reads_back)
 }
 END_TEST
 
+/* Neither configured nor to be had: a comment, for no line says that in the file. */
+START_TEST(print_without_a_socket_reads_back)
+{
+    struct config a, b;
+    char *error = NULL;
+    put("");
+    ck_assert_int_eq(PARSE(&a, &error), CONFIG_RUN);
+    free(a.socket);
+    a.socket = xstrdup("");
+    AUTO_FREE char *text = printed(&a, NULL);
+    ck_assert_ptr_nonnull(strstr(text, "\n# socket           =                          # default\n"));
+    put(text);
+    ck_assert_msg(PARSE(&b, &error) == CONFIG_RUN, "%s", error);
+    config_free(&a);
+    config_free(&b);
+}
+END_TEST
+
 START_TEST(print_says_what_auto_is)
 {
     struct config c;
@@ -474,6 +492,7 @@ int main(void)
     tcase_add_test(t, bad_flags);
     tcase_add_test(t, questions);
     tcase_add_test(t, print_reads_back);
+    tcase_add_test(t, print_without_a_socket_reads_back);
     tcase_add_test(t, print_says_what_auto_is);
     tcase_add_test(t, reload);
     tcase_add_test(t, paths_must_be_there);
