@@ -7,6 +7,7 @@
  * for; nothing outlives pwcd.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -502,22 +503,52 @@ static void serve_events(struct daemon *d)
     }
 }
 
+/*
+ * Descriptors 0 to 2 that were closed: else a socket would become stderr, and the log be sent to whoever is
+ * at its other end. What takes their place cannot be written to, so that a list that was asked for is missed.
+ */
+static void fill_standard(void)
+{
+    int fd;
+    while ((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0 && fd <= STDERR_FILENO)
+        continue;
+    if (fd >= 0)
+        close(fd);
+}
+
+/* Half a configuration is none: who keeps what was printed must hear of it. */
+static int finish_stdout(void)
+{
+    int error = fflush(stdout) != 0 ? errno : 0;
+    if (error == 0 && ferror(stdout) == 0)
+        return EXIT_SUCCESS;
+    log_fatal("cannot write to stdout%s%s", error != 0 ? ": " : "", error != 0 ? strerror(error) : "");
+    return EX_OSERR;
+}
+
+static int check_only(struct daemon *d)
+{
+    char *error = NULL;
+    struct cpus cpus = cpus_usable(d->cfg.workers, "");
+    config_print(&d->cfg, &cpus, stdout);
+    int r = finish_stdout();
+    return config_check_paths(&d->cfg, &error) < 0 ? complain(error, EX_CONFIG) : r;
+}
+
 int main(int argc, char **argv)
 {
     struct daemon *d = &pwcd;
     char *error = NULL;
+    fill_standard();
     log_open("pwcd", LOG_INFO, service_stderr_is_journal());
     int r = config_parse(&d->cfg, argc, argv, &error);
     if (r == CONFIG_EXIT)
-        return EXIT_SUCCESS;
+        return finish_stdout();
     if (r < 0)
         return complain(error, EX_CONFIG);
     log_set_level(d->cfg.debug ? LOG_DBG : d->cfg.log_level);
-    if (d->cfg.check_only) {
-        struct cpus cpus = cpus_usable(d->cfg.workers, "");
-        config_print(&d->cfg, &cpus, stdout);
-        return config_check_paths(&d->cfg, &error) < 0 ? complain(error, EX_CONFIG) : EXIT_SUCCESS;
-    }
+    if (d->cfg.check_only)
+        return check_only(d);
     if (config_check_paths(&d->cfg, &error) < 0)
         return complain(error, EX_CONFIG);
     log_never_wait();

@@ -365,6 +365,32 @@ test_check_prints_a_configuration_with_origins() {
     rm out
 }
 
+test_list_that_cannot_be_written() {
+    local what rc
+    for what in -n --help --version; do
+        rc=0
+        "$PWCD" "$what" --socket "$S" --stage "$STAGE" --scratch "$T" >/dev/full 2>out || rc=$?
+        equal "exit status of $what" 71 "$rc"
+        grep -q 'cannot write to stdout' out || fail "reason of $what: $(<out)"
+    done
+    rc=0
+    "$PWCD" --version 2>out >&- || rc=$?
+    equal "exit status without stdout" 71 "$rc"
+    rm out
+}
+
+# Else a socket would be stderr, and the log go to whoever is at its other end.
+test_closed_standard_descriptors() {
+    # shellcheck disable=SC2016 # for the shell within
+    PREFIX=(bash -c 'exec "$@" <&- >&- 2>&-' -)
+    start_pwcd --workers 1
+    local fd
+    for fd in 0 1 2; do
+        equal "descriptor $fd" /dev/null "$(readlink "/proc/$PID/fd/$fd")"
+    done
+    daemon_alive
+}
+
 test_bad_configuration() {
     local rc=0
     printf 'workers = many\n' >"$T/conf"
