@@ -107,6 +107,7 @@ static enum list_found step_nursery(struct session *s, uint64_t *position)
     m.pid = (uint32_t)p->nursery_pid;
     m.role = (char *)(uintptr_t) "nursery";
     m.state = (char *)(uintptr_t)(p->nursery_ready ? "ready" : "booting");
+    m.age_ns = (uint64_t)mono_since(clock_now(), p->nursery_born);
     session_send(s, PWC_MSG_STAGE_INFO, s->list.tag, &m.base);
     return LIST_ITEM;
 }

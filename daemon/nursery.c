@@ -335,6 +335,7 @@ void nursery_start(struct pool *p)
         retry_after(p, restart_next(&p->nursery_restart, RESTART_DIED_BEFORE_READY, clock_now()));
         return;
     }
+    p->nursery_born = clock_now();
     p->nursery_exit_ev = event_new(p->d->base, p->nursery_pidfd, EV_READ | EV_PERSIST, on_exit_event, p);
     (void)event_add(p->nursery_exit_ev, NULL); /* else SIGCHLD tells */
 }

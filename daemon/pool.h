@@ -31,6 +31,7 @@ struct pool {
     struct event *nursery_ev, *nursery_write_ev, *nursery_exit_ev;
     pid_t nursery_pid;
     int nursery_pidfd;
+    struct mono nursery_born;
     bool nursery_ready;
     struct mono nursery_killed;  /* by us, when; it has not ended yet */
     struct mono nursery_stopped; /* since when; 0: it runs */

@@ -126,6 +126,8 @@ test_killed_nursery() {
     cp job.out "$T/out"
     counted 1200
     until_true "another nursery" a_stage ".role == \"nursery\" and .pid != $nursery"
+    "$PWCCTL" workers --json | jq -e '.workers[] | select(.role == "nursery") | .age_ns > 0' >/dev/null ||
+        fail "how old it is: $("$PWCCTL" workers)"
     run_ok fault.none n=1000 --json
     counted 1000
 }
