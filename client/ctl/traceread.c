@@ -209,7 +209,7 @@ static void take_string(struct reader *rd, enum where where, const char *key)
     if (where == EVENT && strcmp(key, "cat") == 0)
         string(rd, rd->cat, sizeof rd->cat);
     else if (where == OTHER && strcmp(key, "op") == 0)
-        string(rd, rd->t->op, sizeof rd->t->op);
+        string(rd, rd->t->op, sizeof rd->t->op), one_line(rd->t->op);
     else if (where == OTHER && strcmp(key, "schema") == 0)
         string(rd, rd->schema, sizeof rd->schema);
     else

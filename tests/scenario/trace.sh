@@ -368,6 +368,9 @@ test_files_that_are_no_trace() {
         printf '%s' "$text" >bad.json
         check_no_trace 'no JSON at byte'
     done
+    sed $'s/"op":"noop"/"op":"no\e[31mop"/' good.json >bad.json
+    "$PWCCTL" trace bad.json >"$T/out"
+    grep -q '^trace of job 1, no?\[31mop: ' "$T/out" || fail "a terminal is steered: $(cat -v "$T/out")"
     head -c 700 good.json >bad.json
     check_no_trace 'no JSON at byte'
     echo '{"traceEvents":[]}' >bad.json
