@@ -374,8 +374,10 @@ int batch_outcome(struct run *run)
     bool lacks = state == PWC_JOB_PARTIAL || (state == PWC_JOB_DONE && run->unpublished);
     if (b->failed == 0 || !lacks)
         return report_outcome(run->job, run->args->o.allow_partial, run);
-    int r = complain(EXIT_PARTIAL, "%zu of %zu files failed", b->failed, b->n);
-    return run->args->o.allow_partial ? EXIT_OK : r;
+    if (!run->args->o.allow_partial)
+        return complain(EXIT_PARTIAL, "%zu of %zu files failed", b->failed, b->n);
+    note("pwcctl: %zu of %zu files failed", b->failed, b->n); /* no error, and none in JSON */
+    return EXIT_OK;
 }
 
 void batch_json(const struct run *run, struct json *j)

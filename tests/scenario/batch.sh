@@ -69,6 +69,9 @@ test_broken_files_as_json() {
     equal "lines of summary" 1 "$(grep -c '1 of 3' "$T/err")"
     jq . "$T/out" >/dev/null
     iconv -f UTF-8 -t UTF-8 "$T/out" >/dev/null || fail "the document is no UTF-8"
+    run_ok image.thumbnail --out-dir out width=64 in/*.jpg --json --allow-partial
+    ! grep -q '"error"' "$T/err" || fail "an error that ends nothing: $(<"$T/err")"
+    equal "lines of summary" 1 "$(grep -c '1 of 3' "$T/err")"
 }
 
 # Whoever sent the files chose their names: none of them ends a line, steers a terminal, or runs something when
