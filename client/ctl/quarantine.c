@@ -76,10 +76,10 @@ static void show(const struct pwc_quarantined *q, void *user)
         fully(q);
     } else {
         if (v->n == 0)
-            printf("%-12s  %8s  %-12s  %-14s %s\n", "CHUNK", "ATTEMPTS", "CAUSE", "INSTEAD", "REASON");
+            printf("%-12s  %8s  %-12s  %-15s  %s\n", "CHUNK", "ATTEMPTS", "CAUSE", "INSTEAD", "REASON");
         snprintf(chunk, sizeof chunk, "%" PRIu64 ".%" PRIu64, q->job, q->chunk);
         char *input = input_text(q->input, q->covers);
-        printf("%-12s  %8u  %-12s  %-14s %s%s%s\n", chunk, q->attempts, pwc_code_name(q->code),
+        printf("%-12s  %8u  %-12s  %-15s  %s%s%s\n", chunk, q->attempts, pwc_code_name(q->code),
                instead(q, buf, sizeof buf), input, input[0] != '\0' ? ": " : "", q->reason);
         free(input);
     }

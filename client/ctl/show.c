@@ -100,11 +100,11 @@ static void show_job(const struct pwc_job_info *i, void *user)
         return;
     if (v->j == NULL) {
         if (v->n++ == 0)
-            printf("%6s  %-10s %14s  %5s  %9s  %-24s %s\n", "JOB", "STATE", "CHUNKS", "FAIL", "AGE", "OP",
+            printf("%6s  %-9s  %17s  %5s  %9s  %-22s %s\n", "JOB", "STATE", "CHUNKS", "FAIL", "AGE", "OP",
                    "NOTE");
         char *input = input_text(i->input, "");
         progress_text(i, progress, sizeof progress);
-        printf("%6" PRIu64 "  %-10s %14s  %5" PRIu64 "  %9s  %-24s %s%s\n", i->job,
+        printf("%6" PRIu64 "  %-9s  %17s  %5" PRIu64 "  %9s  %-22s %s%s\n", i->job,
                pwc_job_state_name(i->state), progress, i->counts.failed,
                duration_text(i->age_ns, age, sizeof age), i->op, i->waiting[0] != '\0' ? "waiting: " : "",
                i->waiting[0] != '\0'  ? i->waiting

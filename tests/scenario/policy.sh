@@ -261,6 +261,27 @@ test_what_is_not_there() {
     ask 3 'pwcctl: job 99: no such job' quarantine 99
 }
 
+# aligned HEAD PATTERN: under this head of a column stands what matches.
+aligned() {
+    local line at
+    line=$(head -n 1 "$T/out") at=${line%%"$1"*}
+    grep -qE "^.{${#at}}$2" "$T/out" || fail "not under $1: $(<"$T/out")"
+}
+
+test_columns() {
+    bytes 3000 >in
+    run_ok noop n=1000000
+    run fault.copy in -o out die=process at=2 attempts=99 chunk=1000 --retries 0 --on-failure fill=200
+    ask 0 '' jobs
+    aligned OP 'noop +$'
+    aligned OP 'fault\.copy '
+    aligned NOTE '1 of 3 chunks failed$'
+    ask 0 '' quarantine
+    aligned INSTEAD 'filled with 200 '
+    aligned REASON 'in: chunk 2 '
+    rm in out
+}
+
 # The command that is told goes through a shell as it is.
 test_retried_by_a_command() {
     mkdir in out
