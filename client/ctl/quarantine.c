@@ -92,26 +92,40 @@ struct target {
     uint64_t job, chunk;
 };
 
+/* What is not there is said of each; the others are listed all the same. */
+static int list_one(struct pwc *c, struct view *v, const struct target *t)
+{
+    size_t before = v->n;
+    int r = pwc_list_quarantine(c, t->job, t->chunk, ANSWER_MS, show, v);
+    if (r != PWC_OK)
+        return complain_code(r);
+    if (!v->fully || v->n > before)
+        return 0;
+    char chunk[24] = "";
+    if (t->chunk != PWC_ALL_CHUNKS)
+        snprintf(chunk, sizeof chunk, ".%" PRIu64, t->chunk);
+    return complain(EXIT_NO_JOB, "%" PRIu64 "%s is not in quarantine: 'pwcctl quarantine' lists what is",
+                    t->job, chunk);
+}
+
 static int list(struct pwc *c, struct view *v, const struct target *t, size_t n)
 {
     static const struct target all = {0, PWC_ALL_CHUNKS};
-    int r = PWC_OK;
+    int r = 0;
     if (v->j != NULL) {
         json_begin(v->j, NULL, '{');
         json_str(v->j, "schema", "pwc.quarantine/1");
         json_begin(v->j, "quarantine", '[');
     }
-    for (size_t i = 0; r == PWC_OK && i < (n > 0 ? n : 1); i++) {
-        const struct target *one = n > 0 ? &t[i] : &all;
-        r = pwc_list_quarantine(c, one->job, one->chunk, ANSWER_MS, show, v);
+    for (size_t i = 0; i < (n > 0 ? n : 1); i++) {
+        int one = list_one(c, v, n > 0 ? &t[i] : &all);
+        r = one != 0 ? one : r;
     }
     if (v->j != NULL) {
         json_end(v->j, ']');
         json_end(v->j, '}');
     }
-    if (r == PWC_OK && v->fully && v->n == 0)
-        return complain(EXIT_NO_JOB, "not in quarantine: 'pwcctl quarantine' lists what is");
-    return r == PWC_OK ? 0 : complain_code(r);
+    return r;
 }
 
 /* Why something cannot be tried again is a refusal of the usual kind, not a fault of the protocol. */
@@ -137,7 +151,7 @@ static int change(struct pwc *c, struct view *v, const struct target *t, size_t 
         json_str(v->j, "schema", "pwc.quarantine/1");
         json_u64(v->j, retry ? "retried" : "dropped", sum);
         json_end(v->j, '}');
-    } else if (r == 0) {
+    } else if (r == 0 || sum > 0) { /* some may have been refused */
         printf("%" PRIu64 " %s %s\n", sum, sum == 1 ? "chunk" : "chunks",
                retry ? "tried again" : "forgotten");
     }

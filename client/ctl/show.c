@@ -315,7 +315,15 @@ static int list_deaths(struct pwc *c, struct view *v, uint64_t job, uint64_t chu
 
 static void is_there(const struct pwc_job_info *i, void *user)
 {
-    (void)i, (void)user;
+    ((struct view *)user)->chunks = i->counts.total;
+}
+
+static int check_chunk(const struct view *v, uint64_t job, uint64_t chunk)
+{
+    if (chunk == PWC_ALL_CHUNKS || v->chunks == 0 || chunk < v->chunks)
+        return EXIT_OK;
+    return complain(EXIT_NO_JOB, "job %" PRIu64 " has no chunk %" PRIu64 ": they are 0 to %" PRIu64, job,
+                    chunk, v->chunks - 1);
 }
 
 int verb_deaths(const struct args *args)
@@ -331,8 +339,9 @@ int verb_deaths(const struct args *args)
         return r;
     r = list_deaths(c, &v, job, chunk, args->o.verbose ? show_death_fully : show_death);
     if (r == PWC_OK && v.n == 0 && job != 0)
-        r = pwc_list_jobs(c, job, ANSWER_MS, is_there, NULL);
-    return view_close(&v, c, r);
+        r = pwc_list_jobs(c, job, ANSWER_MS, is_there, &v);
+    r = view_close(&v, c, r);
+    return r == 0 ? check_chunk(&v, job, chunk) : r;
 }
 
 static void show_fully(const struct pwc_job_info *i, void *user)
@@ -385,10 +394,7 @@ int verb_show(const struct args *args)
     if (r == PWC_OK)
         r = list_deaths(c, &v, job, chunk, show_death_fully);
     r = view_close(&v, c, r);
-    if (r == 0 && chunk != PWC_ALL_CHUNKS && v.chunks > 0 && chunk >= v.chunks)
-        r = complain(EXIT_NO_JOB, "job %" PRIu64 " has no chunk %" PRIu64 ": they are 0 to %" PRIu64, job,
-                     chunk, v.chunks - 1);
-    return r;
+    return r == 0 ? check_chunk(&v, job, chunk) : r;
 }
 
 /* ---- ping, version ---- */

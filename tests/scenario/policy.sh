@@ -256,9 +256,16 @@ test_what_is_not_there() {
     ask 0 '' deaths 1
     ask 0 '' deaths 1.5
     ask 3 'pwcctl: there is no job 99' deaths 99
+    ask 3 'pwcctl: job 1 has no chunk 10: they are 0 to 9' deaths 1.10
     ask 0 '' quarantine 1.4 --json # ls need not be said
     equal "in quarantine" 4 "$(jq '.quarantine[].chunk' "$T/out")"
     ask 3 'pwcctl: job 99: no such job' quarantine 99
+    ask 3 "pwcctl: 1.5 is not in quarantine: 'pwcctl quarantine' lists what is" quarantine show 1.4 1.5
+    grep -q '^chunk    1\.4,' "$T/out" || fail "what is there is not shown: $(<"$T/out")"
+    ask 3 'pwcctl: job 99: no such job' quarantine ls 99 1.4
+    grep -q '^1\.4 ' "$T/out" || fail "what is there is not listed: $(<"$T/out")"
+    ask 3 'pwcctl: job 99: no such job' quarantine drop 1.4 99
+    equal "what was done" '1 chunk forgotten' "$(<"$T/out")"
 }
 
 # aligned HEAD PATTERN: under this head of a column stands what matches.
