@@ -295,7 +295,7 @@ void report_results(struct pwc_job *job, const char *prefix);
 /* Run is NULL for a job that somebody else submitted. */
 void report_json(struct pwc_job *job, const char *op, const struct run *run);
 void report_summary(const struct run *run);
-/* Status; says why it is not 0, and with run (NULL: not ours) about which file. */
+/* Status; says why it is not 0, and with run about which file, without it (not ours) about which job. */
 int report_outcome(struct pwc_job *job, bool allow_partial, const struct run *run);
 
 /* ---- signals.c ---- */

@@ -186,7 +186,7 @@ static const char *input_of(const struct request *rq, const char **why)
 static const char *culprit(int code, const struct run *run, const char **why)
 {
     const char *rest;
-    if (run == NULL || run->batch != NULL)
+    if (run->batch != NULL)
         return NULL;
     switch (code) {
     case PWC_BAD_INPUT:
@@ -215,6 +215,8 @@ int report_outcome(struct pwc_job *job, bool allow_partial, const struct run *ru
     if (code == PWC_OK || (code == PWC_E_PARTIAL && allow_partial))
         return EXIT_OK;
     const char *why = pwc_error()[0] != '\0' ? pwc_error() : "some chunks were given up";
+    if (run == NULL)
+        return complain(job_status(job, code), "job %" PRIu64 ": %s", pwc_job_id(job), why);
     const char *file = culprit(code, run, &why);
     if (file != NULL)
         return complain(job_status(job, code), "'%s': %s", file, why);

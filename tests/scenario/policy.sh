@@ -257,6 +257,7 @@ test_what_is_not_there() {
     ask 0 '' deaths 1.5
     ask 3 'pwcctl: there is no job 99' deaths 99
     ask 3 'pwcctl: job 1 has no chunk 10: they are 0 to 9' deaths 1.10
+    ask 5 'pwcctl: job 1: 1 of 10 chunks failed' wait 1
     ask 0 '' quarantine 1.4 --json # ls need not be said
     equal "in quarantine" 4 "$(jq '.quarantine[].chunk' "$T/out")"
     ask 3 'pwcctl: job 99: no such job' quarantine 99
