@@ -178,6 +178,7 @@ void json_death(struct json *j, const char *key, const struct pwc_death *d);
 /* A descriptor that can seek: the file itself, or an anonymous copy of a pipe's or stdin's bytes. */
 int input_open(const char *name, int *ret_fd, struct stat *ret_st);
 int anonymous_file(void);         /* unlinked, O_RDWR; -1 with errno */
+const char *temporary_dir(void);  /* where it lies, if it can: $TMPDIR or /tmp */
 int copy_bytes(int from, int to); /* 0 or -1 with errno */
 
 enum output_kind { OUTPUT_NEW, OUTPUT_REPLACE, OUTPUT_STREAM };

@@ -11,10 +11,15 @@
 
 #define WRITER_MS 5000
 
-int anonymous_file(void)
+const char *temporary_dir(void)
 {
     const char *dir = getenv("TMPDIR");
-    int fd = open(dir != NULL && dir[0] != '\0' ? dir : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    return dir != NULL && dir[0] != '\0' ? dir : "/tmp";
+}
+
+int anonymous_file(void)
+{
+    int fd = open(temporary_dir(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     return fd >= 0 ? fd : memfd_create("pwcctl", MFD_CLOEXEC);
 }
 
@@ -53,7 +58,8 @@ static int spool(const char *name, const char *first, size_t n, int fd, int *ret
 {
     int to = anonymous_file();
     int r = to < 0 || write_some(to, first, n) < 0 || copy_bytes(fd, to) < 0
-                ? complain(EXIT_FAILED, "cannot copy '%s' to a temporary file: %s", name, strerror(errno))
+                ? complain(EXIT_FAILED, "cannot copy '%s' to a temporary file in %s: %s", name,
+                           temporary_dir(), strerror(errno))
                 : 0;
     close(fd);
     if (r == 0)

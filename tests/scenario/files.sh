@@ -155,6 +155,26 @@ test_full_disk() {
     daemon_alive
 }
 
+# Which disk that is, when nobody has named it.
+test_full_temporary_directory() {
+    need_root
+    head -c 2000000 /dev/zero >big
+    mkdir small
+    full() { # PATTERN ARGUMENT...
+        local rc=0
+        # shellcheck disable=SC2016 # for the shell within
+        unshare --mount bash -c 'mount --make-rprivate / && mount -t tmpfs -o size=256k tmpfs small && TMPDIR=small exec "$@"' - \
+            "$PWCCTL" run "${@:2}" 2>err >part || rc=$?
+        equal "exit status" 1 "$rc"
+        equal "lines of reason" 1 "$(grep -c . err)"
+        grep -q "$1: No space left on device" err || fail "reason: $(<err)"
+    }
+    full "cannot copy '-' to a temporary file in small" fault.copy - -o out < <(cat big)
+    full "'-', gathered in small" fault.copy big -o -
+    rmdir small
+    files_are big err in.png part
+}
+
 test_full_disk_that_can_be_seen_before() {
     run_ok image.invert in.png -o out.png
     local rc=0
