@@ -52,8 +52,8 @@ static int run_verb(const struct args *args)
     }
     int r = options_check(args, verb->groups);
     if (r == 0 && args->n > most_words(verb))
-        r = complain(EXIT_USAGE, "'%s' is one word too many: pwcctl %s %s", args->words[most_words(verb)],
-                     verb->name, verb->args);
+        r = complain(EXIT_USAGE, "'%s' is one word too many: pwcctl %s%s%s", args->words[most_words(verb)],
+                     verb->name, verb->args[0] != '\0' ? " " : "", verb->args);
     return r != 0 ? r : verb->run(args);
 }
 

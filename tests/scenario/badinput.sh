@@ -417,6 +417,7 @@ test_usage_of_an_option() {
     refused 2 'progress' --progress loud noop n=1
     refused 2 'timeout' --chunk-timeout soon noop n=1
     refused 2 "halt 'now'.*fail=3" --halt now noop n=1
+    equal "a word too many" "pwcctl: 'x' is one word too many: pwcctl status" "$("$PWCCTL" status x 2>&1)"
 }
 
 run_tests "$@"
