@@ -379,7 +379,7 @@ static const char *health(struct daemon *d, char *text, size_t size)
     else if (d->scratch_error != 0)
         snprintf(text, size, "no scratch file in %.150s: %s", d->cfg.scratch, strerror(-d->scratch_error));
     else
-        return "ok";
+        return d->stopping ? "shutting down" : "ok";
     return text;
 }
 

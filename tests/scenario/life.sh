@@ -23,6 +23,7 @@ test_stop_is_told() {
     kill -TERM "$PID"
     await_line "$T/log" 'stopping'
     refused 75 'the daemon is shutting down' noop n=1
+    equal "health" "shutting down" "$("$PWCCTL" status --json | jq -r .daemon.health)"
     equal "state of the job" running "$("$PWCCTL" jobs --json | jq -r '.jobs[0].state')"
     "$PWCCTL" cancel 1
     mind_says "exit 0"
