@@ -63,7 +63,10 @@ static void fully(const struct pwc_quarantined *q)
            pwc_code_name(q->code));
     printf("reason   %s\n", q->reason);
     printf("instead  %s\n", instead(q, buf, sizeof buf));
-    printf("retry    %s\n", q->why_not[0] != '\0' ? q->why_not : "possible: 'pwcctl quarantine retry'");
+    if (q->why_not[0] != '\0')
+        printf("retry    %s\n", q->why_not);
+    else
+        printf("retry    possible: 'pwcctl quarantine retry %" PRIu64 ".%" PRIu64 "'\n", q->job, q->chunk);
 }
 
 static void show(const struct pwc_quarantined *q, void *user)

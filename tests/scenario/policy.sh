@@ -167,7 +167,7 @@ test_quarantine_of_a_running_job() {
     jq -e '.quarantine[0] | .cause == "crash" and .attempts == 3 and .instead == "skipped" and .can_retry and
         (.reason | test("killed by SIGSEGV"))' "$T/out" >/dev/null || fail "$(<"$T/out")"
     quarantine show 1.4
-    grep -q 'possible' "$T/out" || fail "$(<"$T/out")"
+    grep -q "possible: 'pwcctl quarantine retry 1.4'" "$T/out" || fail "$(<"$T/out")"
     quarantine retry 1.5
     answered 1 '1.5 is not in quarantine'
     quarantine retry 1.4
