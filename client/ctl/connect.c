@@ -215,7 +215,8 @@ static int wait_ready(const char *pwcd)
         if (n > 0 && strstr(words, "READY=1") != NULL)
             return 0;
         if (dead())
-            return complain(EXIT_UNREACHABLE, "--private: %s ended at once: %s", pwcd, last_words());
+            return complain(EXIT_UNREACHABLE, "--private: %s ended at once%s%s", pwcd,
+                            last_words()[0] != '\0' ? ": " : "", last_words());
     }
     return complain(EXIT_UNREACHABLE, "--private: %s was not ready within %d s: %s", pwcd, START_MS / 1000,
                     last_words());

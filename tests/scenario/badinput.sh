@@ -336,6 +336,10 @@ test_no_daemon() {
     local rc=0
     "$PWCCTL" ping 2>err || rc=$?
     equal "exit status" 69 "$rc"
+    rc=0
+    PWC_PWCD=/bin/false "$PWCCTL" --private ping 2>err || rc=$?
+    equal "exit status of a pwcd that ends without a word" 69 "$rc"
+    equal "what is said" "pwcctl: --private: /bin/false ended at once" "$(<err)"
 }
 
 test_socket_that_is_not_pwcds() {
