@@ -403,6 +403,12 @@ void job_forget(struct job *j)
     job_dealloc(j);
 }
 
+void jobs_forget_some(struct daemon *d)
+{
+    while (d->nhistory > MAX(d->cfg.history, 1u))
+        job_forget(user_kept_too_long(d, KEPT_JOBS, TAILQ_FIRST(&d->users), d->nhistory));
+}
+
 /* What it was at in the kernel when it was killed may go through yet: over what was filled in its place. */
 static const struct stage *may_still_write(const struct job *j)
 {

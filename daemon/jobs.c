@@ -103,9 +103,3 @@ void jobs_remove(struct daemon *d, struct job *j)
     j->user->known--;
     jobs_forget_key(d, j);
 }
-
-void jobs_forget_some(struct daemon *d)
-{
-    while (d->nhistory > MAX(d->cfg.history, 1u))
-        job_forget(user_kept_too_long(d, KEPT_JOBS, TAILQ_FIRST(&d->users), d->nhistory));
-}
