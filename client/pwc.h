@@ -242,7 +242,7 @@ struct pwc_policy {
     int32_t
         chunk_timeout_percent; /* of the running median, once there is one; 0: none; the lesser limit holds */
     uint64_t job_timeout_ns;   /* 0: none */
-    enum pwc_on_failure on_failure; /* a batch goes on with its other files, a job with halt without it */
+    enum pwc_on_failure on_failure; /* a batch goes on with its other files, and so does a job with halt */
     uint64_t max_failures;          /* 0: 1,000; UINT64_MAX: only counted */
     uint64_t memory;                /* bytes a worker; 0: the daemon's limit */
     uint8_t fill;                   /* with PWC_ON_FAILURE_FILL */

@@ -458,7 +458,7 @@ void config_print(const struct config *c, const struct cpus *cpus, FILE *f)
     fprintf(f, "# file: %s\n", *c->file != '\0' ? c->file : "none");
     for (size_t i = 0; i < CFG_COUNT; i++) {
         AUTO_FREE char *value = value_text(c, &keys[i]);
-        /* No path is no value, but what there is: the line says so, and is read as the comment it is. */
+        /* A path that there is none of: no line could say that, so it is a comment. */
         bool none = keys[i].type == PATH && value[0] == '\0';
         fprintf(f, "%s%-*s = %-24s # %s", none ? "# " : "", none ? 16 : 18, keys[i].name, value,
                 c->origin[i]);

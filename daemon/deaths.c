@@ -292,23 +292,19 @@ static void death_free(struct daemon *d, struct death *x)
     free(x);
 }
 
-static void forget_oldest(struct daemon *d, const struct user *adds)
-{
-    struct death *old = user_kept_too_long(d, KEPT_DEATHS, adds, d->ndeaths);
-    events_forget_death(d, old);
-    death_free(d, old);
-}
-
 /* The newest may still be in use up the stack. */
-static bool too_many(const struct daemon *d)
+static void forget_some(struct daemon *d, const struct user *adds)
 {
-    return d->ndeaths > MAX(d->cfg.deaths_kept, 1u);
+    while (d->ndeaths > MAX(d->cfg.deaths_kept, 1u)) {
+        struct death *old = user_kept_too_long(d, KEPT_DEATHS, adds, d->ndeaths);
+        events_forget_death(d, old);
+        death_free(d, old);
+    }
 }
 
 void deaths_forget_some(struct daemon *d)
 {
-    while (too_many(d))
-        forget_oldest(d, TAILQ_FIRST(&d->users));
+    forget_some(d, TAILQ_FIRST(&d->users));
 }
 
 static struct death *death_new(struct stage *s)
@@ -329,8 +325,7 @@ static struct death *death_new(struct stage *s)
     places_add(&d->deaths, &x->place, x);
     user_keeps(user_get(d, s->uid), KEPT_DEATHS, &x->kept, x);
     d->ndeaths++;
-    if (too_many(d))
-        forget_oldest(d, x->kept.user);
+    forget_some(d, x->kept.user);
     return x;
 }
 

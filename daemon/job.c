@@ -71,11 +71,13 @@ static void take_policy(struct job *j, const Pwc__Policy *p, const struct config
     j->chunk_timeout_ns = p->chunk_timeout_ns != 0 ? p->chunk_timeout_ns : (uint64_t)cfg->chunk_timeout;
     j->job_timeout_ns = p->job_timeout_ns;
     j->memory = p->memory != 0 ? p->memory : cfg->memory;
-    j->on_failure = p->on_failure;
     if (p->fill != NULL && p->fill->kind_case == PWC__VALUE__KIND_U64)
         j->fill = (uint8_t)p->fill->u64;
     j->chunk_timeout_percent = p->chunk_timeout_percent > 0 ? (uint32_t)p->chunk_timeout_percent : 0;
     halt_parse(p->halt, &j->halt);
+    bool halts = j->halt.when != HALT_NEVER && !j->batch; /* that says when to fail: until then it goes on */
+    bool skips = halts && p->on_failure == PWC__ON_FAILURE__ON_FAILURE_FAIL;
+    j->on_failure = skips ? PWC__ON_FAILURE__ON_FAILURE_SKIP : p->on_failure;
     j->max_failures = p->max_failures != 0 ? p->max_failures : 1000;
 }
 
@@ -359,6 +361,13 @@ static void leave_queue(struct job *j)
         TAKE_PTR(j->home)->jobs--;
 }
 
+/* The newest may still be in use up the stack. */
+static void forget_some(struct daemon *d, const struct user *adds)
+{
+    while (d->nhistory > MAX(d->cfg.history, 1u))
+        job_forget(user_kept_too_long(d, KEPT_JOBS, adds, d->nhistory));
+}
+
 void job_settle(struct job *j)
 {
     struct daemon *d = j->d;
@@ -383,8 +392,8 @@ void job_settle(struct job *j)
     log_debug("job %lu %s: %s", (unsigned long)j->id, job_state_name(j->state), job_reason(j));
     TAILQ_INSERT_TAIL(&d->history, j, link);
     user_keeps(j->user, KEPT_JOBS, &j->kept, j);
-    if (++d->nhistory > MAX(d->cfg.history, 1u)) /* the newest may still be in use up the stack */
-        job_forget(user_kept_too_long(d, KEPT_JOBS, j->user, d->nhistory));
+    d->nhistory++;
+    forget_some(d, j->user);
     daemon_touch(d);
 }
 
@@ -405,8 +414,7 @@ void job_forget(struct job *j)
 
 void jobs_forget_some(struct daemon *d)
 {
-    while (d->nhistory > MAX(d->cfg.history, 1u))
-        job_forget(user_kept_too_long(d, KEPT_JOBS, TAILQ_FIRST(&d->users), d->nhistory));
+    forget_some(d, TAILQ_FIRST(&d->users));
 }
 
 /* What it was at in the kernel when it was killed may go through yet: over what was filled in its place. */
@@ -433,14 +441,6 @@ static void partial(struct job *j)
             late);
 }
 
-static void partial_or_done(struct job *j)
-{
-    if (j->ledger.bad.count == 0)
-        end_as(j, PWC__JOB_STATE__JOB_DONE, PWC__CODE__CODE_OK);
-    else
-        partial(j);
-}
-
 static const char *const halt_words[] = {
     [HALT_FAIL] = "failures", [HALT_SUCCESS] = "successes", [HALT_DONE] = "chunks"};
 
@@ -454,6 +454,22 @@ static const char *half_of_what(const struct job *j)
             return ": its output is not whole";
     return j->absorb == PWC__ABSORB__ABSORB_FOLDED && !j->op->results_optional ? ": its result is not whole"
                                                                                : NULL;
+}
+
+/* As many successes as were asked for, be it with the last chunk: then it is done, whatever was given up. */
+static bool successes_suffice(const struct job *j)
+{
+    const struct ledger *l = &j->ledger;
+    return j->halt.what == HALT_SUCCESS && half_of_what(j) == NULL &&
+           halt_check(&j->halt, l->total, l->done.count, l->bad.count) != HALT_NEVER;
+}
+
+static void partial_or_done(struct job *j)
+{
+    if (j->ledger.bad.count == 0 || successes_suffice(j))
+        end_as(j, PWC__JOB_STATE__JOB_DONE, PWC__CODE__CODE_OK);
+    else
+        partial(j);
 }
 
 /* A halt on failures is a failure, and the last of them the reason; one on successes was asked for, however

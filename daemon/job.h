@@ -217,7 +217,7 @@ struct user *user_get(struct daemon *d, uid_t uid);
 void user_keeps(struct user *u, enum kept kind, struct keep *k, void *what);
 void user_keeps_no_more(enum kept kind, struct keep *k);
 /* The oldest of who has most, so that nobody's records are gone because others have many. total: of all;
- * adds: who has just got one more, and goes last among equals. */
+ * adds: who has just got one more, and goes last among equals, or anybody. */
 void *user_kept_too_long(const struct daemon *d, enum kept kind, const struct user *adds, uint32_t total);
 void user_is_busy(struct daemon *d, struct user *u); /* he has a job */
 void user_rests(struct daemon *d, struct user *u);

@@ -178,6 +178,12 @@ static void forget(struct given_up *g)
     free(g);
 }
 
+static void forget_some(struct daemon *d, const struct user *adds)
+{
+    while (d->nquarantine > d->cfg.quarantine_kept)
+        forget(user_kept_too_long(d, KEPT_GIVEN_UP, adds, d->nquarantine));
+}
+
 void quarantine_add(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t attempts, const char *covers,
                     const char *reason)
 {
@@ -192,14 +198,13 @@ void quarantine_add(struct job *j, uint64_t chunk, Pwc__Code code, uint32_t atte
     places_add(&d->quarantine, &g->place, g);
     TAILQ_INSERT_TAIL(&j->given_up, g, of_job);
     user_keeps(j->user, KEPT_GIVEN_UP, &g->kept, g);
-    if (++d->nquarantine > d->cfg.quarantine_kept)
-        forget(user_kept_too_long(d, KEPT_GIVEN_UP, j->user, d->nquarantine));
+    d->nquarantine++;
+    forget_some(d, j->user);
 }
 
 void quarantine_forget_some(struct daemon *d)
 {
-    while (d->nquarantine > d->cfg.quarantine_kept)
-        forget(user_kept_too_long(d, KEPT_GIVEN_UP, TAILQ_FIRST(&d->users), d->nquarantine));
+    forget_some(d, TAILQ_FIRST(&d->users));
 }
 
 uint64_t quarantine_drop(struct job *j, uint64_t chunk)

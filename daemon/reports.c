@@ -29,7 +29,7 @@ static void gave_up(struct job *j, uint64_t chunk, const struct death *x)
     events_chunks(j, chunk, 1, x->code, x->attempt, x->reason);
     if (j->batch)
         item_gave_up(j, chunk, x);
-    else if ((j->on_failure == PWC__ON_FAILURE__ON_FAILURE_FAIL && j->halt.when == HALT_NEVER))
+    else if (j->on_failure == PWC__ON_FAILURE__ON_FAILURE_FAIL)
         job_end(j, PWC__JOB_STATE__JOB_FAILED, x->code, "%s", x->reason);
     else if (j->absorb == PWC__ABSORB__ABSORB_SERIAL)
         assembly_add_hole(&j->assembly, chunk);

@@ -40,7 +40,8 @@ static void keep_descriptors(void)
         dup2(null, STDOUT_FILENO);
         if (fcntl(STDERR_FILENO, F_GETFD) < 0)
             dup2(null, STDERR_FILENO);
-        close(null);
+        if (null > STDERR_FILENO) /* else it is one of them, which pwcd was started without */
+            close(null);
     }
     fcntl(STAGE_CHANNEL, F_SETFD, FD_CLOEXEC);
     close_range(STAGE_CHANNEL + 1, ~0u, 0);

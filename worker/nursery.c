@@ -15,11 +15,11 @@
 #include <linux/close_range.h>
 #include <linux/sched.h>
 #include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -134,9 +134,9 @@ void process_prepare(struct optable *ops)
 /* The parent's end of the channel is gone with it, whatever happened before the kernel was asked. */
 bool process_bind(void)
 {
-    char byte;
+    struct pollfd p = {.fd = STAGE_CHANNEL}; /* a hang-up is told though there is something left to read */
     return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 &&
-           recv(STAGE_CHANNEL, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
+           (poll(&p, 1, 0) < 1 || (p.revents & POLLHUP) == 0);
 }
 
 /* ---- making a stage ---- */

@@ -315,7 +315,7 @@ static int check_request(const struct run *run)
 /* As halt_parse of the daemon, which knows all other words. */
 static bool never_halts(const char *halt)
 {
-    return halt == NULL || strcmp(halt, "never") == 0 || strcmp(halt, "0") == 0;
+    return halt == NULL || halt[0] == '\0' || strcmp(halt, "never") == 0 || strcmp(halt, "0") == 0;
 }
 
 /* Its files fail one by one, unless somebody asks for what is the default elsewhere. */

@@ -183,18 +183,21 @@ static void become_pwcd(const char *pwcd, const struct options *o, pid_t parent)
     _exit(EXIT_UNREACHABLE);
 }
 
-/* The last line of what it wrote, for the user. */
+/* ": " and the last line of what it wrote, for the user; or "". */
 static const char *last_words(void)
 {
-    static char buf[1024];
+    static char words[1024 + 2];
+    char buf[1024];
     off_t size = own.log >= 0 ? lseek(own.log, 0, SEEK_END) : 0;
     off_t from = size > (off_t)sizeof buf - 1 ? size - (off_t)(sizeof buf - 1) : 0;
     ssize_t n = size > 0 ? pread(own.log, buf, sizeof buf - 1, from) : 0;
     while (n > 0 && buf[n - 1] == '\n')
         n--;
     buf[n > 0 ? n : 0] = '\0';
-    char *line = strrchr(buf, '\n');
-    return line != NULL ? line + 1 : buf;
+    const char *line = strrchr(buf, '\n');
+    line = line != NULL ? line + 1 : buf;
+    snprintf(words, sizeof words, "%s%s", line[0] != '\0' ? ": " : "", line);
+    return words;
 }
 
 static bool dead(void)
@@ -215,10 +218,9 @@ static int wait_ready(const char *pwcd)
         if (n > 0 && strstr(words, "READY=1") != NULL)
             return 0;
         if (dead())
-            return complain(EXIT_UNREACHABLE, "--private: %s ended at once%s%s", pwcd,
-                            last_words()[0] != '\0' ? ": " : "", last_words());
+            return complain(EXIT_UNREACHABLE, "--private: %s ended at once%s", pwcd, last_words());
     }
-    return complain(EXIT_UNREACHABLE, "--private: %s was not ready within %d s: %s", pwcd, START_MS / 1000,
+    return complain(EXIT_UNREACHABLE, "--private: %s was not ready within %d s%s", pwcd, START_MS / 1000,
                     last_words());
 }
 

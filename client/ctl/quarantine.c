@@ -95,7 +95,7 @@ struct target {
     uint64_t job, chunk;
 };
 
-/* What is not there is said of each; the others are listed all the same. */
+/* What is not there is said, and the others are listed all the same. */
 static int list_one(struct pwc *c, struct view *v, const struct target *t)
 {
     size_t before = v->n;
@@ -120,7 +120,7 @@ static int list(struct pwc *c, struct view *v, const struct target *t, size_t n)
         json_str(v->j, "schema", "pwc.quarantine/1");
         json_begin(v->j, "quarantine", '[');
     }
-    for (size_t i = 0; i < (n > 0 ? n : 1); i++) {
+    for (size_t i = 0; i < (n > 0 ? n : 1) && (r == 0 || r == EXIT_NO_JOB); i++) {
         int one = list_one(c, v, n > 0 ? &t[i] : &all);
         r = one != 0 ? one : r;
     }

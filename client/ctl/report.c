@@ -218,7 +218,7 @@ int report_outcome(struct pwc_job *job, bool allow_partial, const struct run *ru
     if (run == NULL)
         return complain(job_status(job, code), "job %" PRIu64 ": %s", pwc_job_id(job), why);
     const char *file = culprit(code, run, &why);
-    if (file != NULL && file == run->out.name && run->out.kind == OUTPUT_STREAM)
+    if (file != NULL && code == PWC_OUTPUT && run->out.kind == OUTPUT_STREAM)
         return complain(job_status(job, code), "'%s', gathered in %s: %s", file, temporary_dir(), why);
     if (file != NULL)
         return complain(job_status(job, code), "'%s': %s", file, why);

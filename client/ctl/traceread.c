@@ -208,9 +208,10 @@ static void take_string(struct reader *rd, enum where where, const char *key)
     char unused[2];
     if (where == EVENT && strcmp(key, "cat") == 0)
         string(rd, rd->cat, sizeof rd->cat);
-    else if (where == OTHER && strcmp(key, "op") == 0)
-        string(rd, rd->t->op, sizeof rd->t->op), one_line(rd->t->op);
-    else if (where == OTHER && strcmp(key, "schema") == 0)
+    else if (where == OTHER && strcmp(key, "op") == 0) {
+        string(rd, rd->t->op, sizeof rd->t->op);
+        one_line(rd->t->op);
+    } else if (where == OTHER && strcmp(key, "schema") == 0)
         string(rd, rd->schema, sizeof rd->schema);
     else
         string(rd, unused, sizeof unused);

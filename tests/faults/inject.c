@@ -43,7 +43,7 @@ struct task {
     pid_t tid, tgid;
     enum kind kind;          /* of its process */
     bool loading;            /* executed, and its libraries are not there yet */
-    bool aside;              /* the sanitizers' run-time reads what it must know of the process */
+    bool aside, opening;     /* the sanitizers' run-time reads what it must know of the process */
     unsigned long segment;   /* where a stage has mapped it; kept with the process's first thread */
     bool inside;             /* between entry and exit of a call */
     unsigned long map_bytes; /* a mmap under way that may be the segment's */
@@ -162,12 +162,14 @@ static enum role role_of(const struct task *t)
 
 /* ---- calls ---- */
 
-/* Its options are in a file, too: without them it looks for leaks. Nobody else uses the old call. */
+/* The options of sanitizers are in a file, too: without them they look for leaks. Nobody else uses the old
+ * call to open one; where there is none (aarch64) nothing is spared. */
 static bool of_run_time(struct task *t, long call)
 {
     bool was = t->aside;
 #ifdef SYS_open
-    t->aside = call == SYS_open || (was && call != SYS_close);
+    t->opening = call == SYS_open;
+    t->aside = t->opening || (was && call != SYS_close);
 #else
     (void)call;
 #endif
@@ -203,6 +205,9 @@ static void at_exit(struct task *t, const struct __ptrace_syscall_info *info)
     if (t->map_bytes != 0 && !info->exit.is_error && t->kind == KIND_STAGE && first != NULL)
         first->segment = (unsigned long)info->exit.rval;
     t->map_bytes = 0;
+    if (t->opening && info->exit.is_error)
+        t->aside = false; /* there is nothing to close */
+    t->opening = false;
     regs_settle(t->tid, &t->held);
 }
 
@@ -239,6 +244,7 @@ static int on_stop(struct task *t, int status)
         t->tgid = thread_group(t->tid);
         t->kind = kind_by_arguments(t->tid);
         t->loading = true;
+        t->aside = t->opening = false;
         t->segment = 0;
         return 0;
     case PTRACE_EVENT_STOP:

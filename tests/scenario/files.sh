@@ -155,22 +155,25 @@ test_full_disk() {
     daemon_alive
 }
 
+# in_little_space REASON ARGUMENT...: a run, with little room in the temporary directory, fails with one line.
+in_little_space() {
+    local rc=0
+    # shellcheck disable=SC2016 # for the shell within
+    unshare --mount bash -c 'mount --make-rprivate / && mount -t tmpfs -o size=256k tmpfs small && TMPDIR=small exec "$@"' - \
+        "$PWCCTL" run "${@:2}" 2>err >part || rc=$?
+    equal "exit status" 1 "$rc"
+    equal "lines of reason" 1 "$(grep -c . err)"
+    grep -qE "$1" err || fail "reason: $(<err)"
+}
+
 # Which disk that is, when nobody has named it.
 test_full_temporary_directory() {
     need_root
     head -c 2000000 /dev/zero >big
     mkdir small
-    full() { # PATTERN ARGUMENT...
-        local rc=0
-        # shellcheck disable=SC2016 # for the shell within
-        unshare --mount bash -c 'mount --make-rprivate / && mount -t tmpfs -o size=256k tmpfs small && TMPDIR=small exec "$@"' - \
-            "$PWCCTL" run "${@:2}" 2>err >part || rc=$?
-        equal "exit status" 1 "$rc"
-        equal "lines of reason" 1 "$(grep -c . err)"
-        grep -q "$1: No space left on device" err || fail "reason: $(<err)"
-    }
-    full "cannot copy '-' to a temporary file in small" fault.copy - -o out < <(cat big)
-    full "'-', gathered in small" fault.copy big -o -
+    in_little_space "cannot copy '-' to a temporary file in small: No space left on device" fault.copy - -o out < <(cat big)
+    in_little_space "'-', gathered in small: No space left on device" fault.copy big -o -
+    in_little_space "^pwcctl: '-': cannot be written as webp" image.replicate in.png across=2000 down=1 -o - --format webp # the format has no room
     rmdir small
     files_are big err in.png part
 }

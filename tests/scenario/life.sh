@@ -382,14 +382,20 @@ test_list_that_cannot_be_written() {
 
 # Else a socket would be stderr, and the log go to whoever is at its other end.
 test_closed_standard_descriptors() {
-    # shellcheck disable=SC2016 # for the shell within
-    PREFIX=(bash -c 'exec "$@" <&- >&- 2>&-' -)
-    start_pwcd --workers 1
-    local fd
-    for fd in 0 1 2; do
-        equal "descriptor $fd" /dev/null "$(readlink "/proc/$PID/fd/$fd")"
+    need_root # whoever cannot be dumped shows nobody else his descriptors
+    local closed fd pid
+    for closed in '<&- >&- 2>&-' '2>&-' '>&-'; do
+        PREFIX=(bash -c "exec \"\$@\" $closed" -)
+        start_pwcd --workers 1
+        run_ok noop n=10
+        for pid in "$PID" $("$PWCCTL" workers --json | jq '.workers[].pid'); do
+            for fd in 0 1 2; do
+                [[ $(readlink "/proc/$pid/fd/$fd") =~ ^(/|pipe:) ]] ||
+                    fail "$closed: descriptor $fd of $pid is '$(readlink "/proc/$pid/fd/$fd")'"
+            done
+        done
+        stop_pwcd
     done
-    daemon_alive
 }
 
 test_bad_configuration() {

@@ -346,6 +346,15 @@ test_quarantine_of_what_was_written() {
     rm -f in out copy.*
 }
 
+# With a halt, which says when it fails, the job goes on without the chunk.
+test_quarantine_of_what_a_halt_left_out() {
+    bytes 300000 >in
+    run fault.copy in -o out die=process at=0 attempts=99 chunk=30000 --halt soon,fail=2
+    equal "exit status" 5 "$RC"
+    equal "instead" skipped "$("$PWCCTL" quarantine --json | jq -r '.quarantine[0].instead')"
+    rm in out
+}
+
 test_quarantine_is_bounded() {
     stop_pwcd
     start_pwcd --workers 2 --set quarantine_kept=2 --set history=3
@@ -707,6 +716,8 @@ test_halt_of_a_batch_after_a_success() {
     grep -qx 'pwcctl: in/no1: cannot open: No such file or directory' "$T/err" || fail "not told: $(<"$T/err")"
     same in/a out/a
     "$PWCCTL" wait "$(job_field job)" >/dev/null || fail "wait: exit status $?"
+    run fault.copy --out-dir out in/a in/no1 -j 1 --halt soon,success=1 # with the last of them, or before
+    equal "exit status of two" 0 "$RC"
     run fault.copy --out-dir out in/no1 in/a in/no2 in/b -j 1 --halt soon,done=2 --json # of which one at least was bad
     equal "exit status" 5 "$RC"
     rm -r in out

@@ -87,6 +87,30 @@ START_TEST(a_parent_that_is_gone_gets_no_stage)
 }
 END_TEST
 
+/* Nor is anything prepared for it, of which joining its cgroup, a pipe here, comes first. That there is a
+ * message left hides nothing. */
+START_TEST(a_parent_that_is_gone_gets_no_nursery)
+{
+    int pair[2], joined[2], status = -1;
+    char byte;
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    ck_assert_int_eq(pipe2(joined, O_CLOEXEC), 0);
+    ck_assert_int_eq(write(pair[0], "unread", 6), 6);
+    close(pair[0]);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int channel = fcntl(pair[1], F_DUPFD_CLOEXEC, 10), procs = fcntl(joined[1], F_DUPFD_CLOEXEC, 10);
+        if (dup2(channel, 3) == 3 && dup2(procs, 4) == 4)
+            execl(stage_program(), "pwc-stage", "--nursery", "--cgroup", NULL);
+        _exit(127);
+    }
+    close(joined[1]);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(read(joined[0], &byte, 1), 0);
+}
+END_TEST
+
 /* A supervisor of its own, which is killed; we only hold the stage's pidfd. */
 START_TEST(stages_die_with_the_supervisor)
 {
@@ -504,6 +528,7 @@ int main(void)
     tcase_add_test(life, root_is_given_up);
     tcase_add_test(life, a_direct_stage_works);
     tcase_add_test(life, a_parent_that_is_gone_gets_no_stage);
+    tcase_add_test(life, a_parent_that_is_gone_gets_no_nursery);
     tcase_add_test(life, stages_die_with_the_supervisor);
     tcase_add_test(life, terminal_signals_are_the_supervisors);
     tcase_add_test(life, the_catalogue_is_complete);
