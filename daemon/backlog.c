@@ -1,7 +1,13 @@
 /* backlog.c - see backlog.h. */
 #include "daemon/backlog.h"
 
-#define BUFFERED 4u /* results in a row that a saver may take into its buffers */
+#define BUFFERED   4u    /* results in a row that a saver may take into its buffers */
+#define STARVED_NS 100e6 /* for so long a consumer that is the slowest of a job has something to take */
+
+void backlog_begins(struct backlog *b, uint64_t now)
+{
+    b->since = now;
+}
 
 void backlog_fed(struct backlog *b, uint64_t now)
 {
@@ -33,4 +39,9 @@ uint32_t backlog_workers(const struct backlog *b, uint64_t waiting, double lease
     uint32_t others = (producing ? 1u : 0u) + (known || waiting > 0 ? 1u : 0u);
     uint32_t n = seats > others ? seats - others : 0;
     return waiting > 0 ? n : MAX(n, 1u);
+}
+
+bool backlog_starves(const struct backlog *b, uint64_t waiting, double lease_ns, uint64_t now)
+{
+    return waiting == 0 && now > b->since && (double)(now - b->since) > STARVED_NS + b->take_ns + lease_ns;
 }

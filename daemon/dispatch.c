@@ -351,8 +351,9 @@ static bool may_run_ahead(const struct job *j)
         return false;
     /* At the end nothing is left to lease, but a tail may be taken. */
     double lease_ns = (double)MAX(lease_wanted(j), (uint64_t)1) * j->pace.ns_per_chunk;
-    return j->workers_on < backlog_workers(&j->backlog, j->assembly.sent - j->assembly.absorbed, lease_ns,
-                                           j->producer != NULL, j->d->seats);
+    uint64_t waiting = j->assembly.sent - j->assembly.absorbed;
+    return backlog_starves(&j->backlog, waiting, lease_ns, (uint64_t)daemon_now(j->d).ns) ||
+           j->workers_on < backlog_workers(&j->backlog, waiting, lease_ns, j->producer != NULL, j->d->seats);
 }
 
 /* Who dies in a chunk had computed up to a lease before it, to be done again: first comes the new attempt.

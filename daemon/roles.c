@@ -250,6 +250,7 @@ static void start_consumer(struct job *j, struct stage *s)
     dispatch_begin(j, s, LEASE_CONSUME, false);
     trace_lease(j, s);
     j->consumer = s;
+    backlog_begins(&j->backlog, (uint64_t)clock_now().ns);
     Stage__Consume m = STAGE__CONSUME__INIT;
     m.job = j->id;
     m.lease = s->lease.id;

@@ -314,6 +314,13 @@ static void watch_pressure(struct daemon *d)
         daemon_touch(d);
 }
 
+/* Nothing happens, and by that more workers may be wanted (backlog.h). */
+static void watch_starving(const struct stage *s)
+{
+    if (s->lease.kind == LEASE_CONSUME && s->job->assembly.sent == s->job->assembly.absorbed)
+        daemon_touch(s->d);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -329,6 +336,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {
         watch_stage(s, now);
+        watch_starving(s);
     }
     watch_stops(d, now);
     nursery_watch(d->pool);

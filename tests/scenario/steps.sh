@@ -303,6 +303,17 @@ test_killed_filling() {
     rm out job.*
 }
 
+# A consumer that takes long for a chunk has a core of its own while it is behind. When it waits for one that takes longer
+# still, others are computed meanwhile.
+test_a_long_chunk_holds_up_no_other() {
+    start_pwcd --workers 2
+    in_background job "$PWCCTL" run --json fault.copy in -o out chunk=$((300000 / CHUNKS)) slow=merge ms=20 hold=process at=10
+    await_hold process 10
+    until_true "most others to be done" job_done_at_least 25 # what lies behind it in its lease is soon done afterwards
+    release "$VICTIM"
+    finish_job serial
+}
+
 # ---- while the tail of its lease is taken back ----
 
 CUT=(serial:process placed:process folded:process none:process batch:whole)

@@ -288,11 +288,12 @@ static void on_chunk_done(const Pwc__ChunkDone *m)
     }
 }
 
-/* Everything must have been told, but for what was dropped, begun again, or left undone by a halt. */
+/* Everything must have been told, but for what was dropped, begun again, or left undone by a halt, be it one
+ * that came with the last chunk. */
 static void check_trace(const struct spec *s, const Pwc__Finished *m)
 {
     if (!s->trace.over || s->trace.dropped > 0 || s->trace.restarted || m->reason[0] != '\0' ||
-        m->state != PWC__JOB_STATE__JOB_DONE)
+        m->state != PWC__JOB_STATE__JOB_DONE || m->counts->failed > 0)
         return;
     uint64_t all = chunk_bits(0, m->counts->total);
     SIM_CHECK(s->trace.kept == all, "job %lu: by its trace chunks %lx of %lx were computed", (ul)m->job,

@@ -39,18 +39,31 @@ static uint64_t result_of(const struct job *j, const char *name)
     return value;
 }
 
+/* All its chunks make one output, or one result. */
+static bool makes_one(const struct spec *s)
+{
+    return s->op == OP_SERIAL || s->op == OP_PLACED || s->op == OP_FOLD;
+}
+
+/* As many successes as it was to have, though it had tried everything by then. */
+static bool has_enough(const struct spec *s, const struct job *j)
+{
+    uint64_t bad = (uint64_t)__builtin_popcountll(s->bad);
+    return j->halt.what == HALT_SUCCESS && !makes_one(s) &&
+           halt_check(&j->halt, s->chunks, s->chunks - bad, bad) != HALT_NEVER;
+}
+
 static void check_results(const struct spec *s, const struct job *j)
 {
     uint64_t all = chunk_bits(0, s->chunks), good = all & ~s->bad, sum = 0;
     if (strncmp(job_reason(j), "halted", 6) == 0) {
-        SIM_CHECK(s->op != OP_SERIAL && s->op != OP_PLACED && s->op != OP_FOLD,
-                  "job %lu ended well with half an output, or result", (ul)j->id);
+        SIM_CHECK(!makes_one(s), "job %lu ended well with half an output, or result", (ul)j->id);
         return; /* as it was asked to: with what there was */
     }
     SIM_CHECK((s->computed & good) == good, "job %lu ended well, but nobody computed chunks %lx", (ul)j->id,
               (ul)(good & ~s->computed));
-    SIM_CHECK((s->bad == 0) == (j->state == PWC__JOB_STATE__JOB_DONE), "job %lu: %s, given up: %lx",
-              (ul)j->id, job_state_name(j->state), (ul)s->bad);
+    SIM_CHECK((s->bad == 0 || has_enough(s, j)) == (j->state == PWC__JOB_STATE__JOB_DONE),
+              "job %lu: %s, given up: %lx", (ul)j->id, job_state_name(j->state), (ul)s->bad);
     for (uint64_t c = 0; c < s->chunks; c++)
         if ((good >> c & 1) != 0)
             sum += spec_value(s, c);

@@ -186,6 +186,24 @@ START_TEST(a_backlog_holds_nobody_for_ever)
 }
 END_TEST
 
+/* The worker that has the next chunk hangs in it, the first one as well. */
+START_TEST(a_consumer_that_starves_holds_nobody_back)
+{
+    struct backlog b = {0};
+    backlog_begins(&b, 1000 * MS);
+    ck_assert(!backlog_starves(&b, 0, 0, 1100 * MS));
+    ck_assert(backlog_starves(&b, 0, 0, 1101 * MS));
+    b = busy_consumer(36 * MS, 3); /* the last one at 108 */
+    ck_assert_uint_eq(backlog_workers(&b, 0, 20 * MS, false, 2), 1);
+    ck_assert(!backlog_starves(&b, 0, 20 * MS, 100 * MS));
+    ck_assert(!backlog_starves(&b, 0, 20 * MS, 264 * MS));
+    ck_assert(backlog_starves(&b, 0, 20 * MS, 265 * MS));
+    ck_assert(!backlog_starves(&b, 1, 20 * MS, 1000 * MS));
+    backlog_fed(&b, 300 * MS);
+    ck_assert(!backlog_starves(&b, 0, 20 * MS, 301 * MS));
+}
+END_TEST
+
 START_TEST(the_median_is_right_to_an_eighth)
 {
     struct lease_pace p = {0};
@@ -538,6 +556,7 @@ int main(void)
     tcase_add_test(t, what_a_consumer_takes_into_its_buffers_does_not_make_it_fast);
     tcase_add_test(t, a_consumer_that_was_slow_once_is_not_for_ever);
     tcase_add_test(t, a_backlog_holds_nobody_for_ever);
+    tcase_add_test(t, a_consumer_that_starves_holds_nobody_back);
     tcase_add_test(t, the_median_is_right_to_an_eighth);
     tcase_add_test(t, halt_speaks_parallel);
     tcase_add_test(t, cgroups_are_found_in_the_kernels_texts);
