@@ -322,7 +322,7 @@ CUT=(serial:process placed:process folded:process none:process batch:whole)
 # chunks a lease has depends on how quick the first were: a stage without is ended.
 with_a_tail() {
     local mode=$1 role=$2
-    for AT in {10..29}; do
+    for AT in {10..29} {10..29}; do
         SLOW=1 start_job "$mode" "$role" "$3" "$AT"
         until_true "a worker at chunk $AT" a_stage ".role == \"worker\" and .chunk == $AT"
         ! "$4" || return 0
