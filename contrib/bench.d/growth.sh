@@ -79,7 +79,7 @@ blur_point() {
     rm -f "$out"
 }
 
-# The largest is not compared: `vips` would need a quarter of a minute for it, and has to for that of `heights` already.
+# The largest is not compared: `vips` would need a quarter of a minute for it, and has to for that of `windows` already.
 row_sizes() {
     local megapixels side
     if ! have vips; then
@@ -117,7 +117,7 @@ tall_points() {
 
 row_heights() {
     tall_points heights "How cost grows with the height of an image 8192 wide: gaussblur sigma 8, TIFF to TIFF" .tif \
-        "1 4 $(by "16 36" "")"
+        "1 4 $(by "16 24" "")"
 }
 
 # Decoded, so that there is a raster, of which a window is kept from 134 megapixels on.

@@ -92,7 +92,7 @@ image_row() {
         "$SOURCE/contrib/bench.d/same ${9-0} $out-ours$suffix $out-1$suffix $out-$SEATS$suffix && rm -f $out-*"
 }
 
-# Full pictures are 8192 x 8192. Only rank's has 5120: both sides compute for seven seconds on the full one.
+# Full pictures are 8192 x 8192. Only rank's has 4096: both sides compute for ten seconds on the full one.
 row_blur() {
     picture "$(by 8192 2048)" .tif
     image_row blur "gaussblur sigma 8, $(by 8192 2048)^2 TIFF, s" "$PICTURE" .tif image.gaussblur sigma=8 8 1.0
@@ -138,7 +138,7 @@ row_sobel() {
 
 row_rank() {
     local side
-    side=$(by 5120 2048)
+    side=$(by 4096 2048)
     sixteen_bits "$side"
     image_row rank "rank 3 3 4, $side^2 16 bit TIFF, s" "$PICTURE" .tif image.rank "width=3 height=3 index=4" "3 3 4" 1.0
 }

@@ -84,7 +84,7 @@ prepare() {
     output=$(cd "$output" && pwd)
     touch "$TMP/rows.jsonl" "$TMP/table.tsv" "$TMP/growth.tsv" "$TMP/titles.tsv" "$TMP/notes.txt"
     ROUNDS=${rounds:-$(by 15 3)}
-    MINUTES=${minutes:-$(by 29.2 2.7)}
+    MINUTES=${minutes:-$(by 29.5 2.7)}
     PREPARED=$SECONDS
     END=$(end_after "$PREPARED")
     [[ $END -le $(end_after 0) ]] ||
