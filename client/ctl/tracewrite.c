@@ -18,8 +18,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "client/ctl/bytes.h"
 #include "client/ctl/trace.h"
 
 enum { JOB = 1, STAGES = 2, STATES = 1, WAITS = 2, DECISIONS = 3 };
@@ -45,9 +45,7 @@ struct arrow {
 };
 
 struct trace_writer {
-    int fd, error;
     bool more;
-    size_t n;
     uint64_t base, end; /* the first and the last time */
     uint64_t records, unrecorded;
     uint64_t in_flight, waiting; /* as the counters were last told */
@@ -58,7 +56,7 @@ struct trace_writer {
     size_t narrows, rarrows;
     struct pwc_trace_record *held; /* of chunks, until their lease's end is told */
     size_t nheld, rheld;
-    char buf[1 << 18];
+    struct bytes out;
 };
 
 /* Room for one more; the array may move. */
@@ -120,63 +118,7 @@ static void arrow_begins(struct trace_writer *w, const struct arrow *a)
     w->arrows[i] = *a;
 }
 
-/* ---- bytes: millions of events are written, so printf is not used ---- */
-
-static void flush(struct trace_writer *w)
-{
-    for (size_t done = 0; done < w->n && w->error == 0;) {
-        ssize_t n = write(w->fd, w->buf + done, w->n - done);
-        if (n >= 0)
-            done += (size_t)n;
-        else if (errno != EINTR)
-            w->error = errno;
-    }
-    w->n = 0;
-}
-
-/* Inline, so that the lengths of constants are constants. */
-static inline __attribute__((always_inline)) void put(struct trace_writer *w, const char *s)
-{
-    size_t len = strlen(s);
-    memcpy(w->buf + w->n, s, len);
-    w->n += len;
-}
-
-static unsigned digits_of(uint64_t v)
-{
-    unsigned n = 1;
-    for (; v >= 10000; v /= 10000)
-        n += 4;
-    return n + (v >= 10) + (v >= 100) + (v >= 1000);
-}
-
-/* Two digits a step, where they belong: to copy what was just written waits for it. */
-static void put_u64(struct trace_writer *w, uint64_t v)
-{
-    static const char pairs[] =
-        "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-        "8081828384858687888990919293949596979899";
-    char *from = w->buf + w->n, *to = from + digits_of(v);
-    w->n = (size_t)(to - w->buf);
-    for (; v >= 10; v /= 100)
-        memcpy(to -= 2, pairs + v % 100 * 2, 2);
-    if (to > from)
-        *from = (char)('0' + v);
-}
-
-/* Nanoseconds as the format's microseconds. */
-static void put_us(struct trace_writer *w, uint64_t ns)
-{
-    put_u64(w, ns / 1000);
-    unsigned frac = (unsigned)(ns % 1000);
-    char *to = w->buf + w->n;
-    to[0] = '.';
-    to[1] = (char)('0' + frac / 100);
-    to[2] = (char)('0' + frac / 10 % 10);
-    to[3] = (char)('0' + frac % 10);
-    w->n += 4;
-}
+/* ---- parts of events ---- */
 
 /* The job was born with the first record. A process that was asked for before is told as of then. */
 static uint64_t since_base(const struct trace_writer *w, uint64_t at)
@@ -184,34 +126,26 @@ static uint64_t since_base(const struct trace_writer *w, uint64_t at)
     return at > w->base ? at - w->base : 0;
 }
 
-static inline __attribute__((always_inline)) void put_field(struct trace_writer *w, const char *key,
-                                                            uint64_t v)
-{
-    put(w, key);
-    put_u64(w, v);
-}
-
 static void where(struct trace_writer *w, unsigned pid, uint64_t tid, uint64_t at)
 {
-    put_field(w, "\",\"pid\":", pid);
-    put_field(w, ",\"tid\":", tid);
-    put(w, ",\"ts\":");
-    put_us(w, since_base(w, at));
+    bytes_field(&w->out, "\",\"pid\":", pid);
+    bytes_field(&w->out, ",\"tid\":", tid);
+    bytes_put(&w->out, ",\"ts\":");
+    bytes_us(&w->out, since_base(w, at));
 }
 
 /* Up to and with its arguments' opening brace; less than 1 KiB follows. */
 static void begin(struct trace_writer *w, const char *ph, const char *name, const char *cat, unsigned pid,
                   uint64_t tid, uint64_t at)
 {
-    if (w->n > sizeof w->buf - 4096)
-        flush(w);
-    put(w, w->more ? ",\n{\"ph\":\"" : "{\"ph\":\"");
+    bytes_room(&w->out);
+    bytes_put(&w->out, w->more ? ",\n{\"ph\":\"" : "{\"ph\":\"");
     w->more = true;
-    put(w, ph);
-    put(w, "\",\"name\":\"");
-    put(w, name);
-    put(w, "\",\"cat\":\"");
-    put(w, cat);
+    bytes_put(&w->out, ph);
+    bytes_put(&w->out, "\",\"name\":\"");
+    bytes_put(&w->out, name);
+    bytes_put(&w->out, "\",\"cat\":\"");
+    bytes_put(&w->out, cat);
     where(w, pid, tid, at);
 }
 
@@ -221,52 +155,51 @@ static void begin(struct trace_writer *w, const char *ph, const char *name, cons
  */
 static void close_slice(struct trace_writer *w, unsigned pid, uint64_t tid, uint64_t at)
 {
-    if (w->n > sizeof w->buf - 4096)
-        flush(w);
-    put(w, ",\n{\"ph\":\"E");
+    bytes_room(&w->out);
+    bytes_put(&w->out, ",\n{\"ph\":\"E");
     where(w, pid, tid, at);
 }
 
 /* The record's fields; what is 0 is left out. */
 static void args(struct trace_writer *w, const struct pwc_trace_record *r)
 {
-    put_field(w, ",\"args\":{\"first\":", r->first);
-    put_field(w, ",\"n\":", r->n);
+    bytes_field(&w->out, ",\"args\":{\"first\":", r->first);
+    bytes_field(&w->out, ",\"n\":", r->n);
     if (r->lease != 0)
-        put_field(w, ",\"lease\":", r->lease);
+        bytes_field(&w->out, ",\"lease\":", r->lease);
     if (r->value != 0)
-        put_field(w, ",\"value\":", r->value);
+        bytes_field(&w->out, ",\"value\":", r->value);
     if (r->code != 0)
-        put_field(w, ",\"code\":", (uint64_t)r->code);
+        bytes_field(&w->out, ",\"code\":", (uint64_t)r->code);
 }
 
 static void details(struct trace_writer *w, const struct pwc_trace_record *r)
 {
     args(w, r);
     if (r->stage != 0)
-        put_field(w, ",\"stage\":", r->stage);
+        bytes_field(&w->out, ",\"stage\":", r->stage);
     if (r->pid != 0)
-        put_field(w, ",\"os_pid\":", r->pid);
+        bytes_field(&w->out, ",\"os_pid\":", r->pid);
     if (r->seat != 0)
-        put_field(w, ",\"seat\":", r->seat);
+        bytes_field(&w->out, ",\"seat\":", r->seat);
     if (r->waiting != 0)
-        put_field(w, ",\"waiting\":", r->waiting);
+        bytes_field(&w->out, ",\"waiting\":", r->waiting);
     if (r->kind == PWC_TRACE_DIED && r->end_ns != 0)
-        put_field(w, ",\"killed_ns\":", since_base(w, r->end_ns));
+        bytes_field(&w->out, ",\"killed_ns\":", since_base(w, r->end_ns));
 }
 
 static void why(struct trace_writer *w, int code)
 {
     if (code == PWC_OK)
         return;
-    put(w, ",\"why\":\"");
-    put(w, pwc_code_name(code));
-    put(w, "\"");
+    bytes_put(&w->out, ",\"why\":\"");
+    bytes_put(&w->out, pwc_code_name(code));
+    bytes_put(&w->out, "\"");
 }
 
 static void end(struct trace_writer *w)
 {
-    put(w, "}}");
+    bytes_put(&w->out, "}}");
 }
 
 /* ---- kinds ---- */
@@ -275,12 +208,12 @@ static void write_counters(struct trace_writer *w, const struct pwc_trace_record
 {
     if (!w->counted || w->in_flight != r->in_flight) {
         begin(w, "C", "leases in flight", "counter", JOB, STATES, at);
-        put_field(w, ",\"args\":{\"leases\":", w->in_flight = r->in_flight);
+        bytes_field(&w->out, ",\"args\":{\"leases\":", w->in_flight = r->in_flight);
         end(w);
     }
     if (!w->counted || w->waiting != r->waiting) {
         begin(w, "C", "chunks ready", "counter", JOB, STATES, at);
-        put_field(w, ",\"args\":{\"chunks\":", w->waiting = r->waiting);
+        bytes_field(&w->out, ",\"args\":{\"chunks\":", w->waiting = r->waiting);
         end(w);
     }
     w->counted = true;
@@ -290,8 +223,8 @@ static void write_flow(struct trace_writer *w, const char *ph, uint64_t lease, u
                        uint64_t at)
 {
     begin(w, ph, "absorb", "flow", pid, tid, at);
-    put_field(w, ",\"id\":", lease);
-    put(w, ph[0] == 'f' ? ",\"bp\":\"e\"}" : "}");
+    bytes_field(&w->out, ",\"id\":", lease);
+    bytes_put(&w->out, ph[0] == 'f' ? ",\"bp\":\"e\"}" : "}");
 }
 
 static void close_state(struct trace_writer *w, uint64_t at)
@@ -299,7 +232,7 @@ static void close_state(struct trace_writer *w, uint64_t at)
     if (!w->state_open)
         return;
     close_slice(w, JOB, STATES, at);
-    put(w, "}");
+    bytes_put(&w->out, "}");
     w->state_open = false;
 }
 
@@ -310,7 +243,7 @@ static void write_job(struct trace_writer *w, const struct pwc_trace_record *r)
     begin(w, terminal ? "i" : "B", pwc_job_state_name((enum pwc_job_state)r->code), trace_words[r->kind], JOB,
           STATES, r->at_ns);
     if (terminal)
-        put(w, ",\"s\":\"p\"");
+        bytes_put(&w->out, ",\"s\":\"p\"");
     details(w, r);
     end(w);
     w->state_open = !terminal;
@@ -322,7 +255,7 @@ static void cut(struct trace_writer *w, struct track *t, uint64_t at)
     if (t->lease == 0)
         return;
     close_slice(w, STAGES, t->stage, at);
-    put(w, "}");
+    bytes_put(&w->out, "}");
     t->lease = 0;
 }
 
@@ -353,21 +286,20 @@ static void write_chunks(struct trace_writer *w, const struct pwc_trace_record *
                          const struct pwc_trace_record *ended)
 {
     bool counts = r->code == PWC_OK && r->first + r->n <= ended->first + ended->n;
-    if (w->n > sizeof w->buf - 4096)
-        flush(w);
-    put(w, ",\n{\"ph\":\"X\",\"cat\":\"chunks\",\"pid\":2,\"name\":\"");
-    put(w, chunks_name(r, counts));
-    put_field(w, "\",\"tid\":", r->stage);
-    put(w, ",\"ts\":");
-    put_us(w, since_base(w, r->at_ns));
-    put(w, ",\"dur\":");
-    put_us(w, r->end_ns - r->at_ns);
-    put_field(w, ",\"args\":{\"first\":", r->first);
-    put_field(w, ",\"n\":", r->n);
-    put_field(w, ",\"lease\":", r->lease);
+    bytes_room(&w->out);
+    bytes_put(&w->out, ",\n{\"ph\":\"X\",\"cat\":\"chunks\",\"pid\":2,\"name\":\"");
+    bytes_put(&w->out, chunks_name(r, counts));
+    bytes_field(&w->out, "\",\"tid\":", r->stage);
+    bytes_put(&w->out, ",\"ts\":");
+    bytes_us(&w->out, since_base(w, r->at_ns));
+    bytes_put(&w->out, ",\"dur\":");
+    bytes_us(&w->out, r->end_ns - r->at_ns);
+    bytes_field(&w->out, ",\"args\":{\"first\":", r->first);
+    bytes_field(&w->out, ",\"n\":", r->n);
+    bytes_field(&w->out, ",\"lease\":", r->lease);
     if (!counts) {
         if (r->code != PWC_OK)
-            put_field(w, ",\"code\":", (uint64_t)r->code);
+            bytes_field(&w->out, ",\"code\":", (uint64_t)r->code);
         why(w, ended->code);
     }
     end(w);
@@ -396,13 +328,13 @@ static uint64_t write_held(struct trace_writer *w, const struct pwc_trace_record
 /* Viewers put them among those of the lease's beginning: none has a name that one there has. */
 static void ending(struct trace_writer *w, const struct pwc_trace_record *r, uint64_t recorded)
 {
-    put_field(w, ",\"args\":{\"ended\":", r->lease);
-    put_field(w, ",\"from\":", r->first);
-    put_field(w, ",\"kept\":", r->n);
-    put_field(w, ",\"recorded\":", recorded);
-    put_field(w, ",\"begun_ns\":", since_base(w, r->value));
+    bytes_field(&w->out, ",\"args\":{\"ended\":", r->lease);
+    bytes_field(&w->out, ",\"from\":", r->first);
+    bytes_field(&w->out, ",\"kept\":", r->n);
+    bytes_field(&w->out, ",\"recorded\":", recorded);
+    bytes_field(&w->out, ",\"begun_ns\":", since_base(w, r->value));
     if (r->code != PWC_OK)
-        put_field(w, ",\"cause\":", (uint64_t)r->code);
+        bytes_field(&w->out, ",\"cause\":", (uint64_t)r->code);
     why(w, r->code);
     end(w);
 }
@@ -445,7 +377,7 @@ static void write_absorbed(struct trace_writer *w, const struct pwc_trace_record
     uint64_t tid = r->stage != 0 ? r->stage : STATES;
     (void)track_of(w, r);
     begin(w, "X", "absorbed", trace_words[r->kind], pid, tid, r->at_ns);
-    put(w, ",\"dur\":0");
+    bytes_put(&w->out, ",\"dur\":0");
     details(w, r);
     end(w);
     write_arrows(w, r, pid, tid);
@@ -454,8 +386,8 @@ static void write_absorbed(struct trace_writer *w, const struct pwc_trace_record
 static void write_wait(struct trace_writer *w, const struct pwc_trace_record *r)
 {
     begin(w, "X", trace_wait_name(r->code), "wait", JOB, WAITS, r->at_ns);
-    put(w, ",\"dur\":");
-    put_us(w, r->end_ns - r->at_ns);
+    bytes_put(&w->out, ",\"dur\":");
+    bytes_us(&w->out, r->end_ns - r->at_ns);
     args(w, r);
     end(w);
 }
@@ -464,7 +396,7 @@ static void write_instant(struct trace_writer *w, const struct pwc_trace_record 
                           uint64_t tid)
 {
     begin(w, "i", trace_words[r->kind], trace_words[r->kind], pid, tid, r->at_ns);
-    put(w, ",\"s\":\"t\"");
+    bytes_put(&w->out, ",\"s\":\"t\"");
     details(w, r);
     if (r->kind != PWC_TRACE_READY)
         why(w, r->code);
@@ -511,9 +443,9 @@ static void write_event(struct trace_writer *w, const struct pwc_trace_record *r
 static void name(struct trace_writer *w, const char *what, unsigned pid, uint64_t tid, const char *called)
 {
     begin(w, "M", what, "name", pid, tid, w->base);
-    put(w, ",\"args\":{\"name\":\"");
-    put(w, called);
-    put(w, "\"");
+    bytes_put(&w->out, ",\"args\":{\"name\":\"");
+    bytes_put(&w->out, called);
+    bytes_put(&w->out, "\"");
     end(w);
 }
 
@@ -564,8 +496,8 @@ static void write_names(struct trace_writer *w, const struct trace *t)
 struct trace_writer *trace_writer_new(int fd)
 {
     struct trace_writer *w = must(calloc(1, sizeof *w));
-    w->fd = fd;
-    put(w, "{\"displayTimeUnit\":\"ms\",\n\"traceEvents\":[\n");
+    w->out.fd = fd;
+    bytes_put(&w->out, "{\"displayTimeUnit\":\"ms\",\n\"traceEvents\":[\n");
     return w;
 }
 
@@ -586,7 +518,7 @@ static uint64_t later(uint64_t a, uint64_t b)
 
 void trace_writer_add(struct trace_writer *w, const struct pwc_trace_record *r)
 {
-    if (w->error != 0)
+    if (w->out.error != 0)
         return;
     w->base = w->records++ == 0 ? r->at_ns : w->base;
     w->end = later(w->end, later(r->at_ns, r->end_ns));
@@ -600,15 +532,15 @@ int trace_writer_end(struct trace_writer *w, const struct trace *t)
         cut(w, &w->tracks[i], w->end);
     close_state(w, w->end);
     write_names(w, t);
-    put(w, "\n],\n\"otherData\":{\"schema\":\"pwc.trace/1\",\"op\":\"");
-    put(w, t->op);
-    put_field(w, "\",\"job\":", t->job);
-    put_field(w, ",\"base_ns\":", w->base);
-    put_field(w, ",\"records\":", w->records);
-    put_field(w, ",\"records_dropped\":", t->dropped);
-    put_field(w, ",\"chunks_without_record\":", w->unrecorded);
-    put(w, "}}\n");
-    flush(w);
-    errno = w->error;
-    return w->error != 0 ? -1 : 0;
+    bytes_put(&w->out, "\n],\n\"otherData\":{\"schema\":\"pwc.trace/1\",\"op\":\"");
+    bytes_put(&w->out, t->op);
+    bytes_field(&w->out, "\",\"job\":", t->job);
+    bytes_field(&w->out, ",\"base_ns\":", w->base);
+    bytes_field(&w->out, ",\"records\":", w->records);
+    bytes_field(&w->out, ",\"records_dropped\":", t->dropped);
+    bytes_field(&w->out, ",\"chunks_without_record\":", w->unrecorded);
+    bytes_put(&w->out, "}}\n");
+    bytes_flush(&w->out);
+    errno = w->out.error;
+    return w->out.error != 0 ? -1 : 0;
 }
