@@ -1,5 +1,6 @@
 /* dispatch.c - see dispatch.h. Sizes come from lease_size.c, places from assembly.c, chunks from ledger.c;
- * the planner, the producer and the consumer are in roles.c, tails that are taken back in steal.c. */
+ * the planner, the producer and the consumer are in roles.c, whose turn it is in serve.c, tails that are
+ * taken back in steal.c. */
 #include <string.h>
 
 #include "daemon/cgroup.h"
@@ -19,7 +20,6 @@
 
 #define ARENA_TARGET (16ull << 20) /* results one worker may have waiting */
 #define BATCH_LEASE  8u            /* items a lease: their descriptors must fit one frame */
-#define FULL_NS      NS_PER_S      /* whoever has no seat bears that none comes free */
 
 /* Else two fold states could be left that nobody can make one of. */
 _Static_assert(2 * (sizeof(uint32_t) + PWC_STATE_MAX) <= PWC_TAIL_MAX, "a tail holds two fold states");
@@ -464,7 +464,7 @@ static bool lease_something(struct job *j)
 }
 
 /* A job without a plan runs once a stage has something of it: until then it says what it waits for. */
-static bool start_one(struct job *j)
+bool dispatch_start_one(struct job *j)
 {
     bool queued = j->state == PWC__JOB_STATE__JOB_QUEUED, here = j->items == 0 || j->have_fds;
     if (!dispatch_may_have_worker(j))
@@ -480,112 +480,6 @@ static bool start_one(struct job *j)
         events_state(j);
     }
     return true;
-}
-
-/* solo: of those only that have waited for their domain to rest. */
-static bool serve_some(struct user *u, bool solo)
-{
-    struct job *j;
-    TAILQ_FOREACH(j, &u->active, link)
-    {
-        bool started = (!solo || solo_is_next(j)) && !solo_holds_back(j) && start_one(j);
-        if (!j->active)
-            return true; /* it ended instead: the list is another one now */
-        if (!started)
-            continue;
-        if (j->flying)
-            return true;
-        TAILQ_REMOVE(&u->active, j, link);
-        TAILQ_INSERT_TAIL(&u->active, j, link);
-        return true;
-    }
-    return false;
-}
-
-static bool serve_user(struct user *u, bool some_solo)
-{
-    return (some_solo && serve_some(u, true)) || serve_some(u, false);
-}
-
-static bool before(const struct user *a, const struct user *b)
-{
-    return a->running != b->running ? a->running < b->running : a->used_ns < b->used_ns;
-}
-
-/* Few have moved since the last turn, and who has just come stands last: one walk, and a few steps back. */
-static void sort_users(struct daemon *d)
-{
-    struct user *u, *next, *p;
-    for (u = TAILQ_FIRST(&d->busy); u != NULL; u = next) {
-        next = TAILQ_NEXT(u, busy_link);
-        p = TAILQ_PREV(u, user_list, busy_link);
-        if (p == NULL || !before(u, p))
-            continue;
-        do
-            p = TAILQ_PREV(p, user_list, busy_link);
-        while (p != NULL && before(u, p));
-        TAILQ_REMOVE(&d->busy, u, busy_link);
-        if (p != NULL)
-            TAILQ_INSERT_AFTER(&d->busy, p, u, busy_link);
-        else
-            TAILQ_INSERT_HEAD(&d->busy, u, busy_link);
-    }
-}
-
-/* Stands behind all that come before him now, or come as he does. Returns who stands where he stood. */
-static struct user *step_back(struct daemon *d, struct user *u)
-{
-    struct user *next = TAILQ_NEXT(u, busy_link), *x = next;
-    if (next == NULL || before(u, next))
-        return u;
-    TAILQ_REMOVE(&d->busy, u, busy_link);
-    while (x != NULL && !before(u, x))
-        x = TAILQ_NEXT(x, busy_link);
-    if (x != NULL)
-        TAILQ_INSERT_BEFORE(x, u, busy_link);
-    else
-        TAILQ_INSERT_TAIL(&d->busy, u, busy_link);
-    return next;
-}
-
-static bool seat_is_free(const struct daemon *d)
-{
-    return d->seats_busy < (d->short_of_memory ? 1 : d->seats);
-}
-
-/* ---- seats that are owed ---- */
-
-bool dispatch_full_long(struct daemon *d)
-{
-    return d->full_since.ns != 0 && mono_since(daemon_now(d), d->full_since) > FULL_NS;
-}
-
-/* A chunk may compute for hours, and nothing takes its seat away. Where none comes free, each user who has
- * none may have one on top, for as long as that lasts: then more compute than there are CPUs, and the kernel
- * shares these out. Nobody gets a second one so. */
-static void count_owed(struct daemon *d)
-{
-    const struct user *u = TAILQ_FIRST(&d->busy);
-    d->seats_owed = 0;
-    if (d->short_of_memory || !dispatch_full_long(d))
-        return;
-    for (; u != NULL && u->running == 0; u = TAILQ_NEXT(u, busy_link))
-        d->seats_owed += u->nactive > 0;
-    d->seats_owed = MIN(d->seats_owed + d->seats_busy - d->seats, config_stages_max(&d->cfg, d->seats));
-}
-
-static bool may_sit(const struct daemon *d, const struct user *u)
-{
-    return seat_is_free(d) ||
-           (d->seats_owed > 0 && u->running == 0 && d->seats_busy < d->seats + d->seats_owed);
-}
-
-/* Who has nothing to start is passed over: what the others start gives him nothing that he lacks. */
-static void serve_users(struct daemon *d)
-{
-    struct user *u = TAILQ_FIRST(&d->busy);
-    while (u != NULL && may_sit(d, u))
-        u = u->nactive > 0 && serve_user(u, d->some_solo) ? step_back(d, u) : TAILQ_NEXT(u, busy_link);
 }
 
 /* ---- a spare that is already attached ---- */
@@ -634,11 +528,7 @@ void dispatch_run(struct daemon *d)
             roles_fill(j);
         }
     }
-    sort_users(d);
-    count_owed(d);
-    serve_users(d);
-    if (seat_is_free(d) && dispatch_steal(d))
-        serve_users(d);
+    dispatch_serve(d);
     if (d->full_since.ns == 0 && d->seats_busy >= d->seats)
         d->full_since = clock_now(); /* no lease began later, be its time taken more exactly */
     small_ahead(d);

@@ -12,6 +12,10 @@
 #include "daemon/job.h"
 
 void dispatch_run(struct daemon *d);
+/* Free seats, and those that are owed, to whoever comes next. */
+void dispatch_serve(struct daemon *d);
+/* What comes next in it gets a seat, if there is something and it may; false: nothing was begun. */
+bool dispatch_start_one(struct job *j);
 /* May it have one more, for what it has left to do? */
 bool dispatch_may_have_worker(const struct job *j);
 /* Takes the tail of a lease back; false: there is none worth it. */
