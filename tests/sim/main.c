@@ -1,7 +1,7 @@
 /*
  * main.c - many seeds, in batches, in processes.
  *
- *   sim                     as many seeds as PWC_SIM_SEEDS says (100,000; with sanitizers 20,000), in 100
+ *   sim                     as many seeds as PWC_SIM_SEEDS says (100,000; with sanitizers 10,000), in 100
  *                           batches
  *   sim --seeds N [--from S] [--jobs J]
  *   sim --seed N [-v]       one, with a readable log
@@ -23,7 +23,7 @@
 
 #define BATCHES 100u
 #ifdef PWC_SANITIZED
-#define SEEDS_DEFAULT 20000u /* each takes twice as long, and the other build runs them all */
+#define SEEDS_DEFAULT 10000u /* each takes twice as long, and the other build runs them all */
 #else
 #define SEEDS_DEFAULT 100000u
 #endif
