@@ -157,8 +157,9 @@ static int set_on_failure(struct options *o, const struct option *opt, const cha
 
 static int set_halt(struct options *o, const struct option *opt, const char *value)
 {
-    (void)opt;
-    o->policy.halt = value; /* the daemon knows the grammar */
+    if (value[0] == '\0')
+        return bad_value(opt, value, "must be never or (now|soon),(fail|success|done)=(N|N%)");
+    o->policy.halt = value; /* the daemon knows the grammar; of it empty is "not given" */
     o->policy_set = true;
     return 0;
 }

@@ -201,6 +201,8 @@ static int parse_units(const char *s, const struct unit *units, size_t n, uint64
     char *end;
     if ((s[0] < '0' || s[0] > '9') && s[0] != '.')
         return -1;
+    if (s[0] == '0' && (s[1] == 'x' || s[1] == 'X'))
+        return -1; /* a number to strtod(3) alone */
     double v = strtod(s, &end);
     for (size_t i = 0; i < n; i++) {
         if (strcmp(end, units[i].name) != 0)

@@ -597,17 +597,17 @@ test_out_of_memory_has_a_budget() {
 
 test_nonsense_is_refused() {
     local bad
-    for bad in 0 x -5 1y '' 0ms 1e400; do
+    for bad in 0 x -5 1y '' 0ms 1e400 0x10; do
         refused 2 '--timeout' --timeout="$bad" noop n=1
         refused 2 '--chunk-timeout' --chunk-timeout="$bad" noop n=1
     done
     for bad in 0% 99% % x% 100%% 9999999999%; do refused 2 '--chunk-timeout' --chunk-timeout="$bad" noop n=1; done
     for bad in 0 x -1 1.5 18446744073709551615 never; do refused 2 '--max-failures' --max-failures="$bad" noop n=1; done
-    for bad in 0 x -1 1T; do refused 2 '--memory' --memory="$bad" noop n=1; done
+    for bad in 0 x -1 1T 0X1M; do refused 2 '--memory' --memory="$bad" noop n=1; done
     for bad in x fill fill= fill=256 fill=-1 fill=x skip=1; do
         refused 2 '--on-failure' --on-failure="$bad" noop n=1
     done
-    for bad in now soon,fail now,fail=0 now,fail=0% now,fail=101% later,fail=1 now,fail=x now,fail=1.5 \
+    for bad in '' now soon,fail now,fail=0 now,fail=0% now,fail=101% later,fail=1 now,fail=x now,fail=1.5 \
         now,fail=1x "now,fail=1$(printf '%070d' 0)"; do
         refused 2 'halt|never or' --halt="$bad" noop n=1
     done
