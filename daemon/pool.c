@@ -15,6 +15,7 @@
 #include "daemon/lack.h"
 #include "daemon/pool.h"
 #include "daemon/pressure.h"
+#include "daemon/roles.h"
 #include "daemon/small.h"
 #include "daemon/units.h"
 #include "ipc/log.h"
@@ -297,13 +298,15 @@ static uint32_t alive(const struct pool *p)
     return p->n - p->dying + unkillable(p);
 }
 
-/* Whatever hangs in the kernel, every seat can be filled, and a job have its producer and its consumer. Who
- * has lent its seat waits for as long as a client likes: it takes the place of nobody who computes. And who
- * is owed a seat needs a stage for it. */
+/* Whatever hangs in the kernel, every seat can be filled, and each job that has begun have its producer and
+ * its consumer: else these could hold every place that is left, and wait for workers. Who has lent its seat
+ * waits for as long as a client likes: it takes the place of nobody who computes. And who is owed a seat
+ * needs a stage for it. */
 static uint32_t stages_most(const struct pool *p)
 {
-    uint32_t most = config_stages_max(&p->d->cfg, p->d->seats);
-    return MAX(most, unkillable(p) + MIN(most, p->d->seats + 2)) + p->d->seats_lent + p->d->seats_owed;
+    uint32_t most = config_stages_max(&p->d->cfg, p->d->seats), left = unkillable(p);
+    uint32_t roles = left > 0 ? MAX(roles_taken(p->d), 2u) : 2;
+    return MAX(most, left + MIN(most, p->d->seats + roles)) + p->d->seats_lent + p->d->seats_owed;
 }
 
 bool pool_denies(const struct pool *p, uint32_t uid)

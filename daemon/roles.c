@@ -136,6 +136,26 @@ uint32_t roles_needed(const struct job *j)
            (j->producer_needed && (j->windowed || !j->produced) ? 1u : 0u);
 }
 
+static bool has_begun(const struct job *j)
+{
+    return j->state == PWC__JOB_STATE__JOB_PLANNING || j->state == PWC__JOB_STATE__JOB_RUNNING;
+}
+
+uint32_t roles_taken(const struct daemon *d)
+{
+    uint32_t n = 0;
+    const struct user *u;
+    const struct job *j;
+    TAILQ_FOREACH(u, &d->busy, busy_link)
+    {
+        TAILQ_FOREACH(j, &u->active, link)
+        {
+            n += has_begun(j) ? roles_needed(j) : 0;
+        }
+    }
+    return n;
+}
+
 /* What is left are the workers': one a seat, or half of all stages where there are so few. */
 static uint32_t roles_most(const struct daemon *d)
 {
@@ -150,18 +170,11 @@ static bool roles_fit(const struct job *j)
 {
     if (j->state != PWC__JOB_STATE__JOB_QUEUED || roles_needed(j) == 0)
         return true;
-    uint32_t taken = 0, mine = 0;
-    const struct user *u;
+    uint32_t mine = 0, taken = roles_taken(j->d);
     const struct job *other;
-    TAILQ_FOREACH(u, &j->d->busy, busy_link)
+    TAILQ_FOREACH(other, &j->user->active, link)
     {
-        TAILQ_FOREACH(other, &u->active, link)
-        {
-            if (other->state != PWC__JOB_STATE__JOB_PLANNING && other->state != PWC__JOB_STATE__JOB_RUNNING)
-                continue;
-            taken += roles_needed(other);
-            mine += other->user == j->user && roles_needed(other) > 0;
-        }
+        mine += has_begun(other) && roles_needed(other) > 0;
     }
     return taken == 0 || (mine < jobs_turns(j->d) && taken + roles_needed(j) <= roles_most(j->d));
 }

@@ -13,6 +13,8 @@
 
 /* Stages a job may hold without a seat: its consumer's and its producer's. */
 uint32_t roles_needed(const struct job *j);
+/* By all jobs that have begun. */
+uint32_t roles_taken(const struct daemon *d);
 /* JobOpen, unless the stage has the job open in this role. False: it could not be told, and is being killed.
  */
 bool roles_open(struct job *j, struct stage *s, Stage__Role role);
