@@ -261,6 +261,17 @@ bool assembly_full(const struct assembly *a, uint32_t seats)
     return orphans >= seats * ORPHANS_A_SEAT;
 }
 
+uint32_t assembly_arenas(const struct assembly *a)
+{
+    const struct arena *arena;
+    uint32_t n = 0;
+    LIST_FOREACH(arena, &a->arenas, link)
+    {
+        n++;
+    }
+    return n;
+}
+
 bool assembly_gone(struct assembly *a, uint64_t *ret_arena)
 {
     struct arena *arena = LIST_FIRST(&a->gone);

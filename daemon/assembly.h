@@ -79,6 +79,7 @@ void assembly_restart(struct assembly *a, struct ledger *l);
 void assembly_rewind(struct assembly *a, struct ledger *l);
 /* Stages that are gone have left so many results that others would only leave more. */
 bool assembly_full(const struct assembly *a, uint32_t seats);
+uint32_t assembly_arenas(const struct assembly *a);
 /* An arena that the present consumer knows and nobody needs any more; each is told once. */
 bool assembly_gone(struct assembly *a, uint64_t *ret_arena);
 bool assembly_holds(const struct assembly *a, uint64_t chunk);

@@ -227,6 +227,15 @@ static bool has_room(const struct job *j, const struct stage *s)
     return has_room_for(j, s, ledger_lowest(&j->ledger));
 }
 
+/* All that idle are full, and the consumer has nothing to take: a worker is long at the chunk that it needs
+ * next. Meanwhile others may fill the arenas that the job would have with a worker a seat. */
+static void call_another(struct job *j)
+{
+    uint32_t arenas = assembly_arenas(&j->assembly);
+    if (j->assembly.sent == j->assembly.absorbed && arenas < j->d->seats)
+        call_stages(j, 1);
+}
+
 /* An idle stage that has room for the next chunk. When later results fill them all (the consumer died, and
  * what it had absorbed is to be computed again; or nobody takes what the user's other jobs have computed),
  * the chunk that the consumer needs next gets a new arena: the old one lives until its last result is taken.
@@ -240,8 +249,10 @@ static struct stage *find_worker(struct job *j, uint32_t wanted)
     if (s == NULL && !next && !may_have_new_arena(j))
         return NULL;
     if (s == NULL && (s = dispatch_find_stage(j, wanted)) != NULL) {
-        if (!next)
+        if (!next) {
+            call_another(j);
             return NULL;
+        }
         flow_release_arena(s);
     }
     if (s != NULL)
