@@ -7,7 +7,8 @@
  *   - every open descriptor has an owner in the tables;
  *   - only chunks that somebody was at when it ended badly are held responsible, and no more often than that;
  *   - a chunk that was charged goes before those that were lost with it;
- *   - nothing waits for a seat that is free, or for room that later results hold;
+ *   - nothing waits for a seat that is free, or for room that later results hold, and nothing for ever
+ *     (waits.c);
  *   - what one user's jobs hold of memory is bounded;
  *   - small jobs go ahead to stages when their user can have no further seat.
  */
@@ -496,7 +497,9 @@ static uint32_t check_user(const struct user *u, uint32_t *ret_fds)
 {
     uint32_t jobs = 0, active = 0, running = 0, parked = 0, roles = 0, waiting[QUEUES] = {0};
     const struct job *j;
-    for (int i = 0; i < QUEUES * PRIORITIES; i++)
+    /* Of who has no jobs one queue a step: they are many. */
+    int from = u->jobs > 0 ? 0 : (int)(W.steps % (QUEUES * PRIORITIES));
+    for (int i = from; i < (u->jobs > 0 ? QUEUES * PRIORITIES : from + 1); i++)
         TAILQ_FOREACH(j, &u->waiting[i / PRIORITIES][i % PRIORITIES], link)
         {
             jobs++;
@@ -682,6 +685,7 @@ void check_step(void)
     if (!W.scarce) /* there each lease is as long as many elsewhere */
         check_fairness(d);
     check_idle_seats(d);
+    check_waits(d);
     check_roles(d);
     check_rest(d->pool);
 }

@@ -35,9 +35,24 @@ void spec_get_state(const struct spec *s, const uint8_t *bytes, size_t len, uint
     SIM_CHECK(memcmp(whole, bytes, len) == 0, "a fold state is not what was sent");
 }
 
+static bool is_long(const struct spec *s, uint64_t chunk)
+{
+    return s->long_ns > 0 && chunk == s->long_chunk;
+}
+
+/* It may be killed for its time. */
+static void long_begins(struct proc *p)
+{
+    const struct job *j = job_find(&W.d, p->job->job);
+    if (j == NULL || j->chunk_timeout_ns > 0 || j->chunk_timeout_percent > 0)
+        p->job->spec->trouble++;
+}
+
 /* Some jobs have a few chunks that take much longer: their leases are worth taking apart. */
 static int64_t spec_time(const struct spec *s, uint64_t chunk)
 {
+    if (is_long(s, chunk))
+        return s->long_ns;
     int64_t ns = s->chunk_ns / 2 + (int64_t)sim_rnd((uint64_t)s->chunk_ns);
     return s->uneven && (sim_mix(s->salt, ~chunk) & 7) == 0 ? 20 * ns : ns;
 }
@@ -161,11 +176,23 @@ static bool poisoned(struct proc *p)
     return false;
 }
 
+/* Of whom the job has said that it may still write. */
+static bool is_written_off(const struct proc *p)
+{
+    const struct stage *s;
+    TAILQ_FOREACH(s, &W.d.pool->stages, link)
+    {
+        if (s->pid == p->pid)
+            return s->written_off;
+    }
+    return false;
+}
+
 static void compute(struct proc *p)
 {
     struct spec *s = p->job->spec;
-    SIM_CHECK((s->blanked >> p->at & 1) == 0, "job %lu: chunk %lu is computed over what was filled",
-              (ul)p->job->job, (ul)p->at);
+    SIM_CHECK((s->blanked >> p->at & 1) == 0 || is_written_off(p),
+              "job %lu: chunk %lu is computed over what was filled", (ul)p->job->job, (ul)p->at);
     uint64_t value = rows_there(p) ? spec_value(s, p->at) : ~spec_value(s, p->at);
     s->computed |= 1ull << p->at;
     s->moved = sim_now();
@@ -260,6 +287,12 @@ static void say_report(struct proc *p, const Stage__Report *m, const uint8_t *ta
     proc_send(p, PWC_MSG_SMALL_DONE, &d.base, NULL, 0, NULL);
 }
 
+static void see_pace(struct pace *p, int64_t ns)
+{
+    p->lease_least = p->lease_least > 0 ? MIN(p->lease_least, ns) : ns;
+    p->lease_most = MAX(p->lease_most, ns);
+}
+
 static void send_report(struct proc *p)
 {
     static char none[1] = "", sum[] = "sum", count[] = "count", why[] = "simulated";
@@ -288,6 +321,8 @@ static void send_report(struct proc *p)
     const char *what = lie(p, &m);
     sim_log("stage %lu: reports lease %lu: %lu done, code %d%s%s", (ul)p->number, (ul)m.lease, (ul)m.done,
             (int)m.code, what != NULL ? "; a lie: " : "", what != NULL ? what : "");
+    if (p->at > p->first)
+        see_pace(&p->job->spec->pace, (int64_t)(m.ns / (p->at - p->first)));
     say_report(p, &m, tail, len);
     if (what != NULL && m.lease != p->lease) { /* and then the truth */
         m.lease = p->lease;
@@ -348,7 +383,7 @@ static void run_on(const struct stage *s, unsigned chance)
     struct proc *p = s->state == STAGE_BUSY && sim_chance(chance) ? proc_of_pid(s->pid) : NULL;
     for (uint64_t n = p != NULL && !p->liar ? sim_rnd(20) : 0; n > 0; n--) {
         if (p->state != PROC_RUNS || p->hung || p->phase != PHASE_LEASE || p->step.place == 0 ||
-            p->job->spec->chunk_ns >= HOG_NS)
+            p->job->spec->chunk_ns >= HOG_NS || (p->in_chunk && is_long(p->job->spec, p->at)))
             break;
         due_drop(&p->step);
         lease_step(p);
@@ -420,6 +455,8 @@ void lease_step(struct proc *p)
     check_alone(p);
     if (!rows_there(p))
         p->job->spec->trouble++;
+    if (is_long(p->job->spec, p->at))
+        long_begins(p);
     due_in(&p->step, spec_time(p->job->spec, p->at));
 }
 

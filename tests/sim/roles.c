@@ -173,7 +173,8 @@ void produce_step(struct proc *p)
         bool full = s->windowed && p->announced >= p->released + s->window;
         if (full || p->announced == s->chunks || sim_chance(600))
             proc_send(p, PWC_MSG_ANNOUNCE, &m.base, NULL, 0, NULL);
-        due_in(&p->step, s->chunk_ns / 4 + (int64_t)sim_rnd((uint64_t)s->chunk_ns));
+        int64_t ns = s->strip_ns > 0 ? s->strip_ns : s->chunk_ns;
+        due_in(&p->step, ns / 4 + (int64_t)sim_rnd((uint64_t)ns));
         return;
     }
     Stage__Produced m = STAGE__PRODUCED__INIT;
@@ -207,6 +208,7 @@ void consume_start(struct proc *p, const Stage__Consume *m)
     p->phase = PHASE_CONSUME;
     p->lease = m->lease;
     p->merged = p->told = p->hash = p->expected = p->first = p->n = p->at = 0;
+    p->busy_until = 0;
     proc_slot_set(p, p->lease, SLOT_CONSUME);
 }
 
@@ -251,7 +253,7 @@ void consume_take(struct proc *p, const Stage__Absorb *m, struct packet *in)
     }
     p->queue[p->nqueue++] = (struct absorb){m->first, m->n, m->arena, m->offset, m->hole};
     if (p->step.place == 0)
-        due_in(&p->step, sim_delay());
+        due_in(&p->step, MAX(p->busy_until - sim_now(), sim_delay()));
 }
 
 void consume_gone(struct proc *p, const Stage__ArenaGone *m)
@@ -343,6 +345,16 @@ static bool ends_early(struct proc *p)
     return true;
 }
 
+static int64_t what_it_takes(const struct spec *s)
+{
+    if (sim_chance(W.p_slow))
+        return (int64_t)sim_rnd(800 * NS_PER_MS);
+    if (s->take_ns == 0)
+        return s->chunk_ns / 4 + sim_delay();
+    return s->take_ns / 2 + (int64_t)sim_rnd((uint64_t)s->take_ns);
+}
+
+/* One that is slow takes what comes at once, and is busy with it then. */
 void consume_step(struct proc *p)
 {
     struct spec *s = p->job->spec;
@@ -357,12 +369,15 @@ void consume_step(struct proc *p)
         consumed(p);
         return;
     }
-    if (p->nqueue == 0)
+    if (p->nqueue == 0 && s->take_ns == 0)
         return;
-    int64_t takes = sim_chance(W.p_slow) ? (int64_t)sim_rnd(800 * NS_PER_MS) : s->chunk_ns / 4 + sim_delay();
+    int64_t takes = what_it_takes(s);
     if (takes > 300 * NS_PER_MS) /* which its job may not allow a step */
         s->trouble++;
-    due_in(&p->step, takes);
+    if (p->nqueue == 0)
+        p->busy_until = sim_now() + takes;
+    else
+        due_in(&p->step, takes);
 }
 
 /* ---- lies ---- */

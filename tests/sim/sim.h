@@ -181,7 +181,10 @@ struct spec {
     uint32_t window;                                            /* windowed: chunks the raster holds */
     uint32_t state_bytes;                                       /* of its fold states */
     int64_t chunk_ns;                                           /* what one takes */
-    uint32_t plan_errors;                                       /* so often its planner reports an error */
+    int64_t take_ns, strip_ns; /* its consumer; its producer; 0: much less, as much */
+    uint64_t long_chunk;       /* takes long_ns, if that is not 0 */
+    int64_t long_ns;
+    uint32_t plan_errors; /* so often its planner reports an error */
     struct poison poison[SIM_POISONS];
     unsigned npoison;
     Pwc__Isolation isolation;
@@ -211,6 +214,14 @@ struct spec {
         uint64_t dropped;
         bool restarted, over;
     } trace;
+    struct pace {     /* waits.c: how quick it was seen to be, */
+        int64_t from; /* its consumer has had something to take since */
+        uint64_t sent, absorbed;
+        uint32_t takes;
+        int64_t take_most, lease_least, lease_most; /* a chunk */
+        uint64_t step;                              /* when it was looked at */
+        int64_t waits_since;                        /* something could be done and was not */
+    } pace;
 };
 uint64_t spec_value(const struct spec *s, uint64_t chunk);
 /* A fold state: a sum and how many chunks it is of, with as much behind them as the op's states have. */
@@ -310,6 +321,7 @@ struct proc {
     struct absorb *queue;
     size_t nqueue, room;
     uint64_t merged, told, hash, expected;
+    int64_t busy_until; /* with what it took last */
     struct {
         uint64_t id;
         struct file *file;
@@ -389,10 +401,11 @@ void client_hello(struct client *c);
 void client_submit(struct client *c, struct spec *s);
 void client_end(struct client *c);
 
-/* ---- check.c, check_job.c, ended.c ---- */
+/* ---- check.c, check_job.c, waits.c, ended.c ---- */
 uint64_t chunk_bits(uint64_t from, uint64_t to);      /* a bit a chunk */
 uint32_t check_job(const struct job *j, bool active); /* active: the list it is in; how many seats it has */
 uint32_t job_fds(const struct job *j);                /* that are open for it */
+void check_waits(const struct daemon *d);
 void check_step(void);
 void check_end(void);
 void check_reset(void);

@@ -127,6 +127,19 @@ static void make_poison(struct spec *s)
             s->poison[i].kind = POISON_CRASH;
 }
 
+/* No chance, so that most worlds stay what they were. Consumers and producers are mostly quick, and now and
+ * then slower than any lease; and one chunk may compute for seconds, whatever its job allows. */
+static void make_pace(struct spec *s)
+{
+    uint64_t r = sim_mix(s->salt, 95);
+    s->take_ns = s->op == OP_SERIAL && r % 1000 < 300 ? 5 * NS_PER_MS << (r >> 10 & 31) % 6 : 0;
+    s->strip_ns = (r >> 16) % 1000 < 100 ? 5 * NS_PER_MS << (r >> 26 & 31) % 6 : 0;
+    if ((r >> 32) % 1000 >= (s->op == OP_SERIAL ? 150 : 20) || s->chunks == 0)
+        return;
+    s->long_chunk = (r >> 42) % s->chunks;
+    s->long_ns = NS_PER_S << (r >> 52) % 3;
+}
+
 static void make_spec(struct spec *s, unsigned index)
 {
     static const uint64_t sizes[] = {4096, 1 << 20, 4 << 20, 6 << 20, 6 << 20, 20 << 20};
@@ -164,6 +177,7 @@ static void make_spec(struct spec *s, unsigned index)
     s->bad_finish = (s->op == OP_FOLD || s->op == OP_COUNT_FOLD) && sim_chance(30);
     s->isolation = (Pwc__Isolation)(sim_chance(W.swarm ? 950 : 600) ? 0 : sim_rnd(3));
     s->records = sim_chance(500);
+    make_pace(s);
     if (W.faults_left > 0 && s->chunks > 0)
         make_poison(s);
 }
