@@ -209,13 +209,14 @@ Pwc__Code job_item_failed(struct job *j, uint64_t index, Pwc__Code code, const c
         ledger_reject(&j->ledger, index);
     else
         ledger_reject_next(&j->ledger);
+    AUTO_FREE char *why = one_line(xasprintf("%.*s", (int)PWC_TEXT_MAX - 1, reason)); /* its words go on */
     /* The client knows which one it was; who looks at the job or the quarantine does not. */
     AUTO_FREE char *line = one_line(xasprintf("%s%s%s", name, name[0] != '\0' ? ": " : "", reason));
     quarantine_add(j, index, code, attempts, name, line);
     trace_announced(j, index + 1);
     trace_chunk(j, TRACE_GAVE_UP, index, code, attempts);
-    events_chunks(j, index, 1, code, attempts, reason);
-    job_item_done(j, index, code, reason, 0);
+    events_chunks(j, index, 1, code, attempts, why);
+    job_item_done(j, index, code, why, 0);
     job_failures(j, code, line);
     job_check(j);
     return PWC__CODE__CODE_OK;

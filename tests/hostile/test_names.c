@@ -147,6 +147,44 @@ START_TEST(names_that_are_no_text)
 }
 END_TEST
 
+static void expect_line(const char *text, const char *begins)
+{
+    ck_assert_uint_lt(strlen(text), PWC_TEXT_MAX);
+    ck_assert_msg(strncmp(text, begins, strlen(begins)) == 0, "%s", text);
+}
+
+/* What a client says of an item that it could not open is told again where records, items and the quarantine
+ * are looked at: there it is a reason like any other, one line and no longer than one may be. */
+START_TEST(reasons_that_are_no_line)
+{
+    static const struct job_spec batch = {
+        .op = "fault.bus", .items = 1, .batch = true, .roles = {"in"}, .records = true};
+    char why[PWC_TEXT_MAX + 500] = "two\nlines\033[2J\302\233";
+    memset(why + strlen(why), 'x', sizeof why - 1 - strlen(why));
+    struct peer p = peer_open(&v);
+    peer_submit(&p, 1, &batch);
+    Pwc__Item m = PWC__ITEM__INIT;
+    m.job = peer_accepted(&p);
+    m.code = PWC__CODE__CODE_BAD_INPUT;
+    m.reason = why;
+    msg_free(peer_await(&p, PWC_MSG_WANT));
+    peer_say(&p, PWC_MSG_ITEM, 0, &m);
+    Pwc__ItemDone *item = peer_await(&p, PWC_MSG_ITEM_DONE);
+    expect_line(item->reason, "two?lines?[2J??xxx");
+    msg_free(&item->base);
+    Pwc__ChunkDone *chunk = peer_await(&p, PWC_MSG_CHUNK_DONE);
+    expect_line(chunk->reason, "two?lines?[2J??xxx");
+    msg_free(&chunk->base);
+    msg_free(peer_await(&p, PWC_MSG_FINISHED));
+    peer_ask(&p, PWC_MSG_LIST_QUARANTINE, m.job);
+    Pwc__Quarantined *q = peer_await(&p, PWC_MSG_QUARANTINED);
+    expect_line(q->reason, "two?lines?[2J??xxx");
+    msg_free(&q->base);
+    peer_free(&p);
+    victim_is_well(&v, 8192);
+}
+END_TEST
+
 int main(void)
 {
     setbuf(stdout, NULL);
@@ -156,6 +194,7 @@ int main(void)
     tcase_add_checked_fixture(t, crowd_start, crowd_stop);
     tcase_add_test(t, names_that_are_too_long);
     tcase_add_test(t, names_that_are_no_text);
+    tcase_add_test(t, reasons_that_are_no_line);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
