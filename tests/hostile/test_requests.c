@@ -202,12 +202,45 @@ START_TEST(records_of_items_that_cannot_be_opened)
 }
 END_TEST
 
+/* The next ChunkDone or Finished. */
+static uint16_t hear_record_or_end(struct peer *p, Pwc__ChunkDone **ret)
+{
+    struct frame f;
+    do
+        ck_assert_int_eq(peer_hear(p, &f, PATIENCE_MS), 1);
+    while (f.type != PWC_MSG_CHUNK_DONE && f.type != PWC_MSG_FINISHED);
+    *ret = f.type == PWC_MSG_CHUNK_DONE ? (Pwc__ChunkDone *)msg_unpack(f.desc, f.body, f.body_len) : NULL;
+    return f.type;
+}
+
 static void full_item(const struct peer *p, uint64_t job, uint64_t index)
 {
     int fd = memfd_of("some bytes", 10);
     peer_item(p, job, index, &fd, 1);
     close(fd);
 }
+
+/* So does who submits a job that its planner does as a whole: it is one chunk, counted as done. */
+START_TEST(a_record_of_a_job_that_is_done_whole)
+{
+    static const struct job_spec spec = {.op = "fault.bus", .items = 1, .roles = {"in"}, .records = true};
+    struct peer p = peer_open(&v);
+    Pwc__ChunkDone *done;
+    peer_submit(&p, 1, &spec);
+    uint64_t job = peer_accepted(&p);
+    msg_free(peer_await(&p, PWC_MSG_WANT));
+    full_item(&p, job, 0);
+    ck_assert_uint_eq(hear_record_or_end(&p, &done), PWC_MSG_CHUNK_DONE);
+    ck_assert_uint_eq(done->first, 0);
+    ck_assert_uint_eq(done->n, 1);
+    ck_assert_int_eq(done->code, PWC__CODE__CODE_OK);
+    ck_assert_uint_eq(done->attempt, 1);
+    msg_free(&done->base);
+    ck_assert_uint_eq(hear_record_or_end(&p, &done), PWC_MSG_FINISHED);
+    peer_free(&p);
+    victim_is_well(&v, 8192);
+}
+END_TEST
 
 /* A batch of two whose first has been given up (its file is empty) while the second takes long. */
 static uint64_t half_a_batch(struct peer *p)
@@ -486,6 +519,7 @@ int main(void)
     tcase_add_test(t, guessed_jobs);
     tcase_add_test(t, items_from_the_wrong_connection);
     tcase_add_test(t, records_of_items_that_cannot_be_opened);
+    tcase_add_test(t, a_record_of_a_job_that_is_done_whole);
     tcase_add_test(t, items_out_of_order);
     tcase_add_test(t, detached_while_an_item_is_wanted_again);
     tcase_add_test(t, wanted_again_of_a_half_closed_client);
