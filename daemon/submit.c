@@ -160,12 +160,20 @@ static int bad_field(struct refusal *why, const char *field, const char *right)
 
 static int check_policy(const Pwc__Policy *p, struct refusal *why)
 {
-    const int32_t retries[] = {p->retries_error, p->retries_crash, p->retries_oom, p->retries_timeout};
+    const struct {
+        const char *field;
+        int32_t n;
+    } retries[] = {{"policy.retries_error", p->retries_error},
+                   {"policy.retries_crash", p->retries_crash},
+                   {"policy.retries_oom", p->retries_oom},
+                   {"policy.retries_timeout", p->retries_timeout}};
     for (size_t i = 0; i < ARRAY_LEN(retries); i++)
-        if (retries[i] > RETRIES_MAX)
-            return bad_field(why, "policy.retries", "at most 100, or negative for the default");
-    if (p->chunk_timeout_ns > INT64_MAX || p->job_timeout_ns > INT64_MAX)
-        return bad_field(why, "policy.timeout", "below 2^63 ns");
+        if (retries[i].n > RETRIES_MAX)
+            return bad_field(why, retries[i].field, "at most 100, or negative for the default");
+    if (p->chunk_timeout_ns > INT64_MAX)
+        return bad_field(why, "policy.chunk_timeout_ns", "below 2^63 ns");
+    if (p->job_timeout_ns > INT64_MAX)
+        return bad_field(why, "policy.job_timeout_ns", "below 2^63 ns");
     if ((unsigned)p->on_failure > PWC__ON_FAILURE__ON_FAILURE_FILL)
         return bad_field(why, "policy.on_failure", "0 (fail), 1 (skip) or 2 (fill)");
     bool byte = p->fill != NULL && p->fill->kind_case == PWC__VALUE__KIND_U64 && p->fill->u64 <= 255;

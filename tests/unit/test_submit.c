@@ -334,9 +334,21 @@ START_TEST(what_is_reserved)
     fine(&q);
     request_blur(&q);
     q.policy.retries_crash = 101;
-    wrong(&q, PWC__CODE__CODE_BAD_PARAM, "policy.retries",
-          "policy.retries: out of range; it must be at most 100, or negative for the default");
+    wrong(&q, PWC__CODE__CODE_BAD_PARAM, "policy.retries_crash",
+          "policy.retries_crash: out of range; it must be at most 100, or negative for the default");
     q.policy.retries_crash = -1;
+    q.policy.retries_timeout = INT32_MAX;
+    wrong(&q, PWC__CODE__CODE_BAD_PARAM, "policy.retries_timeout",
+          "policy.retries_timeout: out of range; it must be at most 100, or negative for the default");
+    q.policy.retries_timeout = 0;
+    q.policy.job_timeout_ns = 1ull << 63;
+    wrong(&q, PWC__CODE__CODE_BAD_PARAM, "policy.job_timeout_ns",
+          "policy.job_timeout_ns: out of range; it must be below 2^63 ns");
+    q.policy.job_timeout_ns = 0;
+    q.policy.chunk_timeout_ns = UINT64_MAX;
+    wrong(&q, PWC__CODE__CODE_BAD_PARAM, "policy.chunk_timeout_ns",
+          "policy.chunk_timeout_ns: out of range; it must be below 2^63 ns");
+    q.policy.chunk_timeout_ns = 0;
     q.policy.max_failures = UINT64_MAX;
     fine(&q);
     q.policy.on_failure = PWC__ON_FAILURE__ON_FAILURE_SKIP;
