@@ -322,20 +322,52 @@ static int check_save(const struct catalogue *cat, const Pwc__Submit *s, struct 
     return params_check(op, s->save, s->n_save, "save", ret, why);
 }
 
+static bool has_option(const Pwc__OpInfo *op, const char *name)
+{
+    for (size_t i = 0; i < op->n_params; i++)
+        if (strcmp(op->params[i]->name, name) == 0)
+            return true;
+    return false;
+}
+
 /* Has this loader every option that is given? */
 static bool loader_knows(const Pwc__OpInfo *op, const Pwc__Submit *s)
 {
     size_t known = 0;
     for (size_t i = 0; i < s->n_load; i++)
-        for (size_t k = 0; k < op->n_params; k++)
-            known += strcmp(op->params[k]->name, s->load[i]->name) == 0;
+        known += has_option(op, s->load[i]->name);
     return known == s->n_load;
+}
+
+static bool some_loader_has(const struct catalogue *cat, const char *name)
+{
+    for (size_t i = 0; i < catalogue_len(cat); i++) {
+        const Pwc__OpInfo *op = catalogue_at(cat, i)->info;
+        if (op->kind == PWC__OP_KIND__OP_LOAD && has_option(op, name))
+            return true;
+    }
+    return false;
+}
+
+static int unknown_option(const struct catalogue *cat, const char *name, struct refusal *why)
+{
+    char shown[PWC_NAME_MAX], field[PWC_NAME_MAX + 8];
+    struct nearest near = nearest_to(name);
+    for (size_t i = 0; i < catalogue_len(cat); i++) {
+        const Pwc__OpInfo *op = catalogue_at(cat, i)->info;
+        for (size_t k = 0; op->kind == PWC__OP_KIND__OP_LOAD && k < op->n_params; k++)
+            nearest_try(&near, op->params[k]->name);
+    }
+    snprintf(field, sizeof field, "load.%s", printable(name, shown, sizeof shown));
+    return refuse(why, PWC__CODE__CODE_NO_SUCH_PARAM, field, "%s: no loader has such an option%s%s%s", field,
+                  near.best != NULL ? "; did you mean " : "", near.best != NULL ? near.best : "",
+                  near.best != NULL ? "?" : "");
 }
 
 /*
  * The input's format is not known before a stage has looked at it: options are right when some loader takes
  * them all, and the loader that is then found refuses what it lacks. The complaint is that of the loader
- * which at least knows the names.
+ * which at least knows the names, or names the option that none knows.
  */
 static int check_load(const struct catalogue *cat, const Pwc__OpInfo *op, const Pwc__Submit *s,
                       struct params **ret, struct refusal *why)
@@ -358,6 +390,9 @@ static int check_load(const struct catalogue *cat, const Pwc__OpInfo *op, const 
     }
     if (complained)
         return -EINVAL;
+    for (size_t i = 0; i < s->n_load && op->formats; i++)
+        if (!some_loader_has(cat, s->load[i]->name))
+            return unknown_option(cat, s->load[i]->name, why);
     char shown[PWC_NAME_MAX];
     return refuse(why, PWC__CODE__CODE_NO_SUCH_PARAM, "load", "load.%s: no loader of %s has these options",
                   printable(s->load[0]->name, shown, sizeof shown), op->name);

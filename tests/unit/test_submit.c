@@ -234,6 +234,11 @@ START_TEST(options)
     q.m.n_load = 2; /* one of JPEG's, one of TIFF's: no file is both */
     wrong(&q, PWC__CODE__CODE_NO_SUCH_PARAM, "load",
           "load.shrink: no loader of image.gaussblur has these options");
+    q.load[1] = param(&q, 2, "pages", "1"); /* the one that is wrong, wherever it stands */
+    wrong(&q, PWC__CODE__CODE_NO_SUCH_PARAM, "load.pages",
+          "load.pages: no loader has such an option; did you mean page?");
+    q.load[1] = param(&q, 2, "colour\n", "1");
+    wrong(&q, PWC__CODE__CODE_NO_SUCH_PARAM, "load.colour?", "load.colour?: no loader has such an option");
     request_noop(&q, "5");
     q.load[0] = param(&q, 1, "page", "1");
     q.m.load = q.load;
