@@ -43,6 +43,14 @@ static void say_bytes(struct input *in, unsigned who)
     in->left -= n;
 }
 
+/* One after the other: compilers take arguments in any order, and an input is to say the same to all. */
+static void say_some_item(struct input *in, unsigned who)
+{
+    uint64_t job = 1 + input_bytes(in, 1) % (world.next_job + 1);
+    uint64_t index = input_bytes(in, 1) % 8;
+    say_item(who, job, index, (unsigned)input_bytes(in, 1) % 3);
+}
+
 static void everybody_honest(void)
 {
     for (unsigned i = 0; i < WORLD_STAGES; i++)
@@ -80,8 +88,7 @@ static void step(struct input *in, struct source *s)
         break;
     case 7:
     case 8:
-        say_item(who, 1 + input_bytes(in, 1) % (world.next_job + 1), input_bytes(in, 1) % 8,
-                 (unsigned)input_bytes(in, 1) % 3);
+        say_some_item(in, who);
         break;
     case 9:
         say_bytes(in, who);
