@@ -159,6 +159,25 @@ test_bands_and_depths() {
     done
 }
 
+# The command of libvips 8.14 takes 8-bit pixels for 16-bit ones here, and writes what lies behind them.
+test_sixteen_bits_of_a_png_from_eight() {
+    photo 301 203 rgb.png
+    vips extract_band rgb.png grey.png 0
+    vips bandjoin "rgb.png grey.png" rgba.png
+    local f
+    for f in grey rgb rgba; do
+        run_ok image.invert "$f.png" -o ours.png --save bitdepth=16
+        vips invert "$f.png" inverse.v
+        vips colourspace inverse.v theirs.v "$([[ $f == grey ]] && echo grey16 || echo rgb16)"
+        equal "pixels of $f" "$(pixels theirs.v)" "$(pixels ours.png)"
+    done
+    # Of more bits they are what the command writes.
+    vips colourspace rgb.png deep.png rgb16
+    run_ok image.invert deep.png -o ours.png --save bitdepth=16
+    vips invert deep.png "theirs.png[bitdepth=16]"
+    equal "pixels of 16 bits" "$(pixels theirs.png)" "$(pixels ours.png)"
+}
+
 test_formats() {
     photo 2501 1403 in.tif
     vips copy in.tif in.jpg

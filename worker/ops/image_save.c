@@ -90,18 +90,50 @@ static int save_raw(struct op_job *job, VipsImage *im, VipsSource *blame)
     return 0;
 }
 
-/*
- * libvips 8.14 takes an 8-bit image that is tagged 16-bit (a cast to uchar does that) for 16-bit pixels in
- * its PNG saver, and writes what lies behind them. Not our memory in anybody's picture.
- */
-static VipsImage *tagged_right(struct op_job *job, VipsImage *im)
+/* As a number of the saver's; `def` where it was not given, or is none. */
+static double save_option(const struct op_job *job, const char *name, double def)
 {
-    VipsImage *out = NULL;
+    for (size_t i = 0; i < job->nsave; i++) {
+        const Pwc__Value *v = job->save[i]->value;
+        if (strcmp(job->save[i]->name, name) != 0 || !v)
+            continue;
+        return v->kind_case == PWC__VALUE__KIND_I64   ? (double)v->i64
+               : v->kind_case == PWC__VALUE__KIND_U64 ? (double)v->u64
+               : v->kind_case == PWC__VALUE__KIND_F64 ? v->f64
+                                                      : def;
+    }
+    return def;
+}
+
+/* What the PNG saver has 8 bits of when it begins to write. It makes light of CMYK, in more. */
+static bool stays_8bit(const VipsImage *im)
+{
+    return vips_band_format_is8bit(im->BandFmt) && im->Coding != VIPS_CODING_RAD &&
+           (im->Type != VIPS_INTERPRETATION_CMYK || im->Bands < 4);
+}
+
+/*
+ * libvips 8.14 takes an 8-bit image for 16-bit pixels in its PNG saver, and writes what lies behind them, if
+ * it is tagged so (a cast to uchar does that) or if bitdepth says so. Not our memory in anybody's picture.
+ * With bitdepth the pixels become 16-bit ones, as in later versions.
+ */
+static VipsImage *deep_right(const struct op_job *job, VipsImage *im)
+{
+    VipsImage *tagged = NULL, *out = NULL;
     bool deep = im->Type == VIPS_INTERPRETATION_RGB16 || im->Type == VIPS_INTERPRETATION_GREY16;
-    if (strcmp(job->format, "png") != 0 || !deep || !vips_band_format_is8bit(im->BandFmt))
+    bool wanted = save_option(job, "bitdepth", 0) > 8;
+    if (strcmp(job->format, "png") != 0 || !stays_8bit(im) || !(deep || wanted))
         return g_object_ref(im);
-    VipsInterpretation type = im->Bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB;
-    return vips_copy(im, &out, "interpretation", type, NULL) == 0 ? out : NULL;
+    bool grey = im->Bands < 3;
+    VipsInterpretation type = !deep && vips_colourspace_issupported(im) ? im->Type
+                              : grey                                    ? VIPS_INTERPRETATION_B_W
+                                                                        : VIPS_INTERPRETATION_sRGB;
+    if (vips_copy(im, &tagged, "interpretation", type, NULL) != 0 || !wanted)
+        return tagged;
+    int r =
+        vips_colourspace(tagged, &out, grey ? VIPS_INTERPRETATION_GREY16 : VIPS_INTERPRETATION_RGB16, NULL);
+    g_object_unref(tagged);
+    return r == 0 ? out : NULL;
 }
 
 /* Its words tell neither what it was to write nor as what: "flatten: image must be non-complex". */
@@ -147,7 +179,7 @@ int img_save(struct op_job *job, VipsImage *im, VipsSource *blame)
         return save_raw(job, im, blame);
     VipsTarget *target = img_target_new(fd);
     VipsOperation *o = target ? vips_operation_new(saver_of(job->format)) : NULL;
-    VipsImage *right = o ? tagged_right(job, im) : NULL;
+    VipsImage *right = o ? deep_right(job, im) : NULL;
     if (!right) {
         g_clear_object(&o);
         g_clear_object(&target);
