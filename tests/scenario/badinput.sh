@@ -164,6 +164,8 @@ test_untrusted_formats() {
     printf '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="5" height="5"/></svg>' >a.svg
     printf '%%PDF-1.1\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj%s' \
         ' 3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>endobj trailer<</Root 1 0 R>>' >a.pdf
+    printf '2\t3\t1\t0\t5\n1\t2\t3\t4\t5\n6\t7\t8\t9\t9\n5\t5\t5\t5\t5\n' >a.csv # as a matrix it would be 2 x 3
+    printf '2 2\n1 2\n3 4\n' >a.mat
     for kind in v ppm pfm csv mat fits hdr jxl jp2 svg pdf; do
         [[ -e a.$kind ]] || continue
         mv "a.$kind" "$kind.png"
@@ -173,6 +175,7 @@ test_untrusted_formats() {
         [[ ! -e out.png ]] || fail "$kind: an output is there"
     done
     [[ $refusals -ge 6 ]] || fail "only $refusals formats: this proves little"
+    run_ok image.matrixinvert mat.png -o inverse.tif # which is about matrices
     equal "deaths" 0 "$("$PWCCTL" status --json | jq .daemon.deaths)"
 }
 

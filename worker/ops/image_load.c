@@ -170,6 +170,10 @@ int img_find_loader(struct op_job *job, VipsSource *s, const char **ret_class)
     const VipsOperationClass *c = g_type_class_ref(g_type_from_name(class));
     if (!c || (c->flags & (VIPS_OPERATION_UNTRUSTED | VIPS_OPERATION_BLOCKED)))
         return refuse(job);
+    /* Any text that begins with two numbers is a matrix of that size: a table would be a picture of something
+     * else. */
+    if (g_str_has_prefix(class, "VipsForeignLoadMatrix") && !img_family(job)->matrix)
+        return refuse(job);
     *ret_class = class;
     return 0;
 }

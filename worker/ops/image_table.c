@@ -30,6 +30,9 @@ static const char *const profiled[] = {"icc_import", "icc_export", "icc_transfor
 /* Second images that are small by nature. Two equal partners (add, join) are another matter. */
 static const char *const small_inputs[] = {"mask", "ref", "lut", "m", "coeff"};
 
+/* What they take is a table of numbers in the first place. */
+static const char *const matrices[] = {"buildlut", "invertlut", "matrixinvert"};
+
 static bool listed(const char *name, const char *const *list, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -220,6 +223,12 @@ static const struct op_role two_roles[] = {
     {"out", PWC__ROLE_DIR__ROLE_OUT, false, "image file, in the format asked for"},
 };
 
+static const struct op_role matrix_roles[] = {
+    {"in", PWC__ROLE_DIR__ROLE_IN, false,
+     "matrix (\"3 3\" and numbers), or image file: JPEG, PNG, TIFF, WebP, GIF or HEIF"},
+    {"out", PWC__ROLE_DIR__ROLE_OUT, false, "image file, in the format asked for"},
+};
+
 static const struct op_role *roles_with(struct op_role extra)
 {
     struct op_role *r = xcalloc(3, sizeof *r);
@@ -239,7 +248,7 @@ static const struct op_role *roles_of(const struct img_family *f, size_t *ret_n)
         return roles_with(
             (struct op_role){f->second, PWC__ROLE_DIR__ROLE_IN, false,
                              "matrix (\"3 3\" and numbers, or comma-separated rows) or small image"});
-    return two_roles;
+    return f->matrix ? matrix_roles : two_roles;
 }
 
 static struct op *image_row(const char *name, const char *summary, const struct shape *s,
@@ -307,6 +316,7 @@ static void *add_operation(GType type, void *a)
                              .caches = LISTED(nick, caching),
                              .running = LISTED(nick, running),
                              .makes_code = LISTED(nick, making_code),
+                             .matrix = LISTED(nick, matrices),
                              .profile = LISTED(nick, profiled)};
     optable_add(a, image_row(xasprintf("image.%s", nick), c->description, &s, f));
     return NULL;
