@@ -125,7 +125,7 @@ CALL("gaussblur", "rgb.jpg", ".png", "sigma=2", SLIDE),
     CALL("grid", "thin.png", ".png", "tile_height=30 across=2 down=5", ALL),
     CALL("bandfold", "rgb.png", ".tif", "factor=7", SLIDE),
     CALL("bandunfold", "rgb.png", ".tif", "factor=3", SLIDE),
-    CALL("thumbnail_image", "big.jpg", ".png", "width=400", SLIDE),
+    CALL("thumbnail_image", "big.jpg", ".png", "width=400", ALL),
     CALL("thumbnail_image", "deco.jpg", ".png", "width=100 crop=centre", WHOLE),
 
     /* neighbourhoods */

@@ -336,6 +336,24 @@ START_TEST(a_window_is_enough)
 }
 END_TEST
 
+/* Its workers ask for the first rows whatever strip they begin with. */
+START_TEST(rows_that_are_read_from_the_top_stay)
+{
+    struct call c = {.op = "thumbnail_image", .in = "packed.tif", .out = ".tif", .params = "width=400"};
+    char ours[512], theirs[512];
+    struct op_run run;
+    cut_everything();
+    img_window_bytes = 512u << 10;
+    prepare(&run, &c, ours, sizeof ours);
+    ck_assert_msg(run_go(&run) == 0, "%s", run.text);
+    ck_assert(!run.plan.whole && !run.plan.windowed);
+    snprintf(theirs, sizeof theirs, "%s/theirs.tif", dir);
+    run_command(&c, run.op, theirs);
+    compare(&c, ours, theirs);
+    run_free(&run);
+}
+END_TEST
+
 /* ---- all of them ---- */
 
 void add_raster_tests(TCase *tc)
@@ -346,6 +364,7 @@ void add_raster_tests(TCase *tc)
     tcase_add_test(tc, raw_whole);
     tcase_add_test(tc, fourier_is_close);
     tcase_add_test(tc, a_window_is_enough);
+    tcase_add_test(tc, rows_that_are_read_from_the_top_stay);
     tcase_add_test(tc, plain_pixels_are_used_where_they_lie);
     tcase_add_test(tc, all_other_pixels_are_decoded);
     tcase_add_test(tc, a_cut_inside_of_a_page_is_told);

@@ -57,6 +57,7 @@ struct img_family {
     bool caches;        /* keeps pixels between requests, so that demand cannot be probed: never cut */
     bool running;       /* adds up along rows: of floats, where it began shows */
     bool makes_code;    /* OP_NEEDS_CODE */
+    bool from_top;      /* reads from the first row on, wherever it begins: the raster has to stay */
     bool matrix;        /* its input may be a matrix, as text */
 };
 

@@ -150,6 +150,10 @@ static int measure(struct op_job *job, struct img *s, VipsImage *out, struct img
     plan->whole = img_family(job)->caches || !fit(out, probe, has_running_sums(job, &s->plan), g, &margin);
     if (plan->whole)
         return 0;
+    if (img_family(job)->from_top) {
+        g->all = true;
+        g->slope = g->shift = g->low = 0;
+    }
     geometry_cut(g, s->plan.out_line, margin, img_strip_bytes);
     plan->whole = g->chunks < 2 || !fits_arena(job, &s->plan);
     return 0;

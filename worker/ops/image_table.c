@@ -16,6 +16,9 @@
 static const char *const excluded[] = {"system", "globalbalance"};
 /* They keep pixels between requests: what they ask for depends on what they were asked before. */
 static const char *const caching[] = {"tilecache", "linecache", "cache", "sequential"};
+/* They have libvips' sequential inside, which reads and drops all rows above the first that it is asked for.
+ */
+static const char *const from_top[] = {"thumbnail_image"};
 /* Approximate convolution by name; others come to it with precision=approximate. */
 static const char *const running[] = {"conva", "convasep"};
 /* libvips (8.14) computes 8-bit pixels of these with code that liborc makes while they run. Without it the
@@ -316,6 +319,7 @@ static void *add_operation(GType type, void *a)
                              .caches = LISTED(nick, caching),
                              .running = LISTED(nick, running),
                              .makes_code = LISTED(nick, making_code),
+                             .from_top = LISTED(nick, from_top),
                              .matrix = LISTED(nick, matrices),
                              .profile = LISTED(nick, profiled)};
     optable_add(a, image_row(xasprintf("image.%s", nick), c->description, &s, f));
