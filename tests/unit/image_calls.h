@@ -154,6 +154,8 @@ CALL("gaussblur", "rgb.jpg", ".png", "sigma=2", SLIDE),
     CALL("spcor", "rgb.png", ".tif", "", SLIDE, .second = "ref=piece.png", .command = "%i %m %o"),
     CALL("recomb", "rgb.png", ".tif", "", SLIDE, .second = "m=recomb.mat", .command = "%i %o %m"),
 
+    CALL("flip", "labq.tif", ".png", "direction=horizontal", SLIDE),
+
     /* operations that read everything first */
     CALL("hist_equal", "rgb.png", ".png", "", WHOLE), CALL("scale", "rgb16.png", ".tif", "", WHOLE),
     CALL("smartcrop", "rgb.jpg", ".png", "width=100 height=80", WHOLE),
@@ -161,7 +163,8 @@ CALL("gaussblur", "rgb.jpg", ".png", "sigma=2", SLIDE),
          .reason = "FFTW chooses its algorithm by the memory's alignment"),
     CALL("labelregions", "bin.png", ".tif", "", WHOLE), CALL("fill_nearest", "bin.png", ".png", "", WHOLE),
     CALL("hist_find", "rgb.png", ".tif", "", WHOLE), CALL("stats", "rgb.png", ".png", "", WHOLE),
-    CALL("sequential", "rgb.png", ".png", "", WHOLE),
+    CALL("flip", "labqtiles.tif", ".png", "direction=horizontal", WHOLE),
+    CALL("rot", "labq.tif", ".png", "angle=d90", WHOLE), CALL("sequential", "rgb.png", ".png", "", WHOLE),
     CALL("tilecache", "rgb.png", ".png", "tile_width=32 tile_height=32", WHOLE),
     CALL("invertlut", "invertlut.mat", ".png", "", WHOLE),
 

@@ -77,7 +77,7 @@ static VipsImage *decorated(VipsImage *in)
 static bool make_rgb(void)
 {
     VipsImage *rgb = picture(301, 217, 3), *rgb16 = wide(rgb), *deco = decorated(rgb);
-    VipsImage *deco16 = decorated(rgb16), *cmyk = NULL, *lab = NULL, *f = NULL;
+    VipsImage *deco16 = decorated(rgb16), *cmyk = NULL, *lab = NULL, *f = NULL, *labq = NULL;
     bool ok = save(rgb, "rgb.jpg[Q=92]") && save(rgb, "rgb.png") && save(rgb, "rgb.tif") &&
               save(rgb, "tiled.tif[tile,tile_width=64,tile_height=64,compression=deflate]") &&
               save(rgb, "pyramid.tif[tile,pyramid,tile_width=64,tile_height=64,compression=jpeg]") &&
@@ -87,8 +87,10 @@ static bool make_rgb(void)
               save(deco, "deco.webp") && save(deco, "deco.tif") && save(rgb, "prog.jpg[interlace]");
     ok = ok && !vips_colourspace(rgb, &cmyk, VIPS_INTERPRETATION_CMYK, NULL) && save(cmyk, "cmyk.jpg") &&
          !vips_colourspace(rgb, &lab, VIPS_INTERPRETATION_LAB, NULL) && save(lab, "lab.tif") &&
+         !vips_Lab2LabQ(lab, &labq, NULL) && save(labq, "labq.tif") &&
+         save(labq, "labqtiles.tif[tile,tile_width=64,tile_height=64]") &&
          !vips_cast(rgb, &f, VIPS_FORMAT_FLOAT, NULL) && save(f, "float.tif") && save(rgb, "rgb.gif");
-    VipsImage *all[] = {rgb, rgb16, deco, deco16, cmyk, lab, f};
+    VipsImage *all[] = {rgb, rgb16, deco, deco16, cmyk, lab, f, labq};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         g_clear_object(&all[i]);
     return ok;

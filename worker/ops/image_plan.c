@@ -103,6 +103,17 @@ static bool has_running_sums(const struct op_job *job, const struct img_plan *pl
     return running && !vips_band_format_isint((VipsBandFormat)plan->head.format);
 }
 
+/*
+ * libvips turns LabQ into 8-bit colours with what it had to round carried on to the next pixel, from the left
+ * of the piece that it computes. Where the input or the operation has it compute in squares, they show; the
+ * encoder that is given strips would turn whole rows.
+ */
+static bool carries_along(const struct img *s, const VipsImage *out)
+{
+    bool labq = s->plan.head.coding == VIPS_CODING_LABQ || out->Coding == VIPS_CODING_LABQ;
+    return labq && (tiled(s->in.image) || tiled(out));
+}
+
 /* Which input rows the output needs. False: no telling. */
 static bool fit(VipsImage *out, struct img_probe *probe, bool squares, struct geometry *g,
                 uint32_t *ret_margin)
@@ -147,7 +158,8 @@ static int measure(struct op_job *job, struct img *s, VipsImage *out, struct img
                            .out_width = (uint32_t)out->Xsize,
                            .out_rows = (uint32_t)out->Ysize};
     s->plan.out_line = img_line(out);
-    plan->whole = img_family(job)->caches || !fit(out, probe, has_running_sums(job, &s->plan), g, &margin);
+    plan->whole = img_family(job)->caches || carries_along(s, out) ||
+                  !fit(out, probe, has_running_sums(job, &s->plan), g, &margin);
     if (plan->whole)
         return 0;
     if (img_family(job)->from_top) {
