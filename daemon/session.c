@@ -19,6 +19,7 @@
 #define PAUSE_MS      10
 #define LIST_QUEUE    (64u * 1024u) /* a list goes on while less than this waits to be read */
 #define LIST_STEPS    64            /* of a list at a time: then others have their turn */
+#define PATIENCE_S    600           /* with who takes nothing of its list */
 
 void session_doom(struct session *s, const char *why)
 {
@@ -141,9 +142,10 @@ static void list_end(struct session *s)
  * are counted, too. */
 static void list_pump(struct session *s)
 {
+    static const struct timeval patience = {PATIENCE_S, 0};
     for (int i = 0; s->list.step != NULL && !s->doomed; i++) {
         if (i == LIST_STEPS || chan_queued(s->chan) >= LIST_QUEUE) {
-            watch(s, s->write_ev, NULL);
+            watch(s, s->write_ev, &patience);
             return;
         }
         enum list_found found = s->list.step(s, &s->list.position);
@@ -276,13 +278,22 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     daemon_turn(d);
 }
 
+/* Behind its request it may have sent us its own end of the connection: then that is not closed before we
+ * read it, which we do behind the list, and the connection would outlive all its processes. */
+static bool list_is_left(const struct session *s, short what)
+{
+    return (what & EV_TIMEOUT) != 0 && s->list.step != NULL && has_no_jobs(s);
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
-    (void)fd, (void)what;
+    (void)fd;
     struct session *s = arg;
     struct daemon *d = s->d;
     uid_t before = closer_as(s->uid);
     bool listing = s->list.step != NULL;
+    if (list_is_left(s, what))
+        session_doom(s, "does not read its list");
     flush_out(s);
     list_pump(s);
     events_go_on(s);
