@@ -6,8 +6,8 @@
  * free. Then within DUE_NS somebody has it, but for as long as
  *   - it, or its user, has as many seats as it may have, lent ones among them;
  *   - somebody is to compute alone in its domain, or the machine is short of memory and one computes;
- *   - no stage could do it, because as many are busy as there may be, or none starts, or pwcd lacks what one
- *     is made of;
+ *   - no stage could do it, because as many are busy, or full of its results, as there may be, or none
+ *     starts, or pwcd lacks what one is made of;
  * and, if the chunk that its consumer needs next is with somebody, be it the consumer, as long as
  *   - results have no room: all that idle have full arenas, and the consumer has something to take or there
  *     are as many arenas as seats; or stages that are gone have left too many, or the user's jobs hold all
@@ -127,6 +127,8 @@ static bool starts_badly(const struct stage *s)
 {
     if (s->state == STAGE_DYING)
         return !s->entered;
+    if (s->state == STAGE_SPAWNING && sim_now() - s->since.ns > TRIED_NS)
+        return true; /* the nursery was stopped, or its answer lost */
     if (s->state > STAGE_BOOTING && s->state != STAGE_ENTERING && !s->describing)
         return false;
     const struct proc *p = proc_of_pid(s->pid);
@@ -156,7 +158,7 @@ static bool lacks_stage(const struct job *j)
     {
         if (idles_for(s, j) && !is_full(s, j))
             return false;
-        busy += s->state == STAGE_BUSY;
+        busy += s->state == STAGE_BUSY || idles_for(s, j);
     }
     return busy >= config_stages_max(&j->d->cfg, j->d->seats) || p->restart.phase == RESTART_FAILING ||
            pool_lacks(p) || lack_holds_now(j) || pool_denies(p, (uint32_t)j->user->uid) ||
