@@ -85,14 +85,25 @@ static bool fit_slope(struct geometry *g, const struct demand *d, size_t n)
     return g->slope >= 0;
 }
 
+void geometry_need_all(struct geometry *g)
+{
+    g->all = true;
+    g->slope = g->shift = g->low = 0;
+}
+
+void geometry_widen(struct geometry *g, uint32_t rows)
+{
+    g->shift += g->all ? 0 : rows;
+    g->low -= g->all ? 0 : rows;
+}
+
 uint32_t geometry_fit(struct geometry *g, const struct demand *d, size_t n)
 {
     uint32_t span = 0;
     for (size_t i = 0; i < n; i++)
         if (d[i].bottom > 0)
             span = MAX(span, d[i].bottom - d[i].top);
-    g->all = true;
-    g->slope = g->shift = g->low = 0;
+    geometry_need_all(g);
     if (span > g->in_rows / 2 || !fit_slope(g, d, n)) {
         g->slope = 0;
         return span > 1 ? span - 1 : 0;

@@ -34,6 +34,10 @@ uint32_t geometry_at_once(uint64_t line, uint64_t bytes);
 /* Fits the line; in_rows and out_rows are set. Returns the rows asked for beyond a strip's own, both sides
  * together. */
 uint32_t geometry_fit(struct geometry *g, const struct demand *d, size_t n);
+/* The whole input before anything of the output, and until the end. */
+void geometry_need_all(struct geometry *g);
+/* So many rows more on both sides. */
+void geometry_widen(struct geometry *g, uint32_t rows);
 /* Which rows of the output to sample: fewer than `max` if there are fewer. Ascending, first and last
  * included. */
 size_t geometry_samples(uint32_t out_rows, uint32_t *rows, size_t max);

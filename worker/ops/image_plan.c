@@ -14,20 +14,25 @@
 #include "worker/ops/image.h"
 
 #define SAMPLES 8
+/* Strips of a slanted picture whose rows are looked at. */
+#define STRIPS_CHECKED 12
 /* libvips' squares are 128 wide: one look into each. */
 #define COLUMN_STEP  128
 #define COLUMN_WIDTH 16
 
-/* Evaluates a part of a row of the output; 0, or libvips' failure. What it asks for is added to what is
- * there. */
-static int evaluate(VipsImage *out, int left, int row, int width)
+/* Evaluates a part of the output; 0, or libvips' failure. What it asks for is added to what is there. */
+static int evaluate(VipsImage *out, const VipsRect *rect)
 {
     /* A region of its own: libvips answers from what an earlier one still holds. */
     VipsRegion *r = vips_region_new(out);
-    VipsRect rect = {left, row, width, 1};
-    int result = r ? vips_region_prepare(r, &rect) : -1;
+    int result = r ? vips_region_prepare(r, rect) : -1;
     g_clear_object(&r);
     return result;
+}
+
+static int evaluate_row(VipsImage *out, int left, int row, int width)
+{
+    return evaluate(out, &(VipsRect){left, row, width, 1});
 }
 
 static bool tiled(const VipsImage *out)
@@ -41,7 +46,7 @@ static int sample_columns(VipsImage *out, uint32_t row, int columns)
     int width = MIN(COLUMN_WIDTH, out->Xsize);
     for (int i = 0; i < columns; i++) {
         int64_t left = (int64_t)(out->Xsize - width) * i / (columns - 1);
-        if (evaluate(out, (int)left, (int)row, width) != 0)
+        if (evaluate_row(out, (int)left, (int)row, width) != 0)
             return -1;
     }
     return 0;
@@ -56,7 +61,7 @@ static int sample(VipsImage *out, struct img_probe *probe, uint32_t row, bool sl
 {
     probe->top = probe->bottom = 0;
     int columns = slanted ? 2 + out->Xsize / COLUMN_STEP : 3;
-    int r = tiled(out) ? sample_columns(out, row, columns) : evaluate(out, 0, (int)row, out->Xsize);
+    int r = tiled(out) ? sample_columns(out, row, columns) : evaluate_row(out, 0, (int)row, out->Xsize);
     *ret = (struct demand){row, probe->top, probe->bottom};
     return r;
 }
@@ -69,12 +74,22 @@ static int is_slanted(VipsImage *out, struct img_probe *probe, uint32_t row, boo
     *ret = false;
     for (int i = 0; i < 3 && tiled(out); i++) {
         probe->top = probe->bottom = 0;
-        if (evaluate(out, (out->Xsize - width) / 2 * i, (int)row, width) != 0)
+        if (evaluate_row(out, (out->Xsize - width) / 2 * i, (int)row, width) != 0)
             return -1;
         d[i] = (struct demand){row, probe->top, probe->bottom};
         *ret = *ret || d[i].top != d[0].top || d[i].bottom != d[0].bottom;
     }
     return 0;
+}
+
+/* Some rows ask for something and others for nothing: the picture was moved, and its corners lie anywhere. Of
+ * the outermost two a corner may be all there is. */
+static bool is_moved(const struct demand *d, size_t n)
+{
+    size_t empty = 0;
+    for (size_t i = 1; i + 1 < n; i++)
+        empty += d[i].bottom == 0;
+    return empty > 0;
 }
 
 /*
@@ -115,29 +130,76 @@ static bool carries_along(const struct img *s, const VipsImage *out)
 }
 
 /* Which input rows the output needs. False: no telling. */
-static bool fit(VipsImage *out, struct img_probe *probe, bool squares, struct geometry *g,
-                uint32_t *ret_margin)
+struct fitted {
+    uint32_t margin;
+    bool slanted;
+};
+static bool fit(VipsImage *out, struct img_probe *probe, bool squares, struct geometry *g, struct fitted *ret)
 {
     uint32_t rows[SAMPLES];
     struct demand d[SAMPLES];
-    bool slanted = false;
     size_t n = geometry_samples(g->out_rows, rows, SAMPLES);
     probe->open = true;
-    int r = is_slanted(out, probe, rows[n / 2], &slanted);
+    int r = is_slanted(out, probe, rows[n / 2], &ret->slanted);
     for (size_t i = 0; i < n && r == 0; i++)
-        r = sample(out, probe, rows[i], slanted, &d[i]);
+        r = sample(out, probe, rows[i], ret->slanted, &d[i]);
     if (r != 0) {
         vips_error_clear();
         return false;
     }
-    *ret_margin = geometry_fit(g, d, n);
-    if (in_squares(out, g, slanted) || (squares && tiled(out))) {
+    ret->margin = geometry_fit(g, d, n);
+    if (tiled(out) && is_moved(d, n))
+        geometry_need_all(g);
+    if (in_squares(out, g, ret->slanted) || (squares && tiled(out))) {
         int width, height, lines;
         vips_get_tile_size(out, &width, &height, &lines);
         g->tile = (uint32_t)MAX(width, height); /* both 128 */
-        *ret_margin = 0;
+        ret->margin = 0;
     }
     return true;
+}
+
+/* Do the strip's first, middle and last row ask for rows that it will have? */
+static bool strip_fits(VipsImage *out, struct img_probe *probe, const struct geometry *g, uint64_t chunk)
+{
+    uint32_t last = geometry_rows_of(g, chunk) - 1, first = (uint32_t)(chunk * g->rows);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct demand d;
+        if (sample(out, probe, first + last * i / 2, true, &d) != 0)
+            return false;
+        if (d.bottom > 0 && (d.bottom > geometry_need(g, chunk) || d.top < geometry_unneeded(g, chunk)))
+            return false;
+    }
+    return true;
+}
+
+/* By how many rows a square asks for more than its height does along the line: it is as wide as it is high.
+ */
+static uint32_t square_excess(VipsImage *out, struct img_probe *probe, const struct geometry *g)
+{
+    uint32_t span = 0;
+    int width = MIN((int)g->tile, out->Xsize), height = MIN((int)g->tile, out->Ysize);
+    for (int i = 1; i < 4; i++) {
+        VipsRect rect = {(out->Xsize - width) / 4 * i, (out->Ysize - height) / 2, width, height};
+        probe->top = probe->bottom = 0;
+        if (evaluate(out, &rect) == 0 && probe->bottom > 0)
+            span = MAX(span, probe->bottom - probe->top);
+    }
+    return (uint32_t)MAX(0.0, span - g->slope * (height - 1));
+}
+
+/*
+ * What a slanted row asks for follows no line where the picture has corners, and may do so between the
+ * samples: then the whole raster comes first. As many strips are looked at as cost no time.
+ */
+static void check_slanted(VipsImage *out, struct img_probe *probe, struct geometry *g)
+{
+    uint64_t step = 1 + g->chunks / STRIPS_CHECKED;
+    for (uint64_t chunk = 0; chunk < g->chunks && !g->all; chunk += step)
+        if (!strip_fits(out, probe, g, chunk))
+            geometry_need_all(g);
+    geometry_widen(g, square_excess(out, probe, g));
+    vips_error_clear();
 }
 
 /* Raw pixels go from the worker to the file, all others through an arena. */
@@ -151,7 +213,7 @@ static int measure(struct op_job *job, struct img *s, VipsImage *out, struct img
                    struct op_plan *plan)
 {
     struct geometry *g = &s->plan.geo;
-    uint32_t margin = 0;
+    struct fitted fitted = {0};
     if (img_budget(job, "out", out) < 0)
         return -1;
     *g = (struct geometry){.in_rows = (uint32_t)s->plan.head.height,
@@ -159,14 +221,14 @@ static int measure(struct op_job *job, struct img *s, VipsImage *out, struct img
                            .out_rows = (uint32_t)out->Ysize};
     s->plan.out_line = img_line(out);
     plan->whole = img_family(job)->caches || carries_along(s, out) ||
-                  !fit(out, probe, has_running_sums(job, &s->plan), g, &margin);
+                  !fit(out, probe, has_running_sums(job, &s->plan), g, &fitted);
     if (plan->whole)
         return 0;
-    if (img_family(job)->from_top) {
-        g->all = true;
-        g->slope = g->shift = g->low = 0;
-    }
-    geometry_cut(g, s->plan.out_line, margin, img_strip_bytes);
+    if (img_family(job)->from_top)
+        geometry_need_all(g);
+    geometry_cut(g, s->plan.out_line, fitted.margin, img_strip_bytes);
+    if (fitted.slanted)
+        check_slanted(out, probe, g);
     plan->whole = g->chunks < 2 || !fits_arena(job, &s->plan);
     return 0;
 }
