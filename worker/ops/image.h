@@ -55,6 +55,7 @@ struct img_family {
     bool profile;       /* takes an ICC profile from the optional role of that name */
     bool source;        /* opens its input itself (thumbnail) */
     bool caches;        /* keeps pixels between requests, so that demand cannot be probed: never cut */
+    bool counted;       /* counts positions up along rows: where it began shows in the last bits */
     bool running;       /* adds up along rows: of floats, where it began shows */
     bool makes_code;    /* OP_NEEDS_CODE */
     bool from_top;      /* reads from the first row on, wherever it begins: the raster has to stay */

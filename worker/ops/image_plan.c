@@ -221,7 +221,7 @@ static int measure(struct op_job *job, struct img *s, VipsImage *out, struct img
                            .out_rows = (uint32_t)out->Ysize};
     s->plan.out_line = img_line(out);
     plan->whole = img_family(job)->caches || carries_along(s, out) ||
-                  !fit(out, probe, has_running_sums(job, &s->plan), g, &fitted);
+                  !fit(out, probe, img_family(job)->counted || has_running_sums(job, &s->plan), g, &fitted);
     if (plan->whole)
         return 0;
     if (img_family(job)->from_top)

@@ -19,6 +19,8 @@ static const char *const caching[] = {"tilecache", "linecache", "cache", "sequen
 /* They have libvips' sequential inside, which reads and drops all rows above the first that it is asked for.
  */
 static const char *const from_top[] = {"thumbnail_image"};
+/* They count positions in the input up along a square's rows, however little they turn. */
+static const char *const counted[] = {"affine", "rotate", "similarity"};
 /* Approximate convolution by name; others come to it with precision=approximate. */
 static const char *const running[] = {"conva", "convasep"};
 /* libvips (8.14) computes 8-bit pixels of these with code that liborc makes while they run. Without it the
@@ -317,6 +319,7 @@ static void *add_operation(GType type, void *a)
                              .out = s.out[0],
                              .second = s.nin == 2 ? s.in[1] : NULL,
                              .caches = LISTED(nick, caching),
+                             .counted = LISTED(nick, counted),
                              .running = LISTED(nick, running),
                              .makes_code = LISTED(nick, making_code),
                              .from_top = LISTED(nick, from_top),
