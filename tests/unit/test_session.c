@@ -56,8 +56,8 @@ static bool list_waits(void)
     return s->list.step != NULL;
 }
 
-/* Nobody but pwcd's own queue holds that end any more: no process is left that could read, or close it. */
-START_TEST(who_has_left_its_own_end_behind_a_list_goes)
+/* A client that has asked for more than it has read. */
+static void begin_with_a_list(void)
 {
     world_begin();
     caller_connect(0, 1000);
@@ -65,6 +65,12 @@ START_TEST(who_has_left_its_own_end_behind_a_list_goes)
     for (int i = 0; i < 10000 && !list_waits(); i++)
         ask(0, PWC_MSG_LIST_OPS);
     ck_assert(list_waits());
+}
+
+/* Nobody but pwcd's own queue holds that end any more: no process is left that could read, or close it. */
+START_TEST(who_has_left_its_own_end_behind_a_list_goes)
+{
+    begin_with_a_list();
     send_own_end(0, PWC_MSG_PING);
     caller_close(0);
     world_turn();
@@ -80,12 +86,7 @@ END_TEST
 /* Who reads a little now and then has all the time it needs. */
 START_TEST(who_reads_slowly_stays)
 {
-    world_begin();
-    caller_connect(0, 1000);
-    say_hello(0);
-    for (int i = 0; i < 10000 && !list_waits(); i++)
-        ask(0, PWC_MSG_LIST_OPS);
-    ck_assert(list_waits());
+    begin_with_a_list();
     world_tick(400 * NS_PER_S);
     caller_drain(0);
     world_turn();
