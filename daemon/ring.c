@@ -1,6 +1,12 @@
 /* ring.c - see ring.h. */
 #include "daemon/ring.h"
 
+#define GROUP_NS   8000u
+#define DETAILED   16384u /* so many records are made of chunks and groups of GROUP_NS, those behind of */
+#define LATER_NS   32000u
+#define GROUP_MOST 1000000000u
+#define SEATS_FULL 8u
+
 static uint64_t load(const _Atomic uint64_t *word)
 {
     return atomic_load_explicit(word, memory_order_relaxed);
@@ -22,6 +28,15 @@ static bool fits(const struct span *s, uint64_t lease, const struct ring_bounds 
     return lease == b->lease && s->first >= b->first && s->first < b->end && s->n > 0 &&
            s->n <= b->end - s->first && s->start >= b->not_before && s->end >= s->start &&
            s->end <= b->not_after;
+}
+
+uint32_t ring_group_ns(uint64_t left, uint64_t most, unsigned seats)
+{
+    uint64_t ns = most - left < DETAILED ? GROUP_NS : LATER_NS;
+    ns *= 1 + (MAX(seats, 1u) - 1) / SEATS_FULL;
+    for (; left <= most / 2 && ns < GROUP_MOST; most /= 2)
+        ns *= 4;
+    return (uint32_t)MIN(ns, (uint64_t)GROUP_MOST);
 }
 
 bool ring_next(struct ring_reader *r, struct ring_bounds *b, struct span *ret)

@@ -33,4 +33,13 @@ uint64_t ring_position(const struct segment *seg);
 void ring_open(struct ring_reader *r, const struct segment *seg, uint64_t from);
 bool ring_next(struct ring_reader *r, struct ring_bounds *b, struct span *ret);
 
+/*
+ * Chunks shorter than this share a record (ns), when `left` of `most` records may still be made. A record for
+ * every 10 us on every seat costs 4 % of them, most of it in who reads and writes them: a long job shows in
+ * its beginning what its chunks are like, and has coarser ones then, and four times as coarse with every
+ * halving of what is left, so that they last until the end of a job of minutes. More than eight seats make so
+ * many more of them, and theirs are as much coarser.
+ */
+uint32_t ring_group_ns(uint64_t left, uint64_t most, unsigned seats);
+
 #endif

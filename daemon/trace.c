@@ -17,11 +17,7 @@
 #define QUEUE  (PWC_SEND_QUEUE_MAX / 4) /* beyond it events would be thinned out for our sake */
 #define LAST_QUEUE                                                                                           \
     (PWC_SEND_QUEUE_MAX - 3 * PWC_BODY_MAX) /* at the end: the events and Finished come behind */
-#define GROUP_NS   8000u                    /* shorter chunks share a record ... */
-#define DETAILED   16384u /* ... and behind so many records those do that are shorter than this: */
-#define LATER_NS   32000u
-#define SEATS_FULL 8u /* on larger machines the records are so much coarser: all come by here */
-#define OTHERS     4u /* so many times as many records of other kinds as of chunks */
+#define OTHERS 4u                           /* so many times as many records of other kinds as of chunks */
 
 struct trace {
     LIST_ENTRY(trace) link;
@@ -272,21 +268,14 @@ static void free_seat(struct trace *t, uint32_t seat)
         t->seats[(seat - 1) / 64] &= ~(1ull << (seat - 1) % 64);
 }
 
-/* A record of every 10 us on every seat costs 4 % of them, most of it in who reads and writes them. A long
- * job shows in its beginning what its chunks are like. */
-static uint32_t group_ns(const struct job *j)
-{
-    bool detailed = j->trace_most - j->trace->chunks_left < DETAILED;
-    return (detailed ? GROUP_NS : LATER_NS) * (1 + (j->d->seats - 1) / SEATS_FULL);
-}
-
 void trace_lease(struct job *j, struct stage *s)
 {
     struct trace *t = j->trace;
     if (t == NULL)
         return;
     if (s->lease.kind == LEASE_CHUNKS && t->chunks_left > 0)
-        atomic_store_explicit(&s->control->trace, group_ns(j), memory_order_relaxed);
+        atomic_store_explicit(&s->control->trace, ring_group_ns(t->chunks_left, j->trace_most, j->d->seats),
+                              memory_order_relaxed);
     s->trace_at = s->lease.since.ns;
     s->trace_ring = ring_position(s->seg);
     s->trace_seat = s->seat ? take_seat(t) : 0;

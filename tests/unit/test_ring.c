@@ -114,6 +114,23 @@ START_TEST(ring_of_lies_is_harmless)
 }
 END_TEST
 
+START_TEST(groups_grow_as_records_run_out)
+{
+    const uint64_t most = 1000000;
+    ck_assert_uint_eq(ring_group_ns(most, most, 2), 8000);
+    ck_assert_uint_eq(ring_group_ns(most - 16383, most, 8), 8000);
+    ck_assert_uint_eq(ring_group_ns(most - 16384, most, 8), 32000);
+    ck_assert_uint_eq(ring_group_ns(most, most, 9), 16000);
+    ck_assert_uint_eq(ring_group_ns(most / 2 + 1, most, 2), 32000);
+    ck_assert_uint_eq(ring_group_ns(most / 2, most, 2), 128000);
+    ck_assert_uint_eq(ring_group_ns(most / 4, most, 2), 512000);
+    ck_assert_uint_eq(ring_group_ns(1, most, 64), 1000000000);
+    ck_assert_uint_eq(ring_group_ns(50, 100, 1), 32000); /* of few they run out at once */
+    ck_assert_uint_eq(ring_group_ns(1, 1, 0), 8000);
+    ck_assert_uint_eq(ring_group_ns(UINT64_MAX, UINT64_MAX, UINT32_MAX), 1000000000);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("ring");
@@ -121,6 +138,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, ring_gives_what_a_lease_wrote);
     tcase_add_test(t, ring_of_lies_is_harmless);
+    tcase_add_test(t, groups_grow_as_records_run_out);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
