@@ -67,7 +67,7 @@ static int open_up(void)
 
 static void serve(struct daemon *d)
 {
-    if (serving || d->stopping || (d->catalogue == NULL && d->pool->restart.in_row < RESTART_GIVE_UP))
+    if (serving || d->stopping || (d->catalogue == NULL && !pool_gives_up(d->pool)))
         return;
     serving = true;
     if (open_up() < 0) {

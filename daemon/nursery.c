@@ -224,7 +224,7 @@ static void end_sick(struct pool *p)
         "nursery (pid %d) makes only stages that die before they are ready (%s): ended; they are executed "
         "directly until there is another one",
         p->nursery_pid, p->last_words);
-    p->nursery_sick = true;
+    p->nursery_sick = p->untried = true;
     nursery_kill(p);
 }
 

@@ -523,10 +523,16 @@ static bool ended_by_us(const struct stage *s)
            s->kill_code != PWC__CODE__CODE_PROTOCOL && s->kill_code != PWC__CODE__CODE_STALLED;
 }
 
+bool pool_gives_up(const struct pool *p)
+{
+    return restart_gives_up(&p->restart, p->untried);
+}
+
 static void died_before_ready(struct pool *p, const struct stage *s, const siginfo_t *info)
 {
     enum restart_event why = struck_from_outside(s, info) ? RESTART_KILLED : RESTART_DIED_BEFORE_READY;
     p->unready++;
+    p->untried = p->untried && s->nursery != 0;
     restart_next(&p->restart, why, clock_now());
     if (info != NULL && !ended_by_us(s)) /* else there was no process, or it is not to blame */
         nursery_learns(p, s, why);
@@ -563,7 +569,7 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
     p->n--;
     p->dying -= s->state == STAGE_DYING;
     stage_free(s);
-    if (p->restart.in_row >= RESTART_GIVE_UP)
+    if (pool_gives_up(p))
         flow_cannot_start(p->d, p->last_words);
     flow_describe(p->d);
     children_changed(p->d);

@@ -42,6 +42,7 @@ struct pool {
     uint64_t brood_of;          /* the one whose stages were heard of last */
     bool nursery_made;          /* it has made a stage: it can do its work */
     bool nursery_sick;          /* but they die before they are ready: it is being ended for that */
+    bool untried;               /* since then none that was executed directly has died so */
     bool nursery_waits;         /* for what pwcd lacks to start it */
     bool described;             /* a stage was asked for the catalogue */
     struct mono lacked;         /* when pwcd could not make what a stage needs: lack.h */
@@ -52,6 +53,8 @@ struct pool *pool_new(struct daemon *d);
 /* SIGKILL to everything and a bounded wait for it. */
 void pool_shutdown(struct pool *p);
 void pool_free(struct pool *p);
+/* Jobs fail of it that stages die before they are ready. */
+bool pool_gives_up(const struct pool *p);
 /* Waits until a child has ended and takes its status; false: it has not by then. */
 bool pool_await_end(int pidfd, struct mono until);
 

@@ -99,6 +99,11 @@ int64_t restart_wait(const struct restart_state *s, struct mono now)
     return s->phase == RESTART_FAILING && left > 0 ? left : 0;
 }
 
+bool restart_gives_up(const struct restart_state *s, bool untried)
+{
+    return s->in_row >= (untried ? 2 * RESTART_GIVE_UP : RESTART_GIVE_UP);
+}
+
 bool restart_sick(const struct restart_state *brood)
 {
     return brood->in_row >= RESTART_SICK;

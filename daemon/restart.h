@@ -23,7 +23,7 @@
  * ever more slowly, and one short success does not make it forget; many do, so that rare deaths among many
  * starts (somebody's kill -9, the kernel's want of memory) never add up to a pool that stands still. `in_row`
  * counts deaths before ready without a success between them: at RESTART_GIVE_UP the caller fails the jobs
- * that wait, and goes on trying.
+ * that wait (restart_gives_up), and goes on trying.
  *
  * A nursery may live and all that it makes die: it was given something that its children cannot live with. So
  * those that one nursery has made have a state of their own besides, and when that says that it is sick,
@@ -71,6 +71,9 @@ int64_t restart_wait(const struct restart_state *s, struct mono now);
 
 /* Its state is of those that one nursery has made: is it to blame? */
 bool restart_sick(const struct restart_state *brood);
+/* Of the stages: so many in a row that jobs fail. untried: a nursery was sick, and since then none that was
+ * made without one has died. Then twice as many: the next nursery's may be as sick. */
+bool restart_gives_up(const struct restart_state *s, bool untried);
 /* The next is made by somebody else, and need not wait. That it fails as well counts with those before. */
 void restart_otherwise(struct restart_state *s, struct mono now);
 

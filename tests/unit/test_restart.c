@@ -250,6 +250,21 @@ START_TEST(phases_have_names)
 }
 END_TEST
 
+/* Two nurseries are sick one after the other, and pwcd had no descriptor for the stage between them. */
+START_TEST(a_second_sick_nursery_ends_no_job)
+{
+    struct restart_state stages = {0};
+    for (unsigned i = 0; i < 2 * RESTART_SICK; i++)
+        boot_failure(&stages, 100 * i);
+    ck_assert_uint_eq(stages.in_row, RESTART_GIVE_UP);
+    ck_assert(!restart_gives_up(&stages, true));
+    ck_assert(restart_gives_up(&stages, false)); /* the one between them died as well */
+    while (stages.in_row < 2 * RESTART_GIVE_UP)
+        boot_failure(&stages, 100 * stages.in_row);
+    ck_assert(restart_gives_up(&stages, true));
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("restart");
@@ -268,6 +283,7 @@ int main(void)
     tcase_add_test(t, whom_others_kill_says_nothing_of_it);
     tcase_add_test(t, made_otherwise_the_next_need_not_wait);
     tcase_add_test(t, nurseries_that_are_all_sick);
+    tcase_add_test(t, a_second_sick_nursery_ends_no_job);
     tcase_add_test(t, random_walk);
     tcase_add_test(t, phases_have_names);
     suite_add_tcase(s, t);
