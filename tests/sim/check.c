@@ -699,7 +699,7 @@ void check_end(void)
         const struct spec *s = &W.specs[i];
         SIM_CHECK(s->id == 0 || s->terminals == 1, "job %lu (spec %u) ended %u times", (ul)s->id, i,
                   s->terminals);
-        SIM_CHECK(s->finished > 0 || (s->client_gone && !s->resubmitted) || s->id == 0,
+        SIM_CHECK(s->finished > 0 || (s->client_gone && (!s->resubmitted || s->detached)) || s->id == 0,
                   "the client of job %lu was not told of its end", (ul)s->id);
         SIM_CHECK(s->id != 0 || s->client_gone, "spec %u was never submitted", i);
     }

@@ -561,6 +561,7 @@ static void ask_again(struct client *c)
         if (s->client != c || s->id == 0 || s->finished > 0)
             continue;
         s->resubmitted = is_kept(s);
+        s->detached = false;
         if (s->resubmitted)
             client_submit(c, s);
         else
@@ -587,7 +588,7 @@ static void look_around(struct client *c)
     if (types[which] == PWC_MSG_DETACH && (s == NULL || s->client != c))
         return;
     if (types[which] == PWC_MSG_DETACH)
-        W.specs[s->index].client_gone = true;
+        W.specs[s->index].client_gone = W.specs[s->index].detached = true;
     send_again(c, types[which], 1000, all[which]);
 }
 

@@ -198,6 +198,7 @@ struct spec {
     bool cancelled, client_gone, item_refused, lost; /* lost: the client left before it was accepted */
     bool item_lost;                                  /* there was no room for its descriptors */
     bool resubmitted;                                /* the client came back and has asked for it once more */
+    bool detached;                                   /* and has let go of it again */
     uint32_t told;                  /* so often its client was told on this connection that it is accepted */
     uint64_t computed;              /* bit a chunk: somebody went through it */
     uint64_t bad;                   /* bit a chunk: given up */
