@@ -111,6 +111,12 @@ test_large_photo_that_needs_everything_first() {
     as_vips hist_equal photo.tif .tif --
 }
 
+# It lies where none of the squares in the middle of the output sees it.
+test_large_photo_that_is_turned_out_of_sight() {
+    vips zone grey.tif 4000 4000 --uchar
+    as_vips similarity grey.tif .tif angle=-7 scale=0.2 odx=-675 -- --angle -7 --scale 0.2 --odx -675
+}
+
 # A single row of the result is more than an arena takes of a chunk.
 test_rows_that_no_arena_holds() {
     vips grey wide.v 8400000 2 --uchar

@@ -16,6 +16,8 @@
 #define SAMPLES 8
 /* Strips of a slanted picture whose rows are looked at. */
 #define STRIPS_CHECKED 12
+/* Squares in the middle of one; it may be a narrow one, in a corner of an output that is wide. */
+#define SQUARES_CHECKED 16
 /* libvips' squares are 128 wide: one look into each. */
 #define COLUMN_STEP  128
 #define COLUMN_WIDTH 16
@@ -129,11 +131,12 @@ static bool carries_along(const struct img *s, const VipsImage *out)
     return labq && (tiled(s->in.image) || tiled(out));
 }
 
-/* Which input rows the output needs. False: no telling. */
 struct fitted {
     uint32_t margin;
     bool slanted;
 };
+
+/* Which input rows the output needs. False: no telling. */
 static bool fit(VipsImage *out, struct img_probe *probe, bool squares, struct geometry *g, struct fitted *ret)
 {
     uint32_t rows[SAMPLES];
@@ -174,18 +177,20 @@ static bool strip_fits(VipsImage *out, struct img_probe *probe, const struct geo
 }
 
 /* By how many rows a square asks for more than its height does along the line: it is as wide as it is high.
- */
-static uint32_t square_excess(VipsImage *out, struct img_probe *probe, const struct geometry *g)
+ * False: none that was looked at asks for anything. */
+static bool square_excess(VipsImage *out, struct img_probe *probe, const struct geometry *g, uint32_t *ret)
 {
     uint32_t span = 0;
-    int width = MIN((int)g->tile, out->Xsize), height = MIN((int)g->tile, out->Ysize);
-    for (int i = 1; i < 4; i++) {
-        VipsRect rect = {(out->Xsize - width) / 4 * i, (out->Ysize - height) / 2, width, height};
+    int side = (int)g->tile, step = side * (1 + out->Xsize / side / SQUARES_CHECKED);
+    int height = MIN(side, out->Ysize);
+    for (int left = 0; left < out->Xsize; left += step) {
+        VipsRect rect = {left, (out->Ysize - height) / 2, MIN(side, out->Xsize - left), height};
         probe->top = probe->bottom = 0;
         if (evaluate(out, &rect) == 0 && probe->bottom > 0)
             span = MAX(span, probe->bottom - probe->top);
     }
-    return (uint32_t)MAX(0.0, span - g->slope * (height - 1));
+    *ret = (uint32_t)MAX(0.0, span - g->slope * (height - 1));
+    return span > 0;
 }
 
 /*
@@ -198,7 +203,10 @@ static void check_slanted(VipsImage *out, struct img_probe *probe, struct geomet
     for (uint64_t chunk = 0; chunk < g->chunks && !g->all; chunk += step)
         if (!strip_fits(out, probe, g, chunk))
             geometry_need_all(g);
-    geometry_widen(g, square_excess(out, probe, g));
+    uint32_t excess = 0;
+    if (!g->all && !square_excess(out, probe, g, &excess))
+        geometry_need_all(g);
+    geometry_widen(g, excess);
     vips_error_clear();
 }
 
