@@ -133,6 +133,7 @@ bool session_may_see(const struct session *s, const struct job *j)
 static void list_end(struct session *s)
 {
     s->list.step = NULL;
+    event_remove_timer(s->write_ev);
     Pwc__End m = PWC__END__INIT;
     m.count = s->list.count;
     session_send(s, PWC_MSG_END, s->list.tag, &m.base);
@@ -280,9 +281,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* Behind its request it may have sent us its own end of the connection: then that is not closed before we
  * read it, which we do behind the list, and the connection would outlive all its processes. */
-static bool list_is_left(const struct session *s, short what)
+static bool list_is_left(const struct session *s, short what, size_t queued)
 {
-    return (what & EV_TIMEOUT) != 0 && s->list.step != NULL && has_no_jobs(s);
+    return (what & EV_TIMEOUT) != 0 && chan_queued(s->chan) == queued && s->list.step != NULL &&
+           has_no_jobs(s);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -292,9 +294,11 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     struct daemon *d = s->d;
     uid_t before = closer_as(s->uid);
     bool listing = s->list.step != NULL;
-    if (list_is_left(s, what))
+    size_t queued = chan_queued(s->chan);
+    flush_out(
+        s); /* a socket takes a little before it says that it takes something, and who was stopped is late */
+    if (list_is_left(s, what, queued))
         session_doom(s, "does not read its list");
-    flush_out(s);
     list_pump(s);
     events_go_on(s);
     trace_flush(d);
