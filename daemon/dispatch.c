@@ -227,12 +227,17 @@ static bool has_room(const struct job *j, const struct stage *s)
     return has_room_for(j, s, ledger_lowest(&j->ledger));
 }
 
+static uint32_t workers_most(const struct job *j)
+{
+    return j->max_workers > 0 ? MIN(j->max_workers, j->d->seats) : j->d->seats;
+}
+
 /* All that idle are full, and the consumer has nothing to take: a worker is long at the chunk that it needs
- * next. Meanwhile others may fill the arenas that the job would have with a worker a seat. */
+ * next. Meanwhile others may fill the arenas that the job would have with all its workers. */
 static void call_another(struct job *j)
 {
     uint32_t arenas = assembly_arenas(&j->assembly);
-    if (j->assembly.sent == j->assembly.absorbed && arenas < j->d->seats)
+    if (j->assembly.sent == j->assembly.absorbed && arenas < workers_most(j))
         call_stages(j, 1);
 }
 
@@ -324,8 +329,7 @@ static void send_lease(struct job *j, struct stage *s, bool all_that_is_left)
 
 static uint64_t lease_wanted(const struct job *j)
 {
-    uint32_t workers = j->max_workers > 0 ? MIN(j->max_workers, j->d->seats) : j->d->seats;
-    uint64_t n = lease_size(&j->pace, ledger_waiting(&j->ledger), workers);
+    uint64_t n = lease_size(&j->pace, ledger_waiting(&j->ledger), workers_most(j));
     if (j->batch)
         n = MIN(n, (uint64_t)(j->nroles > 0 ? MIN(BATCH_LEASE, PWC_FDS_MAX / j->nroles) : BATCH_LEASE));
     return j->isolation == PWC__ISOLATION__ISOLATION_CHUNK ? MIN(n, (uint64_t)1) : n;

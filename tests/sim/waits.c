@@ -10,8 +10,8 @@
  *     starts, or pwcd lacks what one is made of;
  * and, if the chunk that its consumer needs next is with somebody, be it the consumer, as long as
  *   - results have no room: all that idle have full arenas, and the consumer has something to take or there
- *     are as many arenas as seats; or stages that are gone have left too many, or the user's jobs hold all
- *     that they may;
+ *     are as many arenas as the job may have workers; or stages that are gone have left too many, or the
+ * user's jobs hold all that they may;
  *   - the consumer is behind: it has something to take, which takes it no less than a lease takes, and all
  *     seats but one for it and one for the producer are at work for this job. With nothing to take it is for
  *     STARVES_NS and what it and a lease have taken.
@@ -196,7 +196,8 @@ static bool lacks_room(const struct job *j)
     {
         arenas++;
     }
-    return full || arenas >= j->d->seats || (some && j->assembly.sent > j->assembly.absorbed);
+    uint32_t workers = j->max_workers > 0 ? MIN(j->max_workers, j->d->seats) : j->d->seats;
+    return full || arenas >= workers || (some && j->assembly.sent > j->assembly.absorbed);
 }
 
 /* Nobody knows before it has taken twice. */
