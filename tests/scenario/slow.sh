@@ -42,15 +42,17 @@ others_go_on() {
     run_ok array.sum "$T/bytes" type=int8
 }
 
-# The gates must open before mind and the shell can end.
-finish_slow() {
-    order open
-    teardown
+# A client closes its descriptor when it has sent it, which need not be before its job has begun. If that hung, no signal
+# would reach it.
+client_has_closed_it() {
+    until_true "the client to close the file" eval '! readlink "/proc/$BG/fd"/* | grep -qxF "$T/mnt/slow"'
 }
 
-# Also of a test that has failed: its mount would stay.
+# The gates must open before mind and the shell can end, and a mount would stay. Who hangs in it may hold the pipe of
+# orders open.
 teardown() {
     [[ -n ${SLOWFS-} ]] || return 0
+    echo open >&"$ORDERS"
     exec {ORDERS}>&-
     wait "$SLOWFS" || :
     unset SLOWFS
@@ -64,7 +66,6 @@ test_read_that_hangs() {
     order open
     finish_background "$BG"
     [[ $RC -eq 0 ]] || fail "exit $RC: $(<job.err)"
-    finish_slow
 }
 
 # Reads fill every seat: others have them until somebody answers, and long before a stage is held to be stuck. Further
@@ -90,7 +91,6 @@ test_others_have_the_seats_while_all_reads_hang() {
     [[ $RC -eq 0 ]] || fail "exit $RC: $(<job.err)"
     run_ok array.sum "$T/bytes" type=int8 --json
     equal "sum" "$(jq .results "$T/out")" "$(jq .results job.out)"
-    finish_slow
 }
 
 test_cancel_while_a_read_hangs() {
@@ -103,7 +103,6 @@ test_cancel_while_a_read_hangs() {
     order open
     finish_background "$BG"
     equal "exit status" 130 "$RC"
-    finish_slow
 }
 
 # fstat of the descriptor hangs, though its client has opened it long before. The client is the documented example of a
@@ -119,7 +118,6 @@ test_getattr_that_hangs() {
     finish_background "$BG"
     [[ $RC -eq 0 ]] || fail "$(<client.err)"
     exec 9<&-
-    finish_slow
 }
 
 # close of a client's descriptor hangs: a thread waits for it, not the daemon.
@@ -130,7 +128,6 @@ test_close_that_hangs() {
     others_go_on
     order open
     finish_background "$BG"
-    finish_slow
 }
 
 # One that takes seconds, as on a busy disk or over a network, is waited for: the jobs whose descriptors are closed behind it
@@ -140,6 +137,7 @@ test_close_that_takes_its_time() {
     order shut read
     in_background job "$PWCCTL" run array.sum "$T/mnt/slow" type=int8
     somebody_waits
+    client_has_closed_it
     order shut flush
     kill -INT "$BG"
     until_true "the job to be cancelled" eval '[[ $(job_field state) == cancelled ]]'
@@ -150,7 +148,6 @@ test_close_that_takes_its_time() {
     run_ok array.sum "$T/bytes" type=int8
     order open
     finish_background "$BG"
-    finish_slow
 }
 
 worker_where() {
@@ -170,7 +167,8 @@ test_others_take_over_from_who_has_not_ended_yet() {
     somebody_waits
     victim=$(worker_where '.role == "worker" and .chunk != null')
     chunk=$("$PWCCTL" workers --json | jq --argjson pid "$victim" '.workers[] | select(.pid == $pid) | .chunk')
-    order shut flush # the client has closed it by now, with its job's first words
+    client_has_closed_it
+    order shut flush
     kill -KILL "$victim"
     until_true "its chunk to be elsewhere" eval "[[ -n \$(worker_where '.pid != $victim and .chunk == $chunk') ]]"
     equal "who is dying" "$victim" "$(worker_where '.state == "dying"')"
@@ -183,7 +181,6 @@ test_others_take_over_from_who_has_not_ended_yet() {
     until_true "the death to be told" eval '[[ $("$PWCCTL" deaths --json | jq ".deaths | length") -eq 1 ]]'
     "$PWCCTL" deaths --json | jq -e --argjson chunk "$chunk" '.deaths[0] | .chunk == $chunk and .attempt == 1 and .attempts_max == 3' >/dev/null ||
         fail "the record: $("$PWCCTL" deaths --json)"
-    finish_slow
 }
 
 # SIGKILL does not end it, so it is written off; its record says that, and when it is gone at last, of what it died.
@@ -194,6 +191,7 @@ test_who_is_written_off_is_told_of_when_it_is_gone() {
     until_true "a worker in a chunk" eval '[[ -n $(worker_where ".role == \"worker\" and .chunk != null") ]]'
     somebody_waits
     victim=$(worker_where '.role == "worker" and .chunk != null')
+    client_has_closed_it
     order shut flush
     expect_log 'stage [0-9]+ .*survives SIGKILL: written off'
     kill -KILL "$victim"
@@ -206,7 +204,6 @@ test_who_is_written_off_is_told_of_when_it_is_gone() {
     until_true "it to be gone" eval '[[ $(last_death .signal) == SIGKILL ]]'
     last_death 'select(.pid == '"$victim"') | .reason' | grep -q '^chunk [0-9]* .*killed by SIGKILL, attempt 1 of 3$' ||
         fail "the record: $(last_death .)"
-    finish_slow
 }
 
 last_death() {
@@ -252,7 +249,6 @@ test_processes_that_cannot_be_killed_are_counted() {
     order open
     until_true "them to be gone" eval '[[ $(live_stages ".state == \"dying\"") -eq 0 ]]'
     run_ok array.sum "$T/mnt/slow" type=int8
-    finish_slow
 }
 
 test_stop_while_a_read_hangs() {
@@ -268,7 +264,6 @@ test_stop_while_a_read_hangs() {
     wait "$MIND" || :
     unset PID
     finish_background "$BG"
-    finish_slow
 }
 
 # The nursery waits for a file, so that SIGKILL does not end it: pwcd ends all the same.
@@ -289,7 +284,6 @@ test_stop_while_the_nursery_hangs() {
     mind_says "left 1"
     order open
     end_pwcd
-    finish_slow
 }
 
 # One that is to go on does without it, and has another one.
@@ -312,7 +306,6 @@ test_a_nursery_that_cannot_be_killed() {
     until_true "another nursery" another_nursery "$(<"$T/begun")"
     order open
     until_true "the end of the first" gone "$(<"$T/begun")"
-    finish_slow
 }
 
 another_nursery() {
@@ -341,7 +334,6 @@ test_consumers_that_stand_still_delay_no_other_job() {
         kill -INT "$i" 2>/dev/null || fail "somebody waited for a consumer to end"
     done
     for i in "${pids[@]}"; do finish_background "$i"; done
-    finish_slow
 }
 
 # ---- a disk that fails ----
@@ -367,7 +359,6 @@ test_read_error() {
     run_ok fault.copy "$T/mnt/slow" -o out chunk=30000
     same "$T/bytes" out
     rm -rf out outs
-    finish_slow
 }
 
 test_read_error_in_a_picture() {
@@ -382,7 +373,6 @@ test_read_error_in_a_picture() {
     run_ok image.gaussblur "$T/mnt/slow" -o out.tif sigma=8
     run_ok image.gaussblur big.tif -o right.tif sigma=8
     same right.tif out.tif
-    finish_slow
 }
 
 # As over NFS: nobody hears of it but who closes the file.
@@ -393,7 +383,6 @@ test_output_that_cannot_be_written_in_the_end() {
     order full
     refused 1 "mnt/out': No space left on device" -q fault.copy "$T/bytes" -o "$T/mnt/out"
     [[ ! -e $T/mnt/out ]] || fail "it is there all the same"
-    finish_slow
 }
 
 run_tests "$@"
