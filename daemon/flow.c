@@ -380,9 +380,7 @@ static void on_entered(struct stage *s, struct frame *f, const ProtobufCMessage 
     s->entered = true;
     if (f->nfds == 1) /* it has seen no byte of a client yet: this is what it says it is */
         stage_watch_end(s, frame_take_fd(f, 0));
-    restart_next(&s->d->pool->restart, RESTART_READY, clock_now());
-    nursery_learns(s->d->pool, s, RESTART_READY);
-    s->d->pool->last_words[0] = '\0'; /* the next that fails may do so for another reason */
+    starts_entered(s->d->pool, s);
     stage_set_state(s, STAGE_IDLE);
 }
 

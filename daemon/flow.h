@@ -30,8 +30,9 @@ void flow_write_off(struct stage *s);
 /* A chunk is about to be charged. If an attempt before has ended of nobody knows yet what, that is settled
  * now, by what the kernel has counted: else the chunk could be tried more often than its budgets allow. */
 void flow_settle_before(struct job *j, uint64_t chunk);
-/* Stages die before they are ready, again and again: jobs that wait for one fail with the reason. */
-void flow_cannot_start(struct daemon *d, const char *why);
+/* Stages die before they are ready, again and again: jobs that wait for one fail with the reason; all (whose:
+ * NULL), or those of one user whose ops want these rights besides. */
+void flow_cannot_start(struct daemon *d, const struct user *whose, uint32_t needs, const char *why);
 void flow_for_stages_of(struct job *j, void (*f)(struct job *, struct stage *));
 /* JobClose to every stage that has it open; arenas are given up. */
 void flow_close_job(struct job *j);

@@ -25,6 +25,7 @@
 #include "daemon/ledger.h"
 #include "daemon/params.h"
 #include "daemon/stage.h"
+#include "daemon/starts.h"
 
 #define PRIORITIES 40 /* -20 to 19 */
 
@@ -58,6 +59,7 @@ struct user {
     uint64_t windows; /* bytes of his jobs' arenas, as of the last turn, and of those made since */
     struct places kept[KEPTS];
     uint32_t nkept[KEPTS];
+    struct account_list accounts; /* of stages that did not get ready for him */
     LIST_HEAD(, domain) domains;
     uint32_t ndomains, sweep_at; /* so many are too many to keep those that nobody uses */
 };
@@ -214,6 +216,7 @@ void jobs_forget_key(struct daemon *d, struct job *j);
 /* users.c. Forgotten when nothing of theirs is left here: no client, no job, be it of the history, and no
  * stage; and with them what they used. */
 struct user *user_get(struct daemon *d, uid_t uid);
+struct user *user_find(const struct daemon *d, uid_t uid); /* NULL: nobody has heard of him */
 void user_keeps(struct user *u, enum kept kind, struct keep *k, void *what);
 void user_keeps_no_more(enum kept kind, struct keep *k);
 /* The oldest of who has most, so that nobody's records are gone because others have many. total: of all;

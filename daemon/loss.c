@@ -290,15 +290,21 @@ void flow_stage_gone(struct stage *s)
     flow_release_arena(s);
 }
 
-void flow_cannot_start(struct daemon *d, const char *why)
+static bool waits_for_stage(const struct job *j, const struct user *whose, uint32_t needs)
+{
+    return (whose == NULL || j->op->needs == needs) && j->stages_on == 0 &&
+           pool_count(j->d->pool, STAGE_IDLE, j->domain) == 0;
+}
+
+void flow_cannot_start(struct daemon *d, const struct user *whose, uint32_t needs, const char *why)
 {
     struct user *u;
     TAILQ_FOREACH(u, &d->busy, busy_link)
     {
         struct job *j, *next;
-        for (j = TAILQ_FIRST(&u->active); j != NULL; j = next) {
+        for (j = whose == NULL || u == whose ? TAILQ_FIRST(&u->active) : NULL; j != NULL; j = next) {
             next = TAILQ_NEXT(j, link);
-            if (j->stages_on == 0 && pool_count(d->pool, STAGE_IDLE, j->domain) == 0)
+            if (waits_for_stage(j, whose, needs))
                 job_end(j, PWC__JOB_STATE__JOB_FAILED, PWC__CODE__CODE_START, "no stage can be started: %s",
                         why);
         }

@@ -228,22 +228,28 @@ static void end_sick(struct pool *p)
     nursery_kill(p);
 }
 
-/* It may be gone, and what it has made be there still. */
-void nursery_learns(struct pool *p, const struct stage *s, enum restart_event what)
+void nursery_acquitted(struct pool *p, const struct stage *s)
 {
     if (s->nursery == 0)
         return;
-    if (s->nursery != p->brood_of)
-        p->brood = (struct restart_state){0};
     p->brood_of = s->nursery;
-    restart_next(&p->brood, what, clock_now());
-    if (!restart_sick(&p->brood))
-        return;
+    p->brood = 0;
+}
+
+/* It may be gone, and what it has made be there still. */
+bool nursery_blamed(struct pool *p, const struct stage *s)
+{
+    if (s->nursery == 0)
+        return false;
+    p->brood = s->nursery == p->brood_of ? p->brood + 1 : 1;
+    p->brood_of = s->nursery;
+    if (p->brood < RESTART_SICK)
+        return false;
     if (s->nursery == p->nurseries && p->nursery != NULL && p->nursery_killed.ns == 0)
         end_sick(p);
     retire_brood(p, s);
-    restart_otherwise(&p->restart, clock_now());
-    p->brood = (struct restart_state){0};
+    p->brood = 0;
+    return true;
 }
 
 static void on_frame(struct pool *p, struct frame *f)

@@ -17,11 +17,10 @@
 #include "daemon/pressure.h"
 #include "daemon/roles.h"
 #include "daemon/small.h"
-#include "daemon/units.h"
+#include "daemon/starts.h"
 #include "ipc/log.h"
 
-#define SPARE_WELL_NS   NS_PER_S /* a spare that lived so long can live: its program starts */
-#define UNKILLABLE_PART 4        /* of stages_max: at most so many of one user's may be left behind */
+#define UNKILLABLE_PART 4 /* of stages_max: at most so many of one user's may be left behind */
 /* Longer than a turn of the kernel's scheduler: who took over runs by then, wherever it had to queue. */
 #define REST_US   5000
 #define LACKED_NS (2 * RESTART_FIRST_NS) /* by then it was tried again, with a tick */
@@ -322,12 +321,6 @@ bool pool_denies(const struct pool *p, uint32_t uid)
     return n >= MAX(config_stages_max(&p->d->cfg, p->d->seats) / UNKILLABLE_PART, 2u);
 }
 
-/* Its start has failed, but counts only when the process is gone. */
-static bool failed_to_start(const struct stage *s)
-{
-    return s->state == STAGE_DYING && !s->entered && s->kill_code != PWC__CODE__CODE_OK;
-}
-
 /* Those of whom it is not known yet whether they will be ready. */
 static uint32_t on_trial(const struct pool *p)
 {
@@ -335,7 +328,8 @@ static uint32_t on_trial(const struct pool *p)
     const struct stage *s;
     TAILQ_FOREACH(s, &p->stages, link)
     {
-        n += s->state <= STAGE_BOOTING || s->state == STAGE_ENTERING || s->describing || failed_to_start(s);
+        n += s->state <= STAGE_BOOTING || s->state == STAGE_ENTERING || s->describing ||
+             stage_failed_to_start(s);
     }
     return n;
 }
@@ -346,7 +340,7 @@ static uint32_t in_stock(const struct pool *p)
     const struct stage *s;
     TAILQ_FOREACH(s, &p->stages, link)
     {
-        n += s->state <= STAGE_SPARE || failed_to_start(s);
+        n += s->state <= STAGE_SPARE || stage_failed_to_start(s);
     }
     return n;
 }
@@ -389,7 +383,7 @@ bool pool_enter_spare(struct pool *p, const struct job *j)
     struct stage *s;
     if (p->d->retry_due && pool_lacks(p))
         return false; /* not before the next tick, for whomever: it is lacking for all */
-    if (!may_try(p) || pool_denies(p, (uint32_t)j->user->uid))
+    if (!may_try(p) || !starts_may_enter(p, j) || pool_denies(p, (uint32_t)j->user->uid))
         return false;
     TAILQ_FOREACH(s, &p->stages, link)
     {
@@ -468,92 +462,22 @@ void pool_balance(struct pool *p)
 
 /* ---- death ---- */
 
-static const char *how(const siginfo_t *info, char *text, size_t size)
-{
-    if (info == NULL)
-        snprintf(text, size, "was never made");
-    else if (info->si_code == CLD_EXITED)
-        snprintf(text, size, "exited with status %d", info->si_status);
-    else {
-        char sig[UNITS_TEXT];
-        signal_format(info->si_status, sig);
-        snprintf(text, size, "was killed by %s", sig);
-    }
-    return text;
-}
-
-static void keep_last_words(struct pool *p, const struct stage *s, const siginfo_t *info)
-{
-    char text[64];
-    if (p->d->cfg.require_sandbox && s->missing[0] != '\0')
-        snprintf(p->last_words, sizeof p->last_words,
-                 "the sandbox lacks %.100s, which require_sandbox forbids", s->missing);
-    else if (s->describing && s->kill_code == PWC__CODE__CODE_PROTOCOL)
-        snprintf(p->last_words, sizeof p->last_words, "pwc-stage describes its ops wrongly: %s",
-                 s->kill_reason);
-    else if (s->state == STAGE_DYING && s->kill_code != PWC__CODE__CODE_OK)
-        snprintf(p->last_words, sizeof p->last_words, "pwc-stage was ended: %s", s->kill_reason);
-    else
-        snprintf(p->last_words, sizeof p->last_words, "pwc-stage %s before it was ready",
-                 how(info, text, sizeof text));
-}
-
-/* Before it was ready. A spare that was well for a while died of something else. */
-static bool died_early(const struct stage *s)
-{
-    bool was_well = s->state == STAGE_SPARE && mono_since(clock_now(), s->since) > SPARE_WELL_NS;
-    return s->describing || (!s->entered && !was_well);
-}
-
-/* Somebody stopped it, or sent SIGKILL; or anything else to one that is ready and only waits. */
-static bool struck_from_outside(const struct stage *s, const siginfo_t *info)
-{
-    if (s->kill_code == PWC__CODE__CODE_STALLED)
-        return true;
-    if (info == NULL || info->si_code == CLD_EXITED || s->kill_code != PWC__CODE__CODE_OK ||
-        cgroup_oom(s->cgroup) != OOM_NONE)
-        return false;
-    return info->si_status == SIGKILL || (s->state == STAGE_SPARE && !s->describing);
-}
-
-/* We killed it, for nothing that it did. */
-static bool ended_by_us(const struct stage *s)
-{
-    return s->kill_code != PWC__CODE__CODE_OK && s->kill_code != PWC__CODE__CODE_START &&
-           s->kill_code != PWC__CODE__CODE_PROTOCOL && s->kill_code != PWC__CODE__CODE_STALLED;
-}
-
 bool pool_gives_up(const struct pool *p)
 {
     return restart_gives_up(&p->restart, p->untried);
 }
 
-static void died_before_ready(struct pool *p, const struct stage *s, const siginfo_t *info)
-{
-    enum restart_event why = struck_from_outside(s, info) ? RESTART_KILLED : RESTART_DIED_BEFORE_READY;
-    p->unready++;
-    p->untried = p->untried && s->nursery != 0;
-    restart_next(&p->restart, why, clock_now());
-    if (info != NULL && !ended_by_us(s)) /* else there was no process, or it is not to blame */
-        nursery_learns(p, s, why);
-}
-
 void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
 {
     char text[64];
-    bool early = died_early(s);
     bool wanted = stage_retired(s);
     if (wanted)
         log_debug("stage %lu (pid %d) retired", (unsigned long)s->id, s->pid);
     else
         log_info("stage %lu (pid %d, %s) %s", (unsigned long)s->id, s->pid, stage_role_name(s),
-                 how(info, text, sizeof text));
-    if (early && info != NULL)
-        keep_last_words(p, s, info);
-    if (early && !wanted)
-        died_before_ready(p, s, info);
-    else if (!wanted)
-        restart_next(&p->restart, RESTART_DIED_LATER, clock_now());
+                 starts_how(info, text, sizeof text));
+    if (!wanted)
+        starts_lost(p, s, info);
     if (s->describing)
         p->described = false;
     small_take_back(s);
@@ -568,9 +492,9 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
     TAILQ_REMOVE(&p->stages, s, link);
     p->n--;
     p->dying -= s->state == STAGE_DYING;
+    if (!wanted)
+        starts_give_up(p, s);
     stage_free(s);
-    if (pool_gives_up(p))
-        flow_cannot_start(p->d, p->last_words);
     flow_describe(p->d);
     children_changed(p->d);
     daemon_touch(p->d);

@@ -4,7 +4,7 @@
  * The pool keeps a few spares in stock, starts no more than `stages_max` in all (and one for each seat that
  * is lent), and reconciles from the truth: what is wanted minus what is alive, at every turn. What SIGKILL
  * does not end is counted as alive.
- * Deaths before a stage is ready slow it down (restart.h); they never end the daemon.
+ * Deaths before a stage is ready slow it down (starts.h); they never end the daemon.
  */
 #ifndef PWC_POOL_H
 #define PWC_POOL_H
@@ -21,7 +21,9 @@ struct pool {
     struct stage_list stages; /* least recently used first */
     uint32_t n, dying;        /* in all; of them in this state */
     uint64_t next_id;
-    struct restart_state restart; /* of stages */
+    struct restart_state restart; /* of stages without a domain: starts.h */
+    struct restart_state entries; /* of all others', for whoever asks how things are */
+    bool held_back;               /* a user's stage waits to be tried; cleared at each tick */
     struct event *retry_ev;       /* start again after a delay */
     struct event *rest_ev;        /* pending: a worker has just died, see pool_rests() */
     char last_words[160];         /* why the last stage did not get ready; "": it did */
@@ -37,23 +39,23 @@ struct pool {
     struct mono nursery_stopped; /* since when; 0: it runs */
     struct restart_state nursery_restart;
     struct event *nursery_retry_ev;
-    uint64_t nurseries;         /* started so far: the number of the present one */
-    struct restart_state brood; /* of the stages that one nursery has made: */
-    uint64_t brood_of;          /* the one whose stages were heard of last */
-    bool nursery_made;          /* it has made a stage: it can do its work */
-    bool nursery_sick;          /* but they die before they are ready: it is being ended for that */
-    bool untried;               /* since then none that was executed directly has died so */
-    bool nursery_waits;         /* for what pwcd lacks to start it */
-    bool described;             /* a stage was asked for the catalogue */
-    struct mono lacked;         /* when pwcd could not make what a stage needs: lack.h */
-    uint64_t spawned, unready;  /* processes made; those that died before they were ready */
+    uint64_t nurseries;        /* started so far: the number of the present one */
+    unsigned brood;            /* so many that one nursery has made did not get ready, in a row */
+    uint64_t brood_of;         /* the one whose stages were heard of last */
+    bool nursery_made;         /* it has made a stage: it can do its work */
+    bool nursery_sick;         /* but they die before they are ready: it is being ended for that */
+    bool untried;              /* since then none that was executed directly has died so */
+    bool nursery_waits;        /* for what pwcd lacks to start it */
+    bool described;            /* a stage was asked for the catalogue */
+    struct mono lacked;        /* when pwcd could not make what a stage needs: lack.h */
+    uint64_t spawned, unready; /* processes made; those that died before they were ready */
 };
 
 struct pool *pool_new(struct daemon *d);
 /* SIGKILL to everything and a bounded wait for it. */
 void pool_shutdown(struct pool *p);
 void pool_free(struct pool *p);
-/* Jobs fail of it that stages die before they are ready. */
+/* Jobs of all fail of it that stages die before they are given to anybody. */
 bool pool_gives_up(const struct pool *p);
 /* Waits until a child has ended and takes its status; false: it has not by then. */
 bool pool_await_end(int pidfd, struct mono until);
@@ -96,8 +98,10 @@ void nursery_start(struct pool *p); /* if it cannot be started, later */
 void nursery_stop(struct pool *p, struct mono until);
 void nursery_kill(struct pool *p);  /* another one is started */
 void nursery_watch(struct pool *p); /* at each tick while one that was killed has not ended */
-/* How a stage that it has made began, or ended before that. Too many of the latter in a row are its fault. */
-void nursery_learns(struct pool *p, const struct stage *s, enum restart_event what);
+/* A stage has got ready, or a death before that has counted. Too many in a row of one nursery are its fault:
+ * then true, and the next need not wait, because somebody else makes it. */
+void nursery_acquitted(struct pool *p, const struct stage *s);
+bool nursery_blamed(struct pool *p, const struct stage *s);
 /* Asks for a process for this stage, from the nursery or by exec. 0 or -errno. */
 int nursery_spawn(struct pool *p, struct stage *s, int child_fd);
 

@@ -369,8 +369,9 @@ static void count_jobs(const struct daemon *d, Pwc__Status *m)
 static const char *health(struct daemon *d, char *text, size_t size)
 {
     char lack[LACK_TEXT];
-    if (pool_gives_up(d->pool))
-        return d->pool->last_words;
+    const char *trouble = starts_trouble(d->pool);
+    if (trouble != NULL)
+        return trouble;
     int r = d->scratch_error != 0 ? posture_scratch_try(d->cfg.scratch) : 0;
     if (!lack_passes(r)) /* which is told as what it is, below */
         d->scratch_error = r;

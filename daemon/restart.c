@@ -93,6 +93,13 @@ int64_t restart_next(struct restart_state *s, enum restart_event event, struct m
     return restart_wait(s, now);
 }
 
+bool restart_counts(struct restart_state *s, enum restart_event event, struct mono now)
+{
+    unsigned before = s->in_row;
+    restart_next(s, event, now);
+    return s->in_row > before;
+}
+
 int64_t restart_wait(const struct restart_state *s, struct mono now)
 {
     int64_t left = mono_since(s->not_before, now);
@@ -102,11 +109,6 @@ int64_t restart_wait(const struct restart_state *s, struct mono now)
 bool restart_gives_up(const struct restart_state *s, bool untried)
 {
     return s->in_row >= (untried ? 2 * RESTART_GIVE_UP : RESTART_GIVE_UP);
-}
-
-bool restart_sick(const struct restart_state *brood)
-{
-    return brood->in_row >= RESTART_SICK;
 }
 
 void restart_otherwise(struct restart_state *s, struct mono now)

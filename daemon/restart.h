@@ -1,9 +1,9 @@
 /*
  * restart.h - when may the next stage be started after one died? Pure: the caller brings events and time.
  *
- * One state per kind of process that can fail to start: the nursery, the stages. READY is the moment from
- * which a death is the work's fault and not the program's: the first stage a nursery has made, a stage's
- * Entered.
+ * One state for each account of starts that can fail: the nursery's, the stages' (starts.h has several).
+ * READY is the moment from which a death is the work's fault and not the program's: the first stage a nursery
+ * has made, a stage's Entered.
  *
  *   state        DIED_BEFORE_READY           READY           HEALTHY              DIED_LATER
  *   well         failing, wait 100 ms        well            well                 well
@@ -26,9 +26,9 @@
  * that wait (restart_gives_up), and goes on trying.
  *
  * A nursery may live and all that it makes die: it was given something that its children cannot live with. So
- * those that one nursery has made have a state of their own besides, and when that says that it is sick,
- * another nursery is started, after a wait as if this one had died before it was ready. The next stage is
- * made without it, at once.
+ * of those that one nursery has made the deaths that counted are added up besides, whichever account they
+ * were charged to, and at RESTART_SICK without a READY between them another nursery is started, after a wait
+ * as if this one had died before it was ready. The next stage is made without it, at once.
  */
 #ifndef PWC_DAEMON_RESTART_H
 #define PWC_DAEMON_RESTART_H
@@ -66,11 +66,12 @@ struct restart_state {
 /* Takes one event. The delay in ns from now until the next start may be tried. */
 int64_t restart_next(struct restart_state *s, enum restart_event event, struct mono now);
 
+/* The same. True: it was one more in the row, and not during a wait, for the reason of one before. */
+bool restart_counts(struct restart_state *s, enum restart_event event, struct mono now);
+
 /* How long a start must still wait, 0: go. */
 int64_t restart_wait(const struct restart_state *s, struct mono now);
 
-/* Its state is of those that one nursery has made: is it to blame? */
-bool restart_sick(const struct restart_state *brood);
 /* Of the stages: so many in a row that jobs fail. untried: a nursery was sick, and since then none that was
  * made without one has died. Then twice as many: the next nursery's may be as sick. */
 bool restart_gives_up(const struct restart_state *s, bool untried);

@@ -356,7 +356,7 @@ int stage_enter(struct stage *s, const struct job *j)
     Stage__Enter m = STAGE__ENTER__INIT;
     m.stage = s->id;
     m.domain = j->domain;
-    m.needs = j->op->needs;
+    m.needs = s->needs = j->op->needs;
     m.memory = s->d->cfg.memory;
     m.require = s->required = s->d->cfg.require_sandbox ? LAYERS_ALL(m.memory) : 0;
     s->tail = tail_new(s->d->base, &s->seg->slots[0], &fds[2]);
@@ -492,6 +492,11 @@ void stage_free(struct stage *s)
 bool stage_retired(const struct stage *s)
 {
     return s->state == STAGE_DYING && s->kill_code == PWC__CODE__CODE_OK && !s->ends;
+}
+
+bool stage_failed_to_start(const struct stage *s)
+{
+    return s->state == STAGE_DYING && !s->entered && s->kill_code != PWC__CODE__CODE_OK;
 }
 
 bool stage_unkillable(const struct stage *s)

@@ -111,8 +111,8 @@ struct stage {
     bool said_ready, describing;
     bool entered; /* its sandbox, once: from then on its death is the work's fault, not the program's */
 
-    uint64_t domain; /* 0: none yet */
-    uint32_t uid;
+    uint64_t domain;     /* 0: none yet */
+    uint32_t uid, needs; /* whose it is, and the rights that its ops want besides */
     struct control_page *control;
     const struct segment *seg;
     char layers[128], missing[128]; /* of the sandbox */
@@ -171,6 +171,8 @@ void stage_got_process(struct stage *s, pid_t pid, int pidfd);
 void stage_watch_end(struct stage *s, int fd);
 /* It is dying because nobody needed it any more. */
 bool stage_retired(const struct stage *s);
+/* It is dying, and its start has failed; that counts only when the process is gone. */
+bool stage_failed_to_start(const struct stage *s);
 /* Who has not ended so long after SIGKILL is given up. */
 #define WRITE_OFF_NS (3 * NS_PER_S)
 /* SIGKILL does not end it: it waits in the kernel for something that may never come. */

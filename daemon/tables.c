@@ -131,6 +131,7 @@ static void free_users(struct daemon *d)
             LIST_REMOVE(dom, link);
             free(dom);
         }
+        accounts_free(&u->accounts);
         TAILQ_REMOVE(&d->users, u, link);
         free(u);
     }

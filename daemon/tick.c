@@ -329,9 +329,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     struct stage *s;
     watch_pressure(d);
     deaths_look_for_oom(d);
-    if (d->retry_due || dispatch_full_long(d))
+    if (d->retry_due || d->pool->held_back || dispatch_full_long(d))
         daemon_touch(d);
-    d->retry_due = false;
+    d->retry_due = d->pool->held_back = false;
     lack_tick(d);
     TAILQ_FOREACH(s, &d->pool->stages, link)
     {

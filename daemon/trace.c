@@ -444,7 +444,7 @@ static enum trace_wait stage_wanted(const struct job *j)
     if (j->assembly.result_bytes > 0 && (assembly_full(&j->assembly, j->d->seats) ||
                                          pool_idle(j->d->pool, j->domain, fresh, j, NULL) != NULL))
         return j->assembly.sent > j->assembly.absorbed ? TRACE_WAIT_CONSUMER : TRACE_WAIT_ARENA;
-    return restart_wait(&j->d->pool->restart, clock_now()) > 0 ? TRACE_WAIT_BACKOFF : TRACE_WAIT_STAGE;
+    return starts_wait(j) > 0 ? TRACE_WAIT_BACKOFF : TRACE_WAIT_STAGE;
 }
 
 static enum trace_wait no_chunk_waits(const struct job *j)

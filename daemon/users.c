@@ -66,6 +66,7 @@ static void forget_users(struct daemon *d)
         if (u->ndomains > 0)
             continue;
         TAILQ_REMOVE(&d->users, u, link);
+        accounts_free(&u->accounts);
         free(u);
         d->nusers--;
     }
@@ -89,14 +90,22 @@ static struct user *user_new(struct daemon *d, uid_t uid)
     return u;
 }
 
-struct user *user_get(struct daemon *d, uid_t uid)
+struct user *user_find(const struct daemon *d, uid_t uid)
 {
     struct user *u;
     TAILQ_FOREACH(u, &d->users, link)
     {
         if (u->uid == uid)
-            return u;
+            break;
     }
+    return u;
+}
+
+struct user *user_get(struct daemon *d, uid_t uid)
+{
+    struct user *u = user_find(d, uid);
+    if (u != NULL)
+        return u;
     if (d->nusers >= MAX(d->users_sweep_at, USERS_KEPT))
         forget_users(d);
     return user_new(d, uid);

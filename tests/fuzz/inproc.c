@@ -231,9 +231,14 @@ void nursery_kill(struct pool *p)
 {
     (void)p;
 }
-void nursery_learns(struct pool *p, const struct stage *s, enum restart_event what)
+void nursery_acquitted(struct pool *p, const struct stage *s)
 {
-    (void)p, (void)s, (void)what;
+    (void)p, (void)s;
+}
+bool nursery_blamed(struct pool *p, const struct stage *s)
+{
+    (void)p, (void)s;
+    return false;
 }
 
 void daemon_turn(struct daemon *d)

@@ -8,6 +8,7 @@
  * A relay that is told (Enter) that it serves domain PWC_EVIL_FROM or above turns evil: of the frames that
  * pass, one in PWC_EVIL_ONE_IN is lied about, sent twice, held back, followed by something else, and so on
  * (`actions`). Below that domain every byte passes unchanged. PWC_EVIL_EARLY=1: evil from birth.
+ * PWC_EVIL_RIGHTS: whoever is told that his domain has one of these rights dies of it.
  * PWC_EVIL_SEED and the stage's number decide. PWC_EVIL_COUNTS: a file of u64, how often each was done.
  * PWC_REAL_STAGE: the program behind.
  */
@@ -54,7 +55,7 @@ struct relay {
 };
 
 static _Atomic uint64_t *counts;
-static uint64_t one_in, evil_from, only;
+static uint64_t one_in, evil_from, only, rights;
 
 static uint64_t number_of(const char *name, uint64_t otherwise)
 {
@@ -73,6 +74,7 @@ static void configure(void)
     one_in = number_of("PWC_EVIL_ONE_IN", 10);
     evil_from = number_of("PWC_EVIL_FROM", 2);
     only = number_of("PWC_EVIL_ONLY", EVIL_ACTIONS);
+    rights = number_of("PWC_EVIL_RIGHTS", 0);
     struct rlimit none_of_ours = {0, 0};
     setrlimit(RLIMIT_CORE, &none_of_ours);
 }
@@ -439,6 +441,8 @@ static void learn(struct relay *r, const struct frame *f)
         return;
     if (f->type == PWC_MSG_ENTER) {
         const Stage__Enter *e = (Stage__Enter *)m;
+        if ((e->needs & rights) != 0)
+            _exit(9);
         r->evil = r->evil || e->domain >= evil_from;
         like[0] = e->stage;
         r->segment = f->nfds > 1 ? segment_map(f->fds[1], SEGMENT_BYTES, true) : NULL;
@@ -471,8 +475,8 @@ static void downwards(struct relay *r, struct frame *f)
         act(r, f, unasked[source_below(&r->source, ARRAY_LEN(unasked))]);
 }
 
-/* Seldom about Entered: six in a row that never get so far mean that no stage can be started, and jobs of all
- * end of it. Nobody is compromised as early, before he has seen a byte of anybody's. */
+/* Seldom about Entered: six in a row that never get so far mean that no stage can be started, and jobs of its
+ * user end of it. Nobody is compromised as early, before he has seen a byte of anybody's. */
 static bool lies_now(struct relay *r, const struct frame *f)
 {
     return tempted(r) && (f->type != PWC_MSG_ENTERED || tempted(r));

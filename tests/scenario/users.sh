@@ -28,6 +28,31 @@ test_fair_between_users() {
     finish_background "$alice"
 }
 
+# Whatever stages die of while they enter the domains of one user, with the rights that one of his ops wants: neither his
+# other jobs wait for it nor those of others, each of which needs stages of its own. His job ends with the reason.
+test_stages_that_die_while_they_enter() {
+    stop_pwcd
+    export PWC_REAL_STAGE=$STAGE PWC_EVIL_RIGHTS=1 PWC_EVIL_FROM=1000000
+    STAGE=$PWC_BUILD/tests/hostile/evil_stage
+    start_pwcd --workers 2 --set socket_mode=0666
+    in_background_as alice "$ALICE" "$PWCCTL" run -q fault.thread n=2 at=9
+    local alice=$BG runs=0
+    while kill -0 "$alice" 2>/dev/null; do
+        as "$BOB" "$PWCCTL" run -q fault.none n=2 --isolation job >bob.out
+        as "$ALICE" "$PWCCTL" run -q fault.none n=2 --isolation job >other.out
+        runs=$((runs + 1))
+    done
+    finish_background "$alice"
+    equal "exit status" 70 "$RC"
+    grep -q 'no stage can be started: pwc-stage exited with status 9 before it was ready' alice.err || fail "$(<alice.err)"
+    ((runs >= 3)) || fail "others had $runs jobs meanwhile"
+    equal "health" ok "$("$PWCCTL" status --json | jq -r .daemon.health)"
+    kill -TERM "$PID"
+    mind_says "exit 0"
+    mind_says "left" # the real ones behind, which are not pwcd's: they notice
+    end_pwcd
+}
+
 consumers_wait() {
     [[ $(stage_pids '.role == "consumer"' | wc -l) -eq $1 && $(stage_pids "$WORKING" | wc -l) -eq 0 ]]
 }

@@ -105,11 +105,12 @@ static void print_tally(const struct tally *t, double seconds)
            "%lu messages "
            "dropped, %lu traces added up, %lu seats lent, %lu given on top, %lu messages without room for "
            "their descriptors, %lu "
-           "leases alone in their domain, %lu requests repeated, %lu nurseries sick\n",
+           "leases alone in their domain, %lu requests repeated, %lu nurseries sick, %lu stages dead while "
+           "they entered for one user\n",
            (ul)t->seeds, seconds, (ul)t->steps, (ul)t->jobs, (ul)t->faults, (ul)t->failed_calls,
            (ul)t->deaths, (ul)t->quarantined, (ul)t->retried, (ul)t->steals, (ul)t->ahead, (ul)t->recalled,
            (ul)t->dropped, (ul)t->traces, (ul)t->lent, (ul)t->on_top, (ul)t->lost, (ul)t->solo,
-           (ul)t->repeats, (ul)t->sick);
+           (ul)t->repeats, (ul)t->sick, (ul)t->cursed);
 }
 
 static int run_all(uint64_t from, uint64_t seeds, unsigned jobs)

@@ -631,9 +631,20 @@ static void enter_bare(struct proc *p)
         proc_die(p, true, 77);
 }
 
+/* Stages of this user die while they enter: of whatever his domain has that others' have not. */
+static bool cursed(struct proc *p)
+{
+    const struct stage *s = W.cursed == 0 ? NULL : pool_find(W.d.pool, p->number);
+    if (s == NULL || s->uid != W.cursed)
+        return false;
+    sim_tally->cursed++;
+    proc_die(p, sim_chance(500), SIGABRT);
+    return true;
+}
+
 static void enter_step(struct proc *p)
 {
-    if (dies_of(p, SICK_AT_ENTER) || proc_fault(p, AT_ENTER))
+    if (dies_of(p, SICK_AT_ENTER) || cursed(p) || proc_fault(p, AT_ENTER))
         return;
     if (W.d.cfg.require_sandbox && sim_fault(60)) {
         enter_bare(p);

@@ -51,7 +51,7 @@ void sim_log_line(const char *fmt, ...) PRINTF(1, 2);
 /* What all worlds have seen: counted across processes. */
 struct tally {
     _Atomic uint64_t seeds, steps, faults, jobs, deaths, steals, dropped, quarantined, retried, failed_calls,
-        lost, ahead, recalled, traces, lent, on_top, solo, repeats, sick;
+        lost, ahead, recalled, traces, lent, on_top, solo, repeats, sick, cursed;
 };
 extern struct tally *sim_tally;
 void sim_fail(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
@@ -437,6 +437,7 @@ struct world {
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
     unsigned p_sick;         /* per mille: a nursery makes only stages that die, from then on */
     uint32_t sick;           /* so many did: no job ends of that */
+    uid_t cursed;            /* 0: nobody; his stages die while they enter, and only his jobs end of it */
     bool crowded, swarm, wide, nosy, halts, strangers, ending, ended_early; /* wide: many seats, large fold
                                                                                states */
     bool repeats;                                                           /* clients say things twice */

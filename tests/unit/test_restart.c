@@ -145,35 +145,38 @@ END_TEST
 
 START_TEST(a_few_waves_and_the_nursery_is_to_blame)
 {
-    struct restart_state brood = {0};
-    for (unsigned i = 1; i < RESTART_SICK; i++)
-        for (int n = 0; n < 64; n++) {
-            boot_failure(&brood, i);
-            ck_assert(!restart_sick(&brood));
-        }
-    boot_failure(&brood, 10);
-    ck_assert(restart_sick(&brood));
+    struct restart_state s = {0};
+    unsigned brood = 0;
+    for (unsigned i = 1; i <= RESTART_SICK; i++) {
+        ck_assert_uint_eq(brood, i - 1);
+        for (int n = 0; n < 64; n++)
+            brood += restart_counts(&s, RESTART_DIED_BEFORE_READY, at(i));
+    }
+    ck_assert_uint_eq(brood, RESTART_SICK);
+    ck_assert_uint_lt(s.in_row, RESTART_GIVE_UP);
 }
 END_TEST
 
-START_TEST(one_that_gets_ready_acquits_it)
+/* One account waits long, for what was before: what is tried for another one counts all the same. */
+START_TEST(whoever_they_were_made_for)
 {
-    struct restart_state brood = {0};
-    for (int i = 0; i < 1000; i++) {
-        restart_next(&brood, i % (int)RESTART_SICK == 0 ? RESTART_READY : RESTART_DIED_BEFORE_READY,
-                     at(100 * i));
-        ck_assert(!restart_sick(&brood));
-    }
+    struct restart_state one = {0}, other = {0};
+    for (int i = 0; i < 8; i++)
+        boot_failure(&one, 100 * i);
+    ck_assert(!restart_counts(&one, RESTART_DIED_BEFORE_READY, at(701)));
+    for (unsigned i = 0; i < RESTART_SICK; i++)
+        ck_assert(restart_counts(&other, RESTART_DIED_BEFORE_READY, at(701 + i)));
 }
 END_TEST
 
-START_TEST(whom_others_kill_says_nothing_of_it)
+START_TEST(who_gets_ready_or_is_killed_by_others_does_not_count)
 {
-    struct restart_state brood = {0};
-    for (unsigned i = 0; i < RESTART_KILLS_MAX; i++) {
-        restart_next(&brood, RESTART_KILLED, at(i));
-        ck_assert(!restart_sick(&brood));
-    }
+    struct restart_state s = {0};
+    boot_failure(&s, 1);
+    ck_assert(!restart_counts(&s, RESTART_READY, at(2)));
+    for (unsigned i = 0; i < RESTART_KILLS_MAX; i++)
+        ck_assert(!restart_counts(&s, RESTART_KILLED, at(3 + i)));
+    ck_assert(restart_counts(&s, RESTART_KILLED, at(1000)));
 }
 END_TEST
 
@@ -200,12 +203,10 @@ START_TEST(nurseries_that_are_all_sick)
     struct mono now = at(1);
     int64_t last = 0;
     for (int n = 0; n < 20; n++) {
-        struct restart_state brood = {0};
         restart_next(&nursery, RESTART_READY, now);
-        while (!restart_sick(&brood)) {
+        for (unsigned brood = 0; brood < RESTART_SICK;) {
             now = mono_add(now, restart_wait(&stages, now) + NS_PER_MS);
-            restart_next(&stages, RESTART_DIED_BEFORE_READY, now);
-            restart_next(&brood, RESTART_DIED_BEFORE_READY, now);
+            brood += restart_counts(&stages, RESTART_DIED_BEFORE_READY, now);
             ck_assert_uint_lt(stages.in_row, RESTART_GIVE_UP);
         }
         int64_t wait = restart_next(&nursery, RESTART_DIED_BEFORE_READY, now);
@@ -279,8 +280,8 @@ int main(void)
     tcase_add_test(t, killed_by_somebody);
     tcase_add_test(t, many_at_once_count_once);
     tcase_add_test(t, a_few_waves_and_the_nursery_is_to_blame);
-    tcase_add_test(t, one_that_gets_ready_acquits_it);
-    tcase_add_test(t, whom_others_kill_says_nothing_of_it);
+    tcase_add_test(t, whoever_they_were_made_for);
+    tcase_add_test(t, who_gets_ready_or_is_killed_by_others_does_not_count);
     tcase_add_test(t, made_otherwise_the_next_need_not_wait);
     tcase_add_test(t, nurseries_that_are_all_sick);
     tcase_add_test(t, a_second_sick_nursery_ends_no_job);
