@@ -99,6 +99,7 @@ run_kind() {
         arguments=(fault.copy --out-dir out files/*)
         ;;
     blur) arguments=(image.gaussblur in.png -o out sigma=3 --format png) ;;
+    fresh) arguments=(image.gaussblur in.png -o out sigma=3 --format png --isolation job) ;;
     placed) arguments=(image.invert large.tif -o out --format raw) ;;
     tiled) arguments=(image.gaussblur large.png -o out sigma=2 --format tiff) ;;
     esac
@@ -151,7 +152,7 @@ nothing_hidden() {
 
 # Of a picture: by how much. Other rounding is one thing, rows that nobody computed another.
 how_wrong() {
-    [[ $1 == blur && -n $(type -P vips) ]] || return 0
+    [[ $1 =~ ^(blur|fresh)$ && -n $(type -P vips) ]] || return 0
     vips subtract out "$T/expected.$1" "$T/difference.v" && vips abs "$T/difference.v" "$T/absolute.v" || return 0
     printf ', by up to %s, %s on average' "$(vips max "$T/absolute.v")" "$(vips avg "$T/absolute.v")"
 }

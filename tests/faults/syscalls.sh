@@ -96,6 +96,24 @@ test_stage_errors() {
     each_stage_point error
 }
 
+# What has no memory for a thread goes on without, in some of libvips, and rounds otherwise: the pixels must be the same all the
+# same. Which thread it is that cannot be made depends on how soon the others are over.
+test_threads_that_cannot_be_made() {
+    local i n
+    pictures_if_there
+    [[ -e in.png ]] || skip "built without libvips"
+    start_traced --workers 2
+    expect_kinds fresh
+    for i in {1..3}; do
+        for n in {1..40}; do
+            echo "planner clone3 $i EAGAIN"
+        done
+    done >"$T/points.fresh"
+    KINDS=(fresh)
+    each_kind stage_point
+    sum_up "threads that cannot be made"
+}
+
 # ---- the client ----
 
 client_point() {

@@ -148,12 +148,17 @@ test_a_killed_workers_chunk_is_there_twice() {
     equal "the account from the file" "$(jq -S .account job.out)" "$(jq -S . again)"
 }
 
-# Not when all that its worker had computed before it, and not told yet, is done again.
+hit_or_over() {
+    signal_stage KILL "$WORKING" || ! kill -0 "$BG" 2>/dev/null
+}
+
+# Not when all that its worker had computed before it, and not told yet, is done again. Ten are hit, or as many as a machine
+# that is busy with other things finds before the job is over.
 test_the_chunk_that_was_hit_comes_first() {
     in_background job "$PWCCTL" run fault.none n=4000 ms=1 --trace t.json
     for i in {1..10}; do
         until_true "chunk $((i * 100))" job_done_at_least $((i * 100))
-        kill_stage KILL "$WORKING"
+        until_true "a worker in a chunk, or the end of the job" hit_or_over
     done
     finish_background "$BG"
     equal "exit status" 0 "$RC"

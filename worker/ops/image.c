@@ -86,13 +86,15 @@ void ops_image(struct optable *t)
     img_table(t);
 }
 
+#define NO_THREAD "Error creating thread" /* GLib's words */
+
 /* Threads have their stacks and arenas from the same limit, and nothing else that they could lack here. Where
  * libtiff says "No space for" something, it had no memory for it. A damaged input may ask for more than there
  * is anywhere: of what failed to be allocated there it is to blame. */
 static bool lacks_memory(const char *text, Pwc__Code code)
 {
     return strcasestr(text, "out of memory") != NULL || strcasestr(text, "insufficient memory") != NULL ||
-           strstr(text, "Error creating thread") != NULL || strstr(text, "No space for ") != NULL ||
+           strstr(text, NO_THREAD) != NULL || strstr(text, "No space for ") != NULL ||
            (code != PWC__CODE__CODE_BAD_INPUT &&
             (strcasestr(text, "failed to allocate") != NULL || strstr(text, "picture memory error") != NULL));
 }
@@ -135,14 +137,19 @@ void img_begin(void)
 /*
  * libvips' caches of tiles and lines (as of 8.14) report success when they get no memory for a buffer: the
  * pixels stay black. All its larger allocations go through one function, though, and that says so where
- * errors are kept.
+ * errors are kept. And a convolution that cannot have a thread while it prepares to compute by code made for
+ * it (even its mask is copied by threads) computes otherwise, and rounds otherwise: other pixels than without
+ * the want. That it had no thread is told there, too.
  */
 int img_starved(struct op_job *job)
 {
-    if (strstr(vips_error_buffer(), "vips_tracked: ") == NULL)
+    const char *said = vips_error_buffer();
+    bool memory = strstr(said, "vips_tracked: ") != NULL;
+    if (!memory && strstr(said, NO_THREAD) == NULL)
         return 0;
     vips_error_clear();
-    return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "libvips found no memory for its pixels");
+    return op_fail(job, PWC__CODE__CODE_NO_MEMORY, "libvips found no %s for its pixels",
+                   memory ? "memory" : "thread");
 }
 
 struct img *img_state(struct op_job *job)

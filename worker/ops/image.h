@@ -97,7 +97,8 @@ int img_budget(struct op_job *job, const char *role, const VipsImage *im);
 int img_fail(struct op_job *job, Pwc__Code code, VipsSource *source);
 /* What it begins with, unless it goes on with what was begun: libvips has said nothing yet. */
 void img_begin(void);
-/* What all that was computed with libvips ends with: 0, or -1 when it lacked memory and kept it to itself. */
+/* What all that was computed with libvips ends with: 0, or -1 when it lacked memory or a thread and kept it
+ * to itself. */
 int img_starved(struct op_job *job);
 /* op_fail with why the operation did not take what it was given. */
 int img_refused(struct op_job *job, const VipsImage *in);
