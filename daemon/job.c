@@ -489,6 +489,11 @@ void job_counts(const struct job *j, Pwc__Counts *ret)
     ret->bytes_out = j->bytes_out;
 }
 
+bool job_awaits_client(const struct job *j)
+{
+    return j->batch ? ledger_waiting(&j->ledger) == 0 : j->items > 0 && !j->have_fds;
+}
+
 const char *job_waiting_for(const struct job *j)
 {
     if (job_is_terminal(j))
@@ -505,9 +510,7 @@ const char *job_waiting_for(const struct job *j)
         return "memory";
     if (!j->active)
         return "turn";
-    if (j->items > 0 && !j->batch && !j->have_fds)
-        return "descriptors";
-    if (j->batch && ledger_waiting(&j->ledger) == 0)
+    if (job_awaits_client(j))
         return "descriptors";
     if (held_back)
         return "memory";

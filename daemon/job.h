@@ -227,6 +227,8 @@ void user_rests(struct daemon *d, struct user *u);
 struct domain *user_domain(struct daemon *d, struct user *u, const char *label, uint32_t needs);
 uint64_t job_new_domain(struct daemon *d);
 
+/* What it would need a stage for next has to come from its client first. */
+bool job_awaits_client(const struct job *j);
 bool job_is_terminal(const struct job *j);
 const char *job_state_name(Pwc__JobState s);
 /* In a trace what begins stands behind what ended in the same turn. */

@@ -290,10 +290,16 @@ void flow_stage_gone(struct stage *s)
     flow_release_arena(s);
 }
 
+/* And nothing goes on for the job before it has one: its consumer alone puts nothing together. */
 static bool waits_for_stage(const struct job *j, const struct user *whose, uint32_t needs)
 {
-    return (whose == NULL || j->op->needs == needs) && j->stages_on == 0 &&
-           pool_count(j->d->pool, STAGE_IDLE, j->domain) == 0;
+    if (whose != NULL && j->op->needs != needs)
+        return false;
+    bool producer = j->producer_needed && !j->produced && j->producer == NULL;
+    bool waits = j->stages_on == 0 ? !job_awaits_client(j)
+                                   : j->planner == NULL && j->workers_on == 0 &&
+                                         (producer || ledger_waiting(&j->ledger) > 0);
+    return waits && pool_count(j->d->pool, STAGE_IDLE, j->domain) == 0;
 }
 
 void flow_cannot_start(struct daemon *d, const struct user *whose, uint32_t needs, const char *why)

@@ -138,6 +138,8 @@ static void nursery_lost(struct pool *p, const siginfo_t *info)
                              : p->nursery_made ? RESTART_DIED_LATER
                              : killed          ? RESTART_KILLED
                                                : RESTART_DIED_BEFORE_READY;
+    if (p->nursery_made)
+        restart_next(&p->nursery_restart, RESTART_HEALTHY, clock_now()); /* until now */
     int64_t delay = restart_next(&p->nursery_restart, why, clock_now());
     if (!p->nursery_sick)
         log_warn("nursery (pid %d) died; stages are executed directly until it is back", p->nursery_pid);

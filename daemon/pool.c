@@ -383,7 +383,11 @@ bool pool_enter_spare(struct pool *p, const struct job *j)
     struct stage *s;
     if (p->d->retry_due && pool_lacks(p))
         return false; /* not before the next tick, for whomever: it is lacking for all */
-    if (!may_try(p) || !starts_may_enter(p, j) || pool_denies(p, (uint32_t)j->user->uid))
+    if (!may_try(p)) {
+        p->held_back = true;
+        return false;
+    }
+    if (!starts_may_enter(p, j) || pool_denies(p, (uint32_t)j->user->uid))
         return false;
     TAILQ_FOREACH(s, &p->stages, link)
     {
@@ -470,14 +474,14 @@ bool pool_gives_up(const struct pool *p)
 void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
 {
     char text[64];
-    bool wanted = stage_retired(s);
+    bool wanted = stage_retired(s), early = false;
     if (wanted)
         log_debug("stage %lu (pid %d) retired", (unsigned long)s->id, s->pid);
     else
         log_info("stage %lu (pid %d, %s) %s", (unsigned long)s->id, s->pid, stage_role_name(s),
                  starts_how(info, text, sizeof text));
     if (!wanted)
-        starts_lost(p, s, info);
+        early = starts_lost(p, s, info);
     if (s->describing)
         p->described = false;
     small_take_back(s);
@@ -492,7 +496,7 @@ void pool_stage_gone(struct pool *p, struct stage *s, const siginfo_t *info)
     TAILQ_REMOVE(&p->stages, s, link);
     p->n--;
     p->dying -= s->state == STAGE_DYING;
-    if (!wanted)
+    if (early)
         starts_give_up(p, s);
     stage_free(s);
     flow_describe(p->d);

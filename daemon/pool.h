@@ -22,7 +22,7 @@ struct pool {
     uint32_t n, dying;        /* in all; of them in this state */
     uint64_t next_id;
     struct restart_state restart; /* of stages without a domain: starts.h */
-    struct restart_state entries; /* of all others', for whoever asks how things are */
+    struct restart_state entries; /* of all others' without special rights, for whoever asks how things are */
     bool held_back;               /* a user's stage waits to be tried; cleared at each tick */
     struct event *retry_ev;       /* start again after a delay */
     struct event *rest_ev;        /* pending: a worker has just died, see pool_rests() */

@@ -496,7 +496,8 @@ bool stage_retired(const struct stage *s)
 
 bool stage_failed_to_start(const struct stage *s)
 {
-    return s->state == STAGE_DYING && !s->entered && s->kill_code != PWC__CODE__CODE_OK;
+    return s->state == STAGE_DYING && !s->entered && s->kill_code != PWC__CODE__CODE_OK &&
+           !stage_unkillable(s);
 }
 
 bool stage_unkillable(const struct stage *s)

@@ -171,7 +171,7 @@ void stage_got_process(struct stage *s, pid_t pid, int pidfd);
 void stage_watch_end(struct stage *s, int fd);
 /* It is dying because nobody needed it any more. */
 bool stage_retired(const struct stage *s);
-/* It is dying, and its start has failed; that counts only when the process is gone. */
+/* It is dying, and its start has failed; that counts only when the process is gone, or cannot be ended. */
 bool stage_failed_to_start(const struct stage *s);
 /* Who has not ended so long after SIGKILL is given up. */
 #define WRITE_OFF_NS (3 * NS_PER_S)

@@ -43,20 +43,13 @@ void accounts_free(struct account_list *list)
     }
 }
 
-/* NULL: there is none, and none is needed to say that all is well. */
-static struct account *account_of(const struct pool *p, const struct stage *s)
+/* By whom it is charged or acquitted: NULL: by the pool, or its user may have left, and be forgotten. */
+static struct account *account_of(const struct pool *p, const struct stage *s, bool make)
 {
-    const struct user *u = s->domain == 0 ? NULL : user_find(p->d, s->uid);
-    return u == NULL ? NULL : account_find(u, s->needs);
-}
-
-/* Its user may have left, and be forgotten. */
-static struct restart_state *charged(struct pool *p, const struct stage *s)
-{
-    struct user *u = user_find(p->d, s->uid);
-    if (s->domain == 0)
-        return &p->restart;
-    return u == NULL ? &p->entries : &account_get(u, s->needs)->restart;
+    struct user *u = s->domain == 0 ? NULL : user_find(p->d, s->uid);
+    if (u == NULL)
+        return NULL;
+    return make ? account_get(u, s->needs) : account_find(u, s->needs);
 }
 
 /* ---- deaths ---- */
@@ -116,39 +109,48 @@ static bool ended_by_us(const struct stage *s)
            s->kill_code != PWC__CODE__CODE_PROTOCOL && s->kill_code != PWC__CODE__CODE_STALLED;
 }
 
+/* Is it to blame? Not in an account of which one has died that it has not made. */
+static void ask_nursery(struct pool *p, const struct stage *s, struct account *a, struct mono now)
+{
+    if (s->nursery == 0 && a != NULL)
+        a->alike = true;
+    if ((a == NULL || !a->alike) && nursery_blamed(p, s))
+        restart_otherwise(a != NULL ? &a->restart : &p->restart, now);
+}
+
 static void died_before_ready(struct pool *p, const struct stage *s, const siginfo_t *info)
 {
     enum restart_event why = struck_from_outside(s, info) ? RESTART_KILLED : RESTART_DIED_BEFORE_READY;
     struct mono now = clock_now();
-    struct restart_state *account = charged(p, s);
-    bool counted = restart_counts(account, why, now);
-    if (s->domain != 0 && account != &p->entries)
+    struct account *a = account_of(p, s, true);
+    bool counted =
+        (a != NULL || s->domain == 0) && restart_counts(a != NULL ? &a->restart : &p->restart, why, now);
+    if (s->domain != 0 && s->needs == 0)
         restart_next(&p->entries, why, now);
     if (info != NULL)
         keep_last_words(p, s, info);
     p->unready++;
     p->untried = p->untried && s->nursery != 0;
-    if (!counted || info == NULL || ended_by_us(s))
-        return; /* there was no process, or it is not to blame */
-    if (nursery_blamed(p, s))
-        restart_otherwise(account, now);
+    if (counted && info != NULL && !ended_by_us(s)) /* else there was no process, or it is not to blame */
+        ask_nursery(p, s, a, now);
 }
 
-void starts_lost(struct pool *p, const struct stage *s, const siginfo_t *info)
+bool starts_lost(struct pool *p, const struct stage *s, const siginfo_t *info)
 {
     if (died_early(s)) {
         died_before_ready(p, s, info);
-        return;
+        return true;
     }
-    struct account *a = account_of(p, s);
+    struct account *a = account_of(p, s, false);
     restart_next(&p->restart, RESTART_DIED_LATER, clock_now());
     if (a != NULL)
         restart_next(&a->restart, RESTART_DIED_LATER, clock_now());
+    return false;
 }
 
 void starts_give_up(struct pool *p, const struct stage *s)
 {
-    const struct account *a = account_of(p, s);
+    const struct account *a = account_of(p, s, false);
     if (pool_gives_up(p))
         flow_cannot_start(p->d, NULL, 0, p->last_words);
     else if (a != NULL && restart_gives_up(&a->restart, p->untried))
@@ -160,11 +162,13 @@ void starts_give_up(struct pool *p, const struct stage *s)
 void starts_entered(struct pool *p, const struct stage *s)
 {
     struct mono now = clock_now();
-    struct account *a = account_of(p, s);
+    struct account *a = account_of(p, s, false);
     restart_next(&p->restart, RESTART_READY, now);
     restart_next(&p->entries, RESTART_READY, now);
-    if (a != NULL)
+    if (a != NULL) {
         restart_next(&a->restart, RESTART_READY, now);
+        a->alike = false;
+    }
     nursery_acquitted(p, s);
     p->last_words[0] = '\0'; /* the next that fails may do so for another reason */
 }
@@ -188,8 +192,8 @@ bool starts_may_enter(struct pool *p, const struct job *j)
     const struct account *a = account_find(j->user, j->op->needs);
     if (a == NULL || a->restart.phase != RESTART_FAILING)
         return true;
-    if (restart_wait(&a->restart, clock_now()) == 0)
-        return !one_is_tried(p, j);
+    if (restart_wait(&a->restart, clock_now()) == 0 && !one_is_tried(p, j))
+        return true;
     p->held_back = true;
     return false;
 }
@@ -200,12 +204,6 @@ int64_t starts_wait(const struct job *j)
     const struct account *a = account_find(j->user, j->op->needs);
     int64_t all = restart_wait(&j->d->pool->restart, now);
     return a == NULL ? all : MAX(all, restart_wait(&a->restart, now));
-}
-
-bool starts_failing(const struct job *j)
-{
-    const struct account *a = account_find(j->user, j->op->needs);
-    return j->d->pool->restart.phase == RESTART_FAILING || (a != NULL && a->restart.phase == RESTART_FAILING);
 }
 
 const char *starts_trouble(const struct pool *p)

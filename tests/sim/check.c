@@ -420,7 +420,7 @@ static void check_owed(const struct daemon *d)
         if (u->uid >= STRANGERS)
             continue;
         struct passed *p = passed_over(u);
-        if (begun || hard || u->running > 0 || !has_work(u))
+        if (begun || hard || u->running > 0 || u->uid == W.cursed || !has_work(u))
             p->since = sim_now();
         SIM_CHECK(sim_now() - p->since < OWED_NS, "uid %u has work, and has waited for a seat for %lu ms",
                   (unsigned)u->uid, (ul)((sim_now() - p->since) / NS_PER_MS));

@@ -118,7 +118,8 @@ static bool lacked(const struct spec *s, const struct job *j)
 /* A job may end badly only for a reason this world knows of. */
 static void check_reason(const struct spec *s, const struct job *j)
 {
-    bool faults = s->trouble > 0 || W.start_troubles > 0 || s->client->uid == W.cursed;
+    bool cursed = s->client->uid == W.cursed && j->op->needs == W.cursed_needs;
+    bool faults = s->trouble > 0 || W.start_troubles > 0 || cursed;
     if (j->state == PWC__JOB_STATE__JOB_CANCELLED)
         SIM_CHECK(s->cancelled || s->client_gone || W.ending, "job %lu is cancelled, but by nobody: %s",
                   (ul)j->id, job_reason(j));

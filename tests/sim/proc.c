@@ -631,11 +631,11 @@ static void enter_bare(struct proc *p)
         proc_die(p, true, 77);
 }
 
-/* Stages of this user die while they enter: of whatever his domain has that others' have not. */
+/* Stages of this user with these rights die while they enter: of whatever these domains have. */
 static bool cursed(struct proc *p)
 {
     const struct stage *s = W.cursed == 0 ? NULL : pool_find(W.d.pool, p->number);
-    if (s == NULL || s->uid != W.cursed)
+    if (s == NULL || s->uid != W.cursed || s->needs != W.cursed_needs)
         return false;
     sim_tally->cursed++;
     proc_die(p, sim_chance(500), SIGABRT);

@@ -437,7 +437,8 @@ struct world {
     uint32_t start_troubles; /* stages or the nursery that did not get ready */
     unsigned p_sick;         /* per mille: a nursery makes only stages that die, from then on */
     uint32_t sick;           /* so many did: no job ends of that */
-    uid_t cursed;            /* 0: nobody; his stages die while they enter, and only his jobs end of it */
+    uid_t cursed;            /* 0: nobody; his stages with these rights die while they enter, and only */
+    uint32_t cursed_needs;   /* his jobs that want them end of it */
     bool crowded, swarm, wide, nosy, halts, strangers, ending, ended_early; /* wide: many seats, large fold
                                                                                states */
     bool repeats;                                                           /* clients say things twice */

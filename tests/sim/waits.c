@@ -160,7 +160,7 @@ static bool lacks_stage(const struct job *j)
             return false;
         busy += s->state == STAGE_BUSY || idles_for(s, j);
     }
-    return busy >= config_stages_max(&j->d->cfg, j->d->seats) || starts_failing(j) || pool_lacks(p) ||
+    return busy >= config_stages_max(&j->d->cfg, j->d->seats) || starts_wait(j) > 0 || pool_lacks(p) ||
            lack_holds_now(j) || pool_denies(p, (uint32_t)j->user->uid) || some_start_badly(p);
 }
 

@@ -79,6 +79,7 @@ static size_t put_op(uint8_t *at, const char *name, Pwc__Split split, Pwc__Absor
     op.count_param = TEXT(split == PWC__SPLIT__SPLIT_COUNT ? "n" : "");
     op.absorb = absorb;
     op.results_optional = split == PWC__SPLIT__SPLIT_COUNT;
+    op.needs = absorb == PWC__ABSORB__ABSORB_FOLDED;
     op.whole = nroles == 2;
     op.scratch = nroles == 2;
     uint32_t n = (uint32_t)pwc__op_info__pack(&op, at + 4);
@@ -247,6 +248,7 @@ static void make_world(void)
     W.p_steal_race = W.thieves ? 500 : W.p_steal_race;
     W.p_sick = sim_mix(W.seed, 4715) % 1000 < 100 ? 20 + (unsigned)(sim_mix(W.seed, 4716) % 400) : 0;
     W.cursed = sim_mix(W.seed, 4717) % 1000 < 50 ? 1000 + (uid_t)(sim_mix(W.seed, 4718) % 3) : 0;
+    W.cursed_needs = sim_mix(W.seed, 4719) % 2;
     W.repeats = sim_mix(W.seed, 4714) % 1000 < 250;
     W.nosy = sim_chance(200);
     W.halts = sim_chance(100);
