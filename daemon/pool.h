@@ -44,7 +44,7 @@ struct pool {
     uint64_t brood_of;         /* the one whose stages were heard of last */
     bool nursery_made;         /* it has made a stage: it can do its work */
     bool nursery_sick;         /* but they die before they are ready: it is being ended for that */
-    bool untried;              /* since then none that was executed directly has died so */
+    bool untried;              /* since then none executed directly has died before it had a domain */
     bool nursery_waits;        /* for what pwcd lacks to start it */
     bool described;            /* a stage was asked for the catalogue */
     struct mono lacked;        /* when pwcd could not make what a stage needs: lack.h */

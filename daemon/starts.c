@@ -130,7 +130,8 @@ static void died_before_ready(struct pool *p, const struct stage *s, const sigin
     if (info != NULL)
         keep_last_words(p, s, info);
     p->unready++;
-    p->untried = p->untried && s->nursery != 0;
+    if (s->domain == 0)
+        p->untried = p->untried && s->nursery != 0;
     if (counted && info != NULL && !ended_by_us(s)) /* else there was no process, or it is not to blame */
         ask_nursery(p, s, a, now);
 }
@@ -151,9 +152,9 @@ bool starts_lost(struct pool *p, const struct stage *s, const siginfo_t *info)
 void starts_give_up(struct pool *p, const struct stage *s)
 {
     const struct account *a = account_of(p, s, false);
-    if (pool_gives_up(p))
+    if (s->domain == 0 && pool_gives_up(p))
         flow_cannot_start(p->d, NULL, 0, p->last_words);
-    else if (a != NULL && restart_gives_up(&a->restart, p->untried))
+    else if (a != NULL && restart_gives_up(&a->restart, p->untried && !a->alike))
         flow_cannot_start(p->d, user_find(p->d, s->uid), s->needs, p->last_words);
 }
 

@@ -246,9 +246,11 @@ static void make_world(void)
     W.wide = !W.crowded && !W.swarm && sim_chance(60);
     W.thieves = !W.crowded && !W.swarm && !W.wide && sim_chance(60);
     W.p_steal_race = W.thieves ? 500 : W.p_steal_race;
-    W.p_sick = sim_mix(W.seed, 4715) % 1000 < 100 ? 20 + (unsigned)(sim_mix(W.seed, 4716) % 400) : 0;
     W.cursed = sim_mix(W.seed, 4717) % 1000 < 50 ? 1000 + (uid_t)(sim_mix(W.seed, 4718) % 3) : 0;
     W.cursed_needs = sim_mix(W.seed, 4719) % 2;
+    W.p_sick = sim_mix(W.seed, 4715) % 1000 < (W.cursed != 0 ? 600u : 100u)
+                   ? 20 + (unsigned)(sim_mix(W.seed, 4716) % 400)
+                   : 0; /* together they are what accounts are for */
     W.repeats = sim_mix(W.seed, 4714) % 1000 < 250;
     W.nosy = sim_chance(200);
     W.halts = sim_chance(100);
