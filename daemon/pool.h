@@ -23,7 +23,7 @@ struct pool {
     uint64_t next_id;
     struct restart_state restart; /* of stages without a domain: starts.h */
     struct restart_state entries; /* of all others' without special rights, for whoever asks how things are */
-    bool held_back;               /* a user's stage waits to be tried; cleared at each tick */
+    bool held_back;               /* somebody waits for a stage to be tried; cleared at each tick */
     struct event *retry_ev;       /* start again after a delay */
     struct event *rest_ev;        /* pending: a worker has just died, see pool_rests() */
     char last_words[160];         /* why the last stage did not get ready; "": it did */

@@ -44,7 +44,7 @@ void starts_entered(struct pool *p, const struct stage *s);
 bool starts_may_enter(struct pool *p, const struct job *j);
 /* How long the job must still wait for a stage by either account, in ns; 0: not. */
 int64_t starts_wait(const struct job *j);
-/* Why no stage gets ready, for whomever; NULL: one does, or none was tried. */
+/* Why no stage gets ready that needs no special rights; NULL: one does, or none was tried. */
 const char *starts_trouble(const struct pool *p);
 
 /* "exited with status 3" */
